@@ -1,0 +1,66 @@
+# Needs Python 3.11 or later with pip, and make; everything else is set up here.
+# Other Pythons:  make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+# Extra arguments for pytest or the demo:  make test ARGS="-k cancel"
+ARGS ?=
+
+PY := $(VENV)/bin/python
+# CPython's own suite needs an interpreter that ships it, and minutes: it has its own target.
+PYTEST := $(PY) -m pytest --ignore=tests/cpython
+
+.PHONY: help demo test test-all cpython lint docs bench bench-quick clean
+# Two installs into one environment at once would break it.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed-demo  ## Fetch 20,000 URLs from a local server, with 2 workers × 500 calls
+	$(PY) examples/fetch_urls.py $(ARGS)
+
+test: $(VENV)/.installed-test  ## Run the fast tests
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.installed-test  ## Run all tests, the slow ones too
+	$(PYTEST) $(ARGS)
+
+cpython: $(VENV)/.installed-test  ## Run CPython's own concurrent.futures tests against HybridExecutor
+	$(PY) -m pytest tests/cpython $(ARGS)
+
+lint: $(VENV)/.installed-lint  ## ruff, formatting, mypy
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy hybridexec $(wildcard tests/typing)
+
+docs: $(VENV)/.installed-docs  ## Build the documentation; a warning is an error
+	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.installed-bench  ## Measure against the peers
+	$(PY) -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.installed-bench  ## The same in about 3 minutes
+	$(PY) -m benchmarks --quick $(ARGS)
+
+clean:  ## Remove what these targets made
+	rm -rf .venv .venv-* build dist docs/_build benchmarks/out
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Some systems ship Python without ensurepip: there the pip that Python came with fills the
+# environment from outside.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "hybridexec needs Python 3.11 or later: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(PY) install --quiet pip; }
+
+# One stamp per extra. The stamps live in the environment, so that they go when it goes.
+$(VENV)/.installed-%: pyproject.toml | $(PY)
+	$(PY) -m pip install --quiet --editable '.[$*]'
+	@touch $@

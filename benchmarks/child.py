@@ -1,0 +1,27 @@
+"""Measure one contender once, in a process that has done nothing else.
+
+    python -m benchmarks.child QUESTION CONTENDER CASE SIZE
+
+It imports little on purpose: worker processes import it too, as their ``__main__``.
+"""
+
+import importlib
+import json
+import sys
+
+from .question import Skip
+
+
+def main(arguments: list[str]) -> None:
+    """Print the figures, or why there are none, as the last line of standard output."""
+    question, contender, case, size = arguments
+    try:
+        module = importlib.import_module(f"{__package__}.{question}")
+        answer = {"figures": module.measure(contender, case, json.loads(size))}
+    except Skip as reason:
+        answer = {"skip": str(reason)}
+    print("\n" + json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,91 @@
+"""What does it cost to fetch thousands of URLs that take 50 ms each?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .pair import Pair
+from .peers import WORKERS
+from .question import Metric, Question, Size, Skip
+from .sleepers import PAIR
+
+EVEN, SKEWED = "even", "skewed"
+
+QUESTION = Question(
+    title="Fetching URLs with 50 ms latency",
+    method=(
+        "`requests`, a session per slot, from a local server in a process of its own; 2 warm "
+        "workers × 500. CPU: user and system time of parent and workers, without the server, per "
+        "request. Skewed: one URL in ten of the first half of the list takes 1 s."
+    ),
+    metrics=(
+        Metric("cpu", "µs", "CPU per request"),
+        Metric("wall", "s", "until the last result"),
+    ),
+    contenders=("hybridexec", PAIR),
+    cases=(EVEN, SKEWED),
+    sizes={
+        "full": {"urls": 10_000, "concurrency": 500},
+        "quick": {"urls": 4_000, "concurrency": 500},
+        "smoke": {"urls": 20, "concurrency": 5},
+    },
+    rounds={"full": 5, "quick": 3, "smoke": 1},
+)
+
+_SERVER = Path(__file__).parents[1] / "examples" / "demo_server.py"
+
+
+@contextmanager
+def _server() -> Iterator[tuple[str, int]]:
+    """The demo's server, in a process of its own: its address and process id."""
+    command = [sys.executable, str(_SERVER), "--latency", "0.05", "--until-stdin-ends"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            if not address:
+                raise Skip("the demo's server does not start; it needs aiohttp")
+            yield address, process.pid
+        finally:
+            process.stdin.close()
+
+
+def measure(contender: str, case: str, size: Size) -> dict[str, float]:
+    """Fetch all URLs on warm workers."""
+    try:
+        from . import client
+    except ImportError as error:
+        raise Skip(f"{error.name} is not installed") from None
+    count, limit = size["urls"], size["concurrency"]
+    with _server() as (address, server):
+        urls = [f"{address}/{number}" for number in range(count)]
+        if case == SKEWED:
+            urls[: count // 2 : 10] = [f"{address}/delay/1"] * len(range(0, count // 2, 10))
+        if contender == PAIR:
+            with Pair(WORKERS) as pair:
+                pair.run(client.fetch, urls[-WORKERS:], limit)
+                return _timed(lambda: len(pair.run(client.fetch, urls, limit)), count, server)
+        from hybridexec import HybridExecutor
+
+        with HybridExecutor(WORKERS, concurrency=limit) as executor:
+            list(executor.map(client.fetch, [f"{address}/delay/0.3"] * WORKERS))
+            return _timed(lambda: len(list(executor.map(client.fetch, urls))), count, server)
+
+
+def _timed(run: Callable[[], int], count: int, server: int) -> dict[str, float]:
+    from . import processes
+
+    family = [processes.this(), *processes.relatives(but=server)]
+    cpu = processes.cpu_seconds(family)
+    start = time.perf_counter()
+    assert run() == count
+    wall = time.perf_counter() - start
+    return {"wall": wall, "cpu": (processes.cpu_seconds(family) - cpu) / count * 1e6}

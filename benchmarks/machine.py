@@ -1,0 +1,46 @@
+"""What the figures were measured on and with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = (
+    "hybridexec",
+    "gevent",
+    "greenlet",
+    "aiomultiprocess",
+    "loky",
+    "pebble",
+    "requests",
+    "psutil",
+)
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, by what they are of."""
+    facts = {
+        "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} usable cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",
+    }
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

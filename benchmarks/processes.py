@@ -1,0 +1,34 @@
+"""CPU time and memory of this process and of those it has started."""
+
+from __future__ import annotations
+
+from .question import Skip
+
+try:
+    import psutil
+except ImportError:
+    raise Skip("psutil is not installed") from None
+
+
+def this() -> psutil.Process:
+    """This process."""
+    return psutil.Process()
+
+
+def relatives(*, but: int | None = None) -> list[psutil.Process]:
+    """All living descendants of this process, without process ``but``."""
+    return [child for child in psutil.Process().children(recursive=True) if child.pid != but]
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """User and system time that these processes have used so far."""
+    total = 0.0
+    for process in processes:
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+def private_bytes(processes: list[psutil.Process]) -> int:
+    """Memory that belongs to these processes alone, shared pages left out."""
+    return sum(process.memory_full_info().uss for process in processes)

@@ -1,0 +1,62 @@
+"""What a question is: its contenders, what is measured, and which figure it is to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: The contender whose figures are compared with everybody else's.
+OURS = "hybridexec"
+
+#: The numbers that set how much is measured.
+Size = Mapping[str, Any]
+
+
+class Skip(Exception):
+    """A contender cannot be measured here; says why."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a measurement."""
+
+    key: str
+    unit: str
+    what: str
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure to reach: a ratio to each of ``against``, or an absolute bound if that is empty."""
+
+    metric: str
+    bound: float
+    against: tuple[str, ...] = ()
+    ours: str = OURS
+    #: The cases it applies to; empty for all.
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything about a question but the code that measures, which is its module's ``measure``.
+
+    ``sizes`` and ``rounds`` are by scale: "full", "quick", and "smoke", which only shows that the
+    code runs.
+    """
+
+    title: str
+    #: What exactly is measured, for the reader of the table.
+    method: str
+    metrics: tuple[Metric, ...]
+    contenders: tuple[str, ...]
+    sizes: Mapping[str, Size]
+    rounds: Mapping[str, int]
+    targets: tuple[Target, ...] = ()
+    cases: tuple[str, ...] = ("",)
+
+
+#: Rounds for questions whose measurements are short.
+ROUNDS = {"full": 7, "quick": 3, "smoke": 1}

@@ -1,0 +1,96 @@
+"""How long do 20,000 sleeps of one second take, all in flight at once?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from . import calls
+from .pair import Pair
+from .peers import WORKERS, aio_pool
+from .question import Metric, Question, Size, Target
+
+WARM, COLD = "warm", "with start-up"
+PAIR = "hand-written pair"
+
+QUESTION = Question(
+    title="20,000 × time.sleep(1) in flight",
+    method=(
+        "2 processes × 10,000. Warm: from when both processes have answered a call (but no more "
+        "than that) to when the parent has the last result. With start-up: from before the "
+        "executor or the pair is made. The pair gets half the list each as one message, spawns "
+        "one gevent greenlet per item and sends its results back as one list. aiomultiprocess: "
+        "`map` of an async function over asyncio.sleep."
+    ),
+    metrics=(Metric("wall", "s", "until the last result"),),
+    contenders=("hybridexec", "hybridexec, submit", PAIR, "aiomultiprocess"),
+    cases=(WARM, COLD),
+    sizes={
+        "full": {"calls": 20_000, "seconds": 1.0},
+        "quick": {"calls": 20_000, "seconds": 1.0},
+        "smoke": {"calls": 20, "seconds": 0.01},
+    },
+    rounds={"full": 7, "quick": 3, "smoke": 1},
+    targets=(Target("wall", 1.3, (PAIR,)),),
+)
+
+#: Runs a number of sleeps of so many seconds at once; returns when all have ended.
+Run = Callable[[int, float], None]
+
+
+@contextmanager
+def open_runner(contender: str, limit: int) -> Iterator[Run]:
+    """A contender with room for ``limit`` calls in each of its processes."""
+    opener = {PAIR: _pair, "aiomultiprocess": _aio}.get(contender)
+    if opener is not None:
+        with opener(limit) as run:
+            yield run
+        return
+    from hybridexec import HybridExecutor
+
+    with HybridExecutor(WORKERS, concurrency=limit) as executor:
+
+        def run_map(count: int, seconds: float) -> None:
+            for _ in executor.map(calls.sleep, [seconds] * count):
+                pass
+
+        def run_submit(count: int, seconds: float) -> None:
+            futures = [executor.submit(calls.sleep, seconds) for _ in range(count)]
+            for future in futures:
+                future.result()
+
+        yield run_submit if contender.endswith("submit") else run_map
+
+
+@contextmanager
+def _pair(limit: int) -> Iterator[Run]:
+    with Pair(WORKERS) as pair:
+
+        def run(count: int, seconds: float) -> None:
+            assert len(pair.run(calls.sleep, [seconds] * count, limit)) == count
+
+        yield run
+
+
+@contextmanager
+def _aio(limit: int) -> Iterator[Run]:
+    with asyncio.Runner() as runner, aio_pool(runner, childconcurrency=limit) as pool:
+
+        async def sleep_all(count: int, seconds: float) -> None:
+            await pool.map(calls.async_sleep, [seconds] * count)
+
+        yield lambda count, seconds: runner.run(sleep_all(count, seconds))
+
+
+def measure(contender: str, case: str, size: Size) -> dict[str, float]:
+    """Time all sleeps, from a warm start or from nothing."""
+    count, seconds = size["calls"], size["seconds"]
+    start = time.perf_counter()
+    with open_runner(contender, count // WORKERS) as run:
+        if case == WARM:
+            run(WORKERS, 0.3)  # long enough to need every worker
+            start = time.perf_counter()
+        run(count, seconds)
+        return {"wall": time.perf_counter() - start}

@@ -1,0 +1,59 @@
+"""Plain blocking code on every core, with tens of thousands of calls in flight.
+
+``HybridExecutor`` is modelled on ``concurrent.futures`` and replaces ``ProcessPoolExecutor``: each
+of its worker processes runs a pool of gevent greenlets.
+
+Importing this package loads neither gevent nor multiprocessing; making an executor does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
+    from .executor import ExecutorView, HybridExecutor
+    from .outcomes import Outcome
+    from .stats import ExecutorStats, WorkerStats
+
+__all__ = [
+    "CallTimeout",
+    "ExecutorBroken",
+    "ExecutorStats",
+    "ExecutorView",
+    "HybridExecutor",
+    "Outcome",
+    "RemoteError",
+    "WorkerLost",
+    "WorkerStats",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CallTimeout": "errors",
+    "ExecutorBroken": "errors",
+    "ExecutorStats": "stats",
+    "ExecutorView": "executor",
+    "HybridExecutor": "executor",
+    "Outcome": "outcomes",
+    "RemoteError": "errors",
+    "WorkerLost": "errors",
+    "WorkerStats": "stats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,61 @@
+"""Every error of the library's own, each contrasted with its sibling.
+
+Errors that ProcessPoolExecutor raises too keep the standard library's types and texts and are not
+listed here: ``RuntimeError`` for a closed executor, ``CancelledError``, ``TimeoutError`` from
+``result(timeout=...)``, and whatever the user's function raised.
+
+This module imports ``concurrent.futures.process``, and with it multiprocessing: it is loaded when
+an executor is made, not when ``hybridexec`` is imported.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool
+
+
+class WorkerLost(BrokenProcessPool):
+    """The worker process died before the call was answered; the call may have run.
+
+    The executor itself goes on: the worker is replaced, and calls that had not started run in
+    another one. Contrast :class:`ExecutorBroken`, after which no call can run.
+
+    Attributes:
+        pid: the dead worker's process id, or None if it is not known.
+        exitcode: as ``multiprocessing.Process.exitcode``: negative for a signal, None if unknown.
+        in_flight: how many calls were running in that worker when it died.
+    """
+
+    def __init__(
+        self, message: str, pid: int | None = None, exitcode: int | None = None, in_flight: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.exitcode = exitcode
+        self.in_flight = in_flight
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (*self.args, self.pid, self.exitcode, self.in_flight)
+
+
+class ExecutorBroken(BrokenProcessPool):
+    """The executor cannot run calls any more; every unfinished one fails with this.
+
+    Raised when an initializer fails, when workers cannot be started or die before they are ready,
+    and when ``__main__`` cannot be imported by a worker (a missing ``if __name__ == "__main__"``
+    guard, most often). Contrast :class:`WorkerLost`, which ends one worker's calls only.
+    """
+
+
+class CallTimeout(TimeoutError):
+    """The call was stopped because its ``options(timeout=...)`` was up.
+
+    Contrast the ``TimeoutError`` of ``future.result(timeout=...)``: there only the wait ended, and
+    the call runs on.
+    """
+
+
+class RemoteError(RuntimeError):
+    """Stands in for an exception that could not be carried back from the worker.
+
+    Its text has the original's type and message; its cause has the remote traceback.
+    """

@@ -1,0 +1,241 @@
+"""``HybridExecutor``: checks what it is given and wires the parts together.
+
+Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`).
+
+It is a ``concurrent.futures.Executor`` but not a subclass of ``ProcessPoolExecutor``: code that
+tests for that class goes on to use its private attributes, most of which do not exist here, and
+the base would load multiprocessing on import. ``docs/migrating.md`` says what to do where a library
+insists.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import options as checks
+from .calls import Calls
+from .options import CallOptions
+from .stats import ExecutorStats, WorkerStats
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from .parent.engine import Engine
+    from .parent.intake import Intake
+
+_MISSING_GUARD = (
+    "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
+    'and uses the executor under  if __name__ == "__main__":  - a worker imports the script to '
+    "find its functions, and must not run it again"
+)
+
+
+class ExecutorView(Calls):
+    """An executor with options of its own for the calls made through it.
+
+    Made by ``options()``. It shares workers, limits and shutdown with the executor it came from.
+    """
+
+    def __init__(self, executor: HybridExecutor, options: CallOptions) -> None:
+        self._executor = executor
+        self._options = options
+
+    @property
+    def _intake(self) -> Intake:
+        return self._executor._intake
+
+    @property
+    def _max_workers(self) -> int:
+        return self._executor._max_workers
+
+    def options(self, **changes: Any) -> ExecutorView:
+        """Return a view with these options changed, the others as they are here.
+
+        Args and errors are those of :meth:`HybridExecutor.options`.
+        """
+        return ExecutorView(self._executor, self._options.updated(changes))
+
+    def stats(self) -> ExecutorStats:
+        """Return a snapshot of what the executor is doing."""
+        return self._executor.stats()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut down the executor this is a view of."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
+class HybridExecutor(Calls):
+    """Runs calls in worker processes, and many at once in each.
+
+    A drop-in replacement for ``concurrent.futures.ProcessPoolExecutor``. Each worker is patched
+    with gevent before it imports anything of the user's, and runs its calls in a pool of greenlets:
+    a call that waits (for a socket, for ``time.sleep``) lets others run.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        concurrency: int = 100,
+        on_worker_loss: Literal["fail"] = "fail",
+        max_pending: int | None = None,
+        monkey_patch: bool | Mapping[str, bool] = True,
+        preload: Iterable[str] = (),
+    ) -> None:
+        """
+        Args:
+            max_workers: number of worker processes; by default one per usable CPU. They are started
+                as calls come, one per unfinished call.
+            mp_context: a multiprocessing context, of which the start method counts: "forkserver"
+                (the default), "spawn" or "fork".
+            initializer: called with ``initargs`` in each worker before it runs calls. If it fails,
+                the executor is broken.
+            initargs: arguments for the initializer; may hold multiprocessing locks and queues.
+            max_tasks_per_child: calls a worker runs before a new one takes its place.
+            concurrency: calls that run at once in each worker. 1 gives ProcessPoolExecutor's
+                meaning of ``max_workers``.
+            on_worker_loss: what becomes of the calls that a dying worker was running: "fail" ends
+                them with :class:`WorkerLost`.
+            max_pending: unfinished calls at which ``submit`` waits until one ends; None for no
+                limit. A submit from a future's callback never waits.
+            monkey_patch: whether workers are patched by gevent; a mapping gives the switches of
+                ``gevent.monkey.patch_all``.
+            preload: names of modules to import, once patched, before workers are forked from the
+                fork server (with other start methods: in each worker).
+
+        Raises:
+            TypeError, ValueError: an argument is of a wrong type or out of range.
+            RuntimeError: a worker is importing the script that makes this executor, which lacks an
+                ``if __name__ == "__main__"`` guard.
+        """
+        self._max_workers = checks.max_workers(max_workers)
+        checks.concurrency(concurrency)
+        checks.initializer(initializer)
+        arguments = checks.initargs(initargs)
+        checks.on_worker_loss(on_worker_loss)
+        if max_tasks_per_child is not None:
+            checks.max_tasks_per_child(max_tasks_per_child)
+        if max_pending is not None:
+            checks.integer(max_pending, "max_pending")
+        switches = checks.monkey_patch(monkey_patch)
+        modules = checks.preload(preload)
+        _check_main_guard()
+
+        # Here, not at the top: importing hybridexec must not load multiprocessing.
+        from .parent import launch
+        from .parent.engine import Engine
+        from .parent.intake import Intake
+        from .parent.pool import Pool
+        from .wire import payload
+        from .wire.contract import Boot
+
+        checks.context(mp_context)
+        method = launch.start_method(mp_context, arguments)
+        checks.start_method(method, max_tasks_per_child)
+        by_value = launch.main_travels_by_value()
+        payload.set_main_by_value(by_value)
+        pool = Pool(
+            self._max_workers,
+            concurrency,
+            budget=max_tasks_per_child,
+            all_at_once=method == "fork",
+        )
+        launcher = launch.Launcher(
+            method, Boot(switches, modules, by_value), concurrency, initializer, arguments
+        )
+        self._engine: Engine = Engine(pool, launcher)
+        # Enough to keep every slot busy while results are on their way, for any size of executor.
+        buffersize = max(2 * self._max_workers * concurrency, 2048)
+        self._calls_intake = Intake(self._engine, max_pending, buffersize)
+        self._options = CallOptions()
+        finalizer = weakref.finalize(self, Engine.abandon, self._engine)
+        finalizer.atexit = False  # the engine has its own way to wait at interpreter exit
+
+    def options(self, **changes: Any) -> ExecutorView:
+        """Return a view of this executor with options for the calls made through it.
+
+        Args:
+            timeout: seconds a call may run, counted from its start; it is then stopped at the point
+                where it waits and fails with :class:`CallTimeout`. A call that never waits is not
+                interrupted. None for no limit.
+
+        Raises:
+            TypeError: an option does not exist or is of a wrong type.
+            ValueError: a value is out of range.
+        """
+        return ExecutorView(self, self._options.updated(changes))
+
+    def stats(self) -> ExecutorStats:
+        """Return a snapshot of what the executor is doing."""
+        now = time.monotonic_ns()
+        workers = []
+        for worker, link in self._engine.workers():
+            lag = 0.0
+            try:
+                if link is not None and link.page.heartbeat:
+                    lag = max(0.0, (now - link.page.heartbeat) / 1e9 - 0.1)
+                running = max(0, worker.running)
+                queued = max(0, len(worker.sent) - running)
+            except ValueError:  # it ended just now, and its page was unmapped
+                continue
+            workers.append(
+                WorkerStats(
+                    worker.pid, worker.state.value, running, queued, worker.done, worker.failed, lag
+                )
+            )
+        return ExecutorStats(tuple(workers), self._engine.pending)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; finish those there are, then end the workers.
+
+        Args:
+            wait: return when that is done (at once, if called from a future's callback).
+            cancel_futures: cancel the calls that have not started.
+        """
+        self._engine.shutdown(cancel_futures)
+        if wait:
+            self._engine.wait()
+
+    def terminate_workers(self) -> None:
+        """End the workers at once with SIGTERM and shut down, without waiting.
+
+        Calls that have not started are cancelled, running ones fail with :class:`WorkerLost`.
+        (Python 3.14's method of that name.)
+        """
+        self._engine.shutdown(True)
+        self._engine.kill(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """As :meth:`terminate_workers`, with SIGKILL. (Python 3.14's method of that name.)"""
+        self._engine.shutdown(True)
+        self._engine.kill(signal.SIGKILL)
+
+    @property
+    def _intake(self) -> Intake:
+        return self._calls_intake
+
+    @property
+    def _processes(self) -> dict[int, Any]:
+        """The worker processes by pid: ProcessPoolExecutor's attribute, which much code reads."""
+        return self._engine.processes()
+
+    @property
+    def _broken(self) -> str | Literal[False]:
+        """Why the executor is broken, or False: ProcessPoolExecutor's attribute."""
+        return False if self._engine.broken is None else str(self._engine.broken)
+
+
+def _check_main_guard() -> None:
+    """Refuse to work in a worker that is still importing the user's script."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and getattr(process.current_process(), "_inheriting", False):
+        raise RuntimeError(_MISSING_GUARD)

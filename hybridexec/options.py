@@ -1,0 +1,242 @@
+"""Checks what the user asked for, once, at the door.
+
+Guarantees: a value that gets past this module is of the right type and in range; every refusal
+names the argument, what it may be, and what it was.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from . import native
+
+#: More greenlets than this in one process was never measured; a larger number is a mistake.
+MAX_CONCURRENCY = 1_000_000
+#: As many processes as a Linux machine has ids by default; a larger number is a mistake.
+MAX_WORKERS = 32_768
+#: Descriptors a worker needs for itself and for the modules it imports.
+_SPARE_DESCRIPTORS = 64
+_CAP_SYS_RESOURCE = 24  # Linux's number
+#: The switches of ``gevent.monkey.patch_all``.
+_SWITCHES = frozenset(
+    {
+        "Event",
+        "aggressive",
+        "builtins",
+        "contextvars",
+        "dns",
+        "os",
+        "queue",
+        "select",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "sys",
+        "thread",
+        "time",
+    }
+)
+
+MonkeyPatch = bool | Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How the calls made through one view are run. See ``HybridExecutor.options``."""
+
+    timeout: float | None = None
+    #: Report each call's duration and worker with its result.
+    timed: bool = False
+
+    def updated(self, changes: Mapping[str, Any]) -> CallOptions:
+        """A copy with ``changes``; TypeError names an option that does not exist."""
+        for name in changes:
+            if name not in PUBLIC_CALL_OPTIONS:
+                known = ", ".join(PUBLIC_CALL_OPTIONS)
+                raise TypeError(f"options() has no option {name!r}; it takes: {known}")
+        if changes.get("timeout") is not None:
+            seconds(changes["timeout"], "timeout")
+        return replace(self, **changes)
+
+
+#: The names ``options()`` takes.
+PUBLIC_CALL_OPTIONS = ("timeout",)
+
+
+def integer(value: object, name: str, *, low: int = 1, high: int | None = None) -> int:
+    """``value``, if it is an int of ``low`` to ``high``; a bool is not an int here."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < low:
+        bound = "greater than 0" if low == 1 else f"at least {low}"
+        raise ValueError(f"{name} must be {bound}")
+    if high is not None and value > high:
+        raise ValueError(f"{name} must be at most {high:,}, not {value:,}")
+    return value
+
+
+def seconds(value: object, name: str) -> float:
+    """``value``, if it is a finite number of seconds greater than 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be a finite number of seconds greater than 0, not {number}")
+    return number
+
+
+def max_workers(value: int | None) -> int:
+    """The number of processes: as given, or one per usable CPU."""
+    if value is None:
+        return usable_cpus()
+    return integer(value, "max_workers", high=MAX_WORKERS)
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on; the machine's where the system cannot tell."""
+    if sys.version_info >= (3, 13):
+        return os.process_cpu_count() or 1
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def concurrency(value: int) -> int:
+    """The number of calls a worker runs at once, if the descriptor limit can serve it."""
+    integer(value, "concurrency", high=MAX_CONCURRENCY)
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    needed = value + _SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and needed > hard and not _may_raise_limits():
+        raise ValueError(
+            f"concurrency={value:,} needs up to {needed:,} open files in each worker, but the hard "
+            f"limit is {hard:,}: raise it (ulimit -Hn, or LimitNOFILE= of a systemd unit), or ask "
+            f"for at most {max(1, hard - _SPARE_DESCRIPTORS):,} and use more workers"
+        )
+    return value
+
+
+def _may_raise_limits() -> bool:
+    """Whether workers could raise the hard limit: root can, but not in most containers."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            capabilities = next(line for line in status if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return os.geteuid() == 0
+    return bool(int(capabilities.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def monkey_patch(value: object) -> bool | dict[str, bool]:
+    """True, False, or switches for ``gevent.monkey.patch_all``."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Mapping):
+        for key, switch in value.items():
+            if not isinstance(key, str) or not isinstance(switch, bool):
+                raise TypeError(
+                    "monkey_patch must map names of gevent.monkey.patch_all switches to bools, "
+                    f"not {key!r}: {switch!r}"
+                )
+            if key not in _SWITCHES:
+                known = ", ".join(sorted(_SWITCHES))
+                raise ValueError(f"monkey_patch has no switch {key!r}; there are: {known}")
+        return dict(value)
+    raise TypeError(
+        "monkey_patch must be True, False or a mapping of gevent.monkey.patch_all switches, "
+        f"not {type(value).__name__}"
+    )
+
+
+def preload(value: Iterable[str]) -> tuple[str, ...]:
+    """Names of modules to import in the fork server, before workers are forked from it."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"preload must be a collection of module names; did you mean [{value!r}]?")
+    if not isinstance(value, Iterable):
+        raise TypeError(f"preload must hold module names, not be {type(value).__name__}")
+    names = tuple(value)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"preload must hold module names, not {type(name).__name__}")
+    return names
+
+
+def initializer(value: object) -> Callable[..., object] | None:
+    """The function each worker calls first, or None."""
+    if value is not None and not callable(value):
+        raise TypeError("initializer must be a callable")
+    return value
+
+
+def initargs(value: object) -> tuple[Any, ...]:
+    """The initializer's arguments."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"initargs must be a tuple of arguments, not {type(value).__name__}")
+    return tuple(value)
+
+
+def on_worker_loss(value: object) -> Literal["fail"]:
+    """What becomes of the calls that a dead worker was running."""
+    if value != "fail":
+        raise ValueError(f'on_worker_loss must be "fail", not {value!r}')
+    return "fail"
+
+
+def chunksize(value: object) -> None:
+    """A hint that is only checked."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"chunksize must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError("chunksize must be >= 1.")
+
+
+def buffersize(value: object) -> None:
+    """Python 3.14's check, and its texts."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("buffersize must be an integer or None")
+    if value < 1:
+        raise ValueError("buffersize must be None or > 0")
+
+
+def max_tasks_per_child(value: object) -> None:
+    """ProcessPoolExecutor's check, and its texts."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("max_tasks_per_child must be an integer")
+    if value <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
+
+
+def context(value: object) -> None:
+    """A multiprocessing context, or None."""
+    if value is not None and not callable(getattr(value, "get_start_method", None)):
+        raise TypeError(
+            "mp_context must be a multiprocessing context, such as "
+            f"multiprocessing.get_context('spawn'), not {type(value).__name__}"
+        )
+
+
+def start_method(method: str, max_tasks: int | None) -> None:
+    """Refuse what the start method cannot do."""
+    if method != "fork":
+        return
+    if max_tasks is not None:
+        raise ValueError(
+            "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
+            "supply a different mp_context."
+        )
+    if native.is_patched("threading"):
+        raise ValueError(
+            "the 'fork' start method cannot be used in a process that gevent has patched, because "
+            "a forked hub does not work; use 'forkserver' or 'spawn', and locks and queues of a "
+            "context of that kind in initargs"
+        )

@@ -1,0 +1,40 @@
+"""What ``outcomes()`` yields: one record per call, whether it succeeded or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """How the call for one item ended.
+
+    Attributes:
+        item: what the call was for: the item, or the tuple of them if there were several iterables.
+        value: what the function returned; None if it failed.
+        error: the exception the call ended with, or None.
+        attempts: how many times the call was run; 0 if it never was.
+        seconds: how long the last run took in the worker; None if the worker could not tell.
+        worker: process id of the worker that ran it last, or None.
+    """
+
+    item: Any
+    value: R | None
+    error: BaseException | None
+    attempts: int
+    seconds: float | None
+    worker: int | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call returned."""
+        return self.error is None
+
+    def result(self) -> R:
+        """The value; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]

@@ -1,0 +1,87 @@
+"""A batch: calls that share a function, options and the sink that gets their outcomes.
+
+``map`` makes batches of many; a submitted call's Future is a batch of one and its own sink. The
+calls of a batch are numbered in a row, so that an id and its batch tell a call's place.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from ..options import CallOptions
+from ..wire.payload import Payload
+from .functions import Function
+
+#: What travels as one call: plain arguments, or a payload of ``(args, kwargs)``.
+Item = tuple[Any, ...] | Payload
+
+#: More ways for a call to end, beside those in wire.frames. LOST: the value is the exception that
+#: all calls ended by the same event share; UNPICKLABLE: it is the call's own, which never left.
+LOST, UNPICKLABLE = -1, -2
+
+#: How a call ended, still as it came from the wire: the call's place among all of its sink's, a
+#: status, a value, the seconds it ran (or None), the worker's pid (or None). A plain tuple, because
+#: one is made for every call.
+Ended = tuple[int, int, Any, float | None, int | None]
+
+NOTHING: frozenset[int] = frozenset()
+_ids = itertools.count(1)
+
+
+class Sink(Protocol):
+    """Who wants to know how calls ended."""
+
+    def deliver(self, ended: Sequence[Ended]) -> None:
+        """Take outcomes, each call's exactly once; on the I/O thread."""
+
+
+class Batch:
+    """Calls ``first`` to ``first + size - 1``."""
+
+    __slots__ = (
+        "arguments",
+        "dropped",
+        "first",
+        "function",
+        "items",
+        "offset",
+        "options",
+        "remaining",
+        "sink",
+        "size",
+        "unwanted",
+    )
+
+    def __init__(
+        self,
+        function: Function,
+        items: Sequence[Item],
+        sink: Sink,
+        options: CallOptions,
+        offset: int,
+    ) -> None:
+        # Far enough from all others' for any size.
+        self.first = next(_ids) << 32
+        self.function = function
+        self.items = items
+        self.size = len(items)
+        self.sink = sink
+        #: The place of the first call among all of the sink's.
+        self.offset = offset
+        self.options = options
+        #: Calls that have not ended.
+        self.remaining = len(items)
+        #: Places of the calls that were cancelled: they must not be sent (again).
+        self.dropped: frozenset[int] = NOTHING
+        #: Places of cancelled calls that a worker had and might have started: if it has not, and
+        #: they come back, they have ended.
+        self.unwanted: frozenset[int] = NOTHING
+        #: What payloads were made from. A pickle may only refer to it (a manager's proxy does), so
+        #: it lives until the calls have ended.
+        self.arguments: object = None
+
+    def drop(self, places: Iterable[int]) -> None:
+        """Note that the calls at these places were cancelled."""
+        self.dropped = self.dropped.union(places)

@@ -1,0 +1,77 @@
+"""The functions that calls name: each crosses to a worker once, then goes by a number.
+
+Runs on: callers' threads intern; the I/O thread reads.
+Guarantees: a number is used only where pickling would merely name the function, or for the calls of
+one ``map``; so a function means what it would mean if it were pickled with every call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from ..wire import payload
+
+_numbers = itertools.count(1)
+
+
+class Function:
+    """A function as workers know it."""
+
+    __slots__ = ("lasting", "number", "payload")
+
+    def __init__(self, pickled: payload.Payload, lasting: bool) -> None:
+        self.number = next(_numbers)
+        self.payload = pickled
+        #: Whether later batches may use it too. If not, workers forget it after its batch.
+        self.lasting = lasting
+
+
+#: Stands for the function of a call that could not be pickled.
+UNSENT = Function(b"", lasting=True)
+
+
+class Functions:
+    """The functions an executor has met."""
+
+    def __init__(self) -> None:
+        self._interned: dict[Callable[..., Any], Function] = {}
+
+    def intern(self, function: Callable[..., Any]) -> Function:
+        """The :class:`Function` of ``function``.
+
+        Raises:
+            TypeError: it is not callable, or is an ``async def`` function.
+            Exception: whatever pickling it raised.
+        """
+        try:
+            return self._interned[function]
+        except (KeyError, TypeError):  # TypeError: a callable need not be hashable
+            pass
+        check_callable(function)
+        lasting = payload.travels_by_reference(function)
+        interned = Function(payload.dumps(function), lasting)
+        if lasting:
+            self._interned[function] = interned
+        return interned
+
+
+def check_callable(function: object) -> None:
+    """Refuse what cannot be called, and what would only return a coroutine."""
+    if not callable(function):
+        raise TypeError(f"the function to call must be callable, not {type(function).__name__}")
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not inspect.isroutine(inner) and not isinstance(inner, type):
+        inner = type(inner).__call__
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(
+            f"{name} is an async function: calling it in a worker would only make a coroutine. "
+            "Write it as plain blocking code, which a worker runs concurrently as it is, or submit "
+            "a function that calls asyncio.run on it"
+        )

@@ -1,0 +1,212 @@
+"""The Future of one submitted call.
+
+Runs on: any thread; the outcome arrives on the I/O thread.
+Guarantees: it is a ``concurrent.futures.Future``, so ``wait``, ``as_completed``,
+``asyncio.wrap_future`` and callbacks work as they do with any; it ends exactly once.
+
+It is cheap: most futures end before anyone waits for them, or have one thread that waits in
+``result()``, for which a plain lock does. They never need the condition and the lists that
+``Future.__init__`` makes; those are made when first used. One lock for all futures decides between
+an outcome that arrives and a waiter that comes; once a future has a condition, everything but that
+plain lock goes through it, as in the base class.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import native
+from ..options import CallOptions
+from ..wire import frames
+from .batch import NOTHING, Batch, Ended, Item
+from .functions import Function
+from .outcome import decode
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+T = TypeVar("T")
+
+# concurrent.futures' names for the states; it has no public ones.
+_PENDING, _CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED = (
+    "PENDING",
+    "CANCELLED",
+    "CANCELLED_AND_NOTIFIED",
+    "FINISHED",
+)
+_DONE = frozenset({_CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED})
+
+# Single calls are numbered in a row, so that those sent together can share a span; far below the
+# ids of batches, which start at 1 << 32.
+_ids = itertools.count(-1 << 62)
+
+# Native, and held for a few assignments only: no greenlet ever switches inside.
+_allocate_lock = native.original("_thread", "allocate_lock")
+_making_conditions = _allocate_lock()
+
+
+def _after_fork_in_child() -> None:
+    global _making_conditions
+    _making_conditions = _allocate_lock()  # it may have been held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class CallFuture(Batch, Future[T]):
+    """What ``submit`` returns: a batch of one call, and the sink of its outcome."""
+
+    # Defaults in the class, so that a new future needs only what is its own.
+    offset = 0
+    size = 1
+    dropped = NOTHING
+    unwanted = NOTHING
+    arguments: object = None
+    _state = _PENDING
+    _result: T | None = None
+    _exception: BaseException | None = None
+    # Invariant: None, or what all waiters and the outcome synchronize with, for good.
+    _made_condition: threading.Condition | None = None
+    # Invariant: None, or a lock that is released when the future has ended; never replaced.
+    _lone_waiter: Any = None
+
+    def __init__(
+        self, engine: Engine, function: Function, item: Item | None, options: CallOptions
+    ) -> None:
+        self._engine = engine
+        self.first = next(_ids)
+        self.function = function
+        self._item = item
+        self.options = options
+        self.remaining = 1
+
+    @property
+    def items(self) -> tuple[Item, ...]:  # type: ignore[override]
+        """The one call's arguments; they are let go when it has ended."""
+        assert self._item is not None
+        return (self._item,)
+
+    @property
+    def sink(self) -> CallFuture[T]:  # type: ignore[override]
+        """Itself; a reference would be a cycle, and leave every future to the garbage collector."""
+        return self
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        condition = self._made_condition
+        if condition is None:
+            fresh = threading.Condition()
+            with _making_conditions:
+                condition = self._made_condition
+                if condition is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Callable[[Future[T]], Any]] = []
+                    condition = self._made_condition = fresh
+        return condition
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return what the call returned; wait up to ``timeout`` seconds for it.
+
+        Raises:
+            TimeoutError: it had not ended by then.
+            CancelledError: it was cancelled.
+            Exception: whatever the call raised.
+        """
+        if self._state == _PENDING and self._engine.blocking_waits:
+            left = self._wait_alone(timeout)
+        else:
+            left = timeout
+        if self._state == _FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value]
+        return super().result(left)
+
+    def _wait_alone(self, timeout: float | None) -> float | None:
+        """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
+        waiter = _allocate_lock()
+        waiter.acquire()
+        with _making_conditions:
+            if self._state != _PENDING or self._made_condition or self._lone_waiter:
+                return timeout
+            self._lone_waiter = waiter
+        if timeout is None:
+            waiter.acquire()
+            return None
+        waiter.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX))
+        return 0
+
+    def done(self) -> bool:
+        """Whether the call has ended or was cancelled."""
+        return self._state in _DONE
+
+    def running(self) -> bool:
+        """Whether the call is being run by a worker right now (read from its status page)."""
+        return self._state == _PENDING and self._engine.is_running(self.first)
+
+    def cancel(self) -> bool:
+        """Cancel the call: drop it if it has not started, stop it if it has.
+
+        A running call gets a ``GreenletExit`` at the point where it waits (or will wait next), so
+        its ``finally`` blocks run; its worker and the other calls there are not disturbed. The
+        future is cancelled at once, whatever the call does with that.
+
+        Returns:
+            False if the call had ended, True otherwise.
+        """
+        if self._cancel_now():
+            self._engine.cancel(self, (0,), running=True)
+        return self._state != _FINISHED
+
+    def _cancel_now(self) -> bool:
+        """Become cancelled; whether that was still to be done."""
+        with self._condition:
+            if self._state != _PENDING:
+                return False
+            # Both of the base class's steps in one: no executor will come by to do the second.
+            self._state = _CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        if self._lone_waiter is not None:
+            self._lone_waiter.release()
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """End with ``error``: the call could not be sent."""
+        self._finish(None, error)
+
+    def deliver(self, ended: Sequence[Ended]) -> None:
+        """Take the outcome; on the I/O thread."""
+        _, status, value, _, pid = ended[0]
+        if status == frames.VALUE:
+            self._finish(value, None)
+        elif status == frames.CANCELLED:
+            self._cancel_now()
+        else:
+            self._finish(*decode(status, value, pid))
+        self._item = self.arguments = None
+
+    def _finish(self, result: Any, error: BaseException | None) -> None:
+        with _making_conditions:
+            if self._made_condition is None:
+                # Nobody waits and nobody has asked to be called.
+                self._result = result
+                self._exception = error
+                self._state = _FINISHED
+                if self._lone_waiter is not None:
+                    self._lone_waiter.release()
+                return
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            return  # cancelled at the same moment: the cancellation stands
+        if self._lone_waiter is not None:
+            self._lone_waiter.release()

@@ -1,0 +1,194 @@
+"""Turn what callers ask for into batches, and outcomes into what callers get.
+
+Runs on: callers' threads and those that iterate results.
+Guarantees: what cannot be pickled fails its own call only; a user's arguments are pickled in the
+thread that passed them, before ``submit`` returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from ..options import CallOptions
+from ..outcomes import Outcome
+from ..wire import payload
+from .batch import Ended, Item
+from .engine import Engine
+from .functions import UNSENT, Function, check_callable
+from .futures import CallFuture
+from .outcome import decode
+from .streams import ARGUMENTS_NOTE, Stream
+
+T = TypeVar("T")
+
+are_plain = payload.are_plain
+
+
+class Intake:
+    """The way in to an engine."""
+
+    def __init__(self, engine: Engine, max_pending: int | None, buffersize: int) -> None:
+        """
+        Args:
+            max_pending: unfinished submitted calls at which ``submit`` waits; None for no limit.
+            buffersize: the bound of a stream whose caller named none.
+        """
+        self._engine = engine
+        self._room = None if max_pending is None else threading.Semaphore(max_pending)
+        self._buffersize = buffersize
+
+    def submit(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[T]:
+        """See ``HybridExecutor.submit``."""
+        engine = self._engine
+        item: Item
+        try:
+            function = engine.functions.intern(fn)
+            item = args if not kwargs and are_plain(args) else payload.dumps((args, kwargs))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            engine.check_open()
+            error.add_note(ARGUMENTS_NOTE)
+            refused: CallFuture[T] = CallFuture(engine, UNSENT, None, options)
+            refused.fail(error)
+            return refused
+        future: CallFuture[T] = CallFuture(engine, function, item, options)
+        if item is not args:
+            future.arguments = (args, kwargs)
+        if self._room is None:
+            engine.submit(future)
+        else:
+            self._submit_with_room(self._room, future)
+        return future
+
+    def _submit_with_room(self, room: threading.Semaphore, future: CallFuture[T]) -> None:
+        self._engine.check_open()
+        # The I/O thread makes room: if a callback on it waited for some, none would ever come.
+        if not room.acquire(blocking=not self._engine.on_own_thread()):
+            self._engine.submit(future)
+            return
+        try:
+            self._engine.submit(future)
+        except BaseException:
+            room.release()
+            raise
+        future.add_done_callback(lambda _: room.release())
+
+    def map(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        buffersize: int | None,
+        deadline: float | None,
+        keep: object,
+    ) -> Generator[T]:
+        """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
+        stream = self._stream(options, fn, iterables, buffersize, ordered=True)
+        stream.fill()
+        return _results(stream, deadline, False, keep)
+
+    def map_unordered(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        buffersize: int | None,
+        return_exceptions: bool,
+        keep: object,
+    ) -> Generator[T]:
+        """See ``HybridExecutor.map_unordered``."""
+        bound = self._buffersize if buffersize is None else buffersize
+        stream = self._stream(options, fn, iterables, bound, ordered=False)
+        return _results(stream, None, return_exceptions, keep)
+
+    def outcomes(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        buffersize: int | None,
+        keep: object,
+    ) -> Generator[Outcome[T]]:
+        """See ``HybridExecutor.outcomes``."""
+        bound = self._buffersize if buffersize is None else buffersize
+        stream = self._stream(options, fn, iterables, bound, ordered=False)
+        kept = stream.keep_items()
+        return _outcomes(stream, kept, len(iterables) == 1, keep)
+
+    def _stream(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        bound: int | None,
+        ordered: bool,
+    ) -> Stream:
+        engine = self._engine
+        engine.check_open()
+        items = zip(*iterables, strict=False)
+        refusal: BaseException | None = None
+        function: Function | None = None
+        try:
+            function = engine.functions.intern(fn)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            error.add_note(ARGUMENTS_NOTE)
+            refusal = error
+        return Stream(engine, function, refusal, items, options, bound, ordered)
+
+
+def _results(
+    stream: Stream, deadline: float | None, return_exceptions: bool, keep: object
+) -> Generator[Any]:
+    try:
+        for _, status, value, _, pid in stream.outcomes(deadline):
+            # No name for the result here: the iterator must not keep it alive.
+            yield _open(status, value, pid, return_exceptions)
+    finally:
+        stream.close()
+
+
+def _open(status: int, value: Any, pid: int | None, return_exceptions: bool) -> Any:
+    result, error = decode(status, value, pid)
+    if error is None:
+        return result
+    if return_exceptions:
+        return error
+    raise error
+
+
+def _outcomes(
+    stream: Stream, kept: dict[int, tuple[Any, ...]], single: bool, keep: object
+) -> Generator[Outcome[Any]]:
+    try:
+        for ended in stream.outcomes():
+            yield _outcome(ended, kept.pop(ended[0]), single)
+    finally:
+        stream.close()
+
+
+def _outcome(ended: Ended, arguments: tuple[Any, ...], single: bool) -> Outcome[Any]:
+    _, status, value, seconds, pid = ended
+    value, error = decode(status, value, pid)
+    ran = pid is not None  # of a lost worker, only calls that had started carry it
+    return Outcome(
+        item=arguments[0] if single else arguments,
+        value=value,
+        error=error,
+        attempts=1 if ran else 0,
+        seconds=seconds,
+        worker=pid,
+    )

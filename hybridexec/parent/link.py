@@ -1,0 +1,106 @@
+"""One worker's pipes and process, as the I/O thread handles them.
+
+Runs on: the I/O thread, which never blocks here: writes that do not fit wait in a backlog.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from itertools import islice
+
+from .. import native
+from ..errors import ExecutorBroken
+from ..wire import frames
+from . import exits
+from .launch import Started
+
+#: Reads from one worker in a row, so that a gigabyte from one does not keep others waiting.
+_MAX_READS = 8
+#: Buffers in one writev; the system's limit is 1024.
+_MAX_BUFFERS = 512
+#: How long, in seconds, the exit status of a process that has ended may take to arrive.
+_STATUS_PATIENCE = 2.0
+
+
+class Link:
+    """The connection to a worker's process."""
+
+    def __init__(self, started: Started) -> None:
+        self.process = started.process
+        self.page = started.page
+        self.pid: int | None = started.process.pid
+        self.calls_fd = started.calls_fd
+        self.results_fd = started.results_fd
+        self.sentinel: int = started.process.sentinel
+        self._reader = frames.FrameReader(started.results_fd)
+        #: What has not fitted into the call pipe yet.
+        self.backlog: deque[memoryview] = deque()
+        self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
+        self.broken = False  # nothing written will arrive: the process is ending
+
+    def read(self, everything: bool = False) -> list[frames.Frame]:
+        """The frames that have arrived; with ``everything``, all that a dead process left."""
+        received: list[frames.Frame] = []
+        reads = 0
+        try:
+            while everything or reads < _MAX_READS:
+                reads += 1
+                some = self._reader.read()
+                if some is None:
+                    self.broken = True
+                    break
+                received += some
+        except BlockingIOError:
+            pass
+        return received
+
+    def write(self, buffers: list[frames.Buffer]) -> None:
+        """Queue buffers; :meth:`flush` writes them."""
+        if not self.broken:
+            self.backlog.extend(memoryview(buffer).cast("B") for buffer in buffers)
+
+    def flush(self) -> bool:
+        """Write as much as fits; whether nothing is left."""
+        backlog = self.backlog
+        while backlog:
+            try:
+                count = os.writev(self.calls_fd, list(islice(backlog, _MAX_BUFFERS)))
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True  # its sentinel will tell the rest
+                backlog.clear()
+                return True
+            while backlog and count >= len(backlog[0]):
+                count -= len(backlog.popleft())
+            if count:
+                backlog[0] = backlog[0][count:]
+        return True
+
+    def kill(self, number: int) -> None:
+        """Send the process a signal, if it is there to get one."""
+        if self.process.exitcode is None and self.pid is not None:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
+
+    def exitcode(self) -> int | None:
+        """The exit status of a process whose sentinel has fired; None if it cannot be known."""
+        sleep = native.original("time", "sleep")
+        waited = 0.0
+        while self.process.exitcode is None and waited < _STATUS_PATIENCE:
+            sleep(0.001)
+            waited += 0.001
+        code: int | None = self.process.exitcode
+        return code
+
+    def close(self) -> None:
+        """Let go of the process and everything that connected to it."""
+        exits.close(self.calls_fd, self.results_fd)
+        self.page.close()
+        try:
+            self.process.close()
+        except ValueError:
+            pass  # its exit status never came: multiprocessing thinks that it runs

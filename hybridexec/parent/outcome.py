@@ -1,0 +1,67 @@
+"""Turn what came from the wire into a value or an exception.
+
+Runs on: whoever wants the value: the I/O thread for a Future, the consumer's thread for a stream.
+Guarantees: never raises; what cannot be unpickled becomes that call's exception.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from concurrent.futures.process import _RemoteTraceback
+from typing import Any
+
+from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
+from ..wire import frames, payload
+from .batch import LOST, UNPICKLABLE
+
+
+def decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
+    """The call's ``(value, None)`` or ``(None, exception)``."""
+    if status == frames.VALUE:
+        return value, None
+    try:
+        if status == frames.PICKLED:
+            return payload.loads(value), None
+        if status == frames.ERROR:
+            return None, _remote_exception(*value)
+    except BaseException as error:
+        error.add_note(
+            f"The result of this call, from worker process {pid}, could not be unpickled. Its "
+            "class must be importable here and rebuild itself without errors."
+        )
+        return None, error
+    if status == UNPICKLABLE:
+        return None, value
+    if status == frames.CANCELLED:
+        return None, CancelledError()
+    if status == frames.TIMED_OUT:
+        expired = CallTimeout(f"the call was stopped: it had run for its timeout of {value} s")
+        expired.add_note(f"Stopped in worker process {pid}")
+        return None, expired
+    assert status == LOST
+    return None, _own_copy(value)
+
+
+def _remote_exception(pickled: payload.Payload, trace: str, note: str) -> BaseException:
+    error = payload.loads(pickled)
+    if isinstance(error, str):
+        error = RemoteError(error)
+    error.__cause__ = remote_traceback(trace)
+    error.add_note(note)
+    return error  # type: ignore[no-any-return]
+
+
+def remote_traceback(text: str) -> BaseException:
+    """ProcessPoolExecutor's carrier of a remote traceback, which a printed error shows as cause."""
+    cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
+    return cause
+
+
+def _own_copy(error: BaseException) -> BaseException:
+    """An exception of each call's own: raising one object in many threads would mix tracebacks."""
+    if isinstance(error, WorkerLost):
+        copy: BaseException = WorkerLost(str(error), error.pid, error.exitcode, error.in_flight)
+    else:
+        copy = ExecutorBroken(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy

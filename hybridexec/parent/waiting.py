@@ -1,0 +1,117 @@
+"""The calls that no worker has, in the order in which they will be sent.
+
+Runs on: the I/O thread, as part of the pool.
+Guarantees: calls that came back from a worker go before all others; a call that was cancelled is
+never handed out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from .batch import Batch
+
+#: Calls of a batch, from one place up to another.
+Span = tuple[Batch, int, int]
+
+
+class Waiting:
+    """A queue of calls, handed out as spans of their batches."""
+
+    def __init__(self) -> None:
+        # Spans that came back; then batches, of the first of which the first _next places are gone.
+        # Cancelled places stay where they are, and are skipped when their turn comes.
+        self._returned: deque[Span] = deque()
+        self._batches: deque[Batch] = deque()
+        self._next = 0
+        # Invariant: how many calls wait that were not cancelled.
+        self.count = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take a new batch."""
+        self._batches.append(batch)
+        self.count += batch.size
+
+    def put_back(self, calls: Iterable[tuple[Batch, int]]) -> None:
+        """Take back calls, by batch and place: before all others, and in this order."""
+        spans: list[Span] = []
+        for batch, place in calls:
+            self.count += 1
+            if spans and spans[-1][0] is batch and spans[-1][2] == place:
+                spans[-1] = (batch, spans[-1][1], place + 1)
+            else:
+                spans.append((batch, place, place + 1))
+        self._returned.extendleft(reversed(spans))
+
+    def take(self, count: int) -> list[Span]:
+        """Hand out the next calls, up to ``count`` of them."""
+        spans: list[Span] = []
+        missing = min(count, self.count)
+        self.count -= missing
+        while missing:
+            if self._returned:
+                batch, low, high = self._returned[0]
+            else:
+                batch, low = self._batches[0], self._next
+                high = batch.size
+            dropped = batch.dropped
+            if dropped:
+                while low < high and low in dropped:
+                    low += 1
+                stop = low
+                while stop < high and stop - low < missing and stop not in dropped:
+                    stop += 1
+            else:
+                stop = min(high, low + missing)
+            self._advance(batch, stop, high)
+            if stop > low:
+                spans.append((batch, low, stop))
+                missing -= stop - low
+        return spans
+
+    def _advance(self, batch: Batch, stop: int, high: int) -> None:
+        """The first span is gone up to ``stop``."""
+        if self._returned:
+            if stop < high:
+                self._returned[0] = (batch, stop, high)
+            else:
+                self._returned.popleft()
+        elif stop < high:
+            self._next = stop
+        else:
+            self._batches.popleft()
+            self._next = 0
+
+    def cancel(self, batch: Batch, places: set[int]) -> int:
+        """Drop those calls of ``batch`` that wait, none of which a worker has; how many did."""
+        if batch.size == 1:
+            # A million futures may be cancelled one by one: no search for each.
+            found = list(places) if batch.remaining else []
+        else:
+            found = [
+                place
+                for owner, low, high in self.spans()
+                if owner is batch
+                for place in range(low, high)
+                if place in places
+            ]
+        batch.drop(found)
+        self.count -= len(found)
+        return len(found)
+
+    def clear(self) -> list[Span]:
+        """Hand out everything; spans may hold cancelled places."""
+        spans = list(self.spans())
+        self._returned.clear()
+        self._batches.clear()
+        self._next = self.count = 0
+        return spans
+
+    def spans(self) -> Iterator[Span]:
+        """What waits, cancelled places included."""
+        yield from self._returned
+        low = self._next
+        for batch in self._batches:
+            yield batch, low, batch.size
+            low = 0

@@ -1,0 +1,143 @@
+"""What the pool knows of a worker, and how far ahead of it calls are sent.
+
+Runs on: the I/O thread, as part of the pool.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from .batch import Batch
+
+#: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
+MIN_WINDOW = 2
+MAX_WINDOW = 4096
+#: A new worker's window, before anything is known about its calls.
+FIRST_WINDOW = 4
+#: Seconds' worth of calls that a window holds, at the rate the worker takes them.
+HORIZON = 0.005
+#: Shortest time, in seconds, over which that rate is measured.
+_MIN_SAMPLE = 0.0005
+
+
+class WorkerState(enum.Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RETIRING = "retiring"
+    STOPPING = "stopping"
+
+
+class Progress(Protocol):
+    """What the pool reads of a status page."""
+
+    @property
+    def taken(self) -> int:
+        """How many calls the worker has taken from its inbox."""
+
+
+class Worker:
+    """What the pool knows of one worker."""
+
+    __slots__ = (
+        "ahead",
+        "asked",
+        "budget",
+        "done",
+        "failed",
+        "id",
+        "known",
+        "moved_at",
+        "page",
+        "pid",
+        "predecessor",
+        "recalls",
+        "sampled_at",
+        "sampled_done",
+        "sampled_taken",
+        "sent",
+        "state",
+        "window",
+    )
+
+    def __init__(self, number: int, budget: int | None, predecessor: Worker | None) -> None:
+        self.id = number
+        self.state = WorkerState.STARTING
+        self.pid: int | None = None
+        self.page: Progress | None = None
+        # Invariant: the calls sent and not answered, in the order they were sent. As a worker takes
+        # calls in that order, the first `taken - done` of them have started and no others.
+        self.sent: dict[int, Batch] = {}
+        self.done = 0  # answered calls that had been taken
+        self.failed = 0  # those of them that ended with an error
+        self.known: set[int] = set()  # numbers of the functions it has
+        self.budget = budget  # calls it may still be sent, None for no limit
+        # The worker it replaces, until that has drained. All of such a chain share one worker's
+        # slots, so that no more calls run at once than were asked for.
+        self.predecessor = predecessor
+        self.window = FIRST_WINDOW  # calls it may have that have not started
+        self.ahead = MIN_WINDOW  # calls it may have beyond its slots
+        self.sampled_at = 0.0
+        self.sampled_taken = 0
+        self.sampled_done = 0
+        self.moved_at = 0.0  # when `taken` was last seen to have grown
+        self.asked = False  # a HUNGRY is due
+        # RECALLs not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
+        # known.
+        self.recalls = 0
+
+    @property
+    def taken(self) -> int:
+        """How many calls it has taken from its inbox."""
+        return self.page.taken if self.page is not None else 0
+
+    @property
+    def running(self) -> int:
+        """How many calls have started and not been answered."""
+        return self.taken - self.done
+
+    @property
+    def waiting(self) -> int:
+        """How many calls were sent and have not started."""
+        return len(self.sent) - self.running
+
+    @property
+    def may_give(self) -> bool:
+        """Whether it has calls that it could give back."""
+        return (
+            self.state in (WorkerState.READY, WorkerState.RETIRING)
+            and not self.recalls
+            and self.waiting > 0
+        )
+
+    def begin_sample(self, now: float) -> None:
+        """Calls are about to be sent: time during which it had none to take does not count."""
+        if self.waiting <= 0:
+            self.moved_at = now
+            if not self.sent:
+                self.sampled_at = now
+                self.sampled_taken = self.sampled_done = self.taken
+
+    def sample(self, now: float) -> None:
+        """Fit the window to the rate at which it takes calls."""
+        taken = self.taken
+        if taken == self.sampled_taken:
+            return
+        self.moved_at = now
+        elapsed = now - self.sampled_at
+        if elapsed < _MIN_SAMPLE:
+            return
+        self.window = _fit(self.window, taken - self.sampled_taken, elapsed)
+        self.ahead = _fit(self.ahead, self.done - self.sampled_done, elapsed)
+        self.sampled_at = now
+        self.sampled_taken = taken
+        self.sampled_done = self.done
+
+
+def _fit(window: int, calls: int, elapsed: float) -> int:
+    """The next window after ``calls`` went through in ``elapsed`` seconds."""
+    wanted = int(calls / elapsed * HORIZON)
+    # Up at once, down by halves: one slow call does not make a stream of fast ones stutter.
+    return max(MIN_WINDOW, min(MAX_WINDOW, max(wanted, window // 2)))

@@ -1,0 +1,53 @@
+"""A snapshot of what an executor is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker process.
+
+    Attributes:
+        pid: its process id; None while it is being started.
+        state: ``"starting"``, ``"ready"``, ``"retiring"`` (finishes its calls, takes no more) or
+            ``"stopping"``.
+        running: calls it is running.
+        queued: calls it was sent and has not started.
+        done: calls that have ended in it.
+        failed: those of them that raised.
+        hub_lag: seconds for which its hub has been overdue: more than a few tenths mean that a call
+            keeps the CPU without ever waiting.
+    """
+
+    pid: int | None
+    state: str
+    running: int
+    queued: int
+    done: int
+    failed: int
+    hub_lag: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStats:
+    """A whole executor.
+
+    Attributes:
+        workers: one entry per living worker.
+        pending: calls that no worker has been sent yet.
+    """
+
+    workers: tuple[WorkerStats, ...]
+    pending: int
+
+    @property
+    def running(self) -> int:
+        """Calls being run, in all workers."""
+        return sum(worker.running for worker in self.workers)
+
+    @property
+    def queued(self) -> int:
+        """Calls that have not started, wherever they wait."""
+        return self.pending + sum(worker.queued for worker in self.workers)

@@ -1,0 +1,104 @@
+"""What a worker process is given when it starts, whatever the start method.
+
+Runs on: the parent pickles these objects while a process is being started; the worker unpickles
+them. The worker's code is named here by strings only, because the parent must not import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing import context
+from typing import Any, NamedTuple
+
+# Where a worker's life is: imported in the worker only.
+_WORKER = "hybridexec.worker.main"
+
+
+class InheritedFd:
+    """A descriptor that crosses to the worker, whatever number it gets there."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._duplicated: tuple[Any, int] = (None, -1)
+
+    def duplicate(self, popen: Any) -> int:
+        """How the worker that ``popen`` starts will know the descriptor; duplicated once only."""
+        if self._duplicated[0] is not popen:
+            self._duplicated = (popen, popen.duplicate_for_child(self.fd))
+        return self._duplicated[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        popen: Any = context.get_spawning_popen()
+        return _receive_fd, (popen.DupFd(self.duplicate(popen)),)
+
+
+def _receive_fd(duplicate: Any) -> InheritedFd:
+    return InheritedFd(duplicate.detach())
+
+
+class Boot(NamedTuple):
+    """What a process needs to know before it imports the user's ``__main__``."""
+
+    #: True, False, or the switches of ``gevent.monkey.patch_all``.
+    monkey_patch: bool | Mapping[str, bool]
+    #: Modules to import once patched.
+    preload: tuple[str, ...]
+    #: Whether ``__main__`` cannot be imported, so that its functions and classes go by value.
+    main_by_value: bool
+
+
+class WorkerStart(NamedTuple):
+    """What a worker needs to run: travels as an argument of its ``multiprocessing.Process``.
+
+    ``initargs`` must travel this way, because locks and queues can be inherited only while a
+    process is being started.
+    """
+
+    boot: Boot
+    calls: InheritedFd
+    results: InheritedFd
+    status: InheritedFd
+    concurrency: int
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+    def __call__(self) -> None:
+        """Be the worker, until the parent says stop or is gone."""
+        importlib.import_module(_WORKER).run(self)
+
+
+class BootName(str):
+    """A worker process's name, whose unpickling patches the process with gevent.
+
+    The name is part of the preparation data, the first thing that a spawned process reads: so
+    this runs before the process imports the user's ``__main__`` and with it, say, ``requests``,
+    which must find ``ssl`` patched already.
+    """
+
+    _arguments: tuple[Any, ...]
+
+    def __new__(cls, name: str, boot: Boot, results: InheritedFd) -> BootName:
+        self = super().__new__(cls, name)
+        self._arguments = (boot, results)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        boot, results = self._arguments
+        switches = boot.monkey_patch
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        begin = {
+            "name": str(self),
+            "monkey_patch": switches if isinstance(switches, bool) else dict(switches),
+            "preload": boot.preload,
+            "main_by_value": boot.main_by_value,
+            "results": results.duplicate(context.get_spawning_popen()),
+        }
+        # An expression, not a reference to a function of ours: in a bare interpreter sys.path is
+        # not yet the parent's, and the module could not be found.
+        return eval, (
+            f"__import__('sys').path.__setitem__(slice(None), {path!r}) or "
+            "__import__('hybridexec.worker.boot', fromlist=['begin'])"
+            f".begin(**{begin!r})",
+        )

@@ -1,0 +1,161 @@
+"""Turn Python objects into what a frame can carry, and back.
+
+Runs on: whichever thread or greenlet owns the object, never a pipe thread, because pickling runs
+user code and must not see another greenlet's half-made change.
+Guarantees: one object's failure is an exception here and touches no other call.
+
+Three forms travel:
+
+- *plain* values (small str, bytes, numbers, None) go into the frame as they are; marshal copies
+  them exactly and cannot fail, so they need no pickle of their own;
+- ``bytes``: a pickle;
+- :class:`Segments`: a large pickle, or one with protocol 5 buffers, sent out of band so that no
+  frame is ever built by copying megabytes.
+
+What ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. What plain pickle
+refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import sys
+import types
+from collections import ChainMap
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, ClassVar, NamedTuple
+
+PROTOCOL = 5
+#: Bytes above which a payload travels out of band instead of inside the frame's head.
+INLINE_LIMIT = 32 * 1024
+
+_PLAIN_NUMBERS = frozenset({int, float, bool, complex, type(None)})
+_PLAIN_TEXT = frozenset({str, bytes})
+#: What plain pickle raises for an object that cloudpickle may still manage.
+_REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
+
+# ForkingPickler keeps its reducers in a private dict; the live view sees later registrations.
+_REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
+    ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+    copyreg.dispatch_table,
+)
+
+# True where no worker can import this ``__main__`` (a REPL, a notebook, ``python -``), so that its
+# functions and classes must travel by value. Set once by each side when it starts.
+_main_by_value = False
+
+
+class Segments(NamedTuple):
+    """A payload out of band: the pickle, then its protocol 5 buffers."""
+
+    parts: tuple[bytes | bytearray, ...]
+
+
+Payload = bytes | Segments
+
+
+class _ReferencePickler(pickle.Pickler):
+    dispatch_table = _REDUCERS
+
+
+def set_main_by_value(by_value: bool) -> None:
+    """Say whether ``__main__`` can only travel by value."""
+    global _main_by_value
+    _main_by_value = by_value
+
+
+def is_plain(value: object) -> bool:
+    """Whether ``value`` may travel in a frame as it is."""
+    kind = type(value)
+    return kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT)  # type: ignore[arg-type]
+
+
+def are_plain(values: tuple[object, ...]) -> bool:
+    """Whether all of ``values`` may travel in a frame as they are."""
+    for value in values:
+        kind = type(value)
+        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT):  # type: ignore[arg-type]
+            continue
+        return False
+    return True
+
+
+def dumps(value: object) -> Payload:
+    """Pickle ``value``, by reference where that can work, else by value.
+
+    Raises:
+        Whatever plain pickle raised, if cloudpickle cannot manage either.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    stream = io.BytesIO()
+    if _main_by_value:
+        _value_pickler()(stream, PROTOCOL, buffers.append).dump(value)
+    else:
+        try:
+            _ReferencePickler(stream, PROTOCOL, buffer_callback=buffers.append).dump(value)
+        except _REFUSALS as refusal:
+            stream, buffers = io.BytesIO(), []
+            try:
+                _value_pickler()(stream, PROTOCOL, buffers.append).dump(value)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                reason = f"{type(error).__name__}: {error}"
+                refusal.add_note(f"By value it cannot be pickled either: {reason}")
+                raise refusal from None
+    if not buffers and stream.tell() <= INLINE_LIMIT:
+        return stream.getvalue()
+    # Buffers are copied here: the caller may go on to change the array while the frame waits.
+    return Segments((stream.getvalue(), *(bytearray(buffer.raw()) for buffer in buffers)))
+
+
+def loads(payload: Payload) -> Any:
+    """The object of a payload; raises whatever its unpickling raises."""
+    if type(payload) is Segments:
+        return pickle.loads(payload.parts[0], buffers=payload.parts[1:])
+    return pickle.loads(payload)  # type: ignore[arg-type]
+
+
+def travels_by_reference(function: object) -> bool:
+    """Whether pickling ``function`` would only name it, so that naming it once is enough."""
+    if type(function) not in (types.FunctionType, types.BuiltinFunctionType, type):
+        return False
+    name: str = getattr(function, "__qualname__", "")
+    module = getattr(function, "__module__", None)
+    if not isinstance(module, str) or (_main_by_value and module == "__main__"):
+        return False
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is function
+
+
+_value_pickler_type: type[Any] | None = None
+
+
+def _value_pickler() -> type[Any]:
+    """The by-value pickler's class, made when first needed: cloudpickle is slow to import."""
+    global _value_pickler_type
+    if _value_pickler_type is None:
+        import cloudpickle
+
+        class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+            """cloudpickle with ForkingPickler's reducers, which leaves importable mains alone."""
+
+            dispatch_table: ClassVar = ChainMap(
+                ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+                cloudpickle.Pickler.dispatch_table,
+            )
+
+            def reducer_override(self, value: object) -> Any:
+                # cloudpickle copies all of __main__ by value, but a class that the worker can
+                # import must stay one class on both sides, or isinstance() fails on results.
+                if isinstance(value, type | types.FunctionType) and travels_by_reference(value):
+                    return NotImplemented
+                return super().reducer_override(value)
+
+        _value_pickler_type = ValuePickler
+    return _value_pickler_type

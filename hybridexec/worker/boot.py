@@ -1,0 +1,132 @@
+"""The first code of ours that runs in a new process: patch it before anything else is imported.
+
+Runs on: the main thread, before the user's ``__main__`` is imported; in the fork server once, for
+all workers that are forked from it.
+Guarantees: whatever goes wrong before the worker is ready reaches the parent as a FAILED frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import spawn
+from types import TracebackType
+from typing import Any
+
+from ..wire import frames
+
+# How a number in the boot arguments becomes a descriptor: itself when spawned, a place in the list
+# of received descriptors when forked from the fork server, which sets this.
+resolve_fd: Callable[[int], int] = int
+
+# Set in the fork server if a module of ``preload`` could not be imported; each worker reports it.
+preload_failure: BaseException | None = None
+
+
+class InheritedFdNumber:
+    """What ``reduction.DupFd`` becomes in a worker of the fork server: a place in its list."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def detach(self) -> int:
+        """The descriptor, which is the caller's from now on."""
+        return resolve_fd(self._index)
+
+
+def begin(
+    name: str,
+    monkey_patch: bool | Mapping[str, bool],
+    preload: tuple[str, ...],
+    main_by_value: bool,
+    results: int,
+) -> str:
+    """Make this process a worker to be, and return the name it will have."""
+    ignore_interrupts()
+    report_failures(resolve_fd(results))
+    if preload_failure is not None:
+        raise preload_failure
+    patch(monkey_patch)
+    import_all(preload)
+    if main_by_value:
+        # multiprocessing would try to import whatever path it was given: "<stdin>", say.
+        spawn._fixup_main_from_name = spawn._fixup_main_from_path = lambda name: None  # type: ignore[attr-defined]
+    return name
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent: the terminal sends it to the whole process group.
+
+    A handler that does nothing, unlike SIG_IGN, is not inherited by what the user's code starts.
+    """
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    # The parent blocked it in this process, so that none could come before there was a handler.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def report_failures(results_fd: int) -> None:
+    """Send an uncaught exception to the parent instead of printing it."""
+
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        send_failure(results_fd, "start", error)
+
+    sys.excepthook = report
+
+
+def send_failure(results_fd: int, stage: str, error: BaseException) -> None:
+    """Tell the parent why this worker will never be ready."""
+    text = "".join(traceback.format_exception(error))
+    with contextlib.suppress(OSError):
+        for buffer in frames.encode((frames.FAILED, stage, text)):
+            os.write(results_fd, buffer)
+
+
+def import_all(modules: tuple[str, ...]) -> None:
+    """Import modules by name."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+_patched = False
+
+
+def patch(switches: bool | Mapping[str, bool]) -> None:
+    """Patch this process with gevent, once: all of it, by ``switches``, or not at all."""
+    global _patched
+    if _patched or switches is False:
+        return
+    _patched = True
+    if "asyncio" not in sys.modules:
+        # asyncio's C module keeps the running loop per OS thread, which all greenlets share. The
+        # pure-Python one keeps it in a threading.local, which patching makes per greenlet: so
+        # asyncio.run works in many calls at once.
+        sys.modules["_asyncio"] = None  # type: ignore[assignment]
+    from gevent import events, monkey
+
+    with _without_plugins(events), warnings.catch_warnings():
+        # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
+        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
+        monkey.patch_all(**({} if switches is True else switches))
+
+
+@contextlib.contextmanager
+def _without_plugins(events: Any) -> Iterator[None]:
+    """Keep gevent from looking for plugins of its patching among all installed distributions.
+
+    It would read all their metadata for each of its 25 events, most of the time that patching
+    takes. Subscribers of the events are told as ever.
+    """
+    look = events.notify_and_call_entry_points
+    events.notify_and_call_entry_points = events.notify
+    try:
+        yield
+    finally:
+        events.notify_and_call_entry_points = look

@@ -1,0 +1,76 @@
+"""Describe how a call failed, in a form that reaches the parent whatever the exception is.
+
+Runs on: the greenlet of the call that failed.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import traceback
+from collections.abc import Callable
+from os import getpid
+from typing import Any
+
+from ..wire import payload
+
+
+def describe(
+    error: BaseException, stage: str, function: Callable[..., Any] | None, item: Any
+) -> tuple[payload.Payload, str, str]:
+    """The exception as a payload, its traceback as text, and a note that says where it was."""
+    where = f"in worker process {getpid()}"
+    if function is not None:
+        name = getattr(function, "__qualname__", None) or reprlib.repr(function)
+        arguments = "..."
+        if type(item) is tuple:
+            arguments = ", ".join(reprlib.repr(argument) for argument in item)
+        where += f", call {name}({arguments})"
+    if stage == "arguments":
+        note = (
+            f"The function or arguments of this call could not be unpickled {where}. They must be "
+            "importable and unpicklable in a fresh process."
+        )
+    elif stage == "result":
+        note = (
+            f"The result of this call could not be pickled {where}. Return something that can be, "
+            "such as plain data."
+        )
+    else:
+        note = f"Raised {where}"
+    trace = _format(error)
+    try:
+        pickled = payload.dumps(error)
+        # An exception that cannot be rebuilt from its args fails only when it is unpickled, which
+        # would be in the parent, where nothing of the original is left.
+        payload.loads(pickled)
+    except BaseException as refusal:
+        kind = type(error)
+        stand_in = (
+            f"{kind.__module__}.{kind.__qualname__}: {_text_of(error)} (this exception could not "
+            f"be pickled: {type(refusal).__name__}: {_text_of(refusal)}; give it a __reduce__, "
+            "or pass all its arguments to super().__init__())"
+        )
+        return payload.dumps(stand_in), trace, note
+    finally:
+        error.__traceback__ = None
+    return pickled, trace, note
+
+
+def _format(error: BaseException) -> str:
+    """The traceback as text, without the marks under the lines: to find their places, Python parses
+    each line anew, a millisecond for an error from deep inside a library."""
+    formatted = traceback.TracebackException.from_exception(error)
+    parts = [formatted]
+    for part in parts:
+        for frame in part.stack:
+            frame.colno = frame.end_colno = None
+        parts += [link for link in (part.__cause__, part.__context__) if link is not None]
+        parts += part.exceptions or ()
+    return "".join(formatted.format())
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<its __str__ failed>"

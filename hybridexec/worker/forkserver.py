@@ -1,0 +1,160 @@
+"""The fork server: a process that has gevent loaded and patched, and forks workers on request.
+
+Runs on: a process of its own, one per executor, with one thread and no gevent hub, so that forking
+it is safe. It has no listening socket: its one client holds the other end of a socket pair.
+Guarantees: it ends when its parent does, and its workers with it; each worker's exit status
+reaches the parent through that worker's status pipe.
+
+A request is one byte with descriptors attached: the pipe with the preparation data, the status
+pipe, the resource tracker's, then those the worker inherits. The answer comes through the status
+pipe: the pid, and the exit status once there is one. (The protocol is the one that
+multiprocessing.forkserver has on its listening socket.)
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import marshal
+import os
+import signal
+import socket
+import struct
+import sys
+from multiprocessing import resource_tracker, spawn, util
+
+from .. import native
+from . import boot
+
+#: How the pid and the exit status are written.
+STATUS = struct.Struct("=q")
+_MAX_FDS = 256
+
+# Taken before patching: the server itself must never get a hub.
+_Socket = socket.socket
+_fork = os.fork
+_waitpid = os.waitpid
+_signal = signal.signal
+
+
+def main(connection_fd: int, config_fd: int) -> None:
+    """Serve until the parent closes its end of the connection."""
+    with open(config_fd, "rb") as file:
+        config = marshal.load(file)
+    connection = _Socket(fileno=connection_fd)
+    boot.ignore_interrupts()
+    try:
+        boot.patch(config["monkey_patch"])
+        boot.import_all(config["preload"])
+    except BaseException as error:
+        boot.preload_failure = error
+    # What a worker would import first, so that it is there when forked.
+    from . import main as _main  # noqa: F401
+
+    # Everything alive now stays: keep the collector from touching, and so copying, its pages.
+    gc.freeze()
+    workers: dict[int, int] = {}  # pid: descriptor of its status pipe
+    try:
+        _serve(connection, workers)
+    finally:
+        # Only reached when the parent is gone, or done with us: nobody is left to read results.
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+
+
+def _serve(connection: socket.socket, workers: dict[int, int]) -> None:
+    poller = native.original("select", "poll")()
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    _signal(signal.SIGCHLD, lambda number, frame: None)
+    ours = (connection.fileno(), wake_read, wake_write)
+    poller.register(connection.fileno(), 1)
+    poller.register(wake_read, 1)
+    while True:
+        ready = {fd for fd, _ in poller.poll()}
+        if wake_read in ready:
+            os.read(wake_read, 4096)
+            _reap(workers)
+        if connection.fileno() in ready:
+            fds = _receive(connection)
+            if fds is None:
+                return
+            _start(fds, ours, workers)
+
+
+def _receive(connection: socket.socket) -> list[int] | None:
+    """The descriptors of the next request; None if the parent is gone."""
+    size = struct.calcsize("i")
+    try:
+        message, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(_MAX_FDS * size))
+    except ConnectionError:
+        return None
+    if not message:
+        return None
+    fds: list[int] = []
+    for _, _, data in ancillary:
+        fds += struct.unpack(f"{len(data) // size}i", data)
+    return fds
+
+
+def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> None:
+    preparation, status, tracker, *inherited = fds
+    pid = _fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = _be_worker(preparation, tracker, inherited, [status, *ours, *workers.values()])
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            atexit._run_exitfuncs()
+            os._exit(code)
+    workers[pid] = status
+    for fd in (preparation, tracker, *inherited):
+        os.close(fd)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status, STATUS.pack(pid))
+
+
+def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: list[int]) -> int:
+    # The exit handlers of a process of its own, as multiprocessing gives to those it forks.
+    atexit._clear()
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]
+    signal.set_wakeup_fd(-1)
+    _signal(signal.SIGCHLD, signal.SIG_DFL)
+    for fd in foreign:
+        os.close(fd)
+    # One tracker for the whole family, or this worker's own would unlink its parent's segments.
+    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
+    boot.resolve_fd = inherited.__getitem__
+    _revive_hub()
+    return spawn._main(preparation, os.dup(preparation))
+
+
+def _revive_hub() -> None:
+    """Make a hub that a preloaded module created in the server usable after the fork."""
+    import gevent
+    from gevent._hub_local import get_hub_if_exists
+
+    if get_hub_if_exists() is not None:
+        gevent.reinit()
+
+
+def _reap(workers: dict[int, int]) -> None:
+    while workers:
+        try:
+            pid, raw = _waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        status = workers.pop(pid, None)
+        if status is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(status, STATUS.pack(os.waitstatus_to_exitcode(raw)))
+            os.close(status)

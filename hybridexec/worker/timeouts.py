@@ -1,0 +1,33 @@
+"""Keep a ``gevent.Timeout`` that a call left running from hitting the runner's next call.
+
+Runs on: the hub. A runner is one greenlet that runs many calls, so a timeout must remember which
+of them it was started for, not only which greenlet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gevent import getcurrent
+from gevent.timeout import Timeout
+
+_start = Timeout.start
+_expire = Timeout._on_expiration  # type: ignore[attr-defined]
+
+
+def install() -> None:
+    """Bind timeouts to the call that starts them."""
+    Timeout.start = start  # type: ignore[method-assign]
+    Timeout._on_expiration = expire  # type: ignore[attr-defined]
+
+
+def start(self: Any) -> None:
+    """Start, and remember the call."""
+    self.call = getattr(getcurrent(), "call", None)
+    _start(self)
+
+
+def expire(self: Any, target: Any, error: Any) -> None:
+    """Expire, unless the call is over."""
+    if getattr(target, "call", None) == self.call:
+        _expire(self, target, error)

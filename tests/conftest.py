@@ -1,0 +1,23 @@
+"""What all tests share. Markers and per-test timeouts are in pyproject.toml."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+
+import pytest
+
+#: How long the interpreter may take to end after the last test.
+EXIT_SECONDS = 60
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Turn a hang at interpreter exit into a failed run that shows where it hangs.
+
+    No test's timeout covers that part, and joining workers at exit is where an executor hangs.
+    """
+    # A copy of the descriptor: sys.stderr itself may be closed on the way out.
+    stderr = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=stderr)

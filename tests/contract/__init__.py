@@ -1,0 +1,1 @@
+"""The executor's contract: one behaviour per test, on every start method where that can matter."""

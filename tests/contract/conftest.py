@@ -1,0 +1,73 @@
+"""Executors for the contract tests, of every start method."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybridexec import HybridExecutor
+
+from .helpers import Gate
+
+#: None is the default, which is a fork server unless ``initargs`` need more.
+METHODS = [None, "forkserver", "spawn", "fork"]
+
+Make = Callable[..., HybridExecutor]
+
+
+def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
+    context = None if method is None else multiprocessing.get_context(method)
+    return HybridExecutor(**{"max_workers": 2, "mp_context": context, **arguments})
+
+
+def _name(method: str | None) -> str:
+    return method or "default"
+
+
+@pytest.fixture(scope="module", params=METHODS, ids=_name)
+def executor(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
+    """One executor for all tests of a module that leave it as they found it."""
+    with make_executor(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=METHODS, ids=_name)
+def method(request: pytest.FixtureRequest) -> str | None:
+    """Each start method in turn."""
+    return request.param
+
+
+def _factory(method: str | None) -> Iterator[Make]:
+    made: list[HybridExecutor] = []
+
+    def make(**arguments: Any) -> HybridExecutor:
+        made.append(make_executor(method, **arguments))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes executors of the default start method; ends them after the test."""
+    yield from _factory(None)
+
+
+@pytest.fixture
+def make_each(method: str | None) -> Iterator[Make]:
+    """Makes executors of each start method in turn; ends them after the test."""
+    yield from _factory(method)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate that is open at the end of the test, however that comes."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()

@@ -1,0 +1,193 @@
+"""Cancelling: unstarted calls are dropped, running ones stopped, and nothing else is touched."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import CancelledError, as_completed, wait
+from pathlib import Path
+
+import pytest
+
+from hybridexec import HybridExecutor
+
+from .conftest import Make
+from .helpers import Gate, pid_of, square, wait_until
+
+
+def wait_and_clean_up(gate: Gate, name: str, cleaned: Gate) -> None:
+    try:
+        gate.wait(name)
+    finally:
+        # Cleaning up may wait, too.
+        time.sleep(0.01)
+        cleaned.arrive(name)
+
+
+def swallow_everything(gate: Gate, name: str) -> str:
+    try:
+        gate.wait(name)
+    except BaseException as error:
+        gate.arrive(f"{name}-{isinstance(error, Exception)}")
+    return "ignored"
+
+
+def test_a_call_that_has_not_started_never_runs(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=1)
+    first = executor.submit(gate.wait, "first")
+    gate.wait_for(1)
+    waiting = [executor.submit(gate.wait, n) for n in range(20)]
+    assert all(future.cancel() for future in waiting)
+    assert all(future.cancelled() for future in waiting)
+    last = executor.submit(square, 3)
+    gate.open()
+    assert first.result() == "first"
+    assert last.result() == 9
+    assert gate.arrived == ["first"]
+
+
+def test_a_running_call_is_stopped_where_it_waits_and_cleans_up(
+    executor: HybridExecutor, gate: Gate, tmp_path: Path
+) -> None:
+    cleaned = Gate(tmp_path / "cleaned")
+    future = executor.submit(wait_and_clean_up, gate, "a", cleaned)
+    gate.wait_for(1)
+    assert future.cancel()
+    assert future.cancelled()
+    with pytest.raises(CancelledError):
+        future.result()
+    cleaned.wait_for(1)
+
+
+def test_neighbours_of_a_stopped_call_run_on(executor: HybridExecutor, gate: Gate) -> None:
+    futures = [executor.submit(gate.wait, n) for n in range(10)]
+    gate.wait_for(10)
+    assert all(future.cancel() for future in futures[::2])
+    gate.open()
+    assert [future.result(timeout=30) for future in futures[1::2]] == [1, 3, 5, 7, 9]
+
+
+def test_a_stopped_calls_slot_is_free_again_and_its_worker_lives_on(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=1)
+    pid = executor.submit(pid_of).result()
+    for n in range(5):
+        future = executor.submit(gate.wait, n)
+        gate.wait_for(n + 1)
+        assert future.cancel()
+        assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_a_stopped_call_no_longer_counts_as_running(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    future = executor.submit(gate.wait, "a")
+    gate.wait_for(1)
+    future.cancel()
+    assert not future.running()
+    wait_until(lambda: executor.stats().running == 0)
+
+
+def test_cancelling_twice_is_as_good_as_once(executor: HybridExecutor, gate: Gate) -> None:
+    future = executor.submit(gate.wait, "a")
+    gate.wait_for(1)
+    calls: list[object] = []
+    future.add_done_callback(calls.append)
+    assert future.cancel()
+    assert future.cancel()
+    assert calls == [future]
+
+
+def test_a_call_that_has_ended_cannot_be_cancelled(executor: HybridExecutor) -> None:
+    future = executor.submit(square, 3)
+    assert future.result() == 9
+    assert not future.cancel()
+    assert not future.cancelled()
+    failed = executor.submit(square, "x")
+    assert failed.exception() is not None
+    assert not failed.cancel()
+
+
+def test_a_call_that_ignores_its_cancellation_is_still_cancelled(
+    executor: HybridExecutor, gate: Gate
+) -> None:
+    future = executor.submit(swallow_everything, gate, "a")
+    gate.wait_for(1)
+    assert future.cancel()
+    # An `except Exception` would not have caught it.
+    wait_until(lambda: "a-False" in gate.arrived)
+    assert future.cancelled()
+    assert executor.submit(square, 2).result(timeout=30) == 4
+
+
+def test_cancelling_a_call_that_hogs_the_cpu_returns_at_once(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    future = executor.submit(gate.hog, "hog")
+    gate.wait_for(1)
+    assert future.cancel()
+    with pytest.raises(CancelledError):
+        future.result(timeout=0)
+    # Its worker was left alone: other calls run there when it is done.
+    other = executor.submit(square, 4)
+    gate.open()
+    assert other.result(timeout=30) == 16
+
+
+def test_waiters_see_a_cancelled_call_as_done(executor: HybridExecutor, gate: Gate) -> None:
+    future = executor.submit(gate.wait, "a")
+    gate.wait_for(1)
+    threading.Timer(0.05, future.cancel).start()
+    assert wait([future], timeout=30).done == {future}
+    assert list(as_completed([future], timeout=30)) == [future]
+
+
+def test_as_completed_that_waits_gets_a_cancelled_call(
+    executor: HybridExecutor, gate: Gate
+) -> None:
+    future = executor.submit(gate.wait, "a")
+    threading.Timer(0.05, future.cancel).start()
+    assert next(as_completed([future], timeout=30)) is future
+    assert future.cancelled()
+
+
+def test_result_that_waits_raises_when_the_call_is_cancelled(
+    executor: HybridExecutor, gate: Gate
+) -> None:
+    future = executor.submit(gate.wait, "a")
+    threading.Timer(0.05, future.cancel).start()
+    with pytest.raises(CancelledError):
+        future.result(timeout=30)
+
+
+def test_asyncio_wait_for_stops_the_call(
+    executor: HybridExecutor, gate: Gate, tmp_path: Path
+) -> None:
+    cleaned = Gate(tmp_path / "cleaned")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(executor, wait_and_clean_up, gate, "a", cleaned)
+        await asyncio.to_thread(gate.wait_for, 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(call, 0.05)
+
+    asyncio.run(main())
+    cleaned.wait_for(1)
+
+
+def test_many_cancellations_while_calls_start_and_end(executor: HybridExecutor) -> None:
+    futures = [executor.submit(time.sleep, n % 3 * 0.001) for n in range(1_000)]
+    stopped = [future for future in futures[::2] if future.cancel()]
+    assert wait(futures, timeout=60).not_done == set()
+    assert all(future.cancelled() for future in stopped)
+    assert all(future.result() is None for future in futures if not future.cancelled())
+    assert executor.submit(square, 5).result(timeout=30) == 25
+
+
+def test_cancelled_calls_do_not_hold_up_shutdown(make_each: Make, gate: Gate) -> None:
+    executor = make_each()
+    futures = [executor.submit(gate.wait, n) for n in range(10)]
+    gate.wait_for(10)
+    for future in futures:
+        future.cancel()
+    executor.shutdown()
+    assert executor.stats().workers == ()

@@ -1,0 +1,100 @@
+"""Run CPython's own tests of concurrent.futures with HybridExecutor as ProcessPoolExecutor.
+
+Usage: ``python runner.py START_METHOD CONCURRENCY [TEST ...]``; a concurrency of
+0 means the default.
+The tests are imported from the running interpreter, which must ship them, and never copied.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import sys
+import unittest
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+from test.test_concurrent_futures import util  # type: ignore[import-not-found]
+
+sys.path[:0] = [str(Path(__file__).parent)]
+from exclusions import EXCLUDED  # noqa: E402
+
+from hybridexec import HybridExecutor  # noqa: E402
+
+MODULES = (
+    "test_as_completed",
+    "test_deadlock",
+    "test_init",
+    "test_process_pool",
+    "test_shutdown",
+    "test_wait",
+)
+MIXINS = {
+    "fork": util.ProcessPoolForkMixin,
+    "forkserver": util.ProcessPoolForkserverMixin,
+    "spawn": util.ProcessPoolSpawnMixin,
+}
+#: Seconds after which a single test counts as hung.
+PATIENCE = 100
+
+
+class Result(unittest.TextTestResult):
+    """Shows where a hung test hangs, and a failure as soon as it happens."""
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        super().startTest(test)
+
+
+def suite(mixin: type[Any], wanted: list[str]) -> unittest.TestSuite:
+    """The tests of the classes that ``mixin`` went into."""
+    found = unittest.TestSuite()
+    for name in MODULES:
+        module = importlib.import_module(f"test.test_concurrent_futures.{name}")
+        for value in vars(module).values():
+            if not (isinstance(value, type) and issubclass(value, unittest.TestCase)):
+                continue
+            if not issubclass(value, mixin):
+                continue
+            for test in unittest.defaultTestLoader.loadTestsFromTestCase(value):
+                method = test.id().rpartition(".")[2]
+                if method in EXCLUDED or (wanted and method not in wanted):
+                    continue
+                found.addTest(test)
+    return found
+
+
+def _give_scripts_the_executor() -> None:
+    """Some tests run scripts that import the executor from concurrent.futures by its name."""
+    from test.test_concurrent_futures import test_shutdown
+
+    assert_python_ok = test_shutdown.assert_python_ok
+    prelude = (
+        f"import sys; sys.path[:0] = {sys.path!r}\n"
+        "import concurrent.futures, hybridexec\n"
+        "concurrent.futures.HybridExecutor = hybridexec.HybridExecutor\n"
+    )
+
+    def with_prelude(flag: str, script: str, **rest: Any) -> Any:
+        assert flag == "-c"
+        return assert_python_ok(flag, prelude + script, **rest)
+
+    test_shutdown.assert_python_ok = with_prelude
+
+
+def main() -> int:
+    """Run; the exit status says whether all passed."""
+    method, concurrency, *wanted = sys.argv[1:]
+    futures.ProcessPoolExecutor = HybridExecutor  # type: ignore[misc,assignment]
+    for mixin in MIXINS.values():
+        mixin.executor_type = HybridExecutor
+        mixin.executor_kwargs = {"concurrency": int(concurrency)} if int(concurrency) else {}
+    _give_scripts_the_executor()
+    runner = unittest.TextTestRunner(verbosity=2, resultclass=Result)
+    result = runner.run(suite(MIXINS[method], wanted))
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""CPython's own tests of concurrent.futures, with HybridExecutor in ProcessPoolExecutor's place."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from exclusions import EXCLUDED
+
+RUNNER = Path(__file__).with_name("runner.py")
+SHIPPED = importlib.util.find_spec("test.test_concurrent_futures") is not None
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not SHIPPED or sys.version_info < (3, 12), reason="this Python does not ship the test suite"
+    ),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("concurrency", [1, 0], ids=["one-at-a-time", "default"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_the_suite(method: str, concurrency: int) -> None:
+    run = subprocess.run(
+        [sys.executable, str(RUNNER), method, str(concurrency)],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=550,
+    )
+    assert run.returncode == 0, run.stdout[-8000:]
+    ran = re.search(r"Ran (\d+) tests", run.stdout)
+    assert ran is not None
+    assert int(ran[1]) > 40, "nearly all tests were meant to run"
+
+
+def test_every_exclusion_has_a_reason_and_a_test_of_ours() -> None:
+    tests = Path(__file__).parents[1]
+    for name, reason in EXCLUDED.items():
+        kind, _, replacement = reason.partition(": ")
+        assert kind, name
+        file, _, function = replacement.partition("::")
+        assert f"def {function}(" in (tests / file).read_text(encoding="utf-8"), name

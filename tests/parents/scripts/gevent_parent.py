@@ -1,0 +1,154 @@
+"""A parent that gevent has patched: ``gevent_parent.py METHOD SCENARIO``."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import asyncio  # noqa: E402
+import concurrent.futures  # noqa: E402
+import gc  # noqa: E402
+import multiprocessing  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+
+import gevent  # noqa: E402
+
+from hybridexec import HybridExecutor  # noqa: E402
+
+MEGABYTE = 2**20
+
+
+def identity(value):
+    return value
+
+
+def double(number):
+    return 2 * number
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def wait_and_return(seconds, value):
+    time.sleep(seconds)
+    return value
+
+
+class Heart:
+    """A greenlet that should run every 5 ms, and the longest it had to wait."""
+
+    def __enter__(self):
+        self.worst = 0.0
+        self._greenlet = gevent.spawn(self._beat)
+        gevent.sleep(0)
+        return self
+
+    def __exit__(self, *error):
+        gevent.sleep(0.01)
+        self._greenlet.kill()
+
+    def _beat(self):
+        last = time.monotonic()
+        while True:
+            gevent.sleep(0.005)
+            now = time.monotonic()
+            self.worst = max(self.worst, now - last)
+            last = now
+
+
+def use(context):
+    with Heart() as heart:
+        with HybridExecutor(2, context) as executor:
+            print("submit:", executor.submit(double, 21).result())
+            print("map:", list(executor.map(double, range(5))))
+            error = executor.submit(fail, "no").exception()
+            print("exception:", repr(error))
+            futures = [executor.submit(wait_and_return, 0.1, n) for n in range(100)]
+            done, waiting = concurrent.futures.wait(futures)
+            print("wait:", len(done), len(waiting))
+            futures = [executor.submit(double, n) for n in range(100)]
+            results = sorted(f.result() for f in concurrent.futures.as_completed(futures))
+            print("as_completed:", results == [2 * n for n in range(100)])
+            print("map_unordered:", sorted(executor.map_unordered(double, range(5))))
+            future = executor.submit(wait_and_return, 600, None)
+            while not future.running():
+                gevent.sleep(0.01)
+            print("cancel:", future.cancel(), future.cancelled())
+            slow = executor.submit(wait_and_return, 600, None)
+            try:
+                slow.result(timeout=0.05)
+            except TimeoutError:
+                print("result(timeout): TimeoutError")
+            slow.cancel()
+            jobs = [
+                gevent.spawn(lambda n=n: executor.submit(double, n).result()) for n in range(50)
+            ]
+            gevent.joinall(jobs)
+            print("from 50 greenlets:", [job.value for job in jobs] == [2 * n for n in range(50)])
+            last = executor.submit(wait_and_return, 0.5, "finished")
+        print("shutdown waited:", last.result(timeout=0))
+    print("worst gap:", heart.worst)
+
+
+def megabytes(context):
+    payloads = [bytes([n]) * MEGABYTE for n in range(20)]
+    gaps = []
+    with HybridExecutor(2, context) as executor:
+        for _ in range(3):
+            with Heart() as heart:
+                futures = [executor.submit(identity, payload) for payload in payloads]
+                assert [future.result() for future in futures] == payloads
+                assert list(executor.map(identity, payloads)) == payloads
+            gaps.append(heart.worst)
+    print(*gaps)
+
+
+def collect(context):
+    executor = HybridExecutor(2, context)
+    pids = [executor.submit(os.getpid).result()]
+    with Heart() as heart:
+        del executor
+        gc.collect()
+        deadline = time.monotonic() + 20
+        while any(map(lives, pids)) and time.monotonic() < deadline:
+            gevent.sleep(0.02)
+    print("workers left:", sum(map(lives, pids)))
+    print("worst gap:", heart.worst)
+
+
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def leave(context):
+    executor = HybridExecutor(2, context)
+    future = executor.submit(wait_and_return, 0.3, "finished")
+    future.add_done_callback(lambda done: print("at exit:", done.result(), flush=True))
+    globals()["kept"] = executor
+
+
+def loop(context):
+    async def work():
+        running = asyncio.get_running_loop()
+        with HybridExecutor(1, context) as executor:
+            calls = [running.run_in_executor(executor, double, n) for n in range(100)]
+            print("asyncio:", await asyncio.gather(*calls) == [2 * n for n in range(100)])
+
+    asyncio.run(work())
+
+
+def refuse_fork(context):
+    try:
+        HybridExecutor(2, multiprocessing.get_context("fork"))
+    except ValueError as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[2]](multiprocessing.get_context(sys.argv[1]))

@@ -1,0 +1,205 @@
+"""Imports run one way: executor → parent → wire, and worker → wire.
+
+A worker that imported the parent's half would start slowly; a parent that imported gevent would
+no longer be plain Python. Every import counts, those inside functions too. Those under
+`if TYPE_CHECKING:` never run, and do not.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
+
+#: Modules at the bottom: everyone may use them, they use nothing but each other.
+BOTTOM = {"errors", "native", "options", "outcomes"}
+#: What each layer may import. Top-level modules that are not at the bottom are the front.
+MAY_IMPORT = {
+    "front": {"front", "parent", "wire", "bottom"},
+    "parent": {"parent", "wire", "bottom"},
+    "worker": {"worker", "wire", "bottom"},
+    "wire": {"wire", "bottom"},
+    "bottom": {"bottom"},
+}
+#: Packages that only one layer may import.
+HOME = {"gevent": "worker", "greenlet": "worker"}
+
+
+def layer_of(module: str) -> str:
+    """The layer of a dotted name inside the package, `hybridexec` itself included."""
+    first = module.split(".")[1:2]
+    if not first:
+        return "front"
+    if first[0] in BOTTOM:
+        return "bottom"
+    return first[0] if first[0] in {"parent", "worker", "wire"} else "front"
+
+
+def last_name(node: ast.expr) -> str | None:
+    """`b` of the expressions `a.b` and `b`."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+class Imports(ast.NodeVisitor):
+    """Collects (line, dotted name) of each import that can run."""
+
+    def __init__(self, package: Path, module: str, is_package: bool) -> None:
+        self.package = package
+        self.found: list[tuple[int, str]] = []
+        #: What a relative import with one dot starts from.
+        self.here = module.split(".") if is_package else module.split(".")[:-1]
+
+    def visit_If(self, node: ast.If) -> None:
+        if last_name(node.test) == "TYPE_CHECKING":
+            for child in node.orelse:
+                self.visit(child)
+        else:
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.found.append((node.lineno, alias.name))
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        base = self.absolute(node.module or "", node.level)
+        for alias in node.names:
+            name = f"{base}.{alias.name}"
+            self.found.append((node.lineno, name if self.is_module(name) else base))
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """`importlib.import_module("...")` and `__import__("...")` with the name written out."""
+        if last_name(node.func) in {"import_module", "__import__"} and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                level = len(name.value) - len(name.value.lstrip("."))
+                self.found.append((node.lineno, self.absolute(name.value[level:], level)))
+        self.generic_visit(node)
+
+    def absolute(self, name: str, level: int) -> str:
+        if not level:
+            return name
+        base = self.here[: len(self.here) - level + 1]
+        return ".".join([*base, name] if name else base)
+
+    def is_module(self, name: str) -> bool:
+        path = self.package.parent.joinpath(*name.split("."))
+        return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Every module of the package, with its file."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def violations(package: Path) -> list[str]:
+    found = []
+    for module, path in modules(package).items():
+        layer = layer_of(module)
+        imports = Imports(package, module, path.name == "__init__.py")
+        imports.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        for line, target in imports.found:
+            where = f"{path.relative_to(package.parent)}:{line}: "
+            root = target.split(".")[0]
+            if root in HOME and layer != HOME[root]:
+                found.append(f"{where}only hybridexec.{HOME[root]} may import {root}")
+            elif root == package.name and layer_of(target) not in MAY_IMPORT[layer]:
+                found.append(f"{where}{layer} may not import {layer_of(target)} ({target})")
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    assert {layer_of(module) for module in modules(PACKAGE)} == set(MAY_IMPORT), "a layer is gone"
+    assert not violations(PACKAGE)
+
+
+PLANTED = [
+    ("parent/pool.py", "from hybridexec.worker import hub", "parent may not import worker"),
+    ("parent/pool.py", "from ..worker.hub import Hub", "parent may not import worker"),
+    ("parent/pool.py", "from .. import worker", "parent may not import worker"),
+    ("parent/__init__.py", "from ..worker import hub", "parent may not import worker"),
+    ("parent/pool.py", "import hybridexec", "parent may not import front"),
+    ("worker/hub.py", "def f():\n    import hybridexec.parent.pool", "worker may not"),
+    ("worker/hub.py", "from hybridexec import HybridExecutor", "worker may not import front"),
+    ("wire/frames.py", "try:\n    from ..parent import p\nfinally: pass", "wire may not"),
+    ("wire/frames.py", "if TYPE_CHECKING: pass\nelse:\n    from ..worker import hub", "wire may"),
+    ("errors.py", "from .wire import frames", "bottom may not import wire"),
+    ("executor.py", "from .worker import hub", "front may not import worker"),
+    ("executor.py", "import_module('hybridexec.worker.hub')", "front may not import worker"),
+    ("parent/pool.py", "importlib.import_module('..worker.hub', __package__)", "parent may not"),
+    ("parent/pool.py", "if True:\n    from gevent import sleep", "only hybridexec.worker"),
+    ("parent/pool.py", "__import__('gevent.monkey')", "only hybridexec.worker may import gevent"),
+    ("native.py", "import greenlet", "only hybridexec.worker may import greenlet"),
+]
+ALLOWED = [
+    ("executor.py", "from .parent import pool\nfrom . import errors"),
+    ("parent/pool.py", "from ..wire.frames import x\nfrom .. import native"),
+    ("worker/hub.py", "import gevent\nfrom ..wire import frames\nfrom ..errors import WorkerLost"),
+    ("parent/pool.py", "if typing.TYPE_CHECKING:\n    from ..worker.hub import Hub"),
+    ("wire/frames.py", "if TYPE_CHECKING:\n    import gevent"),
+    ("errors.py", "from . import options"),
+]
+
+
+@pytest.fixture
+def small_package(tmp_path: Path) -> Path:
+    package = tmp_path / "hybridexec"
+    names = ["errors", "native", "options", "executor", "parent/pool", "worker/hub", "wire/frames"]
+    for name in names:
+        path = package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        (path.parent / "__init__.py").touch()
+    return package
+
+
+@pytest.mark.parametrize(("path", "code", "complaint"), PLANTED)
+def test_a_violation_is_found(small_package: Path, path: str, code: str, complaint: str) -> None:
+    (small_package / path).write_text(code)
+    (found,) = violations(small_package)
+    assert complaint in found
+
+
+@pytest.mark.parametrize(("path", "code"), ALLOWED)
+def test_what_is_allowed_passes(small_package: Path, path: str, code: str) -> None:
+    (small_package / path).write_text(code)
+    assert not violations(small_package)
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules a fresh interpreter has after `code`."""
+    program = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        # With -c, Python looks in the current directory first: this package, not an installed one.
+        [sys.executable, "-c", program],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_is_light() -> None:
+    loaded = loaded_by("import hybridexec")
+    assert not loaded & {"gevent", "greenlet", "multiprocessing", "asyncio", "cloudpickle"}
+
+
+def test_the_parent_side_loads_no_gevent_and_no_worker() -> None:
+    outside_worker = [name for name in modules(PACKAGE) if layer_of(name) != "worker"]
+    loaded = loaded_by("\n".join(f"import {name}" for name in outside_worker))
+    assert set(outside_worker) <= loaded
+    assert not [name for name in loaded if name.startswith(("gevent", "greenlet"))]
+    assert not [name for name in loaded if name.startswith("hybridexec.worker")]

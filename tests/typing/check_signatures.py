@@ -1,0 +1,36 @@
+"""What type checkers must see: submit checks the user's arguments, results have their types.
+
+mypy checks this file (``make lint``); it is never run. An unused ``type: ignore`` is an error, so
+each ignored line also shows that the mistake on it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from typing import assert_type
+
+from hybridexec import ExecutorView, HybridExecutor, Outcome
+
+
+def fetch(url: str, timeout: float = 1.0) -> bytes:
+    return url.encode()
+
+
+def check(executor: HybridExecutor) -> None:
+    as_base: Executor = executor
+    del as_base
+    assert_type(executor.submit(fetch, "url"), Future[bytes])
+    assert_type(executor.submit(fetch, "url", timeout=2.0), Future[bytes])
+    executor.submit(fetch)  # type: ignore[call-arg]
+    executor.submit(fetch, 1)  # type: ignore[arg-type]
+    executor.submit(fetch, "url", retries=1)  # type: ignore[call-arg]
+    assert_type(executor.map(fetch, ["url"]), Iterator[bytes])
+    assert_type(executor.map(fetch, ["url"], buffersize=10), Iterator[bytes])
+    assert_type(executor.map_unordered(fetch, ["url"]), Iterator[bytes])
+    assert_type(executor.outcomes(fetch, ["url"]), Iterator[Outcome[bytes]])
+    view = executor.options(timeout=5)
+    assert_type(view, ExecutorView)
+    assert_type(view.submit(fetch, "url"), Future[bytes])
+    HybridExecutor("two")  # type: ignore[arg-type]
+    HybridExecutor(2, on_worker_loss="explode")  # type: ignore[arg-type]

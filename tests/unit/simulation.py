@@ -1,0 +1,388 @@
+"""A pool with simulated workers, and a book that notes and judges everything the pool does.
+
+The simulated worker follows hybridexec/worker: calls are taken in the order they were sent, recall
+takes them back from the tail, and each side hears of the other only when a frame is read. Each
+step is one method, so that tests decide in which order things happen.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hybridexec.errors import ExecutorBroken, WorkerLost
+from hybridexec.options import CallOptions
+from hybridexec.parent.actions import Kill, Send, Start
+from hybridexec.parent.batch import LOST, Batch, Ended
+from hybridexec.parent.functions import Function
+from hybridexec.parent.pool import MAX_FRAME, Phase, Pool
+from hybridexec.parent.workers import WorkerState
+from hybridexec.wire import frames
+
+
+class Page:
+    """As much of a status page as the pool reads."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+class Sink:
+    """Keeps outcomes; refuses a second one for the same call."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []  # by index
+        self.got: dict[int, Ended] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self.calls)
+
+    def deliver(self, ended: Sequence[Ended]) -> None:
+        for outcome in ended:
+            assert outcome[0] not in self.got, "an outcome is delivered once"
+            self.got[outcome[0]] = outcome
+
+    def statuses(self) -> list[int]:
+        """How the calls ended that have, by index."""
+        return [self.got[index][1] for index in sorted(self.got)]
+
+
+class SimulatedWorker:
+    """A worker process with its two pipes."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 1000 + number
+        self.page = Page()
+        self.pipe: deque[tuple[Any, ...]] = deque()  # frames it has not read
+        self.out: deque[tuple[str, Any]] = deque()  # what the parent has not read
+        self.inbox: deque[int] = deque()
+        self.running: dict[int, None] = {}
+        self.dropped: set[int] = set()
+        self.asked = False
+        self.low = 0
+        self.exists = False  # its process was started
+        self.greeted = False  # the parent has read its HELLO
+        self.doomed = False  # a signal is on its way
+        self.failure: BaseException | None = None  # what it said in FAILED
+        self.stopped = False  # it has read STOP
+        # What the parent's frames promised it, whether read or not.
+        self.functions: set[int] = set()
+        self.told_to_stop = False
+
+    def __repr__(self) -> str:
+        return f"worker {self.number}"
+
+    def read(self) -> None:
+        """Handle one frame."""
+        kind, *rest = self.pipe.popleft()
+        if kind == frames.CALLS:
+            _, spans = rest
+            for _, _, _, first, items in spans:
+                self.inbox.extend(range(first, first + len(items)))
+                self.low = len(items) // 2
+        elif kind == frames.ASK:
+            self.asked = True
+            self._maybe_hungry()
+        elif kind == frames.CANCEL:
+            calls, running = rest
+            self.dropped.update(set(self.inbox).intersection(calls))
+            # Calls with an odd number swallow what is raised in them.
+            for call in [c for c in calls if c in self.running and running and c % 2 == 0]:
+                self.answer(call, frames.CANCELLED)
+        elif kind == frames.RECALL:
+            count = min(rest[0], len(self.inbox))
+            calls = [self.inbox.pop() for _ in range(count)]
+            self.dropped.difference_update(calls)
+            self.out.append(("recalled", calls))
+        elif kind == frames.STOP:
+            assert not self.inbox
+            assert not self.running
+            self.stopped = True
+
+    def _maybe_hungry(self) -> None:
+        if self.asked and len(self.inbox) <= self.low:
+            self.asked = False
+            self.out.append(("hungry", None))
+
+    def take(self) -> int:
+        """Take a call from the inbox and start it, unless it was cancelled."""
+        self.page.taken += 1
+        call = self.inbox.popleft()
+        self._maybe_hungry()
+        if call in self.dropped:
+            self.dropped.discard(call)
+            self.out.append(("results", [(call, frames.CANCELLED, None, None)]))
+        else:
+            self.running[call] = None
+        return call
+
+    def answer(self, call: int, status: int = frames.VALUE) -> None:
+        """End a running call."""
+        del self.running[call]
+        self.out.append(("results", [(call, status, call, None)]))
+
+
+class Simulation:
+    """Does what the engine does, without threads, pipes and time of their own."""
+
+    def __init__(self, max_workers: int = 2, slots: int = 2, **options: Any) -> None:
+        self.pool = Pool(max_workers, slots, **options)
+        self.max_workers = max_workers
+        self.slots = slots
+        self.now = 100.0
+        self.workers: dict[int, SimulatedWorker] = {}
+        self.sink = Sink()
+        self.batches: list[Batch] = []
+        self.batch_of: dict[int, Batch] = {}  # by call
+        self.sent: list[Send] = []
+        self.kills: list[Kill] = []
+        # Invariant: the worker that a call was sent to and that has not answered, lost or returned
+        # it, as far as the parent can know.
+        self.at: dict[int, int] = {}
+        self.may_have_started: set[int] = set()
+        self.unwanted: set[int] = set()  # calls that were cancelled
+        self.silent: set[int] = set()  # those of them of which the sink must hear nothing (more)
+
+    # -- what callers do ----------------------------------------------------------------------
+
+    def submit(
+        self, size: int = 1, function: Function | None = None, sink: Sink | None = None
+    ) -> Batch:
+        function = function or Function(b"function", lasting=True)
+        sink = sink or self.sink
+        items = [(sink.size + place,) for place in range(size)]
+        batch = Batch(function, items, sink, CallOptions(), sink.size)
+        sink.calls.extend(range(batch.first, batch.first + size))
+        self.batches.append(batch)
+        self.batch_of.update(dict.fromkeys(range(batch.first, batch.first + size), batch))
+        self._event(self.pool.submit, batch)
+        return batch
+
+    def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
+        for place in range(len(batch.items)) if places is None else places:
+            call = batch.first + place
+            if not self._delivered(call):
+                self.unwanted.add(call)
+                if running or call not in self.at:
+                    self.silent.add(call)
+        self._event(self.pool.cancel, batch, places, running)
+
+    def shutdown(self, cancel_unstarted: bool = False) -> None:
+        self._event(self.pool.shutdown, cancel_unstarted)
+
+    def kill(self) -> None:
+        self._event(self.pool.kill, signal.SIGKILL)
+
+    # -- what workers do ----------------------------------------------------------------------
+
+    def start(self, *numbers: int) -> None:
+        """The processes of these workers come to be."""
+        for number in numbers:
+            worker = self.workers[number]
+            worker.exists = True
+            self._event(self.pool.started, number, worker.pid, worker.page)
+
+    def ready(self, *numbers: int) -> None:
+        """These workers say HELLO, and their processes exist."""
+        for number in numbers:
+            if not self.workers[number].exists:
+                self.start(number)
+            self.workers[number].greeted = True
+            self._event(self.pool.ready, number, self.now)
+
+    def read(self, number: int) -> None:
+        """A worker reads all its frames."""
+        while self.workers[number].pipe:
+            self.workers[number].read()
+
+    def take(self, number: int, count: int = 1) -> None:
+        """A worker reads its frames and starts calls."""
+        self.read(number)
+        for _ in range(count):
+            self.may_have_started.add(self.workers[number].take())
+
+    def answer(self, number: int, *calls: int, status: int = frames.VALUE) -> None:
+        """A worker ends calls (by default all it runs), and the parent hears of it."""
+        worker = self.workers[number]
+        for call in calls or list(worker.running):
+            worker.answer(call, status)
+        self.hear(number)
+
+    def hear(self, number: int) -> None:
+        """The parent reads all that a worker has written."""
+        out = self.workers[number].out
+        while out:
+            kind, content = out.popleft()
+            if kind == "results":
+                while out and out[0][0] == "results":
+                    content = content + out.popleft()[1]
+                for call, *_ in content:
+                    del self.at[call]
+                self._event(self.pool.results, number, content, self.now)
+            elif kind == "recalled":
+                for call in content:
+                    del self.at[call]
+                self._event(self.pool.recalled, number, content)
+            else:
+                self._event(self.pool.hungry, number, self.now)
+
+    def die(self, number: int) -> BaseException:
+        """A worker's process ends, and the parent notices."""
+        self.hear(number)
+        worker = self.workers[number]
+        lost: BaseException = WorkerLost(f"worker {number} died", worker.pid, -9, 0)
+        if worker.failure is not None:
+            lost = worker.failure
+            self._event(self.pool.fail, lost)
+        elif self.pool.workers[number].state is WorkerState.STARTING:
+            lost = ExecutorBroken("workers die")
+        for call in [call for call, holder in self.at.items() if holder == number]:
+            del self.at[call]
+        del self.workers[number]
+        self._event(self.pool.lost, number, lost, self.now)
+        return lost
+
+    def fail_to_get_ready(self, number: int) -> BaseException:
+        """A worker says FAILED, as when its initializer raised; it ends by itself."""
+        worker = self.workers[number]
+        worker.doomed = True
+        worker.failure = ExecutorBroken("the initializer failed")
+        return worker.failure
+
+    # -- what the I/O thread does -------------------------------------------------------------
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """Time passes; the pool decides."""
+        self.now += seconds
+        self._event(self.pool.tick, self.now)
+        self._event(self.pool.dispatch, self.now)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Everything goes well from here: processes start, calls end, the condemned die."""
+        # A worker that runs one call in its life needs a few steps for that.
+        for _ in range(100 + 10 * len(self.batch_of)):
+            if until():
+                return
+            for number, worker in list(self.workers.items()):
+                if worker.doomed or worker.stopped:
+                    self.die(number)
+                elif not worker.greeted:
+                    self.ready(number)
+                else:
+                    self.read(number)
+                    for call in list(worker.running):
+                        worker.answer(call)
+                    while worker.inbox and len(worker.running) < self.slots:
+                        self.take(number)
+                    self.hear(number)
+            self.turn(0.01)
+        raise AssertionError(f"stuck: {self.describe()}")
+
+    def finish(self) -> None:
+        """Run all calls, shut down, and check that nothing is left and nobody was forgotten."""
+        self.run(lambda: not self.pool.unfinished and not self.at)
+        for worker in self.workers.values():
+            assert worker.functions <= self._lasting(), "passing functions are forgotten"
+        self.shutdown()
+        self.run(lambda: self.pool.finished)
+        for call in self.batch_of:
+            assert self._delivered(call) != (call in self.silent), "each call ends in one way"
+
+    def describe(self) -> str:
+        return f"{self.pool.phase}, pending {self.pool.pending}, " + ", ".join(
+            f"{w.id}: {w.state.value} sent {len(w.sent)} running {w.running}"
+            for w in self.pool.workers.values()
+        )
+
+    # -- the book -----------------------------------------------------------------------------
+
+    def heads(self, kind: int, number: int | None = None) -> list[tuple[Any, ...]]:
+        """The frames of a kind that were sent, to one worker or to any."""
+        return [s.head for s in self.sent if s.head[0] == kind and number in (None, s.worker)]
+
+    def calls_at(self, number: int) -> list[int]:
+        """The indexes of the calls a worker has, in the order they were sent."""
+        return [self._index(call) for call, holder in self.at.items() if holder == number]
+
+    def _index(self, call: int) -> int:
+        batch = self.batch_of[call]
+        return batch.offset + call - batch.first
+
+    def _delivered(self, call: int) -> bool:
+        sink = self.batch_of[call].sink
+        assert isinstance(sink, Sink)
+        return self._index(call) in sink.got
+
+    def _lasting(self) -> set[int]:
+        return {b.function.number for b in self.batches if b.function.lasting}
+
+    def _event(self, event: Callable[..., None], *arguments: Any) -> None:
+        event(*arguments)
+        for action in self.pool.take_actions():
+            if isinstance(action, Send):
+                self._note_send(action)
+            elif isinstance(action, Start):
+                assert action.worker not in self.workers
+                self.workers[action.worker] = SimulatedWorker(action.worker)
+            else:
+                self.kills.append(action)
+                # The engine has no process to signal before it was started.
+                if action.worker in self.workers and self.workers[action.worker].exists:
+                    self.workers[action.worker].doomed = True
+        for sink, ended in self.pool.take_outcomes():
+            self._note_outcomes(sink, ended)
+        self.pool.check()
+
+    def _note_send(self, send: Send) -> None:
+        self.sent.append(send)
+        worker = self.workers.get(send.worker)
+        assert worker is not None, "frames go to workers that exist"
+        worker.pipe.append(send.head)
+        kind, *rest = send.head
+        if kind == frames.CALLS:
+            self._note_calls(worker, *rest)
+        elif kind == frames.FORGET:
+            assert rest[0] in worker.functions, "only what was introduced is forgotten"
+            worker.functions.discard(rest[0])
+            for call, holder in self.at.items():
+                assert holder != worker.number or self._function(call) != rest[0], "still in use"
+        elif kind == frames.STOP:
+            assert worker.number not in self.at.values(), "a worker with calls is not stopped"
+            worker.told_to_stop = True
+
+    def _note_calls(self, worker: SimulatedWorker, functions: list[Any], spans: list[Any]) -> None:
+        assert worker.greeted, "calls go to workers that said HELLO"
+        assert not worker.told_to_stop
+        for number, _ in functions:
+            assert number not in worker.functions, "a function is introduced once"
+            worker.functions.add(number)
+        assert 0 < sum(len(items) for *_, items in spans) <= MAX_FRAME
+        for function, _, _, first, items in spans:
+            assert type(function) is bytes or function in worker.functions, "known when used"
+            for place, item in enumerate(items):
+                call = first + place
+                assert item == (self._index(call),), "each call has its own arguments"
+                assert call not in self.at, "a call is with one worker at a time"
+                assert call not in self.may_have_started, "what may have run is not sent again"
+                assert call not in self.unwanted, "what was cancelled is not sent"
+                assert not self._delivered(call)
+                self.at[call] = worker.number
+
+    def _function(self, call: int) -> int:
+        return self.batch_of[call].function.number
+
+    def _note_outcomes(self, sink: Any, ended: list[Ended]) -> None:
+        for index, status, value, _, pid in ended:
+            call = sink.calls[index]
+            assert call not in self.silent, "the sink of a cancelled call hears nothing"
+            if status == frames.VALUE:
+                assert value == call, "an outcome goes to the call it belongs to"
+            elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
+                assert call in self.may_have_started, "only what may have run is lost"
+            elif status == frames.CANCELLED and pid is None:
+                assert call not in self.may_have_started, "what runs is not given up"
+        sink.deliver(ended)

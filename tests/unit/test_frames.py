@@ -1,0 +1,211 @@
+"""Frames: what goes in comes out, however the pipe cuts it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybridexec.wire import frames
+from hybridexec.wire.frames import Buffer, Frame, FrameReader, embed, encode
+from hybridexec.wire.payload import Segments
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.complex_numbers(allow_nan=False),
+    lambda inner: st.lists(inner).map(tuple) | st.lists(inner),
+    max_leaves=8,
+)
+heads = st.tuples(st.integers(1, 6), plain)
+segment_lists = st.lists(st.binary(max_size=300), max_size=4)
+
+
+class Pipe:
+    """A pipe with a reader at its end."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self.read_fd, False)
+        self.reader = FrameReader(self.read_fd)
+
+    def write(self, data: bytes) -> None:
+        assert os.write(self.write_fd, data) == len(data)
+
+    def read_all(self) -> list[Frame]:
+        """The frames completed by what is in the pipe."""
+        received: list[Frame] = []
+        try:
+            while (some := self.reader.read()) is not None:
+                received += some
+        except BlockingIOError:
+            pass
+        return received
+
+    def close(self) -> None:
+        for fd in (self.read_fd, self.write_fd):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def to_bytes(buffers: Iterable[Buffer]) -> bytes:
+    return b"".join(bytes(buffer) for buffer in buffers)
+
+
+@settings(deadline=None, max_examples=100)
+@given(head=heads, segments=segment_lists)
+def test_a_frame_comes_back_as_it_went(head: tuple[object, ...], segments: list[bytes]) -> None:
+    pipe = Pipe()
+    try:
+        pipe.write(to_bytes(encode(head, segments)))
+        (frame,) = pipe.read_all()
+    finally:
+        pipe.close()
+    assert frame.head == head
+    assert list(frame.segments) == segments
+
+
+@settings(deadline=None, max_examples=15)
+@given(frame_list=st.lists(st.tuples(heads, segment_lists), min_size=1, max_size=3))
+def test_a_cut_at_any_byte_changes_nothing(
+    frame_list: list[tuple[tuple[object, ...], list[bytes]]],
+) -> None:
+    data = b"".join(to_bytes(encode(head, segments)) for head, segments in frame_list)
+    for cut in range(1, len(data)):
+        pipe = Pipe()
+        try:
+            pipe.write(data[:cut])
+            received = pipe.read_all()
+            pipe.write(data[cut:])
+            received += pipe.read_all()
+        finally:
+            pipe.close()
+        assert [(f.head, list(f.segments)) for f in received] == frame_list
+
+
+@settings(deadline=None, max_examples=30)
+@given(head=heads, segments=segment_lists)
+def test_a_frame_may_arrive_byte_by_byte(head: tuple[object, ...], segments: list[bytes]) -> None:
+    pipe = Pipe()
+    received: list[Frame] = []
+    data = to_bytes(encode(head, segments))
+    try:
+        for position in range(len(data)):
+            assert not received, "not before its last byte"
+            pipe.write(data[position : position + 1])
+            received += pipe.read_all()
+    finally:
+        pipe.close()
+    assert [(f.head, list(f.segments)) for f in received] == [(head, segments)]
+
+
+def test_one_read_may_complete_many_frames(pipe: Pipe) -> None:
+    pipe.write(b"".join(to_bytes(encode((frames.RECALL, n), [b"s"] * (n % 3))) for n in range(50)))
+    received = pipe.reader.read()
+    assert received is not None
+    assert [frame.head[1] for frame in received] == list(range(50))
+
+
+def test_a_frame_larger_than_the_pipe_arrives_piece_by_piece(pipe: Pipe) -> None:
+    large = os.urandom(1_000_000)
+    data = to_bytes(encode((frames.RESULTS, "x"), [b"", large, b"", b"end"]))
+    received: list[Frame] = []
+    for position in range(0, len(data), 50_000):
+        pipe.write(data[position : position + 50_000])
+        received += pipe.read_all()
+    (frame,) = received
+    assert list(frame.segments) == [b"", large, b"", b"end"]
+
+
+def test_segments_are_writable_so_that_arrays_built_on_them_are(pipe: Pipe) -> None:
+    pipe.write(to_bytes(encode((1,), [b"data"])))
+    (frame,) = pipe.read_all()
+    frame.segments[0][0] = 0
+    assert frame.segments[0] == b"\0ata"
+
+
+def test_the_end_of_the_pipe_is_none(pipe: Pipe) -> None:
+    os.close(pipe.write_fd)
+    assert pipe.reader.read() is None
+
+
+def test_frames_before_the_end_are_not_lost(pipe: Pipe) -> None:
+    pipe.write(to_bytes(encode((frames.HUNGRY,))))
+    os.close(pipe.write_fd)
+    assert pipe.reader.read() == [Frame((frames.HUNGRY,), ())]
+    assert pipe.reader.read() is None
+
+
+@pytest.mark.parametrize("cut", [3, 30, -2])
+def test_an_unfinished_frame_at_the_end_is_dropped(pipe: Pipe, cut: int) -> None:
+    pipe.write(to_bytes(encode((frames.RESULTS, "some results"), [b"segment"]))[:cut])
+    os.close(pipe.write_fd)
+    assert pipe.read_all() == []
+    assert pipe.reader.read() is None
+
+
+def test_an_empty_pipe_that_does_not_block_says_so(pipe: Pipe) -> None:
+    with pytest.raises(BlockingIOError):
+        pipe.reader.read()
+
+
+def test_an_empty_pipe_says_so_in_the_middle_of_a_segment_too(pipe: Pipe) -> None:
+    data = to_bytes(encode((1,), [b"0123456789"]))
+    pipe.write(data[:-5])
+    assert pipe.reader.read() == []
+    with pytest.raises(BlockingIOError):
+        pipe.reader.read()
+    pipe.write(data[-5:])
+    assert [bytes(s) for f in pipe.read_all() for s in f.segments] == [b"0123456789"]
+
+
+def test_encode_copies_no_segment() -> None:
+    segment = bytearray(1000)
+    assert any(buffer is segment for buffer in encode((1,), [segment]))
+
+
+def test_encode_measures_a_segment_in_bytes_not_in_items(pipe: Pipe) -> None:
+    pipe.write(to_bytes(encode((1,), [memoryview(b"12345678").cast("I"), b"next"])))
+    (frame,) = pipe.read_all()
+    assert list(frame.segments) == [b"12345678", b"next"]
+
+
+def test_a_small_payload_is_embedded_in_the_head() -> None:
+    segments: list[Buffer] = []
+    assert embed(b"pickle", segments) == b"pickle"
+    assert segments == []
+
+
+def test_large_payloads_are_named_by_their_segments(pipe: Pipe) -> None:
+    segments: list[Buffer] = []
+    payloads = [Segments((b"a", b"b")), b"small", Segments((b"c",)), Segments((b"d", b"", b"e"))]
+    references = [embed(payload, segments) for payload in payloads]
+    pipe.write(to_bytes(encode((1, references), segments)))
+    (frame,) = pipe.read_all()
+    assert [frame.payload(reference) for reference in frame.head[1]] == payloads
+
+
+def test_kinds_of_frames_and_outcomes_are_distinct() -> None:
+    to_worker = [
+        frames.CALLS, frames.ASK, frames.CANCEL, frames.RECALL, frames.FORGET, frames.STOP,
+    ]  # fmt: skip
+    to_parent = [frames.HELLO, frames.FAILED, frames.RESULTS, frames.HUNGRY, frames.RECALLED]
+    endings = [frames.VALUE, frames.PICKLED, frames.ERROR, frames.CANCELLED, frames.TIMED_OUT]
+    for group in (to_worker, to_parent, endings):
+        assert len(set(group)) == len(group)

@@ -1,0 +1,261 @@
+"""A worker's pipes, as the I/O thread handles them: it never blocks and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hybridexec.parent import exits
+from hybridexec.parent.fates import describe_exit
+from hybridexec.parent.link import Link
+from hybridexec.wire import frames
+from hybridexec.wire.frames import FrameReader, encode
+
+
+class FakeProcess:
+    """As much of a multiprocessing.Process as a link asks for."""
+
+    pid = 4711
+    sentinel = -1
+
+    def __init__(self) -> None:
+        self.exitcode: int | None = None
+        self.closed = False
+
+    def close(self) -> None:
+        if self.exitcode is None:
+            raise ValueError("Cannot close a process while it is still running")
+        self.closed = True
+
+
+class Ends:
+    """A link and the worker's ends of its pipes."""
+
+    def __init__(self) -> None:
+        self.calls_read, calls_write = os.pipe()
+        results_read, self.results_write = os.pipe()
+        for fd in (calls_write, results_read):
+            os.set_blocking(fd, False)
+        exits.keep_from_children(calls_write, results_read)
+        self.page_closed = False
+        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True))
+        started: Any = SimpleNamespace(
+            process=FakeProcess(), page=page, calls_fd=calls_write, results_fd=results_read
+        )
+        self.link = Link(started)
+        self.worker = FrameReader(self.calls_read)
+
+    def close(self) -> None:
+        self.link.close()
+        for fd in (self.calls_read, self.results_write):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    ends.close()
+
+
+def result_frame(number: int, *segments: bytes) -> bytes:
+    return b"".join(bytes(b) for b in encode((frames.RESULTS, number), segments))
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
+    ends.link.write(encode((frames.RECALL, 5), [b"segment"]))
+    assert ends.link.flush()
+    (frame,) = ends.worker.read() or []
+    assert frame.head == (frames.RECALL, 5)
+    assert frame.segments == (b"segment",)
+
+
+def test_nothing_is_written_before_flush(ends: Ends) -> None:
+    os.set_blocking(ends.calls_read, False)
+    ends.link.write(encode((frames.STOP,)))
+    with pytest.raises(BlockingIOError):
+        ends.worker.read()
+
+
+def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
+    assert ends.link.flush()
+
+
+def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
+    large = os.urandom(3_000_000)
+    ends.link.write(encode((frames.CALLS, 1), [large, b"", b"tail"]))
+    ends.link.write(encode((frames.STOP,)))
+    assert not ends.link.flush(), "a pipe does not hold that much, and nobody has waited"
+    received = []
+    flushed = False
+    while len(received) < 2:
+        received += ends.worker.read() or []
+        flushed = ends.link.flush()
+    assert flushed
+    assert [frame.head for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
+    assert received[0].segments == (large, b"", b"tail")
+
+
+def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
+    for number in range(3000):
+        ends.link.write(encode((frames.RECALL, number), [b"x"]))
+    received: list[int] = []
+    while len(received) < 3000:
+        ends.link.flush()
+        received += [frame.head[1] for frame in ends.worker.read() or []]
+    assert received == list(range(3000))
+
+
+def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends) -> None:
+    count = 20_000
+    for number in range(count):
+        ends.link.write(encode((frames.RECALL, number)))
+        if number % 1000 == 0:
+            ends.link.flush()
+    assert not ends.link.flush()
+    received: list[int] = []
+    while len(received) < count:
+        received += [frame.head[1] for frame in ends.worker.read() or []]
+        ends.link.flush()
+    assert received == list(range(count))
+
+
+def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
+    os.close(ends.calls_read)
+    ends.link.write(encode((frames.STOP,)))
+    assert ends.link.flush(), "there is nothing left that could be written"
+    assert ends.link.broken
+
+
+def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
+    ends.link.write(encode((frames.CALLS,), [bytes(1_000_000)]))
+    assert not ends.link.flush()
+    os.close(ends.calls_read)
+    assert ends.link.flush()
+    assert ends.link.broken
+
+
+def test_a_broken_link_keeps_nothing(ends: Ends) -> None:
+    os.close(ends.calls_read)
+    ends.link.write(encode((frames.STOP,)))
+    ends.link.flush()
+    before = sys.getrefcount(FILLER)
+    ends.link.write([FILLER])
+    assert sys.getrefcount(FILLER) == before
+    assert ends.link.flush()
+
+
+FILLER = bytearray(100)
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def test_what_has_arrived_is_read_and_no_more_is_waited_for(ends: Ends) -> None:
+    os.write(ends.results_write, result_frame(1) + result_frame(2, b"s") + result_frame(3)[:5])
+    assert [frame.head[1] for frame in ends.link.read()] == [1, 2]
+    assert ends.link.read() == []
+    os.write(ends.results_write, result_frame(3)[5:])
+    assert [frame.head[1] for frame in ends.link.read()] == [3]
+    assert not ends.link.broken
+
+
+def test_the_workers_end_of_the_pipe_is_noticed(ends: Ends) -> None:
+    os.write(ends.results_write, result_frame(1))
+    os.close(ends.results_write)
+    assert [frame.head[1] for frame in ends.link.read()] == [1]
+    ends.link.read()
+    assert ends.link.broken
+
+
+def test_all_that_a_dead_worker_left_can_be_read(ends: Ends) -> None:
+    sent = 0
+    os.set_blocking(ends.results_write, False)
+    # Many segments need a read each: more reads than one turn allows.
+    try:
+        while sent < 40:
+            assert os.write(ends.results_write, result_frame(sent, *[b"x" * 300] * 3))
+            sent += 1
+    except BlockingIOError:
+        pass
+    os.close(ends.results_write)
+    assert [frame.head[1] for frame in ends.link.read(everything=True)] == list(range(sent))
+    assert ends.link.broken
+
+
+def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
+    received = []
+    chunk = bytes(50_000)
+    os.write(ends.results_write, result_frame(1, *[chunk] * 20)[:60_000])
+    data = result_frame(1, *[chunk] * 20)[60_000:]
+    turns = 0
+    while not received:
+        turns += 1
+        received += ends.link.read()
+        written, data = data[:60_000], data[60_000:]
+        if written:
+            os.write(ends.results_write, written)
+    assert turns > 1
+    assert [bytes(segment) for segment in received[0].segments] == [chunk] * 20
+
+
+# -- the process ------------------------------------------------------------------------------
+
+
+def test_a_signal_is_not_sent_to_a_process_that_has_ended(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    ends.link.kill(signal.SIGTERM)
+    assert sent == [(4711, signal.SIGTERM)]
+    ends.link.process.exitcode = 0
+    ends.link.kill(signal.SIGTERM)
+    assert len(sent) == 1
+
+
+def test_a_process_that_ends_at_the_same_moment_is_no_error(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(pid: int, number: int) -> None:
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", gone)
+    ends.link.kill(signal.SIGTERM)
+
+
+def test_closing_lets_go_of_everything(ends: Ends) -> None:
+    ends.link.process.exitcode = 0
+    ends.link.close()
+    for fd in (ends.link.calls_fd, ends.link.results_fd):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+    assert ends.page_closed
+    assert ends.link.process.closed
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit code 0"),
+        (3, "exit code 3"),
+        (-9, "killed by SIGKILL"),
+        (-11, "killed by SIGSEGV"),
+        (-200, "killed by signal 200"),
+        (None, "how is unknown"),
+    ],
+)
+def test_exit_statuses_in_words(code: int | None, words: str) -> None:
+    assert describe_exit(code) == words

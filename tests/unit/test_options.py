@@ -1,0 +1,272 @@
+"""Every refusal at the door is of the right type and names the argument."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from hybridexec import native, options
+from hybridexec.options import CallOptions
+
+NOT_INTEGERS = [True, False, 1.0, "4", b"4", [4], Fraction(4)]
+
+
+class Integer(int):
+    pass
+
+
+# Each check by the name of its argument.
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "max_workers": options.max_workers,
+    "concurrency": options.concurrency,
+    "max_pending": lambda value: options.integer(value, "max_pending"),
+    "chunksize": options.chunksize,
+    "buffersize": options.buffersize,
+    "max_tasks_per_child": options.max_tasks_per_child,
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("value", NOT_INTEGERS, ids=repr)
+def test_what_must_be_an_integer_is_nothing_else(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=rf"^{name}\b"):
+        CHECKS[name](value)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("value", [0, -1, -(10**30)])
+def test_counts_are_greater_than_zero(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}\b"):
+        CHECKS[name](value)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("value", [1, 7, Integer(3)])
+def test_counts_in_range_are_accepted(name: str, value: int) -> None:
+    CHECKS[name](value)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("max_workers", options.MAX_WORKERS), ("concurrency", options.MAX_CONCURRENCY)],
+)
+def test_huge_counts_are_mistakes(name: str, limit: int) -> None:
+    for value in (limit + 1, 10**30):
+        with pytest.raises(ValueError, match=rf"^{name} must be at most {limit:,}"):
+            CHECKS[name](value)
+
+
+@pytest.mark.parametrize("name", ["concurrency", "max_pending", "chunksize", "max_tasks_per_child"])
+def test_none_is_no_number(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{name}\b"):
+        CHECKS[name](None)
+
+
+def test_none_means_no_buffersize() -> None:
+    options.buffersize(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("max_workers", 0, "max_workers must be greater than 0"),
+        ("max_tasks_per_child", 1.5, "max_tasks_per_child must be an integer"),
+        ("max_tasks_per_child", 0, "max_tasks_per_child must be >= 1"),
+        ("chunksize", 0, "chunksize must be >= 1."),
+        ("buffersize", "5", "buffersize must be an integer or None"),
+        ("buffersize", 0, "buffersize must be None or > 0"),
+    ],
+)
+def test_the_standard_librarys_texts_are_kept(name: str, value: object, text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as refusal:
+        CHECKS[name](value)
+    assert str(refusal.value) == text
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+
+def test_the_default_is_a_worker_per_usable_cpu() -> None:
+    assert options.max_workers(None) == options.usable_cpus() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinities")
+def test_usable_cpus_are_those_this_process_may_run_on() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert options.usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+# -- concurrency and descriptors --------------------------------------------------------------
+
+
+def limit_descriptors(
+    monkeypatch: pytest.MonkeyPatch, hard: int, *, privileged: bool = False
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (min(hard, 10), hard))
+    monkeypatch.setattr(options, "_may_raise_limits", lambda: privileged)
+
+
+def test_more_calls_than_descriptors_are_refused_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit_descriptors(monkeypatch, hard=1024)
+    with pytest.raises(ValueError, match=r"concurrency=5,000 .* hard limit is 1,024.* at most 960"):
+        options.concurrency(5000)
+    assert options.concurrency(960) == 960
+
+
+def test_who_may_raise_the_hard_limit_is_not_bound_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_descriptors(monkeypatch, hard=1024, privileged=True)
+    assert options.concurrency(5000) == 5000
+
+
+def test_no_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_descriptors(monkeypatch, hard=resource.RLIM_INFINITY)
+    assert options.concurrency(5000) == 5000
+
+
+def test_a_tiny_limit_still_suggests_something_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_descriptors(monkeypatch, hard=16)
+    with pytest.raises(ValueError, match=r"at most 1 and"):
+        options.concurrency(100)
+
+
+# -- monkey patching and preloading -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [True, False, {}, {"thread": False, "socket": True}])
+def test_monkey_patch_takes_a_bool_or_switches(value: object) -> None:
+    assert options.monkey_patch(value) == value
+
+
+def test_the_switches_are_copied() -> None:
+    switches = {"thread": False}
+    kept = options.monkey_patch(switches)
+    switches["thread"] = True
+    assert kept == {"thread": False}
+
+
+@pytest.mark.parametrize("value", [None, 1, "all", ["thread"], {"thread": 1}, {1: True}])
+def test_monkey_patch_takes_nothing_else(value: object) -> None:
+    with pytest.raises(TypeError, match=r"^monkey_patch must"):
+        options.monkey_patch(value)
+
+
+def test_a_misspelt_switch_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"^monkey_patch has no switch 'sockets'.*socket"):
+        options.monkey_patch({"sockets": True})
+
+
+@pytest.mark.parametrize("value", [(), ["requests"], ("a", "b.c"), {"a": 1}])
+def test_preload_takes_module_names(value: Any) -> None:
+    assert options.preload(value) == tuple(value)
+
+
+def test_preload_takes_any_iterable() -> None:
+    assert options.preload(name for name in ("a", "b")) == ("a", "b")
+
+
+@pytest.mark.parametrize("value", ["requests", b"requests", [1], [None], 5, None])
+def test_preload_takes_nothing_else(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^preload must"):
+        options.preload(value)
+
+
+def test_a_single_name_for_preload_is_refused_with_what_was_meant() -> None:
+    with pytest.raises(TypeError, match=r"did you mean \['requests'\]"):
+        options.preload("requests")
+
+
+# -- the others -------------------------------------------------------------------------------
+
+
+def test_an_initializer_is_callable_or_none() -> None:
+    assert options.initializer(None) is None
+    assert options.initializer(print) is print
+    with pytest.raises(TypeError, match=r"^initializer must be a callable$"):
+        options.initializer("print")
+
+
+def test_initargs_are_iterable() -> None:
+    assert options.initargs([1, "two"]) == (1, "two")
+    for value in (5, None, print):
+        with pytest.raises(TypeError, match=r"^initargs must be a tuple of arguments"):
+            options.initargs(value)
+
+
+def test_on_worker_loss_must_be_known() -> None:
+    assert options.on_worker_loss("fail") == "fail"
+    for value in ("ignore", None, 1, ["fail"]):
+        with pytest.raises(ValueError, match=r"^on_worker_loss must be"):
+            options.on_worker_loss(value)
+
+
+def test_a_context_is_multiprocessings_or_none() -> None:
+    options.context(None)
+    options.context(multiprocessing)
+    for method in multiprocessing.get_all_start_methods():
+        options.context(multiprocessing.get_context(method))
+    for value in ("spawn", 1, object()):
+        with pytest.raises(TypeError, match=r"^mp_context must be"):
+            options.context(value)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_most_start_methods_go_with_everything(method: str) -> None:
+    options.start_method(method, 10)
+
+
+def test_fork_does_not_go_with_max_tasks_per_child() -> None:
+    options.start_method("fork", None)
+    with pytest.raises(ValueError, match=r"^max_tasks_per_child is incompatible with the 'fork'"):
+        options.start_method("fork", 1)
+
+
+def test_fork_does_not_go_with_a_patched_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "is_patched", lambda module: True)
+    options.start_method("spawn", None)
+    with pytest.raises(ValueError, match=r"'fork' start method .* gevent"):
+        options.start_method("fork", None)
+
+
+# -- options of calls -------------------------------------------------------------------------
+
+
+def test_options_are_changed_in_a_copy() -> None:
+    before = CallOptions()
+    after = before.updated({"timeout": 2})
+    assert before.timeout is None
+    assert after.timeout == 2
+    assert after.updated({}) == after
+    assert after.updated({"timeout": None}) == before
+
+
+@pytest.mark.parametrize("name", ["timed", "timeouts", "retries", ""])
+def test_unknown_options_are_refused_by_name(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"no option '{name}'; it takes: timeout"):
+        CallOptions().updated({name: 1})
+
+
+@pytest.mark.parametrize("value", [True, "1", [1], 1j])
+def test_a_timeout_is_a_number(value: object) -> None:
+    with pytest.raises(TypeError, match=r"^timeout must be a number of seconds"):
+        CallOptions().updated({"timeout": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, -0.0, float("inf"), float("nan"), pytest.param(10**400, id="no float")],
+)
+def test_a_timeout_is_finite_and_greater_than_zero(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^timeout must be a finite number"):
+        CallOptions().updated({"timeout": value})

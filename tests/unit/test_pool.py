@@ -1,0 +1,969 @@
+"""The pool's decisions, one at a time: given what happened, what does it do?"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from hybridexec.errors import ExecutorBroken
+from hybridexec.parent.batch import LOST
+from hybridexec.parent.functions import Function
+from hybridexec.parent.pool import MAX_BIRTH_DEATHS, MAX_FRAME, STUCK_SECONDS, Phase
+from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
+from hybridexec.wire import frames
+
+from .simulation import Simulation, Sink
+
+
+def running(max_workers: int = 1, slots: int = 1, **options: object) -> Simulation:
+    """A pool with all its workers ready, and no calls."""
+    simulation = Simulation(max_workers, slots, **options)
+    batch = simulation.submit(max_workers)
+    simulation.turn()
+    simulation.ready(*simulation.workers)
+    simulation.run(lambda: not simulation.pool.unfinished)
+    assert len(simulation.workers) == max_workers
+    assert not batch.remaining
+    for worker in simulation.pool.workers.values():
+        worker.window = FIRST_WINDOW
+    simulation.sent.clear()
+    return simulation
+
+
+# -- starting workers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("calls", "workers"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_one_worker_is_started_per_unfinished_call(calls: int, workers: int) -> None:
+    simulation = Simulation(max_workers=3)
+    simulation.submit(calls)
+    simulation.turn()
+    assert len(simulation.workers) == workers
+    simulation.finish()
+
+
+def test_no_worker_is_started_without_a_call() -> None:
+    simulation = Simulation()
+    simulation.turn()
+    assert not simulation.workers
+
+
+def test_all_at_once_starts_every_worker_with_the_first_call() -> None:
+    simulation = Simulation(max_workers=3, all_at_once=True)
+    simulation.submit()
+    simulation.turn()
+    assert len(simulation.workers) == 3
+    simulation.finish()
+
+
+def test_an_idle_worker_takes_a_later_call_but_for_those_still_running() -> None:
+    simulation = Simulation(max_workers=3)
+    for _ in range(3):
+        simulation.submit()
+        simulation.run(lambda: not simulation.pool.unfinished)
+    assert len(simulation.workers) == 1
+
+
+def test_calls_are_sent_to_ready_workers_only() -> None:
+    simulation = Simulation(max_workers=1)
+    simulation.submit()
+    simulation.turn()
+    simulation.start(1)
+    simulation.turn()
+    assert not simulation.sent
+    simulation.ready(1)
+    simulation.turn()
+    assert simulation.calls_at(1) == [0]
+
+
+def test_n_calls_land_on_n_workers_one_each_though_one_is_ready_first() -> None:
+    simulation = Simulation(max_workers=4, slots=100)
+    simulation.submit(4)
+    simulation.turn()
+    for number in list(simulation.workers):
+        simulation.ready(number)
+        simulation.turn()
+        assert simulation.calls_at(number) == [number - 1]
+
+
+def test_separate_submits_are_spread_like_one_batch() -> None:
+    simulation = Simulation(max_workers=3, slots=100)
+    for _ in range(3):
+        simulation.submit()
+        simulation.turn()
+    for number in list(simulation.workers):
+        simulation.ready(number)
+        simulation.turn()
+    assert [len(simulation.calls_at(number)) for number in simulation.workers] == [1, 1, 1]
+
+
+def test_calls_go_to_the_least_loaded_worker() -> None:
+    simulation = running(max_workers=2, slots=10)
+    simulation.submit(4)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 2]
+    simulation.take(1, 2)
+    simulation.take(2, 2)
+    simulation.answer(2)
+    simulation.submit(2)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 2]
+
+
+# -- functions --------------------------------------------------------------------------------
+
+
+def test_a_lasting_function_is_sent_to_each_worker_once() -> None:
+    simulation = running()
+    function = Function(b"lasting", lasting=True)
+    for _ in range(3):
+        simulation.submit(2, function)
+        simulation.run(lambda: not simulation.pool.unfinished)
+    introduced = [head[1] for head in simulation.heads(frames.CALLS)]
+    assert len(introduced) >= 3
+    assert introduced[0] == [(function.number, b"lasting")]
+    assert not any(introduced[1:])
+    assert not simulation.heads(frames.FORGET)
+
+
+def test_a_passing_function_is_forgotten_after_its_batch() -> None:
+    simulation = running()
+    function = Function(b"passing", lasting=False)
+    simulation.submit(2, function)
+    simulation.turn()
+    simulation.take(1)
+    simulation.answer(1)
+    assert not simulation.heads(frames.FORGET)
+    simulation.run(lambda: not simulation.pool.unfinished)
+    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+
+
+def test_a_function_that_several_batches_share_is_forgotten_after_the_last() -> None:
+    simulation = running(slots=10)
+    function = Function(b"passing", lasting=False)
+    simulation.submit(2, function)
+    other = simulation.submit(2, function)
+    simulation.turn()
+    simulation.take(1, 4)
+    simulation.answer(1, *simulation.workers[1].running.keys() - {other.first})
+    assert not simulation.heads(frames.FORGET)
+    simulation.answer(1, other.first)
+    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+
+
+def test_the_function_of_a_single_call_travels_with_it() -> None:
+    simulation = running()
+    simulation.submit(1, Function(b"passing", lasting=False))
+    simulation.turn()
+    ((_, introduced, spans),) = simulation.heads(frames.CALLS)
+    assert introduced == []
+    assert spans[0][0] == b"passing"
+    simulation.run(lambda: not simulation.pool.unfinished)
+    assert not simulation.heads(frames.FORGET)
+
+
+def test_a_cancelled_batch_is_forgotten_too() -> None:
+    simulation = running()
+    function = Function(b"passing", lasting=False)
+    batch = simulation.submit(50, function)
+    simulation.turn()
+    simulation.take(1)
+    simulation.cancel(batch, None, running=True)
+    simulation.run(lambda: not simulation.at)
+    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+
+
+# -- credit -----------------------------------------------------------------------------------
+
+
+def test_a_new_worker_gets_no_more_than_its_first_window() -> None:
+    simulation = Simulation(max_workers=1, slots=100)
+    simulation.submit(50)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    assert len(simulation.calls_at(1)) == FIRST_WINDOW
+
+
+def test_a_worker_with_one_slot_gets_few_calls_ahead() -> None:
+    simulation = running(slots=1)
+    simulation.submit(50)
+    simulation.turn()
+    for _ in range(10):
+        assert len(simulation.calls_at(1)) <= 1 + MIN_WINDOW
+        simulation.take(1)
+        simulation.turn(0.1)
+        simulation.answer(1)
+        simulation.turn(0.1)
+
+
+def test_the_window_grows_for_calls_that_are_taken_fast() -> None:
+    simulation = running(slots=400)
+    simulation.submit(1000)
+    simulation.turn()
+    most = 0
+    for _ in range(12):
+        simulation.read(1)
+        most = max(most, len(simulation.workers[1].inbox))
+        simulation.take(1, len(simulation.workers[1].inbox))
+        simulation.now += 0.001
+        simulation.hear(1)
+        simulation.turn()
+    assert most > 10 * FIRST_WINDOW
+    assert simulation.pool.workers[1].window <= MAX_WINDOW
+
+
+def test_the_window_shrinks_for_calls_that_hog_the_worker() -> None:
+    simulation = running(slots=100)
+    worker = simulation.pool.workers[1]
+    worker.window = 1024
+    simulation.submit(5000)
+    simulation.turn()
+    for _ in range(12):
+        simulation.take(1)
+        simulation.answer(1)
+        simulation.turn(0.5)
+    assert worker.window == MIN_WINDOW
+
+
+def test_no_frame_holds_more_than_its_limit() -> None:
+    simulation = running(slots=4 * MAX_FRAME)
+    simulation.pool.workers[1].window = MAX_WINDOW
+    simulation.submit(4 * MAX_FRAME)
+    simulation.turn()
+    sizes = [sum(len(items) for *_, items in spans) for *_, spans in simulation.heads(frames.CALLS)]
+    assert max(sizes) <= MAX_FRAME
+
+
+def test_results_make_room_for_more_calls() -> None:
+    simulation = running(slots=2)
+    simulation.submit(50)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.turn()
+    had = set(simulation.calls_at(1))
+    simulation.answer(1)
+    simulation.turn()
+    assert set(simulation.calls_at(1)) - had
+
+
+# -- asking -----------------------------------------------------------------------------------
+
+
+def test_a_worker_is_asked_to_say_when_its_inbox_is_low_if_calls_are_left_over() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    simulation.turn()
+    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+
+
+def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
+    simulation = running(slots=10)
+    simulation.submit(2)
+    simulation.turn()
+    assert simulation.heads(frames.CALLS)
+    assert not simulation.heads(frames.ASK)
+
+
+def test_a_worker_is_asked_when_calls_are_left_over_later() -> None:
+    simulation = running(slots=10)
+    simulation.submit(FIRST_WINDOW)
+    simulation.turn()
+    assert not simulation.heads(frames.ASK)
+    simulation.submit(50)
+    simulation.turn()
+    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+
+
+def test_a_worker_is_asked_once_until_it_answers() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    for _ in range(3):
+        simulation.turn()
+    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+
+
+def test_a_hungry_worker_gets_more() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    simulation.turn()
+    before = len(simulation.calls_at(1))
+    simulation.take(1, before)
+    simulation.hear(1)
+    simulation.turn()
+    assert len(simulation.calls_at(1)) > before
+
+
+def exchanges(simulation: Simulation, number: int, turns: int = 20) -> int:
+    """How many frames go to a worker while nothing happens but that both sides answer."""
+    before = len(simulation.sent)
+    for _ in range(turns):
+        simulation.read(number)
+        simulation.hear(number)
+        simulation.turn(0.001)
+    return len(simulation.sent) - before
+
+
+def test_a_worker_whose_slots_are_full_is_not_asked_in_circles() -> None:
+    simulation = running(slots=10)
+    simulation.submit(100)
+    simulation.turn()
+    for _ in range(10):
+        worker = simulation.workers[1]
+        simulation.take(1, min(len(worker.inbox), 10 - len(worker.running)))
+        simulation.hear(1)
+        simulation.turn(0.1)
+    assert len(worker.running) == 10
+    assert exchanges(simulation, 1) <= 2
+
+
+def test_a_worker_that_waits_for_others_to_start_is_not_asked_in_circles() -> None:
+    simulation = Simulation(max_workers=2, slots=10)
+    simulation.submit(4)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    assert simulation.pool.pending == 2
+    assert exchanges(simulation, 1) <= 2
+
+
+def test_a_replacement_that_waits_for_slots_is_not_asked_in_circles() -> None:
+    simulation = Simulation(max_workers=1, slots=2, budget=2)
+    simulation.submit(6)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.pool.pending == 4
+    assert exchanges(simulation, 2) <= 2
+
+
+# -- recall -----------------------------------------------------------------------------------
+
+
+def stuck() -> Simulation:
+    """Worker 1 runs a call and has others waiting behind it; worker 2 is idle."""
+    simulation = running(max_workers=2, slots=1)
+    simulation.submit(6)
+    simulation.turn()
+    simulation.take(1)
+    simulation.take(2)
+    while simulation.calls_at(2):
+        simulation.answer(2)
+        if simulation.workers[2].inbox:
+            simulation.take(2)
+    assert len(simulation.calls_at(1)) > 1
+    simulation.turn(0.001)  # the pool sees that worker 1 has just taken a call
+    return simulation
+
+
+def far_behind() -> Simulation:
+    """As stuck(), but the calls are batches of their own, and ten of them wait."""
+    simulation = running(max_workers=2, slots=1, budget=100)
+    simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 20
+    simulation.submit()
+    simulation.turn()
+    simulation.take(1)
+    simulation.pool.workers[2].window = 0  # for a moment it gets none
+    for _ in range(10):
+        simulation.submit()
+    simulation.turn(0.001)
+    simulation.turn(0.001)
+    assert len(simulation.calls_at(1)) == 11
+    simulation.pool.workers[2].window = simulation.pool.workers[2].ahead = 20
+    return simulation
+
+
+def test_many_recalled_calls_come_back_in_order() -> None:
+    simulation = far_behind()
+    budget = simulation.pool.workers[1].budget
+    simulation.turn(2 * STUCK_SECONDS)
+    ((_, count),) = simulation.heads(frames.RECALL, 1)
+    assert count > 1
+    recalled = simulation.calls_at(1)[-count:]
+    simulation.read(1)
+    simulation.hear(1)
+    assert simulation.pool.workers[1].budget == budget + count
+    simulation.turn()
+    assert simulation.calls_at(2) == recalled
+
+
+def test_nothing_is_sent_to_a_worker_with_much_credit_either_while_it_is_recalled() -> None:
+    simulation = far_behind()
+    simulation.turn(2 * STUCK_SECONDS)
+    assert simulation.heads(frames.RECALL, 1)
+    before = simulation.calls_at(1)
+    simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 100
+    simulation.submit(40)
+    simulation.turn()
+    assert simulation.calls_at(1) == before
+
+
+def test_calls_behind_a_stuck_one_go_to_an_idle_worker() -> None:
+    simulation = stuck()
+    simulation.turn(2 * STUCK_SECONDS)
+    assert len(simulation.heads(frames.RECALL, 1)) == 1
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn()
+    assert simulation.calls_at(2)
+    simulation.run(lambda: not simulation.pool.unfinished)
+    assert len(simulation.sink.got) == simulation.sink.size
+
+
+def test_a_worker_is_not_stuck_at_once() -> None:
+    simulation = stuck()
+    simulation.turn(STUCK_SECONDS / 10)
+    assert not simulation.heads(frames.RECALL)
+
+
+def test_the_pool_wants_to_look_again_while_a_worker_may_be_stuck() -> None:
+    simulation = stuck()
+    seconds = simulation.pool.wait_seconds(simulation.now)
+    assert seconds is not None
+    assert 0 < seconds <= 0.1
+
+
+def test_an_idle_pool_sleeps_until_something_happens() -> None:
+    simulation = running(max_workers=2)
+    assert simulation.pool.wait_seconds(simulation.now) is None
+
+
+def test_nothing_is_sent_to_a_worker_while_it_is_recalled() -> None:
+    simulation = stuck()
+    simulation.turn(2 * STUCK_SECONDS)
+    simulation.sent.clear()
+    simulation.submit(20)
+    simulation.turn()
+    assert not simulation.heads(frames.CALLS, 1)
+    assert not simulation.heads(frames.ASK, 1)
+    assert not simulation.heads(frames.RECALL, 1)
+
+
+def test_one_recall_is_on_its_way_at_a_time() -> None:
+    simulation = stuck()
+    for _ in range(3):
+        simulation.turn(2 * STUCK_SECONDS)
+    assert len(simulation.heads(frames.RECALL)) == 1
+
+
+def test_a_recall_that_comes_too_late_changes_nothing() -> None:
+    simulation = stuck()
+    simulation.turn(2 * STUCK_SECONDS)
+    worker = simulation.workers[1]
+    while worker.inbox:  # it was not stuck, and has run them all before it reads the RECALL
+        worker.answer(next(iter(worker.running)))
+        simulation.may_have_started.add(worker.take())
+    simulation.read(1)
+    simulation.answer(1)
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * simulation.sink.size
+
+
+def test_recalled_calls_are_sent_before_others_and_in_order() -> None:
+    simulation = stuck()
+    waiting = simulation.calls_at(1)[1:]
+    simulation.turn(2 * STUCK_SECONDS)
+    simulation.submit(2)  # these wait behind
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn()
+    first = simulation.calls_at(2)[0]
+    assert first in waiting
+    assert simulation.calls_at(2) == sorted(simulation.calls_at(2))
+
+
+# -- retiring ---------------------------------------------------------------------------------
+
+
+def retiring(slots: int = 2, budget: int = 2, calls: int = 6) -> Simulation:
+    """Worker 1 runs the last calls of its budget, worker 2 is to replace it."""
+    simulation = Simulation(max_workers=1, slots=slots, budget=budget)
+    simulation.submit(calls)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, min(slots, budget))
+    return simulation
+
+
+def test_a_worker_is_sent_no_more_calls_than_its_budget() -> None:
+    simulation = retiring(slots=10, budget=3)
+    assert simulation.calls_at(1) == [0, 1, 2]
+    assert simulation.pool.workers[1].state is WorkerState.RETIRING
+
+
+def test_its_replacement_is_started_while_it_drains() -> None:
+    simulation = retiring()
+    assert set(simulation.workers) == {1, 2}
+    assert simulation.pool.workers[2].state is WorkerState.STARTING
+
+
+def test_the_replacement_gets_the_slots_that_its_predecessor_has_left() -> None:
+    simulation = retiring()
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.calls_at(2) == []
+    simulation.answer(1, next(iter(simulation.workers[1].running)))
+    simulation.turn()
+    assert simulation.calls_at(2) == [2]
+
+
+def test_a_chain_of_replacements_shares_one_workers_slots() -> None:
+    simulation = Simulation(max_workers=1, slots=4, budget=1)
+    simulation.submit(20)
+    for _ in range(12):
+        simulation.turn(0.01)
+        for number, worker in list(simulation.workers.items()):
+            if not worker.greeted:
+                simulation.ready(number)
+            simulation.read(number)
+            if worker.inbox:
+                simulation.take(number)
+    assert sum(len(worker.running) for worker in simulation.workers.values()) == 4
+    assert len(simulation.workers) <= 5
+    simulation.finish()
+
+
+def test_a_retired_worker_is_stopped_when_it_has_drained() -> None:
+    simulation = retiring()
+    assert not simulation.heads(frames.STOP)
+    simulation.answer(1)
+    assert simulation.heads(frames.STOP, 1) == [(frames.STOP,)]
+    assert simulation.pool.workers[1].state is WorkerState.STOPPING
+
+
+def test_the_last_call_of_all_stops_a_worker_whose_budget_is_spent() -> None:
+    simulation = retiring(calls=2)
+    simulation.answer(1)
+    assert simulation.heads(frames.STOP, 1) == [(frames.STOP,)]
+    simulation.finish()
+
+
+def test_recalled_calls_do_not_count_against_the_budget() -> None:
+    simulation = Simulation(max_workers=2, slots=1, budget=10)
+    simulation.submit(6)
+    simulation.turn()
+    simulation.ready(1, 2)
+    simulation.turn()
+    simulation.take(1)
+    simulation.run(lambda: len(simulation.sink.got) == 6 or bool(simulation.heads(frames.RECALL)))
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 6
+
+
+def test_the_end_of_a_stopped_worker_is_no_loss() -> None:
+    simulation = retiring(calls=2)
+    simulation.answer(1)
+    simulation.read(1)
+    simulation.die(1)
+    assert simulation.sink.statuses() == [frames.VALUE, frames.VALUE]
+    assert simulation.pool.phase is Phase.RUNNING
+
+
+# -- losing workers ---------------------------------------------------------------------------
+
+
+def test_a_lost_worker_fails_what_it_ran_and_gives_back_the_rest_in_order() -> None:
+    simulation = Simulation(max_workers=1, slots=2)
+    simulation.submit(10)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    lost = simulation.die(1)
+    assert {index: outcome[1:3] for index, outcome in simulation.sink.got.items()} == {
+        0: (LOST, lost),
+        1: (LOST, lost),
+    }
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.calls_at(2) == list(range(2, 2 + FIRST_WINDOW))
+    simulation.finish()
+
+
+def test_the_calls_of_a_lost_worker_are_sent_before_others() -> None:
+    simulation = running(slots=1)
+    simulation.submit(3)
+    simulation.turn()
+    waiting = simulation.calls_at(1)
+    simulation.submit(5)
+    simulation.die(1)
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.calls_at(2)[: len(waiting)] == waiting
+
+
+def test_the_calls_of_a_lost_worker_keep_their_order_across_batches() -> None:
+    simulation = far_behind()
+    waiting = simulation.calls_at(1)[1:]
+    simulation.die(1)
+    simulation.turn()
+    simulation.ready(3)
+    simulation.turn()
+    for number in (2, 3):
+        sent = simulation.calls_at(number)
+        assert sent
+        assert sent == sorted(sent)
+        assert set(sent) <= set(waiting)
+
+
+def test_results_written_before_the_death_count() -> None:
+    simulation = running(slots=2)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.take(1, 2)
+    for call in list(simulation.workers[1].running):
+        simulation.workers[1].answer(call)
+    simulation.die(1)
+    assert simulation.sink.statuses() == [frames.VALUE] * 3
+
+
+def test_a_lost_worker_is_replaced_even_if_idle() -> None:
+    simulation = running(max_workers=2)
+    simulation.die(1)
+    simulation.turn()
+    assert len(simulation.workers) == 2
+
+
+def test_a_death_while_a_recall_is_under_way_loses_only_what_had_started() -> None:
+    simulation = stuck()
+    running_call = simulation.calls_at(1)[0]
+    simulation.turn(2 * STUCK_SECONDS)
+    simulation.die(1)
+    simulation.finish()
+    assert [i for i, outcome in simulation.sink.got.items() if outcome[1] == LOST] == [running_call]
+
+
+# -- births that fail -------------------------------------------------------------------------
+
+
+def test_deaths_at_birth_in_a_row_break_the_pool() -> None:
+    simulation = Simulation(max_workers=1)
+    simulation.submit(2)
+    for _ in range(MAX_BIRTH_DEATHS):
+        assert simulation.pool.phase is Phase.RUNNING
+        simulation.turn()
+        (number,) = simulation.workers
+        simulation.start(number)
+        lost = simulation.die(number)
+    assert simulation.pool.phase is Phase.BROKEN
+    assert [outcome[1:3] for outcome in simulation.sink.got.values()] == [(LOST, lost)] * 2
+    assert simulation.pool.finished
+
+
+def test_a_worker_that_gets_ready_forgives_earlier_deaths_at_birth() -> None:
+    simulation = Simulation(max_workers=1)
+    simulation.submit(2)
+    for _ in range(3 * MAX_BIRTH_DEATHS):
+        simulation.turn()
+        (number,) = simulation.workers
+        simulation.start(number)
+        simulation.die(number)
+        simulation.turn()
+        (number,) = simulation.workers
+        simulation.ready(number)
+        simulation.die(number)
+    assert simulation.pool.phase is Phase.RUNNING
+
+
+def test_a_failed_initializer_breaks_the_pool_and_ends_every_call_with_it() -> None:
+    simulation = Simulation(max_workers=2, slots=2)
+    simulation.submit(20)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1)
+    simulation.start(2)
+    cause = simulation.fail_to_get_ready(2)
+    simulation.die(2)
+    assert simulation.pool.phase is Phase.BROKEN
+    assert [outcome[1:3] for outcome in simulation.sink.got.values()] == [(LOST, cause)] * 20
+    assert [(kill.worker, kill.signal) for kill in simulation.kills if kill.worker == 1] == [
+        (1, signal.SIGTERM)
+    ]
+
+
+def test_the_calls_that_ran_when_the_pool_broke_name_their_worker_the_others_none() -> None:
+    simulation = Simulation(max_workers=2, slots=2)
+    simulation.submit(6)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1)
+    simulation.start(2)
+    simulation.fail_to_get_ready(2)
+    simulation.die(2)
+    assert {outcome[4] for index, outcome in simulation.sink.got.items() if index} == {None}
+    assert simulation.sink.got[0][4] == simulation.workers[1].pid
+
+
+def test_a_broken_pool_fails_calls_that_come_late_and_ends() -> None:
+    simulation = Simulation(max_workers=1)
+    cause = ExecutorBroken("no workers")
+    simulation.pool.fail(cause)
+    simulation.submit(3)
+    simulation.turn()
+    assert [outcome[1:3] for outcome in simulation.sink.got.values()] == [(LOST, cause)] * 3
+    assert simulation.pool.finished
+    assert not simulation.workers
+
+
+def test_a_worker_that_comes_to_be_after_the_pool_broke_is_killed() -> None:
+    simulation = Simulation(max_workers=2)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.pool.fail(ExecutorBroken("no workers"))
+    simulation.start(1)
+    assert simulation.workers[1].doomed
+
+
+def test_results_that_arrive_after_the_pool_broke_are_not_delivered_twice() -> None:
+    simulation = running(slots=2)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.pool.fail(ExecutorBroken("no workers"))
+    simulation.answer(1)
+    simulation.die(1)
+    assert simulation.sink.statuses() == [frames.VALUE, LOST, LOST]
+    assert simulation.pool.finished
+
+
+# -- cancel -----------------------------------------------------------------------------------
+
+
+def test_cancelled_pending_calls_are_never_sent_and_their_sink_hears_nothing() -> None:
+    simulation = Simulation(max_workers=1, slots=10)
+    batch = simulation.submit(10)
+    simulation.cancel(batch, (2, 5), running=False)
+    simulation.finish()
+    assert set(simulation.sink.got) == {0, 1, 3, 4, 6, 7, 8, 9}
+
+
+def test_calls_with_a_worker_are_cancelled_there() -> None:
+    simulation = running(slots=1)
+    batch = simulation.submit(3)
+    simulation.turn()
+    simulation.take(1)
+    simulation.cancel(batch, None, running=False)
+    ((_, calls, stop),) = simulation.heads(frames.CANCEL)
+    assert sorted(calls) == [batch.first, batch.first + 1, batch.first + 2]
+    assert not stop
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 2 + [frames.CANCELLED] * 2
+
+
+def test_stopped_running_calls_are_forgotten_at_once() -> None:
+    simulation = running(slots=1)
+    batch = simulation.submit(1)
+    simulation.turn()
+    simulation.take(1)
+    simulation.cancel(batch, (0,), running=True)
+    assert simulation.heads(frames.CANCEL) == [(frames.CANCEL, [batch.first], True)]
+    assert simulation.pool.unfinished == 0
+    simulation.finish()
+    assert 1 not in simulation.sink.got
+
+
+def test_cancelling_a_call_twice_or_late_does_nothing_more() -> None:
+    simulation = running(slots=1)
+    batch = simulation.submit(1)
+    simulation.cancel(batch, (0,), running=True)
+    simulation.cancel(batch, (0,), running=True)
+    other = simulation.submit(1)
+    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.cancel(other, (0,), running=True)
+    assert not simulation.heads(frames.CANCEL)
+    simulation.finish()
+
+
+def test_a_cancelled_call_that_dies_with_its_worker_is_silent() -> None:
+    simulation = running(slots=1)
+    batch = simulation.submit(3)
+    simulation.turn()
+    simulation.take(1)
+    simulation.cancel(batch, None, running=True)
+    simulation.die(1)
+    simulation.finish()
+    assert set(simulation.sink.got) == {0}
+
+
+def test_a_cancelled_call_is_not_sent_again_when_its_worker_dies() -> None:
+    simulation = running(slots=1)
+    batch = simulation.submit(3)
+    simulation.turn()
+    simulation.take(1)
+    simulation.cancel(batch, None, running=False)
+    simulation.die(1)
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.calls_at(2) == []
+    assert simulation.sink.statuses() == [frames.VALUE, LOST, frames.CANCELLED, frames.CANCELLED]
+
+
+def test_a_cancelled_call_is_not_sent_again_when_it_is_recalled() -> None:
+    simulation = stuck()
+    simulation.turn(2 * STUCK_SECONDS)
+    simulation.cancel(simulation.batches[-1], None, running=False)
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn()
+    assert simulation.calls_at(2) == []
+    simulation.finish()
+
+
+# -- ending -----------------------------------------------------------------------------------
+
+
+def test_shutdown_finishes_everything_first() -> None:
+    simulation = Simulation(max_workers=2, slots=2)
+    simulation.submit(50)
+    simulation.turn()
+    simulation.shutdown()
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 50
+
+
+def test_shutdown_without_calls_ends_at_once() -> None:
+    simulation = Simulation()
+    simulation.shutdown()
+    assert simulation.pool.finished
+
+
+def test_shutdown_stops_idle_workers() -> None:
+    simulation = running(max_workers=2)
+    simulation.shutdown()
+    assert len(simulation.heads(frames.STOP)) == 2
+    simulation.run(lambda: simulation.pool.finished)
+
+
+def test_shutdown_does_not_wait_for_workers_that_would_only_start_to_stop() -> None:
+    simulation = Simulation(max_workers=2)
+    batch = simulation.submit(2)
+    simulation.turn()
+    simulation.start(1)
+    simulation.cancel(batch, None, running=False)
+    simulation.shutdown()
+    simulation.start(2)
+    assert sorted(kill.worker for kill in simulation.kills) == [1, 2]
+    simulation.die(1)
+    simulation.die(2)
+    assert simulation.pool.finished
+
+
+def test_shutdown_still_replaces_a_worker_that_dies_before_its_calls_ran() -> None:
+    simulation = running(slots=1)
+    simulation.submit(3)
+    simulation.turn()
+    simulation.shutdown()
+    simulation.die(1)
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 4
+
+
+def test_shutdown_with_cancel_ends_all_that_has_not_started() -> None:
+    simulation = running(slots=2)
+    simulation.submit(20)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.shutdown(cancel_unstarted=True)
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 3 + [frames.CANCELLED] * 18
+
+
+def test_shutdown_with_cancel_reaches_a_worker_that_is_giving_back_some_calls() -> None:
+    simulation = stuck()
+    simulation.turn(2 * STUCK_SECONDS)
+    assert simulation.heads(frames.RECALL)
+    started = len(simulation.may_have_started)
+    simulation.shutdown(cancel_unstarted=True)
+    simulation.run(lambda: simulation.pool.finished)
+    assert len(simulation.may_have_started) == started
+
+
+def test_a_second_shutdown_may_cancel_what_the_first_let_run() -> None:
+    simulation = running(slots=1)
+    simulation.submit(9)
+    simulation.turn()
+    simulation.take(1)
+    simulation.shutdown()
+    simulation.shutdown(cancel_unstarted=True)
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 2 + [frames.CANCELLED] * 8
+
+
+def test_kill_signals_every_worker_and_cancels_what_has_not_started() -> None:
+    simulation = running(max_workers=2, slots=1)
+    simulation.submit(12)
+    simulation.turn()
+    simulation.take(1)
+    simulation.take(2)
+    simulation.kill()
+    assert {(kill.worker, kill.signal) for kill in simulation.kills} == {
+        (1, signal.SIGKILL),
+        (2, signal.SIGKILL),
+    }
+    simulation.die(1)
+    simulation.die(2)
+    assert simulation.pool.finished
+    assert simulation.sink.statuses().count(LOST) == 2
+    assert simulation.sink.statuses().count(frames.CANCELLED) == 10
+
+
+def test_kill_reaches_a_worker_that_is_still_being_started() -> None:
+    simulation = Simulation(max_workers=1)
+    simulation.submit()
+    simulation.turn()
+    simulation.kill()
+    simulation.start(1)
+    assert simulation.workers[1].doomed
+    simulation.die(1)
+    assert simulation.pool.finished
+    assert simulation.sink.statuses() == [frames.CANCELLED]
+
+
+def test_no_worker_is_started_after_kill() -> None:
+    simulation = running()
+    simulation.kill()
+    simulation.submit(5)
+    simulation.die(1)
+    simulation.turn()
+    assert not simulation.workers
+    assert simulation.pool.finished
+
+
+# -- where outcomes go ------------------------------------------------------------------------
+
+
+def test_outcomes_go_to_their_own_sinks_at_their_own_places() -> None:
+    simulation = running(slots=3)
+    sinks = [Sink(), Sink()]
+    for size in (3, 1, 5):
+        for sink in sinks:
+            simulation.submit(size, sink=sink)
+    simulation.finish()
+    for sink in sinks:
+        assert {index: outcome[2] for index, outcome in sink.got.items()} == dict(
+            enumerate(sink.calls)
+        )
+
+
+def test_each_outcome_names_the_worker_that_ran_the_call() -> None:
+    simulation = running()
+    simulation.submit()
+    simulation.turn()
+    simulation.take(1)
+    simulation.answer(1, status=frames.ERROR)
+    assert simulation.sink.got[1][4] == simulation.workers[1].pid
+    assert simulation.pool.workers[1].failed == 1
+    assert simulation.pool.workers[1].done == 2

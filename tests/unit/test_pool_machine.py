@@ -1,0 +1,179 @@
+"""The pool under any order of events: a hypothesis state machine over simulated workers.
+
+The simulation judges each of the pool's actions (see its book); the rules here only make things
+happen, in every order that can happen.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from hybridexec.parent.functions import Function
+from hybridexec.wire import frames
+
+from .simulation import SimulatedWorker, Simulation
+
+choices = st.integers(0, 2**16)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Callers, workers and time, each with a will of its own."""
+
+    simulation: Simulation
+
+    @initialize(
+        max_workers=st.integers(1, 4),
+        slots=st.integers(1, 5),
+        budget=st.none() | st.integers(1, 8),
+        all_at_once=st.booleans(),
+        warm=st.booleans(),
+    )
+    def make(
+        self, max_workers: int, slots: int, budget: int | None, all_at_once: bool, warm: bool
+    ) -> None:
+        self.simulation = Simulation(max_workers, slots, budget=budget, all_at_once=all_at_once)
+        if warm:
+            self.simulation.submit(20)
+            self.simulation.turn()
+            self.simulation.ready(*self.simulation.workers)
+            self.simulation.turn()
+        self.functions = [Function(b"a", lasting=True), Function(b"b", lasting=False)]
+
+    # -- callers ------------------------------------------------------------------------------
+
+    @rule(size=st.integers(1, 50), choice=st.integers(0, 2), turn=st.booleans())
+    def submit(self, size: int, choice: int, turn: bool) -> None:
+        function = self.functions[choice] if choice < 2 else Function(b"c", lasting=False)
+        self.simulation.submit(size, function)
+        if turn:
+            self.simulation.turn()
+
+    @precondition(lambda self: self.simulation.batches)
+    @rule(
+        choice=choices,
+        places=st.none() | st.sets(st.integers(0, 49), max_size=8),
+        running=st.booleans(),
+    )
+    def cancel(self, choice: int, places: set[int] | None, running: bool) -> None:
+        batches = self.simulation.batches
+        batch = batches[-1 - choice % min(len(batches), 3)]
+        if places is not None:
+            places = {place for place in places if place < len(batch.items)}
+        self.simulation.cancel(batch, places, running)
+
+    @precondition(lambda self: len(self.simulation.sent) > 10)
+    @rule(cancel_unstarted=st.booleans(), choice=choices)
+    def shutdown(self, cancel_unstarted: bool, choice: int) -> None:
+        if choice % 4 == 0:
+            self.simulation.shutdown(cancel_unstarted)
+
+    @precondition(lambda self: len(self.simulation.sent) > 20)
+    @rule(choice=choices)
+    def kill(self, choice: int) -> None:
+        if choice % 8 == 0:
+            self.simulation.kill()
+
+    # -- workers ------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.simulation.workers)
+    @rule(data=st.data())
+    def a_worker_steps(self, data: st.DataObject) -> None:
+        simulation = self.simulation
+        worker = data.draw(st.sampled_from(list(simulation.workers.values())), label="worker")
+        possible = {
+            self.starts: not worker.exists,
+            self.gets_ready: worker.exists and not worker.greeted and not worker.doomed,
+            self.reads: bool(worker.pipe),
+            self.takes: bool(worker.inbox) and len(worker.running) < simulation.slots,
+            self.answers: bool(worker.running),
+            self.is_heard: bool(worker.out),
+        }
+        steps = [step for step, is_possible in possible.items() if is_possible]
+        if steps:
+            data.draw(st.sampled_from(steps), label="step")(worker, data)
+
+    def starts(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        self.simulation.start(worker.number)
+
+    def gets_ready(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        if data.draw(st.integers(0, 9)) < 9:
+            self.simulation.ready(worker.number)
+            self.simulation.turn()
+        else:
+            self.simulation.fail_to_get_ready(worker.number)
+
+    def reads(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        worker.read()
+
+    def takes(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        for _ in range(data.draw(st.integers(1, 5))):
+            if worker.inbox and len(worker.running) < self.simulation.slots:
+                self.simulation.may_have_started.add(worker.take())
+
+    def answers(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        for call in data.draw(st.sets(st.sampled_from(list(worker.running)), min_size=1)):
+            worker.answer(call, data.draw(st.sampled_from([frames.VALUE, frames.ERROR])))
+
+    def is_heard(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        self.simulation.hear(worker.number)
+        if data.draw(st.booleans()):
+            self.simulation.turn()
+
+    @precondition(lambda self: any(w.greeted for w in self.simulation.workers.values()))
+    @rule(data=st.data(), count=st.integers(1, 30), seconds=st.sampled_from([0.0, 0.001, 0.01]))
+    def a_worker_is_busy(self, data: st.DataObject, count: int, seconds: float) -> None:
+        """Many steps in one, so that runs get far."""
+        simulation = self.simulation
+        greeted = [w for w in simulation.workers.values() if w.greeted]
+        worker = data.draw(st.sampled_from(greeted), label="worker")
+        simulation.read(worker.number)
+        for _ in range(count):
+            if worker.inbox and len(worker.running) < simulation.slots:
+                simulation.take(worker.number)
+            elif worker.running:
+                worker.answer(next(iter(worker.running)))
+        simulation.hear(worker.number)
+        simulation.turn(seconds)
+
+    @precondition(lambda self: any(w.exists for w in self.simulation.workers.values()))
+    @rule(data=st.data())
+    def a_worker_dies(self, data: st.DataObject) -> None:
+        existing = [w for w in self.simulation.workers.values() if w.exists]
+        worker = data.draw(st.sampled_from(existing), label="worker")
+        if worker.greeted or worker.doomed or not data.draw(st.integers(0, 3)):
+            self.simulation.die(worker.number)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.006, 0.2]))
+    def time_passes(self, seconds: float) -> None:
+        self.simulation.turn(seconds)
+
+    @invariant()
+    def keeps_to_its_size(self) -> None:
+        workers = self.simulation.pool.workers.values()
+        active = sum(w.state.value in ("starting", "ready") for w in workers)
+        assert active <= self.simulation.max_workers
+
+    def teardown(self) -> None:
+        if hasattr(self, "simulation") and sys.exc_info()[0] is None:
+            self.simulation.finish()
+
+
+TestPoolMachine = PoolMachine.TestCase
+TestPoolMachine.settings = settings(
+    max_examples=100,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

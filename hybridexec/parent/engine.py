@@ -355,8 +355,10 @@ class Engine:
             return
         try:
             native.start_thread(start, "hybridexec-start")
-        except RuntimeError as error:  # out of threads, or the interpreter is shutting down
-            self._start_failed(number, error)
+        except RuntimeError:
+            # Out of threads, or the interpreter is exiting: Python 3.12.0 and 3.12.1 refuse new
+            # threads as soon as the script's last line has run.
+            start()
 
     def _started(self, number: int, started: Started) -> None:
         self._starting -= 1

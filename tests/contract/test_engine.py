@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, native
+from hybridexec.parent.launch import Launcher
 
 
 def test_a_full_wake_up_pipe_holds_nobody_up() -> None:
@@ -36,19 +38,28 @@ def test_an_exit_out_of_a_callback_stops_no_delivery() -> None:
         assert executor.submit(abs, -2).result(timeout=30) == 2
 
 
-def test_workers_that_cannot_be_started_break_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_start_where_threads_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     start_thread = native.start_thread
 
-    def only_the_io_thread(target: object, name: str) -> None:
+    def only_the_io_thread(target: Callable[[], None], name: str) -> None:
         if name == "hybridexec-start":
-            raise RuntimeError("can't start new thread")
-        start_thread(target, name)  # type: ignore[arg-type]
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start_thread(target, name)
 
     monkeypatch.setattr(native, "start_thread", only_the_io_thread)
+    with HybridExecutor(2, concurrency=1) as executor:
+        assert list(executor.map(abs, range(-8, 0), timeout=30)) == list(range(8, 0, -1))
+
+
+def test_workers_that_cannot_be_started_break_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(Launcher, "start", refuse)
     with HybridExecutor(2) as executor:
         future = executor.submit(abs, -1)
         error = future.exception(timeout=30)
         assert isinstance(error, ExecutorBroken)
-        assert "can't start new thread" in str(error)
+        assert "Resource temporarily unavailable" in str(error)
         with pytest.raises(ExecutorBroken):
             executor.submit(abs, -1)

@@ -39,3 +39,40 @@ def start_thread(target: Callable[[], None], name: str) -> None:
     else:
         threading = importlib.import_module("threading")
         threading.Thread(target=target, name=name, daemon=True).start()
+
+
+class Poller:
+    """Waits for descriptors, with the best the system has for it."""
+
+    READABLE, WRITABLE = 1, 4  # POLLIN and POLLOUT, and epoll's names for them
+
+    def __init__(self) -> None:
+        try:
+            #: Whether changes take effect at once for a thread that is waiting already.
+            self.live = True
+            self._poll: Any = original("select", "epoll")()
+        except AttributeError:  # it is Linux's own
+            self.live = False
+            self._poll = original("select", "poll")()
+        self.register = self._poll.register
+        self.modify = self._poll.modify
+
+    def unregister(self, fd: int) -> None:
+        """Wait for ``fd`` no more, if it was waited for."""
+        try:
+            self._poll.unregister(fd)
+        except (KeyError, FileNotFoundError):
+            pass
+
+    def wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """The descriptors that are ready, as soon as some are or ``seconds`` have passed."""
+        if self.live or seconds is None:
+            ready: list[tuple[int, int]] = self._poll.poll(seconds)
+            return ready
+        ready = self._poll.poll(seconds * 1000)
+        return ready
+
+    def close(self) -> None:
+        """Let go of the system's part."""
+        if self.live:
+            self._poll.close()

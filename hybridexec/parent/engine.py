@@ -9,6 +9,11 @@ Runs on: everything under "on the I/O thread" there, and there alone; the rest o
 Guarantees: the thread is a native one and waits with the system's own poll, so that a gevent parent
 neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
 been shut down and nothing of it is left.
+
+A program that waits for each call would wake this thread twice a call for nothing. So a lone call
+is sent by its caller's own thread if the I/O thread sleeps, and whoever waits for it reads the
+worker's results itself for a moment. ``_turning`` makes sure that only one thread at a time has to
+do with the pool and the fleet.
 """
 
 from __future__ import annotations
@@ -17,7 +22,6 @@ import contextlib
 import functools
 import logging
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -26,23 +30,24 @@ from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
-from ..wire import frames
-from . import exits, fates
-from .actions import Kill, Send, Start
+from . import exits
 from .batch import Batch, Ended, Sink
+from .fleet import Fleet
 from .functions import Functions
 from .hubs import Hubs
-from .launch import Launcher, Started
+from .launch import Launcher
 from .link import Link
 from .pool import Phase, Pool
 from .workers import WorkerState
 
 _logger = logging.getLogger("hybridexec")
 
-_READABLE, _WRITABLE = 1, 4  # select.POLLIN and POLLOUT
 #: How long, in seconds, the I/O thread goes on looking up after the last sign of life, and how
 #: often. In an executor that is idle for longer, nothing wakes up at all.
 _WATCH_SECONDS, _WATCH_TICK = 1.0, 0.05
+#: How long, in seconds, a lone call's waiter reads the worker's results itself. Whatever else could
+#: end its wait is noticed after that.
+_LEAD_SECONDS = 0.002
 #: Events handled before the pipes are looked at again.
 _MAX_EVENTS = 10_000
 
@@ -52,14 +57,16 @@ class Engine:
 
     def __init__(self, pool: Pool, launcher: Launcher) -> None:
         self._pool = pool
-        self._launcher = launcher
+        self._fork = launcher.method == "fork"
+        self._fleet = Fleet(pool, launcher, self._post)
         self.functions = Functions()
         # The native lock: holders neither block nor switch greenlets, and finalizers may not wait.
         self._lock = native.original("_thread", "allocate_lock")()
         # Batches come before events: none comes after a shutdown, or after its own cancellation.
         self._submitted: deque[Batch] = deque()
         self._events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        # Held during a turn: by the I/O thread, or by a caller who sends a lone call itself.
+        # Held by whoever has to do with the pool and the fleet: the I/O thread, or a caller who
+        # sends a lone call, or reads its result, itself. Never while outcomes are delivered.
         self._turning = native.original("_thread", "allocate_lock")()
         # Guarded by _lock: why submit must refuse, if it must.
         self._closed: str | None = None
@@ -68,15 +75,14 @@ class Engine:
         # Invariant: set only while the I/O thread is, or is about to be, waiting in poll.
         self._asleep = False
         self._wake_read = self._wake_write = -1
-        self._links: dict[int, Link] = {}
-        self._by_fd: dict[int, tuple[Link, int]] = {}
         self._tick_at: float | None = None  # when the pool wants to hear that time has passed
         # Whether the thread looks up now and then, so that callers may send lone calls themselves:
         # if one gets stuck, somebody notices.
         self._watching = False
         self._active_at = 0.0  # when something last woke the thread
-        self._breakage_logged = False
-        self._starting = 0  # start threads under way
+        # The call that its caller sent itself, and the worker that has it.
+        self._expressed: tuple[int, int] | None = None
+        self._poll = native.original("select", "poll")
         self._thread: int | None = None
         self._ended = threading.Event()
         self._hubs = Hubs() if native.is_patched("threading") else None
@@ -105,27 +111,67 @@ class Engine:
                 self._wake()
 
     def _express(self, batch: Batch) -> bool:
-        """Send a lone call from the caller's own thread, which saves waking the I/O thread first;
-        whether that was possible."""
+        """Send a lone call from its caller's own thread; whether that was possible."""
         if self._submitted or self._events or not self._turning.acquire(False):
             return False
         try:
-            if not self._asleep or not self._pool.express(batch, time.monotonic()):
+            now = time.monotonic()
+            worker = self._pool.express(batch, now) if self._asleep else None
+            if worker is None:
                 return False
-            for action in self._pool.take_actions():
-                self._act(action)
-            if any(link.backlog for link in self._links.values()):
-                self._wake()  # to write the rest as the pipe takes it
+            self._active_at = now
+            self._expressed = (batch.first, worker)
+            self._fleet.act()
             return True
         except BaseException:
-            # Ctrl-C in the midst of it: the pool may be at odds with itself. There is no other call
-            # that could suffer.
-            if self._pool.unfinished:
-                broken = ExecutorBroken("interrupted while a call was being sent")
-                self._post(self._pool.fail, broken)
+            self._interrupted()
             raise
         finally:
             self._turning.release()
+
+    def lead(self, call: int, timeout: float | None) -> None:
+        """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
+        the thread that wants it, and deliver it."""
+        if self._expressed is None or self._expressed[0] != call:
+            return
+        seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
+        if seconds <= 0 or not self._turning.acquire(False):
+            return
+        try:
+            # Awake, the I/O thread may have the outcome in hand.
+            if not self._asleep or self._pool.unfinished != 1:
+                return
+            worker = self._expressed[1]
+            results_fd = self._fleet.lead(worker, seconds)
+        finally:
+            self._turning.release()
+        if results_fd is None:
+            return
+        outcomes = []
+        try:
+            poller = self._poll()
+            poller.register(results_fd, native.Poller.READABLE)
+            poller.poll(seconds * 1000)
+        finally:
+            with self._turning:
+                try:
+                    if self._pool.unfinished == 1:
+                        self._fleet.receive_led()
+                        outcomes = self._pool.take_outcomes()
+                    self._fleet.follow()
+                    self._fleet.act()
+                    if self._pool.pending or self._pool.phase is not Phase.RUNNING:
+                        self._post(_nothing)  # the I/O thread sees to what this has made possible
+                except BaseException:
+                    self._interrupted()
+                    raise
+        _deliver(outcomes)
+
+    def _interrupted(self) -> None:
+        """Ctrl-C has hit a caller in the midst of a turn: the pool may be at odds with itself.
+        No other call can suffer, for there is none."""
+        if self._pool.unfinished:
+            self._post(self._pool.fail, ExecutorBroken("interrupted while it handled a call"))
 
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""
@@ -183,7 +229,7 @@ class Engine:
 
     def is_running(self, call: int) -> bool:
         """Whether a worker runs this call now."""
-        for link in list(self._links.values()):
+        for link in list(self._fleet.links.values()):
             with contextlib.suppress(ValueError):  # its page was closed just now
                 if call in link.page.running():
                     return True
@@ -194,7 +240,7 @@ class Engine:
         workers = dict(self._pool.workers)
         return {
             link.pid: link.process
-            for number, link in list(self._links.items())
+            for number, link in list(self._fleet.links.items())
             if link.pid is not None
             and number in workers
             and workers[number].state in (WorkerState.STARTING, WorkerState.READY)
@@ -203,7 +249,7 @@ class Engine:
     def workers(self) -> list[tuple[Any, Link | None]]:
         """The pool's workers and their links, for statistics."""
         workers = dict(self._pool.workers)
-        return [(worker, self._links.get(number)) for number, worker in workers.items()]
+        return [(worker, self._fleet.links.get(number)) for number, worker in workers.items()]
 
     @property
     def pending(self) -> int:
@@ -220,6 +266,7 @@ class Engine:
         self._inert = True
         self._submitted.clear()
         self._events.clear()
+        self._poller.close()
 
     def _post(self, event: Callable[..., None], *arguments: Any) -> None:
         if not self._inert:
@@ -238,11 +285,12 @@ class Engine:
         for fd in (self._wake_read, self._wake_write):
             os.set_blocking(fd, False)
         exits.keep_from_children(self._wake_read, self._wake_write)
-        self._poller = native.original("select", "poll")()
-        self._poller.register(self._wake_read, _READABLE)
+        self._poller = native.Poller()
+        self._poller.register(self._wake_read, native.Poller.READABLE)
+        self._fleet.open(self._poller)
         self._running = True
         exits.register(self)
-        if self._launcher.method == "fork":
+        if self._fork:
             # Here and now, while this process may still have one thread only.
             self._turn()
         native.start_thread(self._run, "hybridexec-io")
@@ -252,7 +300,7 @@ class Engine:
     def _run(self) -> None:
         self._thread = _ident()
         try:
-            while not (self._pool.finished and not self._starting and not self._links):
+            while not (self._pool.finished and self._fleet.empty):
                 self._wait()
         except BaseException as error:
             _logger.critical("hybridexec's I/O thread failed", exc_info=True)
@@ -264,184 +312,74 @@ class Engine:
         now = time.monotonic()
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout
-        self._watching = timeout is None and now < self._active_at + _WATCH_SECONDS
+        active = now < self._active_at + _WATCH_SECONDS or self._fleet.led
+        self._watching = timeout is None and active and self._poller.live
         if self._watching:
             timeout = _WATCH_TICK
         self._asleep = True
         if self._submitted or self._events:
             timeout = 0
-        ready = self._poller.poll(None if timeout is None else timeout * 1000)
+        ready = self._poller.wait(timeout)
         self._asleep = False
         with self._turning:
             if ready:
                 self._active_at = now
-            self._handle(ready)
-            self._turn()
-
-    def _handle(self, ready: list[tuple[int, int]]) -> None:
-        for fd, _ in ready:
-            if fd == self._wake_read:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(fd, 4096)
-                continue
-            link, number = self._by_fd.get(fd, (None, 0))
-            if link is None:
-                continue
-            if fd == link.calls_fd:
-                if link.flush():
-                    self._poller.unregister(fd)
-            elif fd == link.results_fd:
-                self._receive(number, link, link.read())
-                if link.broken:
-                    self._poller.unregister(fd)
-            else:
-                self._lose(number, link)
+            self._fleet.check_leader(now)
+            for fd, _ in ready:
+                if fd == self._wake_read:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(fd, 4096)
+                else:
+                    self._fleet.handle(fd)
+            # Outcomes come first if nothing is to be sent.
+            busy = self._pool.pending or self._submitted
+            outcomes = [] if busy else self._pool.take_outcomes()
+        self._deliver(outcomes)
+        self._turn()
 
     def _turn(self) -> None:
-        """Handle events, decide, act."""
+        """Handle events, decide, act, deliver."""
         pool = self._pool
-        if not pool.pending and not self._submitted:
-            self._deliver()  # nothing is to be sent first
-        submitted = self._submitted
-        for _ in range(min(_MAX_EVENTS, len(submitted))):
-            pool.submit(submitted.popleft())
-        events = self._events
-        for _ in range(0 if submitted else _MAX_EVENTS):
-            try:
-                event, arguments = events.popleft()
-            except IndexError:
-                break
-            event(*arguments)
-        now = time.monotonic()
-        if self._tick_at is not None and now >= self._tick_at:
-            pool.tick(now)
-        pool.dispatch(now)
-        for action in pool.take_actions():
-            self._act(action)
-        self._deliver()
+        with self._turning:
+            submitted = self._submitted
+            for _ in range(min(_MAX_EVENTS, len(submitted))):
+                pool.submit(submitted.popleft())
+            events = self._events
+            for _ in range(0 if submitted else _MAX_EVENTS):
+                try:
+                    event, arguments = events.popleft()
+                except IndexError:
+                    break
+                event(*arguments)
+            now = time.monotonic()
+            if self._tick_at is not None and now >= self._tick_at:
+                pool.tick(now)
+            pool.dispatch(now)
+            self._fleet.act()
+            outcomes = pool.take_outcomes()
+        self._deliver(outcomes)
 
-    def _deliver(self) -> None:
-        outcomes = self._pool.take_outcomes()
+    def _deliver(self, outcomes: list[tuple[Sink, list[Ended]]]) -> None:
         if self._hubs is None:
             _deliver(outcomes)
         elif outcomes:
             self._hubs.call(functools.partial(_deliver, outcomes))
-
-    def _act(self, action: Start | Send | Kill) -> None:
-        if type(action) is Send:
-            link = self._links.get(action.worker)
-            if link is not None:
-                link.write(frames.encode(action.head, action.segments))
-                if not link.flush():
-                    self._poller.register(link.calls_fd, _WRITABLE)
-        elif type(action) is Start:
-            self._start_worker(action.worker)
-        elif type(action) is Kill and action.worker in self._links:
-            self._links[action.worker].kill(action.signal)
-
-    def _start_worker(self, number: int) -> None:
-        self._starting += 1
-
-        def start() -> None:
-            try:
-                started = self._launcher.start(number)
-            except BaseException as error:
-                self._post(self._start_failed, number, error)
-            else:
-                self._post(self._started, number, started)
-
-        if self._launcher.method == "fork":
-            start()
-            return
-        try:
-            native.start_thread(start, "hybridexec-start")
-        except RuntimeError:
-            # Out of threads, or the interpreter is exiting: Python 3.12.0 and 3.12.1 refuse new
-            # threads as soon as the script's last line has run.
-            start()
-
-    def _started(self, number: int, started: Started) -> None:
-        self._starting -= 1
-        link = self._links[number] = Link(started)
-        for fd in (link.results_fd, link.sentinel, link.calls_fd):
-            self._by_fd[fd] = (link, number)
-        self._poller.register(link.results_fd, _READABLE)
-        self._poller.register(link.sentinel, _READABLE)
-        self._pool.started(number, link.pid, link.page)
-
-    def _start_failed(self, number: int, error: BaseException) -> None:
-        self._starting -= 1
-        broken = fates.not_started(error)
-        self._pool.fail(broken)
-        self._pool.lost(number, broken, time.monotonic())
-        self._log_breakage()
-
-    def _receive(self, number: int, link: Link, received: list[frames.Frame]) -> None:
-        pool = self._pool
-        now = time.monotonic()
-        for frame in received:
-            kind = frame.head[0]
-            if kind == frames.RESULTS:
-                results = frame.head[1]
-                if frame.segments:
-                    results = [_resolve(frame, result) for result in results]
-                pool.results(number, results, now)
-            elif kind == frames.HUNGRY:
-                pool.hungry(number, now)
-            elif kind == frames.RECALLED:
-                pool.recalled(number, frame.head[1])
-            elif kind == frames.HELLO:
-                pool.ready(number, now)
-            else:
-                # It is ending: what it logged is on its way until it has.
-                link.failure = fates.failed(link.pid, *frame.head[1:])
-
-    def _lose(self, number: int, link: Link) -> None:
-        """A worker's process has ended."""
-        code = link.exitcode()
-        self._receive(number, link, link.read(everything=True))
-        for fd in (link.results_fd, link.calls_fd):
-            with contextlib.suppress(KeyError, FileNotFoundError):
-                self._poller.unregister(fd)
-        self._poller.unregister(link.sentinel)
-        for fd in (link.results_fd, link.sentinel, link.calls_fd):
-            del self._by_fd[fd]
-        del self._links[number]
-        worker = self._pool.workers[number]
-        lost: BaseException
-        if link.failure is not None:
-            lost = link.failure
-            self._pool.fail(lost)
-        elif worker.state is WorkerState.STARTING and self._pool.phase is not Phase.KILLED:
-            lost = fates.never_ready(link.pid, code)
-        else:
-            goes_on = self._pool.phase is Phase.RUNNING
-            lost = fates.lost(link.pid, code, worker.running, goes_on)
-        self._pool.lost(number, lost, time.monotonic())
-        link.close()
-        self._log_breakage()
-
-    def _log_breakage(self) -> None:
-        """Say once that the engine is broken: its futures may be looked at late, or never."""
-        if self.broken is not None and not self._breakage_logged:
-            self._breakage_logged = True
-            _logger.error("%s", self.broken)
 
     def _abort(self, error: BaseException) -> None:
         """A fault of ours: end every call with it rather than leave one waiting."""
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
         self._pool.fail(broken)
-        self._deliver()
-        for link in self._links.values():
-            link.kill(signal.SIGKILL)
+        self._deliver(self._pool.take_outcomes())
+        self._fleet.kill_all()
 
     def _finish(self) -> None:
         with self._lock:
             self._closed = self._closed or "cannot schedule new futures after shutdown"
         while self._submitted or self._events:  # what came in before the door was closed
             self._turn()
-        self._launcher.close()
+        self._fleet.close()
+        self._poller.close()
         exits.close(self._wake_read, self._wake_write)
         exits.unregister(self)
         if self._hubs is None:
@@ -465,10 +403,5 @@ def _ident() -> int:
     return ident
 
 
-def _resolve(frame: frames.Frame, result: tuple[Any, ...]) -> tuple[Any, ...]:
-    call, status, value, seconds = result
-    if status == frames.PICKLED:
-        value = frame.payload(value)
-    elif status == frames.ERROR:
-        value = (frame.payload(value[0]), *value[1:])
-    return call, status, value, seconds
+def _nothing() -> None:
+    """An event that only has the I/O thread take a turn."""

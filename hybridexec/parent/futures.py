@@ -133,6 +133,7 @@ class CallFuture(Batch, Future[T]):
             if self._state != _PENDING or self._made_condition or self._lone_waiter:
                 return timeout
             self._lone_waiter = waiter
+        self._engine.lead(self.first, timeout)
         if timeout is None:
             waiter.acquire()
             return None

@@ -167,21 +167,21 @@ class Pool:
             number = batch.function.number
             self._users[number] = self._users.get(number, 0) + 1
 
-    def express(self, batch: Batch, now: float) -> bool:
+    def express(self, batch: Batch, now: float) -> int | None:
         """As :meth:`submit` and :meth:`dispatch`, for a call that comes while there is no other, if
-        it can be sent at once; whether it was."""
+        it can be sent at once: the worker it went to, or None."""
         if self.phase is not Phase.RUNNING or self.unfinished or batch.size != 1:
-            return False
+            return None
         for worker in self.workers.values():
             if self._may_receive(worker) and self._budget is None and not worker.recalls:
                 break
         else:
-            return False
+            return None
         self._count(batch)
         worker.begin_sample(now)
         worker.sent[batch.first] = batch
         self._send_calls(worker, [(batch, 0, 1)])
-        return True
+        return worker.id
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from hybridexec import ExecutorBroken, HybridExecutor, native
+from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
+from hybridexec.parent.fleet import Fleet
 from hybridexec.parent.launch import Launcher
 
 
@@ -36,6 +40,75 @@ def test_an_exit_out_of_a_callback_stops_no_delivery() -> None:
         first.add_done_callback(leave)
         assert first.result(timeout=30) == 1
         assert executor.submit(abs, -2).result(timeout=30) == 2
+
+
+def test_a_lone_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = []
+    receive_led = Fleet.receive_led
+
+    def noted(self: Fleet) -> None:
+        readers.append(threading.current_thread())
+        receive_led(self)
+
+    monkeypatch.setattr(Fleet, "receive_led", noted)
+    with HybridExecutor(1) as executor:
+        # The first wakes the I/O thread, which then looks up often enough for others to be alone.
+        assert [executor.submit(abs, -n).result(timeout=30) for n in range(100)] == list(range(100))
+    assert threading.current_thread() in readers
+
+
+def test_a_lone_call_that_takes_its_time() -> None:
+    with HybridExecutor(1) as executor:
+        executor.submit(abs, -1).result(timeout=30)
+        for seconds in (0.0, 0.001, 0.002, 0.003, 0.05):
+            assert executor.submit(time.sleep, seconds).result(timeout=30) is None
+        slow = executor.submit(time.sleep, 0.3)
+        with pytest.raises(TimeoutError):
+            slow.result(timeout=0.001)
+        assert not slow.done()
+        slow.result(timeout=30)
+
+
+def test_lone_calls_and_others_at_once() -> None:
+    with HybridExecutor(2) as executor, ThreadPoolExecutor(4) as threads:
+
+        def one_by_one(count: int) -> list[int]:
+            return [executor.submit(abs, -n).result(timeout=30) for n in range(count)]
+
+        runs = [threads.submit(one_by_one, 300) for _ in range(4)]
+        assert [run.result(timeout=60) for run in runs] == [list(range(300))] * 4
+
+
+def test_callbacks_of_a_lone_call_may_wait_for_others() -> None:
+    later: list[Future[int]] = []
+    with HybridExecutor(1) as executor:
+        for n in range(50):
+            future = executor.submit(abs, -n)
+            future.add_done_callback(lambda _: later.append(executor.submit(abs, -7)))
+            assert future.result(timeout=30) == n
+        while len(later) < 50:
+            time.sleep(0.001)
+        assert {future.result(timeout=30) for future in later} == {7}
+
+
+def test_a_worker_that_dies_while_its_results_are_awaited() -> None:
+    with HybridExecutor(1) as executor:
+        executor.submit(abs, -1).result(timeout=30)
+        for _ in range(3):
+            with pytest.raises(WorkerLost):
+                executor.submit(os._exit, 3).result(timeout=30)
+            assert executor.submit(abs, -1).result(timeout=30) == 1
+
+
+def test_an_interrupted_leader_is_relieved() -> None:
+    with HybridExecutor(1) as executor:
+        executor.submit(abs, -1).result(timeout=30)
+        engine = executor._engine
+        future = executor.submit(time.sleep, 0.05)
+        with engine._turning:
+            # As if its waiter had begun to read the results, and gone.
+            assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.001) is not None
+        assert Future.result(future, timeout=30) is None
 
 
 def test_workers_start_where_threads_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,9 +189,15 @@ def large_output(size: int) -> int:
 
 
 def hang_in_subprocess(mark: str) -> None:
-    subprocess.run(
-        ["sh", "-c", f"echo $$ > '{mark}.new'; mv '{mark}.new' '{mark}'; sleep 600"], check=True
-    )
+    """Wait for a child whose pid is in the file ``mark``; the child ends when the wait does."""
+    with subprocess.Popen(["sleep", "600"]) as child:
+        try:
+            unfinished = Path(mark).with_suffix(".new")
+            unfinished.write_text(str(child.pid))
+            unfinished.rename(mark)
+            child.wait()
+        finally:
+            child.kill()
 
 
 def log_to(path: str) -> None:

@@ -29,6 +29,9 @@ class FakeEngine:
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         self.cancelled.append((batch, places, running))
 
+    def lead(self, call: int, timeout: float | None) -> None:
+        pass
+
     def is_running(self, call: int) -> bool:
         return call in self.running
 

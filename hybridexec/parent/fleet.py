@@ -1,0 +1,234 @@
+"""The workers' processes and pipes: does what the pool decides, and tells it what they do.
+
+Runs on: the I/O thread; what sends or receives is also called by a thread that sends or awaits a
+lone call itself. Either holds the engine's turn.
+Guarantees: nothing here waits for a worker, but for the exit status of one that has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import native
+from ..wire import frames
+from . import fates
+from .actions import Kill, Send, Start
+from .launch import Launcher, Started
+from .link import Link
+from .pool import Phase, Pool
+from .workers import WorkerState
+
+_logger = logging.getLogger("hybridexec")
+
+
+class Fleet:
+    """The processes of one pool's workers."""
+
+    def __init__(self, pool: Pool, launcher: Launcher, post: Callable[..., None]) -> None:
+        """
+        Args:
+            post: has the I/O thread call a function with arguments; for any thread.
+        """
+        self._pool = pool
+        self._launcher = launcher
+        self._post = post
+        self.links: dict[int, Link] = {}
+        self._by_fd: dict[int, tuple[Link, int]] = {}
+        self._starting = 0  # start threads under way
+        self._breakage_logged = False
+        # Invariant: None, or the worker whose results a waiting caller reads until the given time.
+        self._led: int | None = None
+        self._led_until = 0.0
+
+    def open(self, poller: native.Poller) -> None:
+        """Have ``poller`` wait for the workers."""
+        self._poller = poller
+
+    @property
+    def empty(self) -> bool:
+        """Whether no process is left, nor one about to be started."""
+        return not self._starting and not self.links
+
+    def act(self) -> None:
+        """Do what the pool has decided."""
+        for action in self._pool.take_actions():
+            if type(action) is Send:
+                link = self.links.get(action.worker)
+                # Frames for one that ended just now go nowhere: its calls are being returned.
+                if link is not None:
+                    waiting = bool(link.backlog)
+                    link.write(frames.encode(action.head, action.segments))
+                    if not waiting and not link.flush():
+                        self._poller.register(link.calls_fd, native.Poller.WRITABLE)
+            elif type(action) is Start:
+                self._start(action.worker)
+            elif type(action) is Kill and action.worker in self.links:
+                self.links[action.worker].kill(action.signal)
+
+    def handle(self, fd: int) -> None:
+        """A descriptor is ready."""
+        link, number = self._by_fd.get(fd, (None, 0))
+        if link is None:
+            return
+        if fd == link.calls_fd:
+            if link.flush():
+                self._poller.unregister(fd)
+        elif fd == link.sentinel:
+            self._lose(number, link)
+        elif number != self._led:
+            self.receive(number, link)
+
+    def kill_all(self) -> None:
+        """End every process, whatever it does."""
+        for link in self.links.values():
+            link.kill(signal.SIGKILL)
+
+    # -- a lone call's outcome, read by its caller ----------------------------------------------
+
+    def lead(self, number: int, seconds: float) -> int | None:
+        """From now on, for so many seconds, a caller reads the worker's results: the descriptor to
+        read from, or None if that cannot be."""
+        link = self.links.get(number)
+        if link is None or link.broken or self._led is not None:
+            return None
+        self._led = number
+        self._led_until = time.monotonic() + seconds
+        self._poller.modify(link.results_fd, 0)
+        return link.results_fd
+
+    def receive_led(self) -> None:
+        """As :meth:`receive`, for the worker whose results the caller reads."""
+        link = None if self._led is None else self.links.get(self._led)
+        if self._led is not None and link is not None:
+            self.receive(self._led, link)
+
+    def follow(self) -> None:
+        """The I/O thread reads all results again."""
+        if self._led is None:
+            return
+        link = self.links.get(self._led)
+        self._led = None
+        if link is not None and not link.broken:
+            self._poller.modify(link.results_fd, native.Poller.READABLE)
+
+    def check_leader(self, now: float) -> None:
+        """Do what a caller that was interrupted in the midst of it has not done."""
+        if self._led is not None and now > self._led_until:
+            self.follow()
+
+    @property
+    def led(self) -> bool:
+        """Whether a caller reads a worker's results."""
+        return self._led is not None
+
+    # -- starts -----------------------------------------------------------------------------------
+
+    def _start(self, number: int) -> None:
+        self._starting += 1
+
+        def start() -> None:
+            try:
+                started = self._launcher.start(number)
+            except BaseException as error:
+                self._post(self._not_started, number, error)
+            else:
+                self._post(self._started, number, started)
+
+        if self._launcher.method == "fork":
+            start()
+            return
+        try:
+            native.start_thread(start, "hybridexec-start")
+        except RuntimeError:
+            # Out of threads, or the interpreter is exiting: Python 3.12.0 and 3.12.1 refuse new
+            # threads as soon as the script's last line has run.
+            start()
+
+    def _started(self, number: int, started: Started) -> None:
+        self._starting -= 1
+        link = self.links[number] = Link(started)
+        for fd in (link.results_fd, link.sentinel, link.calls_fd):
+            self._by_fd[fd] = (link, number)
+        self._poller.register(link.results_fd, native.Poller.READABLE)
+        self._poller.register(link.sentinel, native.Poller.READABLE)
+        self._pool.started(number, link.pid, link.page)
+
+    def _not_started(self, number: int, error: BaseException) -> None:
+        self._starting -= 1
+        broken = fates.not_started(error)
+        self._pool.fail(broken)
+        self._pool.lost(number, broken, time.monotonic())
+        self._log_breakage()
+
+    # -- results and ends -------------------------------------------------------------------------
+
+    def receive(self, number: int, link: Link, everything: bool = False) -> None:
+        """Read what a worker has written and tell the pool; see :meth:`Link.read`."""
+        pool = self._pool
+        now = time.monotonic()
+        for frame in link.read(everything):
+            kind = frame.head[0]
+            if kind == frames.RESULTS:
+                results = frame.head[1]
+                if frame.segments:
+                    results = [_resolve(frame, result) for result in results]
+                pool.results(number, results, now)
+            elif kind == frames.HUNGRY:
+                pool.hungry(number, now)
+            elif kind == frames.RECALLED:
+                pool.recalled(number, frame.head[1])
+            elif kind == frames.HELLO:
+                pool.ready(number, now)
+            else:
+                # It is ending: what it logged is on its way until it has.
+                link.failure = fates.failed(link.pid, *frame.head[1:])
+        if link.broken:
+            self._poller.unregister(link.results_fd)
+
+    def _lose(self, number: int, link: Link) -> None:
+        """A worker's process has ended."""
+        code = link.exitcode()
+        self.receive(number, link, everything=True)
+        for fd in (link.results_fd, link.sentinel, link.calls_fd):
+            self._poller.unregister(fd)
+            del self._by_fd[fd]
+        del self.links[number]
+        if self._led == number:
+            self._led = None
+        worker = self._pool.workers[number]
+        lost: BaseException
+        if link.failure is not None:
+            lost = link.failure
+            self._pool.fail(lost)
+        elif worker.state is WorkerState.STARTING and self._pool.phase is not Phase.KILLED:
+            lost = fates.never_ready(link.pid, code)
+        else:
+            goes_on = self._pool.phase is Phase.RUNNING
+            lost = fates.lost(link.pid, code, worker.running, goes_on)
+        self._pool.lost(number, lost, time.monotonic())
+        link.close()
+        self._log_breakage()
+
+    def _log_breakage(self) -> None:
+        """Say once that no call can run any more: futures may be looked at late, or never."""
+        broken: BaseException | None = self._pool.broken_because
+        if broken is not None and not self._breakage_logged:
+            self._breakage_logged = True
+            _logger.error("%s", broken)
+
+    def close(self) -> None:
+        """Let go of what started the processes."""
+        self._launcher.close()
+
+
+def _resolve(frame: frames.Frame, result: tuple[Any, ...]) -> tuple[Any, ...]:
+    call, status, value, seconds = result
+    if status == frames.PICKLED:
+        value = frame.payload(value)
+    elif status == frames.ERROR:
+        value = (frame.payload(value[0]), *value[1:])
+    return call, status, value, seconds

@@ -159,6 +159,10 @@ class _ServerPopen(popen_fork.Popen):
 
     def __init__(self, process: ServerProcess) -> None:
         self._fds: list[int] = []
+        # Whenever any process is started, multiprocessing polls all that there are, on the thread
+        # that starts it: meanwhile this one's descriptor must not be closed, or read by another.
+        self._reading = native.original("_thread", "allocate_lock")()
+        self._closed = False
         super().__init__(process)
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -193,11 +197,19 @@ class _ServerPopen(popen_fork.Popen):
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit status, if there is one; waits for it unless ``flag`` says not to."""
-        if self.returncode is None:
-            poller = native.original("select", "poll")()
-            poller.register(self.sentinel, 1)
-            if poller.poll(0 if flag == os.WNOHANG else None):
+        poller = native.original("select", "poll")()
+        poller.register(self.sentinel, 1)
+        if flag != os.WNOHANG and self.returncode is None:
+            poller.poll()
+        with self._reading:
+            if self.returncode is None and not self._closed and poller.poll(0):
                 status = self._read_status()
                 # The server itself died: its workers' fates are unknown, 255 as multiprocessing's.
                 self.returncode = 255 if status is None else status
         return self.returncode
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        with self._reading:
+            self._closed = True
+            super().close()

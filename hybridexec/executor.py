@@ -15,6 +15,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import options as checks
@@ -58,7 +59,7 @@ class ExecutorView(Calls):
 
         Args and errors are those of :meth:`HybridExecutor.options`.
         """
-        return ExecutorView(self._executor, self._options.updated(changes))
+        return ExecutorView(self._executor, _changed(self._options, changes))
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
@@ -86,7 +87,9 @@ class HybridExecutor(Calls):
         *,
         max_tasks_per_child: int | None = None,
         concurrency: int = 100,
-        on_worker_loss: Literal["fail"] = "fail",
+        max_memory_per_child: int | None = None,
+        on_worker_loss: Literal["fail", "retry"] = "fail",
+        timeout_grace: float = 0.75,
         max_pending: int | None = None,
         monkey_patch: bool | Mapping[str, bool] = True,
         preload: Iterable[str] = (),
@@ -103,8 +106,14 @@ class HybridExecutor(Calls):
             max_tasks_per_child: calls a worker runs before a new one takes its place.
             concurrency: calls that run at once in each worker. 1 gives ProcessPoolExecutor's
                 meaning of ``max_workers``.
+            max_memory_per_child: bytes of RAM (resident) at which a worker takes no more calls and
+                a new one takes its place. Looked at twice a second.
             on_worker_loss: what becomes of the calls that a dying worker was running: "fail" ends
-                them with :class:`WorkerLost`.
+                them with :class:`WorkerLost`; "retry" runs them again, apart from all others, until
+                it is known which of them kills its worker. **A call may then run more than once**,
+                so it must be safe to repeat.
+            timeout_grace: seconds that a call may go on after its ``timeout``, to clean up; a call
+                that has not ended by then costs its worker.
             max_pending: unfinished calls at which ``submit`` waits until one ends; None for no
                 limit. A submit from a future's callback never waits.
             monkey_patch: whether workers are patched by gevent; a mapping gives the switches of
@@ -122,6 +131,9 @@ class HybridExecutor(Calls):
         checks.initializer(initializer)
         arguments = checks.initargs(initargs)
         checks.on_worker_loss(on_worker_loss)
+        checks.seconds(timeout_grace, "timeout_grace")
+        if max_memory_per_child is not None:
+            checks.max_memory_per_child(max_memory_per_child)
         if max_tasks_per_child is not None:
             checks.max_tasks_per_child(max_tasks_per_child)
         if max_pending is not None:
@@ -147,6 +159,8 @@ class HybridExecutor(Calls):
             self._max_workers,
             concurrency,
             budget=max_tasks_per_child,
+            memory=max_memory_per_child,
+            grace=timeout_grace,
             all_at_once=method == "fork",
         )
         launcher = launch.Launcher(
@@ -156,7 +170,7 @@ class HybridExecutor(Calls):
         # Enough to keep every slot busy while results are on their way, for any size of executor.
         buffersize = max(2 * self._max_workers * concurrency, 2048)
         self._calls_intake = Intake(self._engine, max_pending, buffersize)
-        self._options = CallOptions()
+        self._options = CallOptions(on_worker_loss=on_worker_loss)
         finalizer = weakref.finalize(self, Engine.abandon, self._engine)
         finalizer.atexit = False  # the engine has its own way to wait at interpreter exit
 
@@ -164,15 +178,26 @@ class HybridExecutor(Calls):
         """Return a view of this executor with options for the calls made through it.
 
         Args:
-            timeout: seconds a call may run, counted from its start; it is then stopped at the point
-                where it waits and fails with :class:`CallTimeout`. A call that never waits is not
-                interrupted. None for no limit.
+            timeout: seconds a call may run, counted from its start; it is then stopped and fails
+                with :class:`CallTimeout`. It is stopped where it waits; if it keeps the CPU in
+                Python code, it is interrupted there; if neither ends it within ``timeout_grace``,
+                its worker is killed, and the worker's other calls follow ``on_worker_loss``. None
+                for no limit.
+            retries: how many times a call that failed is tried again, at most. **It then runs more
+                than once**, so it must be safe to repeat.
+            retry_on: an exception type, or a tuple of them, after which it is; by default
+                ``Exception``, which :class:`CallTimeout` is too. (A lost worker is a matter of
+                ``on_worker_loss``.)
+            backoff: seconds before the first retry, twice as long before each further one, up to a
+                minute, less a random part of up to a half. The call holds no slot meanwhile.
+            on_worker_loss: as for the executor, for these calls.
 
         Raises:
             TypeError: an option does not exist or is of a wrong type.
             ValueError: a value is out of range.
+            Exception: whatever pickling ``retry_on`` raised.
         """
-        return ExecutorView(self, self._options.updated(changes))
+        return ExecutorView(self, _changed(self._options, changes))
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
@@ -232,6 +257,19 @@ class HybridExecutor(Calls):
     def _broken(self) -> str | Literal[False]:
         """Why the executor is broken, or False: ProcessPoolExecutor's attribute."""
         return False if self._engine.broken is None else str(self._engine.broken)
+
+
+def _changed(options: CallOptions, changes: Mapping[str, Any]) -> CallOptions:
+    """``options`` with ``changes``, ready to travel."""
+    from .wire import payload
+
+    options = options.updated(changes)
+    if not options.retries:
+        return options
+    pickled = payload.dumps(options.retry_on)
+    # Types have no buffers: what is too large for a frame's head is still one piece.
+    types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
+    return replace(options, retry_types=types)
 
 
 def _check_main_guard() -> None:

@@ -9,6 +9,7 @@ Guarantees: never imports gevent; asks it for the originals only where it is loa
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,16 @@ def start_thread(target: Callable[[], None], name: str) -> None:
     else:
         threading = importlib.import_module("threading")
         threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory a process has in RAM, in bytes; None where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            pages = int(statm.read().split()[1])
+    except (OSError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Poller:

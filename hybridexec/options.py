@@ -43,6 +43,7 @@ _SWITCHES = frozenset(
 )
 
 MonkeyPatch = bool | Mapping[str, bool]
+OnWorkerLoss = Literal["fail", "retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,14 @@ class CallOptions:
     """How the calls made through one view are run. See ``HybridExecutor.options``."""
 
     timeout: float | None = None
-    #: Report each call's duration and worker with its result.
+    retries: int = 0
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    backoff: float = 0.1
+    on_worker_loss: OnWorkerLoss = "fail"
+    #: Report each call's duration with its result.
     timed: bool = False
+    #: ``retry_on`` as workers get it, pickled; None if there are no retries.
+    retry_types: bytes | None = None
 
     def updated(self, changes: Mapping[str, Any]) -> CallOptions:
         """A copy with ``changes``; TypeError names an option that does not exist."""
@@ -59,13 +66,24 @@ class CallOptions:
             if name not in PUBLIC_CALL_OPTIONS:
                 known = ", ".join(PUBLIC_CALL_OPTIONS)
                 raise TypeError(f"options() has no option {name!r}; it takes: {known}")
+        changes = dict(changes)
         if changes.get("timeout") is not None:
             seconds(changes["timeout"], "timeout")
+        if "retries" in changes:
+            integer(changes["retries"], "retries", low=0, high=MAX_RETRIES)
+        if "retry_on" in changes:
+            changes["retry_on"] = retry_on(changes["retry_on"])
+        if "backoff" in changes:
+            seconds(changes["backoff"], "backoff", zero=True)
+        if "on_worker_loss" in changes:
+            on_worker_loss(changes["on_worker_loss"])
         return replace(self, **changes)
 
 
 #: The names ``options()`` takes.
-PUBLIC_CALL_OPTIONS = ("timeout",)
+PUBLIC_CALL_OPTIONS = ("timeout", "retries", "retry_on", "backoff", "on_worker_loss")
+#: More attempts than this are a mistake: something else is wrong.
+MAX_RETRIES = 1000
 
 
 def integer(value: object, name: str, *, low: int = 1, high: int | None = None) -> int:
@@ -80,17 +98,29 @@ def integer(value: object, name: str, *, low: int = 1, high: int | None = None) 
     return value
 
 
-def seconds(value: object, name: str) -> float:
-    """``value``, if it is a finite number of seconds greater than 0."""
+def seconds(value: object, name: str, *, zero: bool = False) -> float:
+    """``value``, if it is a finite number of seconds greater than 0 (or 0, with ``zero``)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     try:
         number = float(value)
     except OverflowError:
         number = float("inf")
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{name} must be a finite number of seconds greater than 0, not {number}")
+    if not 0 <= number < float("inf") or (number == 0 and not zero):
+        bound = "of 0 or more" if zero else "greater than 0"
+        raise ValueError(f"{name} must be a finite number of seconds {bound}, not {number}")
     return number
+
+
+def retry_on(value: object) -> tuple[type[BaseException], ...]:
+    """Exception types after which a call is tried again."""
+    types = value if isinstance(value, tuple) else (value,)
+    for kind in types:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(
+                f"retry_on must be an exception type or a tuple of them, not hold {kind!r}"
+            )
+    return types
 
 
 def max_workers(value: int | None) -> int:
@@ -183,11 +213,11 @@ def initargs(value: object) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def on_worker_loss(value: object) -> Literal["fail"]:
+def on_worker_loss(value: object) -> OnWorkerLoss:
     """What becomes of the calls that a dead worker was running."""
-    if value != "fail":
-        raise ValueError(f'on_worker_loss must be "fail", not {value!r}')
-    return "fail"
+    if value not in ("fail", "retry"):
+        raise ValueError(f'on_worker_loss must be "fail" or "retry", not {value!r}')
+    return value
 
 
 def chunksize(value: object) -> None:
@@ -206,6 +236,16 @@ def buffersize(value: object) -> None:
         raise TypeError("buffersize must be an integer or None")
     if value < 1:
         raise ValueError("buffersize must be None or > 0")
+
+
+def max_memory_per_child(value: object) -> None:
+    """Bytes that a worker may come to hold before it is replaced."""
+    integer(value, "max_memory_per_child")
+    if native.resident_bytes(os.getpid()) is None:
+        raise ValueError(
+            "max_memory_per_child needs /proc, which this system does not have: use "
+            "max_tasks_per_child instead"
+        )
 
 
 def max_tasks_per_child(value: object) -> None:

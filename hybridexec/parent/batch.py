@@ -22,9 +22,9 @@ Item = tuple[Any, ...] | Payload
 LOST, UNPICKLABLE = -1, -2
 
 #: How a call ended, still as it came from the wire: the call's place among all of its sink's, a
-#: status, a value, the seconds it ran (or None), the worker's pid (or None). A plain tuple, because
-#: one is made for every call.
-Ended = tuple[int, int, Any, float | None, int | None]
+#: status, a value, the seconds it ran (or None), the worker's pid (or None), and what became of its
+#: earlier runs (or None if there were none). A plain tuple, because one is made for every call.
+Ended = tuple[int, int, Any, float | None, int | None, "Troubles | None"]
 
 NOTHING: frozenset[int] = frozenset()
 _ids = itertools.count(1)
@@ -35,6 +35,19 @@ class Sink(Protocol):
 
     def deliver(self, ended: Sequence[Ended]) -> None:
         """Take outcomes, each call's exactly once; on the I/O thread."""
+
+
+class Troubles:
+    """What became of a call's earlier runs."""
+
+    __slots__ = ("alone", "lives", "retries", "texts")
+
+    def __init__(self) -> None:
+        #: One line for each of them.
+        self.texts: list[str] = []
+        self.retries = 0  # how many ended with an error after which the call was tried again
+        self.lives = 0  # how many ended with their worker
+        self.alone = 0  # in how many of those it was the only call that ran there
 
 
 class Batch:
@@ -51,6 +64,7 @@ class Batch:
         "remaining",
         "sink",
         "size",
+        "troubles",
         "unwanted",
     )
 
@@ -78,9 +92,17 @@ class Batch:
         #: Places of cancelled calls that a worker had and might have started: if it has not, and
         #: they come back, they have ended.
         self.unwanted: frozenset[int] = NOTHING
+        #: What the calls that were run before went through, by place; None as long as none was.
+        self.troubles: dict[int, Troubles] | None = None
         #: What payloads were made from. A pickle may only refer to it (a manager's proxy does), so
         #: it lives until the calls have ended.
         self.arguments: object = None
+
+    def troubles_of(self, place: int) -> Troubles:
+        """The call's troubles, to be added to."""
+        if self.troubles is None:
+            self.troubles = {}
+        return self.troubles.setdefault(place, Troubles())
 
     def drop(self, places: Iterable[int]) -> None:
         """Note that the calls at these places were cancelled."""

@@ -229,6 +229,6 @@ def _resolve(frame: frames.Frame, result: tuple[Any, ...]) -> tuple[Any, ...]:
     call, status, value, seconds = result
     if status == frames.PICKLED:
         value = frame.payload(value)
-    elif status == frames.ERROR:
+    elif status in (frames.ERROR, frames.RETRIABLE):
         value = (frame.payload(value[0]), *value[1:])
     return call, status, value, seconds

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import native
 from ..options import CallOptions
 from ..wire import frames
-from .batch import NOTHING, Batch, Ended, Item
+from .batch import NOTHING, Batch, Ended, Item, Troubles
 from .functions import Function
 from .outcome import decode
 
@@ -66,6 +66,7 @@ class CallFuture(Batch, Future[T]):
     size = 1
     dropped = NOTHING
     unwanted = NOTHING
+    troubles: dict[int, Troubles] | None = None
     arguments: object = None
     _state = _PENDING
     _result: T | None = None
@@ -183,13 +184,13 @@ class CallFuture(Batch, Future[T]):
 
     def deliver(self, ended: Sequence[Ended]) -> None:
         """Take the outcome; on the I/O thread."""
-        _, status, value, _, pid = ended[0]
+        _, status, value, _, pid, troubles = ended[0]
         if status == frames.VALUE:
             self._finish(value, None)
         elif status == frames.CANCELLED:
             self._cancel_now()
         else:
-            self._finish(*decode(status, value, pid))
+            self._finish(*decode(status, value, pid, troubles))
         self._item = self.arguments = None
 
     def _finish(self, result: Any, error: BaseException | None) -> None:

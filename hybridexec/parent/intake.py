@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ..options import CallOptions
 from ..outcomes import Outcome
 from ..wire import payload
-from .batch import Ended, Item
+from .batch import Ended, Item, Troubles
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
@@ -154,15 +154,21 @@ def _results(
     stream: Stream, deadline: float | None, return_exceptions: bool, keep: object
 ) -> Generator[Any]:
     try:
-        for _, status, value, _, pid in stream.outcomes(deadline):
+        for _, status, value, _, pid, troubles in stream.outcomes(deadline):
             # No name for the result here: the iterator must not keep it alive.
-            yield _open(status, value, pid, return_exceptions)
+            yield _open(status, value, pid, troubles, return_exceptions)
     finally:
         stream.close()
 
 
-def _open(status: int, value: Any, pid: int | None, return_exceptions: bool) -> Any:
-    result, error = decode(status, value, pid)
+def _open(
+    status: int,
+    value: Any,
+    pid: int | None,
+    troubles: Troubles | None,
+    return_exceptions: bool,
+) -> Any:
+    result, error = decode(status, value, pid, troubles)
     if error is None:
         return result
     if return_exceptions:
@@ -181,14 +187,15 @@ def _outcomes(
 
 
 def _outcome(ended: Ended, arguments: tuple[Any, ...], single: bool) -> Outcome[Any]:
-    _, status, value, seconds, pid = ended
-    value, error = decode(status, value, pid)
+    _, status, value, seconds, pid, troubles = ended
+    value, error = decode(status, value, pid, troubles)
+    before = len(troubles.texts) if troubles is not None else 0
     ran = pid is not None  # of a lost worker, only calls that had started carry it
     return Outcome(
         item=arguments[0] if single else arguments,
         value=value,
         error=error,
-        attempts=1 if ran else 0,
+        attempts=before + ran,
         seconds=seconds,
         worker=pid,
     )

@@ -12,13 +12,24 @@ from typing import Any
 
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ..wire import frames, payload
-from .batch import LOST, UNPICKLABLE
+from .batch import LOST, UNPICKLABLE, Troubles
 
 
-def decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
-    """The call's ``(value, None)`` or ``(None, exception)``."""
+def decode(
+    status: int, value: Any, pid: int | None, troubles: Troubles | None = None
+) -> tuple[Any, BaseException | None]:
+    """The call's ``(value, None)`` or ``(None, exception)``; an exception tells, in notes, of the
+    call's earlier runs."""
     if status == frames.VALUE:
         return value, None
+    result, error = _decode(status, value, pid)
+    if error is not None and troubles is not None:
+        for number, text in enumerate(troubles.texts, 1):
+            error.add_note(f"Run {number} of this call ended with: {text}")
+    return result, error
+
+
+def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
     try:
         if status == frames.PICKLED:
             return payload.loads(value), None

@@ -3,12 +3,13 @@
 Runs on: the I/O thread, which tells it what happened (each public method is one event) and then
 carries out the actions it has collected.
 Guarantees: every call that enters is delivered to its sink exactly once; a call is with one worker
-at a time; a call that may have started is never sent again.
+at a time; a call that may have started is not sent again, unless its options allow it.
 
 A worker is::
 
-    STARTING ──ready──▶ READY ──its budget is sent──▶ RETIRING ──drained──▶ STOPPING ──lost──▶ gone
-        └────────────────┴── lost at any time ─────────┴──────────────────────┴─────────────▶ gone
+    STARTING ──ready──▶ READY ──has done its share──▶ RETIRING ──drained──▶ STOPPING ──lost──▶ gone
+        │                                                ▲
+        └─ready──▶ QUARANTINE ──its suspects are sent────┘            lost at any time ──────▶ gone
 
 and the pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot
 be had) or KILLED (asked to end at once), until :attr:`Pool.finished`.
@@ -24,14 +25,20 @@ are recalled.
 from __future__ import annotations
 
 import enum
+import random
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from typing import Any
 
+from ..errors import CallTimeout
 from ..wire import frames
 from .actions import Action, Kill, Send, Start
 from .batch import LOST, Batch, Ended, Sink
+from .deadlines import Deadlines, Step
+from .retries import Retries, delay
+from .sending import calls_frame
+from .suspects import MAX_LIVES, Suspects
 from .waiting import Span, Waiting
 from .workers import Progress, Worker, WorkerState
 
@@ -63,28 +70,41 @@ class Pool:
         slots: int,
         *,
         budget: int | None = None,
+        memory: int | None = None,
+        grace: float = 0.75,
         all_at_once: bool = False,
+        random: Callable[[], float] = random.random,
     ) -> None:
         """
         Args:
             max_workers: how many workers run calls at most.
             slots: how many calls each runs at once.
             budget: how many calls a worker runs before it is replaced; None for no limit.
+            memory: bytes of RAM at which a worker is replaced; None for no limit.
+            grace: seconds from a call's deadline to the end of its worker.
             all_at_once: start every worker with the first call instead of one per unfinished call.
+            random: a number from 0 to 1, for the jitter of retries.
         """
         self._max_workers = max_workers
         self._slots = slots
         self._budget = budget
+        self._memory = memory
+        self._grace = grace
+        self._random = random
         self._all_at_once = all_at_once
         self.phase = Phase.RUNNING
         self.workers: dict[int, Worker] = {}
         self._next_worker = 0
         self._waiting = Waiting()
-        # Invariant: pending + the calls in all workers' `sent` whose outcome is not delivered yet.
+        self._retries = Retries()
+        self._suspects = Suspects()
+        # Invariant: pending + retries + suspects + the calls in all workers' `sent` whose outcome
+        # is not delivered yet.
         self.unfinished = 0
         self._staff = 0  # how many workers there should be; grows with demand
         self._understaffed = False  # whether there may be fewer
         self._retiring = 0  # how many workers are RETIRING
+        self._quarantined = 0  # how many are there for suspects
         self._birth_deaths = 0
         self._cancel_unstarted = False
         self._users: dict[int, int] = {}  # passing functions: how many batches use them
@@ -107,8 +127,18 @@ class Pool:
 
     @property
     def pending(self) -> int:
-        """How many calls no worker has."""
+        """How many calls could be sent to a worker now."""
         return self._waiting.count
+
+    @property
+    def retrying(self) -> int:
+        """How many calls wait to be tried again."""
+        return self._retries.count
+
+    @property
+    def suspects(self) -> int:
+        """How many calls wait to be tried apart, because a worker died while they ran."""
+        return self._suspects.count
 
     @property
     def finished(self) -> bool:
@@ -117,6 +147,16 @@ class Pool:
 
     def wait_seconds(self, now: float) -> float | None:
         """How long until :meth:`tick` is worth calling; None if only events matter."""
+        looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
+        if self._retries.count:
+            looks.append(self._retries.next_due or 0)
+        soonest = max(0.0, min(looks) - now) if looks else None
+        stuck = self._stuck_seconds(now)
+        if soonest is None or stuck is None:
+            return stuck if soonest is None else soonest
+        return min(soonest, stuck)
+
+    def _stuck_seconds(self, now: float) -> float | None:
         if self.pending or len(self.workers) < 2:
             return None
         stuck = [now - w.moved_at for w in self.workers.values() if w.may_give]
@@ -133,8 +173,9 @@ class Pool:
             assert 0 <= worker.done <= worker.taken, "an answered call was taken"
             assert worker.running <= len(worker.sent), "a running call is unanswered"
             assert worker.waiting >= 0
-            if worker.state is WorkerState.STARTING:
+            if worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE):
                 assert not worker.sent, "calls are sent to ready workers only"
+            assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
             held += sum(
                 call - batch.first not in batch.dropped for call, batch in worker.sent.items()
             )
@@ -144,9 +185,10 @@ class Pool:
             for place in range(low, high)
         )
         assert waiting == self.pending, (waiting, self.pending)
-        assert held + self.pending == self.unfinished, (held, self.pending, self.unfinished)
+        apart = self._retries.count + self._suspects.count
+        assert held + self.pending + apart == self.unfinished, (held, apart, self.unfinished)
         if self.phase in (Phase.BROKEN, Phase.KILLED):
-            assert not self.pending, "nothing waits for workers that will not come"
+            assert not self.pending + apart, "nothing waits for workers that will not come"
 
     # -- events: what callers want ------------------------------------------------------------
 
@@ -180,7 +222,7 @@ class Pool:
         self._count(batch)
         worker.begin_sample(now)
         worker.sent[batch.first] = batch
-        self._send_calls(worker, [(batch, 0, 1)])
+        self._send_calls(worker, [(batch, 0, 1)], now)
         return worker.id
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
@@ -199,12 +241,16 @@ class Pool:
                 continue
             wanted.difference_update(call - batch.first for call in calls)
             self._send(worker, (frames.CANCEL, calls, running))
+            for call in calls:
+                worker.deadlines.remove(call)
             if not running:
                 batch.unwanted = batch.unwanted.union(call - batch.first for call in calls)
             else:
                 batch.drop(call - batch.first for call in calls)
                 self.unfinished -= len(calls)
-        waiting = self._waiting.cancel(batch, wanted)
+        apart = self._retries.cancel(batch, wanted) + self._suspects.cancel(batch, wanted)
+        batch.drop(apart)
+        waiting = len(apart) + self._waiting.cancel(batch, wanted.difference(apart))
         self.unfinished -= waiting
         self._ended(batch, waiting)
         self._settle()
@@ -246,7 +292,7 @@ class Pool:
         worker = self.workers[number]
         if worker.state is not WorkerState.STARTING:
             return  # it was told to end meanwhile
-        worker.state = WorkerState.READY
+        worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
         self._birth_deaths = 0
         self._settle()
@@ -265,17 +311,46 @@ class Pool:
                 if last is not None:
                     self._deliver(last, ended)
                 last, ended = batch, []
-            if status == frames.ERROR:
-                worker.failed += 1
+            if worker.deadlines:
+                worker.deadlines.remove(call)
             place = call - batch.first
             if batch.dropped and place in batch.dropped:
                 self._ended(batch, 1)
                 continue
-            ended.append((batch.offset + place, status, value, seconds, pid))
+            if status >= frames.ERROR:
+                worker.failed += status != frames.CANCELLED
+                if self._try_again(batch, place, status, value, now):
+                    continue
+                if status == frames.RETRIABLE:
+                    status = frames.ERROR
+            troubles = batch.troubles.get(place) if batch.troubles else None
+            ended.append((batch.offset + place, status, value, seconds, pid, troubles))
         if last is not None:
             self._deliver(last, ended)
+        if worker.quarantine:
+            self._suspects.came_through()
         worker.sample(now)
         self._settle()
+
+    def _try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
+        """Keep a failed call for another attempt, if it may have one."""
+        options = batch.options
+        if not options.retries or self._closing or place in batch.unwanted:
+            return False
+        if status == frames.RETRIABLE:
+            text = value[1].rstrip().rpartition("\n")[2]
+        elif status == frames.TIMED_OUT and issubclass(CallTimeout, options.retry_on):
+            text = f"CallTimeout: stopped after {value} s"
+        else:
+            return False
+        troubles = batch.troubles_of(place)
+        if troubles.retries >= options.retries:
+            return False
+        troubles.retries += 1
+        troubles.texts.append(text)
+        wait = delay(options.backoff, troubles.retries, self._random)
+        self._retries.add(batch, place, now + wait)
+        return True
 
     def hungry(self, number: int, now: float) -> None:
         """A worker's inbox is low."""
@@ -289,42 +364,142 @@ class Pool:
         worker.recalls -= 1
         if worker.budget is not None:
             worker.budget += len(calls)
-        self._return([(worker.sent.pop(call), call) for call in reversed(calls)])
+        for call in calls:
+            worker.deadlines.remove(call)
+        returned = [(worker.sent.pop(call), call) for call in reversed(calls)]
+        self._waiting.put_back(self._wanted(returned))
         self._settle()
+
+    def measured(self, number: int, resident: int) -> None:
+        """A worker has so many bytes in RAM."""
+        worker = self.workers.get(number)
+        if worker is None or self._memory is None or resident <= self._memory:
+            return
+        # One that has not done anything yet would be followed by others just like it.
+        if worker.state is WorkerState.READY and worker.done:
+            self._retire(worker)
+            if worker.waiting > 0 and not worker.recalls:
+                self._recall(worker, worker.waiting)
+            self._settle()
 
     def fail(self, cause: BaseException) -> None:
         """No call can run any more, because of ``cause``."""
         self._break(cause)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
-        """A worker's process is gone; ``lost`` is what its started calls fail with.
+        """A worker's process is gone; ``lost`` is what its started calls fail with, unless they may
+        run again.
 
         Everything it had written must have been passed to :meth:`results` before.
         """
         worker = self.workers.pop(number)
+        self._quarantined -= worker.quarantine
+        current = worker.page.current if worker.page is not None else 0
         self._understaffed = True
         self._retiring -= worker.state is WorkerState.RETIRING
         self._unlink(worker)
         running = worker.running
         returned: list[tuple[Batch, int]] = []
+        to_run_again: list[tuple[Batch, int]] = []
         for position, (call, batch) in enumerate(worker.sent.items()):
+            place = call - batch.first
             if position >= running:
                 returned.append((batch, call))
-                continue
-            place = call - batch.first
-            if place in batch.dropped:
+            elif place in batch.dropped:
                 self._ended(batch, 1)
+            elif call in worker.expired:
+                self._expire(worker, batch, place, now)
+            elif batch.options.on_worker_loss == "retry" and not (
+                self._closing or place in batch.unwanted
+            ):
+                to_run_again.append((batch, place))
             else:
-                self._deliver(batch, [(batch.offset + place, LOST, lost, None, worker.pid)])
-        self._return(returned)
+                self._lose(worker, batch, place, lost)
+        if worker.expired:
+            convicted = self._spare(to_run_again, str(lost))
+        elif to_run_again:
+            convicted = self._suspects.accuse(to_run_again, current, str(lost))
+        else:
+            convicted = []
+        for batch, place in convicted:
+            self._lose(worker, batch, place, lost)
+        returned = self._wanted(returned)
+        if worker.quarantine:
+            self._suspects.put_back(returned)
+        else:
+            self._waiting.put_back(returned)
         if worker.state is WorkerState.STARTING and self.phase in (Phase.RUNNING, Phase.DRAINING):
             self._birth_deaths += 1
             if self._birth_deaths >= MAX_BIRTH_DEATHS:
                 self._break(lost)
         self._settle()
 
+    def _lose(self, worker: Worker, batch: Batch, place: int, lost: BaseException) -> None:
+        """A call fails with its worker."""
+        troubles = batch.troubles.get(place) if batch.troubles else None
+        self._deliver(batch, [(batch.offset + place, LOST, lost, None, worker.pid, troubles)])
+
+    def _expire(self, worker: Worker, batch: Batch, place: int, now: float) -> None:
+        """A call fails because its time is up, or is tried again."""
+        timeout = batch.options.timeout
+        if not self._try_again(batch, place, frames.TIMED_OUT, timeout, now):
+            self._end_expired(worker, batch, place)
+
+    def _end_expired(self, worker: Worker, batch: Batch, place: int) -> None:
+        timeout = batch.options.timeout
+        troubles = batch.troubles.get(place) if batch.troubles else None
+        ended = (batch.offset + place, frames.TIMED_OUT, timeout, None, worker.pid, troubles)
+        self._deliver(batch, [ended])
+
+    def _spare(self, calls: list[tuple[Batch, int]], text: str) -> list[tuple[Batch, int]]:
+        """Calls that ran beside one that their worker was killed for run again, as any others;
+        those to which that has happened too often are returned."""
+        unlucky: list[tuple[Batch, int]] = []
+        spared: list[tuple[Batch, int]] = []
+        for batch, place in calls:
+            troubles = batch.troubles_of(place)
+            troubles.lives += 1
+            if troubles.lives >= MAX_LIVES:
+                unlucky.append((batch, place))
+            else:
+                troubles.texts.append(text)
+                spared.append((batch, place))
+        self._waiting.put_back(spared)
+        return unlucky
+
     def tick(self, now: float) -> None:
-        """Time has passed: recall calls from stuck workers for those with nothing to do."""
+        """Time has passed: see to deadlines, retries, and workers that are stuck."""
+        due = self._retries.take(now)
+        if due:
+            self._waiting.put_back(due)
+            self._understaffed = True
+        for worker in self.workers.values():
+            if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
+                for call, step in worker.deadlines.look(worker.page, now):
+                    self._enforce(worker, call, step, now)
+        self._relieve(now)
+
+    def _enforce(self, worker: Worker, call: int, step: Step, now: float) -> None:
+        """Do something about a call that is late."""
+        batch = worker.sent[call]
+        place = call - batch.first
+        if step is Step.INTERRUPT:
+            self._send(worker, (frames.EXPIRE, call))
+        elif step is Step.KILL:
+            if not worker.expired:
+                self._actions.append(Kill(worker.id, signal.SIGKILL))
+                self._retiring -= worker.state is WorkerState.RETIRING
+                worker.state = WorkerState.STOPPING
+                self._understaffed = True
+            worker.expired.add(call)
+        else:
+            # It is not tried again: this run of it goes on.
+            worker.deadlines.remove(call)
+            self._end_expired(worker, batch, place)
+            batch.drop((place,))
+
+    def _relieve(self, now: float) -> None:
+        """Recall calls from stuck workers for those with nothing to do."""
         if self.pending:
             return
         receivers = sum(self._may_receive(worker) for worker in self.workers.values())
@@ -342,12 +517,16 @@ class Pool:
 
     def dispatch(self, now: float) -> None:
         """Send pending calls to the least loaded workers, as far as their credit goes."""
-        if self._understaffed:
+        if self._understaffed or self._suspects.count:
             self._hire()
+        if self._suspects.count:
+            self._dispatch_suspects(now)
         if not self.pending or (self.pending == 1 and self._dispatch_one(now)):
             return
         ready = [w for w in self.workers.values() if w.state is WorkerState.READY]
-        starting = sum(w.state is WorkerState.STARTING for w in self.workers.values())
+        starting = sum(
+            w.state is WorkerState.STARTING and not w.quarantine for w in self.workers.values()
+        )
         # Workers about to be ready get their share: blocking calls must land one on each.
         share = ceil(self.unfinished / max(1, len(ready) + starting)) if starting else None
         grants: dict[int, list[list[Span]]] = {}
@@ -374,7 +553,7 @@ class Pool:
             ask = bool(self.pending) and not worker.asked and self._room(worker, share) > 0
             worker.asked = worker.asked or ask
             for spans in grants.get(worker.id, ()):
-                self._send_calls(worker, spans)
+                self._send_calls(worker, spans, now)
             if ask:
                 self._send(worker, (frames.ASK,))
         self._settle()
@@ -385,9 +564,23 @@ class Pool:
         for worker in self.workers.values():
             if worker.state is WorkerState.READY and not worker.sent and self._room(worker) > 0:
                 worker.begin_sample(now)
-                self._send_calls(worker, self._grant(worker, 1))
+                self._send_calls(worker, self._grant(worker, 1), now)
                 return True
         return False
+
+    def _dispatch_suspects(self, now: float) -> None:
+        """Send a group of suspects to the worker that is there for it."""
+        for worker in self.workers.values():
+            if worker.state is WorkerState.QUARANTINE:
+                group = self._suspects.take(min(self._slots, worker.budget or self._slots))
+                for batch, place in group:
+                    worker.sent[batch.first + place] = batch
+                worker.begin_sample(now)
+                self._retire(worker)
+                spans = [(batch, place, place + 1) for batch, place in group]
+                for start in range(0, len(spans), MAX_FRAME):
+                    self._send_calls(worker, spans[start : start + MAX_FRAME], now)
+                return
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
         """How many more calls a worker may have, its window aside."""
@@ -421,45 +614,22 @@ class Pool:
         if worker.budget is not None:
             worker.budget -= granted
             if worker.budget == 0:
-                worker.state = WorkerState.RETIRING
-                self._retiring += 1
-                self._hire()  # its replacement gets ready while it drains
+                self._retire(worker)
         return spans
 
-    def _send_calls(self, worker: Worker, granted: list[Span]) -> None:
-        functions: list[tuple[int, Any]] = []
-        segments: list[frames.Buffer] = []
-        spans: list[tuple[Any, ...]] = []
-        last_function, last_options, last_items, next_id = None, None, [], 0
+    def _retire(self, worker: Worker) -> None:
+        """Let a worker finish what it has; its replacement gets ready while it drains."""
+        worker.state = WorkerState.RETIRING
+        self._retiring += 1
+        self._hire()
+
+    def _send_calls(self, worker: Worker, granted: list[Span], now: float) -> None:
         for batch, low, high in granted:
-            function = batch.function
-            items = [
-                item if type(item) is tuple else frames.embed(item, segments)  # type: ignore[arg-type]
-                for item in batch.items[low:high]
-            ]
-            first = batch.first + low
-            if (
-                first == next_id
-                and function is last_function
-                and batch.options is last_options
-                and function.lasting
-            ):
-                # Calls submitted one by one, in a row.
-                last_items += items
-                next_id += len(items)
-                continue
-            reference: int | bytes | list[int] = function.number
-            if function.number not in worker.known:
-                if not function.lasting and batch.size == 1:
-                    reference = frames.embed(function.payload, segments)
-                else:
-                    worker.known.add(function.number)
-                    functions.append((function.number, frames.embed(function.payload, segments)))
-            options = batch.options
-            spans.append((reference, options.timeout, options.timed, first, items))
-            last_function, last_options, last_items = function, options, items
-            next_id = first + len(items)
-        self._send(worker, (frames.CALLS, functions, spans), segments)
+            timeout = batch.options.timeout
+            if timeout is not None:
+                for place in range(low, high):
+                    worker.deadlines.add(batch.first + place, timeout, now)
+        self._send(worker, *calls_frame(worker, granted))
 
     def _send(
         self, worker: Worker, head: tuple[Any, ...], segments: list[frames.Buffer] | None = None
@@ -492,30 +662,43 @@ class Pool:
         else:
             return
         active = 0
+        idle = 0  # quarantine workers that will take a group
         retiring = []
         replaced = {w.predecessor for w in self.workers.values()}
         for worker in self.workers.values():
-            if worker.state in (WorkerState.STARTING, WorkerState.READY):
+            if worker.quarantine:
+                idle += worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE)
+            elif worker.state in (WorkerState.STARTING, WorkerState.READY):
                 active += 1
             elif worker.state is WorkerState.RETIRING and worker not in replaced:
                 retiring.append(worker)
-        for _ in range(staff - active):
-            predecessor = retiring.pop() if retiring else None
-            self._next_worker += 1
-            worker = Worker(self._next_worker, self._budget, predecessor)
-            self.workers[worker.id] = worker
-            self._actions.append(Start(worker.id))
+        # They take the places of those that died, up to half of all: the others keep their pace.
+        most = max(1, min(self._max_workers // 2, self._max_workers - active))
+        for _ in range(min(self._suspects.groups - idle, most - self._quarantined)):
+            self._start(None, quarantine=True)
+        for _ in range(staff - active - self._quarantined):
+            self._start(retiring.pop() if retiring else None)
+
+    def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
+        self._next_worker += 1
+        self._quarantined += quarantine
+        deadlines = Deadlines(self._grace)
+        worker = Worker(self._next_worker, self._budget, predecessor, deadlines, quarantine)
+        self.workers[worker.id] = worker
+        self._actions.append(Start(worker.id))
 
     def _settle(self) -> None:
         """Stop the workers that have nothing left to do, ever."""
         ending = self.phase is Phase.DRAINING and not self.unfinished
-        if not ending and not self._retiring:
+        if not ending and not self._retiring and not self._quarantined:
             return
         for worker in self.workers.values():
             if worker.sent or worker.recalls:
                 continue
-            if worker.state is WorkerState.RETIRING or (
-                ending and worker.state is WorkerState.READY
+            if (
+                worker.state is WorkerState.RETIRING
+                or (ending and worker.state is WorkerState.READY)
+                or (worker.state is WorkerState.QUARANTINE and not self._suspects.count)
             ):
                 self._retiring -= worker.state is WorkerState.RETIRING
                 worker.state = WorkerState.STOPPING
@@ -546,33 +729,38 @@ class Pool:
                     batch.drop((place,))
                     self.unfinished -= 1
                     pid = worker.pid if position < running else None
-                    ended: Ended = (batch.offset + place, LOST, cause, None, pid)
+                    troubles = batch.troubles.get(place) if batch.troubles else None
+                    ended: Ended = (batch.offset + place, LOST, cause, None, pid, troubles)
                     self._outcomes.append((batch.sink, [ended]))
             self._actions.append(Kill(worker.id, signal.SIGTERM))
 
     # -- ending calls -------------------------------------------------------------------------
 
-    def _return(self, calls: list[tuple[Batch, int]]) -> None:
-        """Calls that did not start are the pool's again."""
+    @property
+    def _closing(self) -> bool:
+        """Whether calls that are not running end here and now."""
+        return self._cancel_unstarted or self.phase in (Phase.BROKEN, Phase.KILLED)
+
+    def _wanted(self, calls: list[tuple[Batch, int]]) -> list[tuple[Batch, int]]:
+        """Of calls that did not start, by batch and id, those that are still to run, by batch and
+        place; the others end here."""
         kept: list[tuple[Batch, int]] = []
         for batch, call in calls:
             place = call - batch.first
             if place in batch.dropped:
                 self._ended(batch, 1)
-            elif (
-                place in batch.unwanted
-                or self._cancel_unstarted
-                or self.phase in (Phase.BROKEN, Phase.KILLED)
-            ):
+            elif place in batch.unwanted or self._closing:
                 self._deliver_all(batch, (place,))
             else:
                 kept.append((batch, place))
-        self._waiting.put_back(kept)
+        return kept
 
     def _drop_pending(self) -> None:
         """End all calls that no worker has."""
         for batch, low, high in self._waiting.clear():
             self._deliver_all(batch, range(low, high))
+        for batch, place in self._retries.clear() + self._suspects.clear():
+            self._deliver_all(batch, (place,))
 
     def _deliver_all(self, batch: Batch, places: Iterable[int]) -> None:
         """End calls that no worker has: with what broke the pool, or as cancelled."""
@@ -581,7 +769,7 @@ class Pool:
         else:
             status, value = frames.CANCELLED, None
         ended: list[Ended] = [
-            (batch.offset + place, status, value, None, None)
+            (batch.offset + place, status, value, None, None, None)
             for place in places
             if place not in batch.dropped
         ]

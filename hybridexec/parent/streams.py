@@ -215,4 +215,4 @@ class Stream:
 
 
 def _refused(index: int, error: BaseException | None) -> Ended:
-    return index, UNPICKLABLE, error, None, None
+    return index, UNPICKLABLE, error, None, None, None

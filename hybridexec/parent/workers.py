@@ -9,6 +9,7 @@ import enum
 from typing import Protocol
 
 from .batch import Batch
+from .deadlines import Deadlines, Page
 
 #: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -26,11 +27,12 @@ class WorkerState(enum.Enum):
 
     STARTING = "starting"
     READY = "ready"
+    QUARANTINE = "quarantine"
     RETIRING = "retiring"
     STOPPING = "stopping"
 
 
-class Progress(Protocol):
+class Progress(Page, Protocol):
     """What the pool reads of a status page."""
 
     @property
@@ -45,7 +47,9 @@ class Worker:
         "ahead",
         "asked",
         "budget",
+        "deadlines",
         "done",
+        "expired",
         "failed",
         "id",
         "known",
@@ -53,6 +57,7 @@ class Worker:
         "page",
         "pid",
         "predecessor",
+        "quarantine",
         "recalls",
         "sampled_at",
         "sampled_done",
@@ -62,8 +67,17 @@ class Worker:
         "window",
     )
 
-    def __init__(self, number: int, budget: int | None, predecessor: Worker | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        budget: int | None,
+        predecessor: Worker | None,
+        deadlines: Deadlines,
+        quarantine: bool = False,
+    ) -> None:
         self.id = number
+        #: Whether it is there to run one group of suspects, and nothing else.
+        self.quarantine = quarantine
         self.state = WorkerState.STARTING
         self.pid: int | None = None
         self.page: Progress | None = None
@@ -84,6 +98,9 @@ class Worker:
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
         self.asked = False  # a HUNGRY is due
+        self.deadlines = deadlines
+        #: Calls that it is being killed for: they would not end when their time was up.
+        self.expired: set[int] = set()
         # RECALLs not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
         # known.
         self.recalls = 0
@@ -109,6 +126,7 @@ class Worker:
         return (
             self.state in (WorkerState.READY, WorkerState.RETIRING)
             and not self.recalls
+            and not self.quarantine
             and self.waiting > 0
         )
 

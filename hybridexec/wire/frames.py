@@ -14,11 +14,13 @@ list of its own type at that place.
 
 Parent to worker::
 
-    (CALLS, [(number, payload)], [(function, timeout, timed, first id, [item, ...])])
+    (CALLS, [(number, payload)], [(function, how, first id, [item, ...])])
         A function is a number that an earlier or the same frame introduced, or a payload for one
-        use. An item is a tuple of plain arguments, or a payload of ``(args, kwargs)``.
+        use. How to run it is ``(timeout, timed, traced, retry_on)``: see ``runners.Job``. An item
+        is a tuple of plain arguments, or a payload of ``(args, kwargs)``.
     (ASK,)               send HUNGRY as soon as the inbox is low
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
+    (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
     (RECALL, count)      give back up to ``count`` calls that have not started, the newest first
     (FORGET, number)     this function will not be called again
     (STOP,)              leave: nothing is outstanding
@@ -42,12 +44,13 @@ from typing import Any, NamedTuple
 
 from .payload import Payload, Segments
 
-CALLS, ASK, CANCEL, RECALL, FORGET, STOP = range(1, 7)
+CALLS, ASK, CANCEL, RECALL, FORGET, STOP, EXPIRE = range(1, 8)
 HELLO, FAILED, RESULTS, HUNGRY, RECALLED = range(1, 6)
 
 #: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,
-#: remote traceback, note)``; CANCELLED: dropped or stopped on request; TIMED_OUT: its time was up.
-VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT = range(5)
+#: remote traceback, note)``; CANCELLED: dropped or stopped on request; TIMED_OUT: its time was up;
+#: RETRIABLE: as ERROR, and the exception is one of those after which the call may be tried again.
+VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
 _READ_SIZE = 256 * 1024
 _PREFIX = struct.Struct("=II")

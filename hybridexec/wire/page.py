@@ -9,6 +9,7 @@ All fields are 64-bit integers, written whole by one thread:
 - ``TAKEN``: how many calls were taken from the inbox to be run (or dropped, if cancelled). It is
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
+- ``CURRENT``: the call whose greenlet has the CPU; 0 if none has, or if nobody keeps track;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import mmap
 import os
 
-HEARTBEAT, TAKEN = 0, 1
+HEARTBEAT, TAKEN, CURRENT = 0, 1, 2
 _HEADER = 8
 _WORD = 8
 
@@ -41,6 +42,11 @@ class StatusPage:
     def heartbeat(self) -> int:
         """When the hub last ticked, in monotonic nanoseconds; 0 before its first tick."""
         return self.words[HEARTBEAT]
+
+    @property
+    def current(self) -> int:
+        """The call that has the CPU; 0 if none has, or if it is not known."""
+        return self.words[CURRENT]
 
     def running(self) -> dict[int, int]:
         """The calls in the slots: id to monotonic nanoseconds of its start."""

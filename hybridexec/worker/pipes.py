@@ -82,10 +82,9 @@ class Inbound:
             functions, spans = rest
             for number, reference in functions:
                 runners.learn(number, frame.payload(reference))
-            for function, timeout, timed, first, items in spans:
-                job = Job(
-                    function if type(function) is int else frame.payload(function), timeout, timed
-                )
+            for function, how, first, items in spans:
+                reference = function if type(function) is int else frame.payload(function)
+                job = Job(reference, *how)
                 if frame.segments:
                     items = [item if type(item) is tuple else frame.payload(item) for item in items]
                 runners.add(zip(range(first, first + len(items)), repeat(job), items), len(items))
@@ -93,6 +92,8 @@ class Inbound:
             runners.ask()
         elif kind == frames.CANCEL:
             runners.cancel(*rest)
+        elif kind == frames.EXPIRE:
+            runners.expire(*rest)
         elif kind == frames.RECALL:
             self._put((frames.RECALLED, runners.recall(*rest)))
         elif kind == frames.FORGET:

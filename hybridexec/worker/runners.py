@@ -30,6 +30,7 @@ from gevent import getcurrent
 from ..wire import frames, payload
 from ..wire.page import HEARTBEAT, TAKEN, StatusPage, slot_index
 from . import failures
+from .interrupts import Interrupts
 
 #: A runner that has run calls for so long without a switch lets the hub see to the others.
 _TURN_NS = 5_000_000
@@ -56,15 +57,36 @@ class CallExpired(gevent.GreenletExit):
 class Job:
     """What the calls of one span share: their function and how to run it."""
 
-    __slots__ = ("function", "reference", "timed", "timeout")
+    __slots__ = ("_retry_types", "function", "reference", "timed", "timeout", "traced")
 
     def __init__(
-        self, reference: int | payload.Payload, timeout: float | None, timed: bool
+        self,
+        reference: int | payload.Payload,
+        timeout: float | None,
+        timed: bool,
+        traced: bool,
+        retry_types: bytes | None,
     ) -> None:
+        """
+        Args:
+            reference: the function's number, or its pickle.
+            timeout: seconds after which a call is stopped; None for never.
+            timed: whether the result is to tell how long the call took.
+            traced: whether the status page must tell when such a call has the CPU.
+            retry_types: pickled exception types after which a call may be tried again.
+        """
         self.function: Callable[..., Any] | None = None
         self.reference = reference
         self.timeout = timeout
         self.timed = timed
+        self.traced = traced
+        self._retry_types = retry_types
+
+    def is_retriable(self, error: BaseException) -> bool:
+        """Whether the call that raised ``error`` may be tried again."""
+        if self._retry_types is None or isinstance(error, StopCall | CallExpired):
+            return False
+        return isinstance(error, payload.loads(self._retry_types))
 
 
 class Runners:
@@ -96,6 +118,9 @@ class Runners:
         # Cancelled calls that are still in the inbox.
         self._dropped: set[int] = set()
         self._cancellations: deque[tuple[list[int], bool]] = deque()
+        self._expired: deque[int] = deque()
+        ours = frozenset({__name__, failures.__name__})
+        self._interrupts = Interrupts(self._running, Runners._run.__code__, ours)
         self._functions: dict[int, payload.Payload | Callable[..., Any]] = {}
         self._loading = gevent.lock.RLock()
         # Whether the parent wants to hear when the inbox is low, and what low is.
@@ -142,6 +167,8 @@ class Runners:
         self._last_turn = 0.0  # what was brought just now begins a turn, though the loop did not
         while self._cancellations:
             self._stop_calls(*self._cancellations.popleft())
+        while self._expired:
+            self._throw(self._expired.popleft(), CallExpired)
         if self._stop_requested:
             self._stopped.set()
         elif not self._feed_scheduled:
@@ -239,7 +266,7 @@ class Runners:
                 except CallExpired:
                     status, value = frames.TIMED_OUT, job.timeout
                 except BaseException as error:
-                    status = frames.ERROR
+                    status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
                     value = failures.describe(error, stage, job.function, item)
                 if expiry is not None:
                     expiry.close()
@@ -341,7 +368,16 @@ class Runners:
     def cancel(self, calls: list[int], running: bool) -> None:
         """Drop those calls that have not started; with ``running``, stop those that have."""
         self._dropped.update({call for call, _, _ in list(self._inbox)}.intersection(calls))
+        if running:
+            for call in calls:
+                if self._interrupts.interrupt(call, StopCall):
+                    break  # only one has the CPU
         self._cancellations.append((calls, running))
+
+    def expire(self, call: int) -> None:
+        """Stop a call whose time is up, and which has not stopped where it waits."""
+        if not self._interrupts.interrupt(call, CallExpired):
+            self._expired.append(call)
 
     def recall(self, count: int) -> list[int]:
         """Take back up to ``count`` calls that have not started, the newest first."""

@@ -41,7 +41,7 @@ class FakeEngine:
         item = batch.items[place]
         arguments = item if type(item) is tuple else payload.loads(item)[0]
         batch.remaining -= 1
-        batch.sink.deliver([(batch.offset + place, frames.VALUE, arguments[0], 0.5, 7)])
+        batch.sink.deliver([(batch.offset + place, frames.VALUE, arguments[0], 0.5, 7, None)])
 
     def finish_all(self) -> None:
         while self.open:

@@ -27,6 +27,12 @@ class Page:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.heartbeat = 0
+        self.current = 0
+        self.started: dict[int, int] = {}
+
+    def running(self) -> dict[int, int]:
+        return self.started
 
 
 class Sink:
@@ -81,7 +87,7 @@ class SimulatedWorker:
         kind, *rest = self.pipe.popleft()
         if kind == frames.CALLS:
             _, spans = rest
-            for _, _, _, first, items in spans:
+            for _, _, first, items in spans:
                 self.inbox.extend(range(first, first + len(items)))
                 self.low = len(items) // 2
         elif kind == frames.ASK:
@@ -361,7 +367,7 @@ class Simulation:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
         assert 0 < sum(len(items) for *_, items in spans) <= MAX_FRAME
-        for function, _, _, first, items in spans:
+        for function, _, first, items in spans:
             assert type(function) is bytes or function in worker.functions, "known when used"
             for place, item in enumerate(items):
                 call = first + place
@@ -376,7 +382,7 @@ class Simulation:
         return self.batch_of[call].function.number
 
     def _note_outcomes(self, sink: Any, ended: list[Ended]) -> None:
-        for index, status, value, _, pid in ended:
+        for index, status, value, _, pid, _ in ended:
             call = sink.calls[index]
             assert call not in self.silent, "the sink of a cancelled call hears nothing"
             if status == frames.VALUE:

@@ -37,7 +37,7 @@ def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
 
 
 def end(future: CallFuture[Any], status: int = frames.VALUE, value: Any = "value") -> None:
-    future.deliver([(0, status, value, None, 7)])
+    future.deliver([(0, status, value, None, 7, None)])
 
 
 # -- outcomes ---------------------------------------------------------------------------------

@@ -251,7 +251,7 @@ def test_options_are_changed_in_a_copy() -> None:
     assert after.updated({"timeout": None}) == before
 
 
-@pytest.mark.parametrize("name", ["timed", "timeouts", "retries", ""])
+@pytest.mark.parametrize("name", ["timed", "timeouts", "retry", ""])
 def test_unknown_options_are_refused_by_name(name: str) -> None:
     with pytest.raises(TypeError, match=rf"no option '{name}'; it takes: timeout"):
         CallOptions().updated({name: 1})

@@ -1,0 +1,57 @@
+"""Calls, as the head of a CALLS frame.
+
+Runs on: the I/O thread, as part of the pool.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..options import CallOptions
+from ..wire import frames
+from .waiting import Span
+from .workers import Worker
+
+
+def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[frames.Buffer]]:
+    """The head and the segments of a frame with these calls; the worker gets to know their
+    functions."""
+    functions: list[tuple[int, Any]] = []
+    segments: list[frames.Buffer] = []
+    spans: list[tuple[Any, ...]] = []
+    last_function, last_options, last_items, next_id = None, None, [], 0
+    for batch, low, high in granted:
+        function = batch.function
+        items = [
+            item if type(item) is tuple else frames.embed(item, segments)  # type: ignore[arg-type]
+            for item in batch.items[low:high]
+        ]
+        first = batch.first + low
+        if (
+            first == next_id
+            and function is last_function
+            and batch.options is last_options
+            and function.lasting
+        ):
+            # Calls submitted one by one, in a row.
+            last_items += items
+            next_id += len(items)
+            continue
+        reference: int | bytes | list[int] = function.number
+        if function.number not in worker.known:
+            if not function.lasting and batch.size == 1:
+                reference = frames.embed(function.payload, segments)
+            else:
+                worker.known.add(function.number)
+                functions.append((function.number, frames.embed(function.payload, segments)))
+        spans.append((reference, _how(batch.options), first, items))
+        last_function, last_options, last_items = function, batch.options, items
+        next_id = first + len(items)
+    return (frames.CALLS, functions, spans), segments
+
+
+def _how(options: CallOptions) -> tuple[Any, ...]:
+    # If such a call brings its worker down, or has to be told from its neighbours, it must be known
+    # who had the CPU.
+    traced = options.timeout is not None or options.on_worker_loss == "retry"
+    return options.timeout, options.timed, traced, options.retry_types

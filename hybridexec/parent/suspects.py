@@ -1,0 +1,141 @@
+"""Calls whose worker died while they ran: one of them may have killed it, and nobody knows which.
+
+Runs on: the I/O thread, as part of the pool.
+Guarantees: a suspect runs with no call that is not one; each is tried a bounded number of times; a
+call that was cancelled is never handed out.
+
+Calls that may run again after their worker's death (``on_worker_loss="retry"``) run as suspects, a
+group at a time, each group in a worker that runs nothing else and ends with it:
+
+- If the status page tells which call had the CPU when the worker died, that call is a group of its
+  own, and the others are another, which will most likely come through.
+- A group whose worker dies too is split into parts, down to single calls.
+- A call that dies alone so many times, or dies with others far too often, is the culprit: it fails.
+
+So with a single culprit among n calls, the others run two or three times, and with any number of
+them at most about log(n) times.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+from .batch import Batch
+
+#: Deaths in which a call ran alone, after which it is the culprit. One could be an accident: the
+#: system, short of memory, kills what is largest.
+MAX_ALONE = 3
+#: Deaths that a call may have a part in.
+MAX_LIVES = 14
+#: Deaths in a row, with no suspect coming through, after which the rest are given up.
+MAX_DEATHS = 200
+#: Into how many parts a group is split when its worker dies.
+_PARTS = 4
+
+Call = tuple[Batch, int]
+
+
+class Suspects:
+    """Groups of suspects that wait for a worker of their own."""
+
+    def __init__(self) -> None:
+        self._groups: deque[list[Call]] = deque()
+        # Invariant: the ids of the calls in groups that were not cancelled.
+        self._waiting: set[int] = set()
+        self._deaths = 0  # in a row
+
+    @property
+    def count(self) -> int:
+        """How many calls wait."""
+        return len(self._waiting)
+
+    @property
+    def groups(self) -> int:
+        """How many workers of their own they would fill."""
+        return len(self._groups) if self._waiting else 0
+
+    def accuse(self, calls: list[Call], current: int, text: str) -> list[Call]:
+        """These calls ran in a worker that died: put them into groups.
+
+        Args:
+            current: the id of the call that had the CPU, 0 if that is not known.
+            text: how the worker died, in a line.
+
+        Returns:
+            The calls that are not to be tried any more.
+        """
+        self._deaths += 1
+        fresh = True
+        convicted: list[Call] = []
+        alone: list[Call] = []
+        others: list[Call] = []
+        for call in calls:
+            batch, place = call
+            troubles = batch.troubles_of(place)
+            fresh = fresh and not troubles.lives
+            troubles.lives += 1
+            troubles.alone += len(calls) == 1
+            if (
+                troubles.alone >= MAX_ALONE
+                or troubles.lives >= MAX_LIVES
+                or self._deaths >= MAX_DEATHS
+            ):
+                convicted.append(call)
+                continue
+            troubles.texts.append(text)
+            (alone if batch.first + place == current else others).append(call)
+        self._put_first([alone, *_split(others, 1 if alone and fresh else _PARTS)])
+        if self._deaths >= MAX_DEATHS:
+            convicted += self.clear()
+            self._deaths = 0
+        return convicted
+
+    def put_back(self, calls: list[Call]) -> None:
+        """These had not started when their worker died: they are as suspect as they were."""
+        self._put_first([calls])
+
+    def _put_first(self, groups: list[list[Call]]) -> None:
+        for group in reversed(groups):
+            if group:
+                self._groups.appendleft(group)
+                self._waiting.update(batch.first + place for batch, place in group)
+
+    def take(self, count: int) -> list[Call]:
+        """Hand out the next group, or ``count`` calls of it."""
+        group: list[Call] = []
+        while self._groups and not group:
+            calls = self._wanted(self._groups.popleft())
+            group = calls[:count]
+            if calls[count:]:
+                self._groups.appendleft(calls[count:])
+        self._waiting.difference_update(batch.first + place for batch, place in group)
+        return group
+
+    def came_through(self) -> None:
+        """A suspect has ended and its worker lives."""
+        self._deaths = 0
+
+    def cancel(self, batch: Batch, places: Collection[int]) -> list[int]:
+        """Forget those calls of ``batch`` that wait here; their places."""
+        if not self._waiting:
+            return []
+        found = [place for place in places if batch.first + place in self._waiting]
+        self._waiting.difference_update(batch.first + place for place in found)
+        return found
+
+    def clear(self) -> list[Call]:
+        """Hand out all calls."""
+        calls = [call for group in self._groups for call in self._wanted(group)]
+        self._groups.clear()
+        self._waiting.clear()
+        return calls
+
+    def _wanted(self, calls: list[Call]) -> list[Call]:
+        """Those that were not cancelled."""
+        return [(batch, place) for batch, place in calls if batch.first + place in self._waiting]
+
+
+def _split(calls: list[Call], parts: int) -> list[list[Call]]:
+    size = -(-len(calls) // parts) or 1
+    return [calls[start : start + size] for start in range(0, len(calls), size)]

@@ -1,0 +1,72 @@
+"""Stop a call that keeps the CPU: it never waits, so the hub cannot raise anything in it.
+
+Runs on: the inbound thread asks; a signal handler on the main thread raises.
+Guarantees: the exception is raised in the call's own code, or in what pickles for it, and nowhere
+else: in no other call, and not in ours.
+
+A signal handler in Python runs between two bytecodes of whatever the main thread is doing. So the
+handler looks whether that is still the call which was meant. Code that keeps the CPU outside Python
+never gets to it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from types import CodeType, FrameType
+
+import greenlet
+
+from .. import native
+
+#: Ignored by a process that does not handle it, and of use only to a socket's urgent data.
+_SIGNAL = signal.SIGURG
+
+
+class Interrupts:
+    """Raises exceptions in running calls."""
+
+    def __init__(
+        self,
+        running: Mapping[int, greenlet.greenlet],
+        run_code: CodeType,
+        ours: frozenset[str],
+    ) -> None:
+        """Must be made on the main thread.
+
+        Args:
+            running: the calls that run, and their greenlets.
+            run_code: what those greenlets run, from where calls are called.
+            ours: modules whose functions, when called from there, must not be interrupted.
+        """
+        self._running = running
+        self._run_code = run_code
+        self._ours = ours
+        self._wanted: tuple[int, type[BaseException]] | None = None
+        self._main: int = native.original("_thread", "get_ident")()
+        signal.signal(_SIGNAL, self._handle)
+
+    def interrupt(self, call: int, error: type[BaseException]) -> bool:
+        """Have ``error`` raised in a call if it has the CPU right now; whether it has."""
+        runner = self._running.get(call)
+        # Of all greenlets only the one that runs has no frame to go on with.
+        if runner is None or runner.gr_frame is not None:
+            return False
+        self._wanted = (call, error)
+        signal.pthread_kill(self._main, _SIGNAL)
+        return True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return
+        call, error = wanted
+        if self._running.get(call) is not greenlet.getcurrent():
+            return
+        called: FrameType | None = None
+        while frame is not None and frame.f_code is not self._run_code:
+            called, frame = frame, frame.f_back
+        if frame is None or called is None:
+            return
+        if called.f_globals.get("__name__") not in self._ours:
+            raise error()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire import frames
@@ -18,7 +19,7 @@ class Send(NamedTuple):
 
     worker: int
     head: tuple[Any, ...]
-    segments: list[frames.Buffer]
+    segments: Sequence[frames.Buffer]
 
 
 class Kill(NamedTuple):
@@ -29,3 +30,29 @@ class Kill(NamedTuple):
 
 
 Action = Start | Send | Kill
+
+
+class Actions:
+    """What has been decided and not been done yet, in order."""
+
+    def __init__(self) -> None:
+        self._actions: list[Action] = []
+
+    def start(self, worker: int) -> None:
+        """Decide on a :class:`Start`."""
+        self._actions.append(Start(worker))
+
+    def send(
+        self, worker: int, head: tuple[Any, ...], segments: Sequence[frames.Buffer] = ()
+    ) -> None:
+        """Decide on a :class:`Send`."""
+        self._actions.append(Send(worker, head, segments))
+
+    def kill(self, worker: int, signal: int) -> None:
+        """Decide on a :class:`Kill`."""
+        self._actions.append(Kill(worker, signal))
+
+    def take(self) -> list[Action]:
+        """What was decided since the last time."""
+        actions, self._actions = self._actions, []
+        return actions

@@ -14,12 +14,9 @@ A worker is::
 and the pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot
 be had) or KILLED (asked to end at once), until :attr:`Pool.finished`.
 
-How credit works: a worker is sent calls ahead of its free slots so that it never waits for the
-parent, but only as many as it takes in a round trip or so (its window), and only as many beyond
-its slots as it finishes in that time, because a call that has been sent ahead waits behind
-whatever its worker is doing. If calls are left over, the pool asks to be told when an inbox runs
-low; if a worker has nothing to do while another is stuck with calls that it has not taken, they
-are recalled.
+What is decided where: which workers there are in :mod:`.staff`, who gets which call in
+:mod:`.dispatch`, what runs again after an error in :mod:`.retries` and after its worker's death in
+:mod:`.suspects`, what is late in :mod:`.deadlines`. The pool keeps the books and ends calls.
 """
 
 from __future__ import annotations
@@ -28,26 +25,20 @@ import enum
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from math import ceil
 from typing import Any
 
 from ..errors import CallTimeout
 from ..wire import frames
-from .actions import Action, Kill, Send, Start
+from .actions import Action, Actions
 from .batch import LOST, Batch, Ended, Sink
-from .deadlines import Deadlines, Step
+from .deadlines import Step
+from .dispatch import Dispatch
 from .retries import Retries, delay
-from .sending import calls_frame
+from .staff import Staff
 from .suspects import MAX_LIVES, Suspects
-from .waiting import Span, Waiting
+from .waiting import Waiting
 from .workers import Progress, Worker, WorkerState
 
-#: A worker that has taken no call for so many seconds is stuck, and others may have its calls.
-STUCK_SECONDS = 0.005
-#: Longest time, in seconds, between two looks at workers that seem stuck.
-_MAX_TICK = 0.1
-#: Calls in one frame: enough to spread its cost, few enough to be on the way early.
-MAX_FRAME = 512
 #: Workers in a row that may die before they are ready.
 MAX_BIRTH_DEATHS = 3
 
@@ -85,40 +76,31 @@ class Pool:
             all_at_once: start every worker with the first call instead of one per unfinished call.
             random: a number from 0 to 1, for the jitter of retries.
         """
-        self._max_workers = max_workers
-        self._slots = slots
-        self._budget = budget
         self._memory = memory
-        self._grace = grace
         self._random = random
-        self._all_at_once = all_at_once
         self.phase = Phase.RUNNING
-        self.workers: dict[int, Worker] = {}
-        self._next_worker = 0
+        self._actions = Actions()
         self._waiting = Waiting()
         self._retries = Retries()
         self._suspects = Suspects()
+        self._staff = Staff(max_workers, budget, grace, all_at_once, self._actions)
+        self._dispatch = Dispatch(self._staff, self._waiting, self._suspects, slots, self._actions)
+        self.workers = self._staff.workers
         # Invariant: pending + retries + suspects + the calls in all workers' `sent` whose outcome
         # is not delivered yet.
         self.unfinished = 0
-        self._staff = 0  # how many workers there should be; grows with demand
-        self._understaffed = False  # whether there may be fewer
-        self._retiring = 0  # how many workers are RETIRING
-        self._quarantined = 0  # how many are there for suspects
         self._birth_deaths = 0
         self._cancel_unstarted = False
         self._users: dict[int, int] = {}  # passing functions: how many batches use them
         #: What no call can run any more for, if that is so.
         self.broken_because: BaseException | None = None
-        self._actions: list[Action] = []
         self._outcomes: list[tuple[Sink, list[Ended]]] = []
 
     # -- what the I/O thread asks -------------------------------------------------------------
 
     def take_actions(self) -> list[Action]:
         """The actions decided on since the last time, in order."""
-        actions, self._actions = self._actions, []
-        return actions
+        return self._actions.take()
 
     def take_outcomes(self) -> list[tuple[Sink, list[Ended]]]:
         """Outcomes to deliver, and to whom."""
@@ -151,20 +133,10 @@ class Pool:
         if self._retries.count:
             looks.append(self._retries.next_due or 0)
         soonest = max(0.0, min(looks) - now) if looks else None
-        stuck = self._stuck_seconds(now)
+        stuck = self._dispatch.stuck_seconds(now)
         if soonest is None or stuck is None:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
-
-    def _stuck_seconds(self, now: float) -> float | None:
-        if self.pending or len(self.workers) < 2:
-            return None
-        stuck = [now - w.moved_at for w in self.workers.values() if w.may_give]
-        if not stuck:
-            return None
-        # Others become free without a word when their calls start to wait, which they do soon
-        # after they were sent: so look again soon at first, then less and less often.
-        return min(max(STUCK_SECONDS, min(stuck) / 4), _MAX_TICK)
 
     def check(self) -> None:
         """Assert the invariants; tests call it after each event."""
@@ -200,8 +172,7 @@ class Pool:
             self._deliver_all(batch, range(batch.size))
             return
         self._waiting.add(batch)
-        if self.unfinished > self._staff:
-            self._understaffed = True
+        self._staff.need(self.unfinished)
 
     def _count(self, batch: Batch) -> None:
         self.unfinished += batch.size
@@ -214,16 +185,10 @@ class Pool:
         it can be sent at once: the worker it went to, or None."""
         if self.phase is not Phase.RUNNING or self.unfinished or batch.size != 1:
             return None
-        for worker in self.workers.values():
-            if self._may_receive(worker) and self._budget is None and not worker.recalls:
-                break
-        else:
-            return None
-        self._count(batch)
-        worker.begin_sample(now)
-        worker.sent[batch.first] = batch
-        self._send_calls(worker, [(batch, 0, 1)], now)
-        return worker.id
+        worker = self._dispatch.express(batch, now)
+        if worker is not None:
+            self._count(batch)
+        return worker
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.
@@ -240,7 +205,7 @@ class Pool:
             if not calls:
                 continue
             wanted.difference_update(call - batch.first for call in calls)
-            self._send(worker, (frames.CANCEL, calls, running))
+            self._actions.send(worker.id, (frames.CANCEL, calls, running))
             for call in calls:
                 worker.deadlines.remove(call)
             if not running:
@@ -259,13 +224,13 @@ class Pool:
         """Finish what there is, or only what has started, then end."""
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
-            self._understaffed = True
+            self._staff.short = True
         if cancel_unstarted and self.phase is Phase.DRAINING:
             self._cancel_unstarted = True
             self._drop_pending()
             for worker in self.workers.values():
                 if worker.sent:
-                    self._recall(worker, len(worker.sent))
+                    self._dispatch.recall(worker, len(worker.sent))
         self._settle()
 
     def kill(self, signal_number: int) -> None:
@@ -274,7 +239,7 @@ class Pool:
             self.phase = Phase.KILLED
         self._drop_pending()
         for worker in self.workers.values():
-            self._actions.append(Kill(worker.id, signal_number))
+            self._actions.kill(worker.id, signal_number)
 
     # -- events: what workers do --------------------------------------------------------------
 
@@ -284,7 +249,7 @@ class Pool:
         worker.pid = pid
         worker.page = page
         if self.phase in (Phase.BROKEN, Phase.KILLED):
-            self._actions.append(Kill(number, signal.SIGKILL))
+            self._actions.kill(number, signal.SIGKILL)
         self._settle()
 
     def ready(self, number: int, now: float) -> None:
@@ -377,14 +342,30 @@ class Pool:
             return
         # One that has not done anything yet would be followed by others just like it.
         if worker.state is WorkerState.READY and worker.done:
-            self._retire(worker)
+            self._staff.retire(worker)
             if worker.waiting > 0 and not worker.recalls:
-                self._recall(worker, worker.waiting)
+                self._dispatch.recall(worker, worker.waiting)
             self._settle()
 
     def fail(self, cause: BaseException) -> None:
         """No call can run any more, because of ``cause``."""
-        self._break(cause)
+        if self.phase in (Phase.BROKEN, Phase.KILLED):
+            return
+        self.phase = Phase.BROKEN
+        self.broken_because = cause
+        self._drop_pending()
+        for worker in self.workers.values():
+            running = worker.running
+            for position, (call, batch) in enumerate(worker.sent.items()):
+                place = call - batch.first
+                if place not in batch.dropped:
+                    batch.drop((place,))
+                    self.unfinished -= 1
+                    pid = worker.pid if position < running else None
+                    troubles = batch.troubles.get(place) if batch.troubles else None
+                    ended: Ended = (batch.offset + place, LOST, cause, None, pid, troubles)
+                    self._outcomes.append((batch.sink, [ended]))
+            self._actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
         """A worker's process is gone; ``lost`` is what its started calls fail with, unless they may
@@ -392,12 +373,8 @@ class Pool:
 
         Everything it had written must have been passed to :meth:`results` before.
         """
-        worker = self.workers.pop(number)
-        self._quarantined -= worker.quarantine
+        worker = self._staff.remove(number)
         current = worker.page.current if worker.page is not None else 0
-        self._understaffed = True
-        self._retiring -= worker.state is WorkerState.RETIRING
-        self._unlink(worker)
         running = worker.running
         returned: list[tuple[Batch, int]] = []
         to_run_again: list[tuple[Batch, int]] = []
@@ -431,7 +408,7 @@ class Pool:
         if worker.state is WorkerState.STARTING and self.phase in (Phase.RUNNING, Phase.DRAINING):
             self._birth_deaths += 1
             if self._birth_deaths >= MAX_BIRTH_DEATHS:
-                self._break(lost)
+                self.fail(lost)
         self._settle()
 
     def _lose(self, worker: Worker, batch: Batch, place: int, lost: BaseException) -> None:
@@ -472,267 +449,47 @@ class Pool:
         due = self._retries.take(now)
         if due:
             self._waiting.put_back(due)
-            self._understaffed = True
+            self._staff.short = True
         for worker in self.workers.values():
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
                 for call, step in worker.deadlines.look(worker.page, now):
                     self._enforce(worker, call, step, now)
-        self._relieve(now)
+        self._dispatch.relieve(now)
+
+    def dispatch(self, now: float) -> None:
+        """Send the calls that can be sent, and start the workers that are missing."""
+        if self._staff.short or self._suspects.count:
+            self._hire()
+        self._dispatch.run(self.unfinished, now)
+        if self._staff.short:
+            self._hire()  # for those that have just been sent all they may run
+        self._settle()
+
+    def _hire(self) -> None:
+        if self.phase is Phase.RUNNING:
+            self._staff.hire(self.unfinished, self._suspects.groups)
+        elif self.phase is Phase.DRAINING:
+            self._staff.hire_to_finish(self.pending, self._suspects.groups)
+
+    def _settle(self) -> None:
+        ending = self.phase is Phase.DRAINING and not self.unfinished
+        self._staff.settle(ending, self._suspects.count)
 
     def _enforce(self, worker: Worker, call: int, step: Step, now: float) -> None:
         """Do something about a call that is late."""
         batch = worker.sent[call]
         place = call - batch.first
         if step is Step.INTERRUPT:
-            self._send(worker, (frames.EXPIRE, call))
+            self._actions.send(worker.id, (frames.EXPIRE, call))
         elif step is Step.KILL:
             if not worker.expired:
-                self._actions.append(Kill(worker.id, signal.SIGKILL))
-                self._retiring -= worker.state is WorkerState.RETIRING
-                worker.state = WorkerState.STOPPING
-                self._understaffed = True
+                self._staff.condemn(worker)
             worker.expired.add(call)
         else:
             # It is not tried again: this run of it goes on.
             worker.deadlines.remove(call)
             self._end_expired(worker, batch, place)
             batch.drop((place,))
-
-    def _relieve(self, now: float) -> None:
-        """Recall calls from stuck workers for those with nothing to do."""
-        if self.pending:
-            return
-        receivers = sum(self._may_receive(worker) for worker in self.workers.values())
-        if not receivers:
-            return
-        for worker in self.workers.values():
-            if not worker.may_give:
-                continue
-            worker.sample(now)
-            if now - worker.moved_at >= STUCK_SECONDS and worker.waiting > 0:
-                # One share stays: it may be unstuck before the others have finished theirs.
-                self._recall(worker, ceil(worker.waiting * receivers / (receivers + 1)))
-
-    # -- deciding -----------------------------------------------------------------------------
-
-    def dispatch(self, now: float) -> None:
-        """Send pending calls to the least loaded workers, as far as their credit goes."""
-        if self._understaffed or self._suspects.count:
-            self._hire()
-        if self._suspects.count:
-            self._dispatch_suspects(now)
-        if not self.pending or (self.pending == 1 and self._dispatch_one(now)):
-            return
-        ready = [w for w in self.workers.values() if w.state is WorkerState.READY]
-        starting = sum(
-            w.state is WorkerState.STARTING and not w.quarantine for w in self.workers.values()
-        )
-        # Workers about to be ready get their share: blocking calls must land one on each.
-        share = ceil(self.unfinished / max(1, len(ready) + starting)) if starting else None
-        grants: dict[int, list[list[Span]]] = {}
-        open_to = []
-        for worker in ready:
-            credit = min(self._room(worker, share), worker.window - worker.waiting)
-            if credit > 0:
-                open_to.append([len(worker.sent), worker.id, credit])
-        while self.pending and open_to:
-            open_to.sort()
-            chosen = open_to[0]
-            worker = self.workers[chosen[1]]
-            # An even part of what is left, so that the last calls are spread evenly too.
-            count = min(chosen[2], MAX_FRAME, ceil(self.pending / (2 * len(open_to))))
-            worker.begin_sample(now)
-            grants.setdefault(worker.id, []).append(self._grant(worker, count))
-            chosen[0] += count
-            chosen[2] -= count
-            if chosen[2] <= 0:
-                open_to.pop(0)
-        for worker in ready:
-            # Only if it is the window that keeps it from getting more: what else does is bound to
-            # change with an event of its own, and the answer would come at once, again and again.
-            ask = bool(self.pending) and not worker.asked and self._room(worker, share) > 0
-            worker.asked = worker.asked or ask
-            for spans in grants.get(worker.id, ()):
-                self._send_calls(worker, spans, now)
-            if ask:
-                self._send(worker, (frames.ASK,))
-        self._settle()
-
-    def _dispatch_one(self, now: float) -> bool:
-        """Send the one pending call to a worker that has none, if there is one: the commonest case
-        of a program that waits for each call."""
-        for worker in self.workers.values():
-            if worker.state is WorkerState.READY and not worker.sent and self._room(worker) > 0:
-                worker.begin_sample(now)
-                self._send_calls(worker, self._grant(worker, 1), now)
-                return True
-        return False
-
-    def _dispatch_suspects(self, now: float) -> None:
-        """Send a group of suspects to the worker that is there for it."""
-        for worker in self.workers.values():
-            if worker.state is WorkerState.QUARANTINE:
-                group = self._suspects.take(min(self._slots, worker.budget or self._slots))
-                for batch, place in group:
-                    worker.sent[batch.first + place] = batch
-                worker.begin_sample(now)
-                self._retire(worker)
-                spans = [(batch, place, place + 1) for batch, place in group]
-                for start in range(0, len(spans), MAX_FRAME):
-                    self._send_calls(worker, spans[start : start + MAX_FRAME], now)
-                return
-
-    def _room(self, worker: Worker, share: int | None = None) -> int:
-        """How many more calls a worker may have, its window aside."""
-        if worker.recalls:
-            return 0
-        held = len(worker.sent)
-        room = self._slots + worker.ahead - held
-        if share is not None:
-            room = min(room, share - held)
-        if worker.budget is not None:
-            room = min(room, worker.budget)
-        older = worker.predecessor
-        if older is not None:
-            while older is not None:
-                held += len(older.sent)
-                older = older.predecessor
-            room = min(room, self._slots - held)
-        return room
-
-    def _grant(self, worker: Worker, count: int) -> list[Span]:
-        """Make up to ``count`` waiting calls the worker's."""
-        spans = self._waiting.take(count)
-        granted = 0
-        for batch, low, high in spans:
-            first = batch.first
-            if high - low == 1:
-                worker.sent[first + low] = batch
-            else:
-                worker.sent.update(dict.fromkeys(range(first + low, first + high), batch))
-            granted += high - low
-        if worker.budget is not None:
-            worker.budget -= granted
-            if worker.budget == 0:
-                self._retire(worker)
-        return spans
-
-    def _retire(self, worker: Worker) -> None:
-        """Let a worker finish what it has; its replacement gets ready while it drains."""
-        worker.state = WorkerState.RETIRING
-        self._retiring += 1
-        self._hire()
-
-    def _send_calls(self, worker: Worker, granted: list[Span], now: float) -> None:
-        for batch, low, high in granted:
-            timeout = batch.options.timeout
-            if timeout is not None:
-                for place in range(low, high):
-                    worker.deadlines.add(batch.first + place, timeout, now)
-        self._send(worker, *calls_frame(worker, granted))
-
-    def _send(
-        self, worker: Worker, head: tuple[Any, ...], segments: list[frames.Buffer] | None = None
-    ) -> None:
-        self._actions.append(Send(worker.id, head, segments or []))
-
-    def _recall(self, worker: Worker, count: int) -> None:
-        worker.recalls += 1
-        self._send(worker, (frames.RECALL, count))
-
-    def _may_receive(self, worker: Worker) -> bool:
-        """Whether a worker would take a call at once."""
-        return (
-            worker.state is WorkerState.READY
-            and worker.predecessor is None
-            and worker.waiting <= 0
-            and len(worker.sent) < self._slots
-        )
-
-    def _hire(self) -> None:
-        """Start workers: one per unfinished call, up to the limit, and one for each that went."""
-        self._understaffed = False
-        if self.phase is Phase.RUNNING:
-            demand = self._max_workers if self._all_at_once else self.unfinished
-            if self.unfinished:
-                self._staff = max(self._staff, min(self._max_workers, demand))
-            staff = self._staff
-        elif self.phase is Phase.DRAINING:
-            staff = min(self._staff or self._max_workers, self.pending, self._max_workers)
-        else:
-            return
-        active = 0
-        idle = 0  # quarantine workers that will take a group
-        retiring = []
-        replaced = {w.predecessor for w in self.workers.values()}
-        for worker in self.workers.values():
-            if worker.quarantine:
-                idle += worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE)
-            elif worker.state in (WorkerState.STARTING, WorkerState.READY):
-                active += 1
-            elif worker.state is WorkerState.RETIRING and worker not in replaced:
-                retiring.append(worker)
-        # They take the places of those that died, up to half of all: the others keep their pace.
-        most = max(1, min(self._max_workers // 2, self._max_workers - active))
-        for _ in range(min(self._suspects.groups - idle, most - self._quarantined)):
-            self._start(None, quarantine=True)
-        for _ in range(staff - active - self._quarantined):
-            self._start(retiring.pop() if retiring else None)
-
-    def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
-        self._next_worker += 1
-        self._quarantined += quarantine
-        deadlines = Deadlines(self._grace)
-        worker = Worker(self._next_worker, self._budget, predecessor, deadlines, quarantine)
-        self.workers[worker.id] = worker
-        self._actions.append(Start(worker.id))
-
-    def _settle(self) -> None:
-        """Stop the workers that have nothing left to do, ever."""
-        ending = self.phase is Phase.DRAINING and not self.unfinished
-        if not ending and not self._retiring and not self._quarantined:
-            return
-        for worker in self.workers.values():
-            if worker.sent or worker.recalls:
-                continue
-            if (
-                worker.state is WorkerState.RETIRING
-                or (ending and worker.state is WorkerState.READY)
-                or (worker.state is WorkerState.QUARANTINE and not self._suspects.count)
-            ):
-                self._retiring -= worker.state is WorkerState.RETIRING
-                worker.state = WorkerState.STOPPING
-                self._send(worker, (frames.STOP,))
-                self._unlink(worker)
-            elif ending and worker.state is WorkerState.STARTING and worker.page is not None:
-                # It would only start to stop.
-                worker.state = WorkerState.STOPPING
-                self._actions.append(Kill(worker.id, signal.SIGKILL))
-
-    def _unlink(self, worker: Worker) -> None:
-        """A worker holds no slots any more: its successor follows its predecessor."""
-        for other in self.workers.values():
-            if other.predecessor is worker:
-                other.predecessor = worker.predecessor
-
-    def _break(self, cause: BaseException) -> None:
-        if self.phase in (Phase.BROKEN, Phase.KILLED):
-            return
-        self.phase = Phase.BROKEN
-        self.broken_because = cause
-        self._drop_pending()
-        for worker in self.workers.values():
-            running = worker.running
-            for position, (call, batch) in enumerate(worker.sent.items()):
-                place = call - batch.first
-                if place not in batch.dropped:
-                    batch.drop((place,))
-                    self.unfinished -= 1
-                    pid = worker.pid if position < running else None
-                    troubles = batch.troubles.get(place) if batch.troubles else None
-                    ended: Ended = (batch.offset + place, LOST, cause, None, pid, troubles)
-                    self._outcomes.append((batch.sink, [ended]))
-            self._actions.append(Kill(worker.id, signal.SIGTERM))
 
     # -- ending calls -------------------------------------------------------------------------
 
@@ -794,4 +551,4 @@ class Pool:
         for worker in self.workers.values():
             if number in worker.known:
                 worker.known.discard(number)
-                self._send(worker, (frames.FORGET, number))
+                self._actions.send(worker.id, (frames.FORGET, number))

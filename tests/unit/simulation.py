@@ -16,8 +16,9 @@ from hybridexec.errors import ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
 from hybridexec.parent.actions import Kill, Send, Start
 from hybridexec.parent.batch import LOST, Batch, Ended
+from hybridexec.parent.dispatch import MAX_FRAME
 from hybridexec.parent.functions import Function
-from hybridexec.parent.pool import MAX_FRAME, Phase, Pool
+from hybridexec.parent.pool import Phase, Pool
 from hybridexec.parent.workers import WorkerState
 from hybridexec.wire import frames
 

@@ -8,8 +8,9 @@ import pytest
 
 from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.batch import LOST
+from hybridexec.parent.dispatch import MAX_FRAME, STUCK_SECONDS
 from hybridexec.parent.functions import Function
-from hybridexec.parent.pool import MAX_BIRTH_DEATHS, MAX_FRAME, STUCK_SECONDS, Phase
+from hybridexec.parent.pool import MAX_BIRTH_DEATHS, Phase
 from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
 from hybridexec.wire import frames
 

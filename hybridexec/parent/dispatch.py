@@ -1,0 +1,207 @@
+"""Who gets which call.
+
+Runs on: the I/O thread, as part of the pool.
+
+How credit works: a worker is sent calls ahead of its free slots so that it never waits for the
+parent, but only as many as it takes in a round trip or so (its window), and only as many beyond
+its slots as it finishes in that time, because a call that has been sent ahead waits behind
+whatever its worker is doing. If calls are left over, the worker is asked to tell when its inbox
+runs low; if a worker has nothing to do while another is stuck with calls that it has not taken,
+they are recalled.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from ..wire import frames
+from .actions import Actions
+from .batch import Batch
+from .sending import calls_frame
+from .staff import Staff
+from .suspects import Suspects
+from .waiting import Span, Waiting
+from .workers import Worker, WorkerState
+
+#: A worker that has taken no call for so many seconds is stuck, and others may have its calls.
+STUCK_SECONDS = 0.005
+#: Longest time, in seconds, between two looks at workers that seem stuck.
+_MAX_TICK = 0.1
+#: Calls in one frame: enough to spread its cost, few enough to be on the way early.
+MAX_FRAME = 512
+
+
+class Dispatch:
+    """Sends calls that wait to workers that have room."""
+
+    def __init__(
+        self, staff: Staff, waiting: Waiting, suspects: Suspects, slots: int, actions: Actions
+    ) -> None:
+        self._staff = staff
+        self._workers = staff.workers
+        self._waiting = waiting
+        self._suspects = suspects
+        self._slots = slots
+        self._actions = actions
+
+    def run(self, unfinished: int, now: float) -> None:
+        """Send calls to the least loaded workers, as far as their credit goes."""
+        if self._suspects.count:
+            self._send_suspects(now)
+        waiting = self._waiting
+        if not waiting.count or (waiting.count == 1 and self._send_one(now)):
+            return
+        workers = self._workers
+        ready = [w for w in workers.values() if w.state is WorkerState.READY]
+        starting = sum(
+            w.state is WorkerState.STARTING and not w.quarantine for w in workers.values()
+        )
+        # Workers about to be ready get their share: blocking calls must land one on each.
+        share = ceil(unfinished / max(1, len(ready) + starting)) if starting else None
+        grants: dict[int, list[list[Span]]] = {}
+        open_to = []
+        for worker in ready:
+            credit = min(self._room(worker, share), worker.window - worker.waiting)
+            if credit > 0:
+                open_to.append([len(worker.sent), worker.id, credit])
+        while waiting.count and open_to:
+            open_to.sort()
+            chosen = open_to[0]
+            worker = workers[chosen[1]]
+            # An even part of what is left, so that the last calls are spread evenly too.
+            count = min(chosen[2], MAX_FRAME, ceil(waiting.count / (2 * len(open_to))))
+            worker.begin_sample(now)
+            grants.setdefault(worker.id, []).append(self._grant(worker, count))
+            chosen[0] += count
+            chosen[2] -= count
+            if chosen[2] <= 0:
+                open_to.pop(0)
+        for worker in ready:
+            # Only if it is the window that keeps it from getting more: what else does is bound to
+            # change with an event of its own, and the answer would come at once, again and again.
+            ask = bool(waiting.count) and not worker.asked and self._room(worker, share) > 0
+            worker.asked = worker.asked or ask
+            for spans in grants.get(worker.id, ()):
+                self._send(worker, spans, now)
+            if ask:
+                self._actions.send(worker.id, (frames.ASK,))
+
+    def _send_one(self, now: float) -> bool:
+        """Send the one call that waits to a worker that has none, if there is one: the commonest
+        case of a program that waits for each call."""
+        for worker in self._workers.values():
+            if worker.state is WorkerState.READY and not worker.sent and self._room(worker) > 0:
+                worker.begin_sample(now)
+                self._send(worker, self._grant(worker, 1), now)
+                return True
+        return False
+
+    def _send_suspects(self, now: float) -> None:
+        """Send each worker that is there for suspects a group of them."""
+        for worker in self._workers.values():
+            if worker.state is not WorkerState.QUARANTINE:
+                continue
+            group = self._suspects.take(min(self._slots, worker.budget or self._slots))
+            worker.begin_sample(now)
+            for batch, place in group:
+                worker.sent[batch.first + place] = batch
+            spans = [(batch, place, place + 1) for batch, place in group]
+            for start in range(0, len(spans), MAX_FRAME):
+                self._send(worker, spans[start : start + MAX_FRAME], now)
+            self._staff.retire(worker)
+
+    def express(self, batch: Batch, now: float) -> int | None:
+        """Send a call that comes while there is no other, if one can have it at once: the worker it
+        went to, or None."""
+        for worker in self._workers.values():
+            if self._may_receive(worker) and worker.budget is None and not worker.recalls:
+                worker.begin_sample(now)
+                worker.sent[batch.first] = batch
+                self._send(worker, [(batch, 0, 1)], now)
+                return worker.id
+        return None
+
+    def _room(self, worker: Worker, share: int | None = None) -> int:
+        """How many more calls a worker may have, its window aside."""
+        if worker.recalls:
+            return 0
+        held = len(worker.sent)
+        room = self._slots + worker.ahead - held
+        if share is not None:
+            room = min(room, share - held)
+        if worker.budget is not None:
+            room = min(room, worker.budget)
+        older = worker.predecessor
+        if older is not None:
+            while older is not None:
+                held += len(older.sent)
+                older = older.predecessor
+            room = min(room, self._slots - held)
+        return room
+
+    def _grant(self, worker: Worker, count: int) -> list[Span]:
+        """Make up to ``count`` waiting calls the worker's."""
+        spans = self._waiting.take(count)
+        granted = 0
+        for batch, low, high in spans:
+            first = batch.first
+            if high - low == 1:
+                worker.sent[first + low] = batch
+            else:
+                worker.sent.update(dict.fromkeys(range(first + low, first + high), batch))
+            granted += high - low
+        if worker.budget is not None:
+            worker.budget -= granted
+            if worker.budget == 0:
+                self._staff.retire(worker)
+        return spans
+
+    def _send(self, worker: Worker, granted: list[Span], now: float) -> None:
+        for batch, low, high in granted:
+            timeout = batch.options.timeout
+            if timeout is not None:
+                for place in range(low, high):
+                    worker.deadlines.add(batch.first + place, timeout, now)
+        self._actions.send(worker.id, *calls_frame(worker, granted))
+
+    def _may_receive(self, worker: Worker) -> bool:
+        """Whether a worker would take a call at once."""
+        return (
+            worker.state is WorkerState.READY
+            and worker.predecessor is None
+            and worker.waiting <= 0
+            and len(worker.sent) < self._slots
+        )
+
+    # -- taking back ------------------------------------------------------------------------------
+
+    def recall(self, worker: Worker, count: int) -> None:
+        """Ask for calls that a worker has not started."""
+        worker.recalls += 1
+        self._actions.send(worker.id, (frames.RECALL, count))
+
+    def stuck_seconds(self, now: float) -> float | None:
+        """How long until :meth:`relieve` is worth calling; None if only events matter."""
+        if self._waiting.count or len(self._workers) < 2:
+            return None
+        stuck = [now - w.moved_at for w in self._workers.values() if w.may_give]
+        if not stuck:
+            return None
+        # Others become free without a word when their calls start to wait, which they do soon
+        # after they were sent: so look again soon at first, then less and less often.
+        return min(max(STUCK_SECONDS, min(stuck) / 4), _MAX_TICK)
+
+    def relieve(self, now: float) -> None:
+        """Recall calls from stuck workers for those with nothing to do."""
+        if self._waiting.count:
+            return
+        receivers = sum(self._may_receive(worker) for worker in self._workers.values())
+        if not receivers:
+            return
+        for worker in self._workers.values():
+            if not worker.may_give:
+                continue
+            worker.sample(now)
+            if now - worker.moved_at >= STUCK_SECONDS and worker.waiting > 0:
+                # One share stays: it may be unstuck before the others have finished theirs.
+                self.recall(worker, ceil(worker.waiting * receivers / (receivers + 1)))

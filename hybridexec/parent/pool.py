@@ -31,7 +31,7 @@ from typing import Any
 
 from ..wire import frames
 from .actions import Action, Kill, Send, Start
-from .batch import LOST, Batch, Ended, Sink
+from .batch import LOST, Batch, Ended, Loss, Sink
 from .waiting import Span, Waiting
 from .workers import Progress, Worker, WorkerState
 
@@ -315,7 +315,8 @@ class Pool:
             if place in batch.dropped:
                 self._ended(batch, 1)
             else:
-                self._deliver(batch, [(batch.offset + place, LOST, lost, None, worker.pid)])
+                loss = Loss(lost, batch, place)
+                self._deliver(batch, [(batch.offset + place, LOST, loss, None, worker.pid)])
         self._return(returned)
         if worker.state is WorkerState.STARTING and self.phase in (Phase.RUNNING, Phase.DRAINING):
             self._birth_deaths += 1

@@ -27,9 +27,10 @@ import gevent.pool
 import greenlet
 from gevent import getcurrent
 
+from .. import native
 from ..wire import frames, payload
-from ..wire.page import HEARTBEAT, TAKEN, StatusPage, slot_index
-from . import failures
+from ..wire.page import CURRENT, HEARTBEAT, TAKEN, StatusPage, slot_index
+from . import failures, tracing
 
 #: A runner that has run calls for so long without a switch lets the hub see to the others.
 _TURN_NS = 5_000_000
@@ -82,6 +83,8 @@ class Runners:
         self._put_first = put_first
         self._last_turn = 0.0  # the loop's time in the turn that last had a result
         self._words = page.words
+        #: The main thread, by the system's name for it; gevent patches the usual ones.
+        self.thread: int = native.original("_thread", "get_ident")()
         self._hub = gevent.get_hub()
         self._pool = gevent.pool.Pool(concurrency)
         self._context = contextvars.Context()
@@ -91,8 +94,9 @@ class Runners:
         # Runners that wait for a call; the last to park is the first to be woken, so that few
         # stay warm. A dict, because a runner that is killed must be found.
         self._parked: dict[greenlet.greenlet, None] = {}
-        # Invariant: a call is in _running from before its function starts until after its end.
-        self._running: dict[int, greenlet.greenlet] = {}
+        #: Who runs which call.
+        #: Invariant: a call is in it from before its function starts until after its end.
+        self.running: dict[int, greenlet.greenlet] = {}
         # Cancelled calls that are still in the inbox.
         self._dropped: set[int] = set()
         self._cancellations: deque[tuple[list[int], bool]] = deque()
@@ -106,6 +110,7 @@ class Runners:
         self._feed_scheduled = False
         self._woken = False
         self._turn_began = 0
+        self._traced = False  # whether CURRENT is kept
         self._stopped = gevent.event.Event()
         self._stop_requested = False
         self._wake = self._hub.loop.async_()
@@ -173,7 +178,7 @@ class Runners:
         me: Any = getcurrent()
         words = self._words
         inbox = self._inbox
-        running = self._running
+        running = self.running
         put = self._put
         put_first = self._put_first
         loop_now = self._hub.loop.now
@@ -213,7 +218,12 @@ class Runners:
                 words[slot_id] = call
                 running[call] = me
                 me.call = call
-                expiry = self._start_expiry(call, job.timeout) if job.timeout else None
+                expiry = None
+                if job.timeout:
+                    expiry = self._start_expiry(call, job.timeout)
+                    self.trace()
+                if self._traced:
+                    words[CURRENT] = call
                 stage = "arguments"
                 try:
                     function = job.function or self._load(job)
@@ -245,6 +255,8 @@ class Runners:
                     expiry.close()
                 del running[call]
                 me.call = None
+                if self._traced:
+                    words[CURRENT] = 0
                 words[slot_id] = 0
                 seconds = (_monotonic_ns() - now) / 1e9 if job.timed else None
                 turn = loop_now()
@@ -290,6 +302,15 @@ class Runners:
             job.function = known
         return job.function
 
+    def trace(self) -> None:
+        """From now on, say on the status page which call has the CPU.
+
+        For a runner about to run a call that needs it.
+        """
+        if not self._traced:
+            self._traced = True
+            tracing.trace(self._words)
+
     def _start_expiry(self, call: int, timeout: float) -> Any:
         timer = self._hub.loop.timer(timeout)
         timer.start(self._throw, call, CallExpired)
@@ -297,13 +318,13 @@ class Runners:
 
     def _throw(self, call: int, error: type[BaseException]) -> None:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
-        runner = self._running.get(call)
+        runner = self.running.get(call)
         if runner is not None:
             runner.throw(error())
 
     def _stop_calls(self, calls: list[int], running: bool) -> None:
         for call in calls:
-            if call in self._running:
+            if call in self.running:
                 self._dropped.discard(call)
                 if running:
                     self._throw(call, StopCall)

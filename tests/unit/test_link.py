@@ -16,6 +16,7 @@ from hybridexec.parent.fates import describe_exit
 from hybridexec.parent.link import Link
 from hybridexec.wire import frames
 from hybridexec.wire.frames import FrameReader, encode
+from hybridexec.wire.page import DUMP_SIGNAL, create_fd
 
 
 class FakeProcess:
@@ -42,18 +43,25 @@ class Ends:
         results_read, self.results_write = os.pipe()
         for fd in (calls_write, results_read):
             os.set_blocking(fd, False)
-        exits.keep_from_children(calls_write, results_read)
+        #: As the worker has it: what is written to it goes to the fault log.
+        self.status_fd = create_fd(1)
+        log_fd = os.dup(self.status_fd)
+        exits.keep_from_children(calls_write, results_read, log_fd)
         self.page_closed = False
-        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True))
+        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
         started: Any = SimpleNamespace(
-            process=FakeProcess(), page=page, calls_fd=calls_write, results_fd=results_read
+            process=FakeProcess(),
+            page=page,
+            calls_fd=calls_write,
+            results_fd=results_read,
+            log_fd=log_fd,
         )
         self.link = Link(started)
         self.worker = FrameReader(self.calls_read)
 
     def close(self) -> None:
         self.link.close()
-        for fd in (self.calls_read, self.results_write):
+        for fd in (self.calls_read, self.results_write, self.status_fd):
             try:
                 os.close(fd)
             except OSError:

@@ -10,6 +10,7 @@ an executor is made, not when ``hybridexec`` is imported.
 
 from __future__ import annotations
 
+import signal as signals
 from concurrent.futures.process import BrokenProcessPool
 
 
@@ -23,18 +24,41 @@ class WorkerLost(BrokenProcessPool):
         pid: the dead worker's process id, or None if it is not known.
         exitcode: as ``multiprocessing.Process.exitcode``: negative for a signal, None if unknown.
         in_flight: how many calls were running in that worker when it died.
+        calls: the first of those, each in a few words: the function's name and its arguments, or
+            ``...`` in place of arguments that travelled as a pickle.
+        fault_log: what :mod:`faulthandler` wrote as the worker died: after a segmentation fault,
+            say, where in the Python code it happened. Empty if it wrote nothing. It is a note on
+            the error too, so that a printed traceback shows it.
     """
 
     def __init__(
-        self, message: str, pid: int | None = None, exitcode: int | None = None, in_flight: int = 0
+        self,
+        message: str,
+        pid: int | None = None,
+        exitcode: int | None = None,
+        in_flight: int = 0,
+        calls: tuple[str, ...] = (),
+        fault_log: str = "",
     ) -> None:
         super().__init__(message)
         self.pid = pid
         self.exitcode = exitcode
         self.in_flight = in_flight
+        self.calls = calls
+        self.fault_log = fault_log
+
+    @property
+    def signal(self) -> str | None:
+        """The name of the signal that killed the worker; None if none did, or it is not known."""
+        if self.exitcode is None or self.exitcode >= 0:
+            return None
+        try:
+            return signals.Signals(-self.exitcode).name
+        except ValueError:
+            return f"signal {-self.exitcode}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (*self.args, self.pid, self.exitcode, self.in_flight)
+        return type(self), self.args, self.__dict__
 
 
 class ExecutorBroken(BrokenProcessPool):

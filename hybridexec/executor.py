@@ -91,6 +91,7 @@ class HybridExecutor(Calls):
         on_worker_loss: Literal["fail", "retry"] = "fail",
         timeout_grace: float = 0.75,
         max_pending: int | None = None,
+        hub_lag_warning: float | None = 5.0,
         monkey_patch: bool | Mapping[str, bool] = True,
         preload: Iterable[str] = (),
     ) -> None:
@@ -116,6 +117,10 @@ class HybridExecutor(Calls):
                 that has not ended by then costs its worker.
             max_pending: unfinished calls at which ``submit`` waits until one ends; None for no
                 limit. A submit from a future's callback never waits.
+            hub_lag_warning: seconds for which a call may keep its worker's other calls from
+                running, because it computes or blocks in code that gevent cannot patch, before that
+                is logged as a warning, with the call's name and stack; None for no such warnings.
+                With ``concurrency=1`` there are none.
             monkey_patch: whether workers are patched by gevent; a mapping gives the switches of
                 ``gevent.monkey.patch_all``.
             preload: names of modules to import, once patched, before workers are forked from the
@@ -138,6 +143,7 @@ class HybridExecutor(Calls):
             checks.max_tasks_per_child(max_tasks_per_child)
         if max_pending is not None:
             checks.integer(max_pending, "max_pending")
+        lag = checks.hub_lag_warning(hub_lag_warning)
         switches = checks.monkey_patch(monkey_patch)
         modules = checks.preload(preload)
         _check_main_guard()
@@ -147,6 +153,7 @@ class HybridExecutor(Calls):
         from .parent.engine import Engine
         from .parent.intake import Intake
         from .parent.pool import Pool
+        from .parent.watchdog import Watchdog
         from .wire import payload
         from .wire.contract import Boot
 
@@ -166,7 +173,9 @@ class HybridExecutor(Calls):
         launcher = launch.Launcher(
             method, Boot(switches, modules, by_value), concurrency, initializer, arguments
         )
-        self._engine: Engine = Engine(pool, launcher)
+        # A call that has its worker to itself keeps nobody waiting.
+        watchdog = None if lag is None or concurrency == 1 else Watchdog(lag)
+        self._engine: Engine = Engine(pool, launcher, watchdog)
         # Enough to keep every slot busy while results are on their way, for any size of executor.
         buffersize = max(2 * self._max_workers * concurrency, 2048)
         self._calls_intake = Intake(self._engine, max_pending, buffersize)
@@ -210,11 +219,19 @@ class HybridExecutor(Calls):
                     lag = max(0.0, (now - link.page.heartbeat) / 1e9 - 0.1)
                 running = max(0, worker.running)
                 queued = max(0, len(worker.sent) - running)
+                current = self._engine.current(worker.id)
             except ValueError:  # it ended just now, and its page was unmapped
                 continue
             workers.append(
                 WorkerStats(
-                    worker.pid, worker.state.value, running, queued, worker.done, worker.failed, lag
+                    worker.pid,
+                    worker.state.value,
+                    running,
+                    queued,
+                    worker.done,
+                    worker.failed,
+                    lag,
+                    current,
                 )
             )
         return ExecutorStats(tuple(workers), self._engine.pending)

@@ -18,6 +18,8 @@ from . import native
 MAX_CONCURRENCY = 1_000_000
 #: As many processes as a Linux machine has ids by default; a larger number is a mistake.
 MAX_WORKERS = 32_768
+#: A hub shows that it runs every 0.1 s; less than a few times that is no sign of anything.
+MIN_HUB_LAG = 0.3
 #: Descriptors a worker needs for itself and for the modules it imports.
 _SPARE_DESCRIPTORS = 64
 _CAP_SYS_RESOURCE = 24  # Linux's number
@@ -121,6 +123,16 @@ def retry_on(value: object) -> tuple[type[BaseException], ...]:
                 f"retry_on must be an exception type or a tuple of them, not hold {kind!r}"
             )
     return types
+
+
+def hub_lag_warning(value: object) -> float | None:
+    """Seconds a hub may be blocked before that is reported, None for any number."""
+    if value is None:
+        return None
+    lag = seconds(value, "hub_lag_warning")
+    if lag < MIN_HUB_LAG:
+        raise ValueError(f"hub_lag_warning must be at least {MIN_HUB_LAG} seconds, not {lag}")
+    return lag
 
 
 def max_workers(value: int | None) -> int:

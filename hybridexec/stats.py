@@ -19,6 +19,9 @@ class WorkerStats:
         failed: those of them that raised.
         hub_lag: seconds for which its hub has been overdue: more than a few tenths mean that a call
             keeps the CPU without ever waiting.
+        current: the call that has the CPU, in a few words, if one has and it is known: in a worker
+            that has run a call with a ``timeout``, and in one whose hub was found to have been
+            blocked for ``hub_lag_warning`` seconds.
     """
 
     pid: int | None
@@ -28,6 +31,7 @@ class WorkerStats:
     done: int
     failed: int
     hub_lag: float
+    current: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..options import CallOptions
 from ..wire.payload import Payload
+from ..wire.wording import call_text
 from .functions import Function
 
 #: What travels as one call: plain arguments, or a payload of ``(args, kwargs)``.
 Item = tuple[Any, ...] | Payload
 
 #: More ways for a call to end, beside those in wire.frames. LOST: the value is the exception that
-#: all calls ended by the same event share; UNPICKLABLE: it is the call's own, which never left.
+#: all calls ended by the same event share, or a Loss; UNPICKLABLE: it is that of the call alone,
+#: which never left.
 LOST, UNPICKLABLE = -1, -2
 
 #: How a call ended, still as it came from the wire: the call's place among all of its sink's, a
@@ -107,3 +109,16 @@ class Batch:
     def drop(self, places: Iterable[int]) -> None:
         """Note that the calls at these places were cancelled."""
         self.dropped = self.dropped.union(places)
+
+    def text(self, place: int) -> str:
+        """The call at ``place``, in a few words."""
+        return call_text(self.function.name, self.items[place])
+
+
+class Loss(NamedTuple):
+    """What a call ends with that had started in a worker that died."""
+
+    #: Shared by all of them.
+    error: BaseException
+    batch: Batch
+    place: int

@@ -37,7 +37,9 @@ from .functions import Functions
 from .hubs import Hubs
 from .launch import Launcher
 from .link import Link
+from .lookout import Record
 from .pool import Phase, Pool
+from .watchdog import Watchdog
 from .workers import WorkerState
 
 _logger = logging.getLogger("hybridexec")
@@ -55,10 +57,10 @@ _MAX_EVENTS = 10_000
 class Engine:
     """A pool of workers with its I/O thread, which the first call starts."""
 
-    def __init__(self, pool: Pool, launcher: Launcher) -> None:
+    def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
         self._fork = launcher.method == "fork"
-        self._fleet = Fleet(pool, launcher, self._post)
+        self._fleet = Fleet(pool, launcher, self._post, watchdog)
         self.functions = Functions()
         # The native lock: holders neither block nor switch greenlets, and finalizers may not wait.
         self._lock = native.original("_thread", "allocate_lock")()
@@ -251,6 +253,10 @@ class Engine:
         workers = dict(self._pool.workers)
         return [(worker, self._fleet.links.get(number)) for number, worker in workers.items()]
 
+    def current(self, worker: int) -> str | None:
+        """See :meth:`Fleet.current`."""
+        return self._fleet.current(worker)
+
     @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
@@ -316,6 +322,9 @@ class Engine:
         self._watching = timeout is None and active and self._poller.live
         if self._watching:
             timeout = _WATCH_TICK
+        look = self._fleet.look_seconds(now)
+        if look is not None and (timeout is None or look < timeout):
+            timeout = look
         self._asleep = True
         if self._submitted or self._events:
             timeout = 0
@@ -354,10 +363,18 @@ class Engine:
             now = time.monotonic()
             if self._tick_at is not None and now >= self._tick_at:
                 pool.tick(now)
+            records = self._fleet.look(now)
             pool.dispatch(now)
             self._fleet.act()
             outcomes = pool.take_outcomes()
         self._deliver(outcomes)
+        self._log(records)
+
+    def _log(self, records: list[Record]) -> None:
+        if self._hubs is None:
+            _log(records)
+        elif records:
+            self._hubs.call(functools.partial(_log, records))
 
     def _deliver(self, outcomes: list[tuple[Sink, list[Ended]]]) -> None:
         if self._hubs is None:
@@ -396,6 +413,11 @@ def _deliver(outcomes: list[tuple[Sink, list[Ended]]]) -> None:
         except BaseException:
             # SystemExit out of a user's callback, say: it must not stop the deliveries.
             _logger.exception("a callback of a call's outcome failed")
+
+
+def _log(records: list[Record]) -> None:
+    for level, message, arguments in records:
+        _logger.log(level, message, *arguments)
 
 
 def _ident() -> int:

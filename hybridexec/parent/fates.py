@@ -5,29 +5,59 @@ from __future__ import annotations
 import signal
 
 from ..errors import ExecutorBroken, WorkerLost
-from .outcome import remote_traceback
+from .outcome import THIS_CALL, remote_traceback
 
 
-def lost(pid: int | None, code: int | None, running: int, goes_on: bool) -> WorkerLost:
-    """For the calls of a worker that died with exit status ``code`` while it ran ``running``."""
+def lost(
+    pid: int | None,
+    code: int | None,
+    running: int,
+    calls: tuple[str, ...],
+    fault_log: str,
+    *,
+    goes_on: bool,
+    by_us: bool,
+) -> WorkerLost:
+    """For the calls of a worker that died with exit status ``code`` while it ran ``running``.
+
+    It is made once; each call gets a copy that names it (see :func:`outcome.decode`).
+
+    Args:
+        calls: the first of those it ran, in words.
+        fault_log: what faulthandler wrote.
+        goes_on: whether the executor does.
+        by_us: whether we sent the signal that killed it.
+    """
     how = describe_exit(code)
-    others = f" and {running - 1} others" if running > 1 else ""
+    if code == -signal.SIGKILL and not by_us:
+        how += ", by the system if memory ran out"
+    others = f", and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""
     end = ", the executor goes on" if goes_on else ""
-    return WorkerLost(
-        f"worker process {pid} died ({how}) while it was running this call{others}; "
-        f"the call may have run{end}",
-        pid,
-        code,
-        running,
+    text = (
+        f"worker process {pid} died ({how}) while it was running {THIS_CALL}{others}; "
+        f"the call may have run{end}"
     )
+    if running > 1 and calls:
+        more = f" and {running - len(calls)} more" if running > len(calls) else ""
+        text += f". It was running: {', '.join(calls)}{more}"
+    error = WorkerLost(text, pid, code, running, calls, fault_log)
+    _add_fault_log(error, fault_log)
+    return error
 
 
-def never_ready(pid: int | None, code: int | None) -> ExecutorBroken:
+def never_ready(pid: int | None, code: int | None, fault_log: str) -> ExecutorBroken:
     """For workers that die, without a word, before they are ready."""
-    return ExecutorBroken(
+    broken = ExecutorBroken(
         f"worker processes die before they are ready; the last, {pid}, ended with: "
         f"{describe_exit(code)}. Look for its own messages on stderr"
     )
+    _add_fault_log(broken, fault_log)
+    return broken
+
+
+def _add_fault_log(error: BaseException, fault_log: str) -> None:
+    if fault_log:
+        error.add_note(f"What faulthandler wrote in the worker:\n{fault_log}")
 
 
 def not_started(error: BaseException) -> ExecutorBroken:

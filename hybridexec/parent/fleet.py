@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from .. import native
@@ -19,25 +20,41 @@ from . import fates
 from .actions import Kill, Send, Start
 from .launch import Launcher, Started
 from .link import Link
+from .lookout import Lookout, Record
 from .pool import Phase, Pool
+from .watchdog import Watchdog
 from .workers import WorkerState
 
 _logger = logging.getLogger("hybridexec")
+
+#: How many of the calls that a dead worker was running its errors name.
+_MAX_NAMED = 10
+#: How often, in seconds, the workers' memory is looked at, if there is a limit.
+_MEASURE_SECONDS = 0.5
 
 
 class Fleet:
     """The processes of one pool's workers."""
 
-    def __init__(self, pool: Pool, launcher: Launcher, post: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        launcher: Launcher,
+        post: Callable[..., None],
+        watchdog: Watchdog | None = None,
+    ) -> None:
         """
         Args:
             post: has the I/O thread call a function with arguments; for any thread.
+            watchdog: decides which blocked hubs are reported; None reports none.
         """
         self._pool = pool
         self._launcher = launcher
         self._post = post
         self.links: dict[int, Link] = {}
         self._by_fd: dict[int, tuple[Link, int]] = {}
+        self._lookout = Lookout(watchdog, pool.workers, self.links, self._send)
+        self._measure_at = 0.0  # when to look at the workers' memory
         self._starting = 0  # start threads under way
         self._breakage_logged = False
         # Invariant: None, or the worker whose results a waiting caller reads until the given time.
@@ -60,14 +77,41 @@ class Fleet:
                 link = self.links.get(action.worker)
                 # Frames for one that ended just now go nowhere: its calls are being returned.
                 if link is not None:
-                    waiting = bool(link.backlog)
-                    link.write(frames.encode(action.head, action.segments))
-                    if not waiting and not link.flush():
-                        self._poller.register(link.calls_fd, native.Poller.WRITABLE)
+                    self._send(link, action.head, action.segments)
             elif type(action) is Start:
                 self._start(action.worker)
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
+
+    def _send(
+        self, link: Link, head: tuple[Any, ...], segments: Iterable[frames.Buffer] = ()
+    ) -> None:
+        waiting = bool(link.backlog)
+        link.write(frames.encode(head, segments))
+        if not waiting and not link.flush():
+            self._poller.register(link.calls_fd, native.Poller.WRITABLE)
+
+    def look_seconds(self, now: float) -> float | None:
+        """How long until :meth:`look` is worth calling; None if only events matter."""
+        seconds = self._lookout.seconds(now)
+        if self._pool.memory is None or not self._pool.unfinished:
+            return seconds
+        measure = max(0.0, self._measure_at - now)
+        return measure if seconds is None else min(seconds, measure)
+
+    def look(self, now: float) -> list[Record]:
+        """See to what no event tells of, if it is time to; what there is to log."""
+        if self._pool.memory is not None and now >= self._measure_at:
+            self._measure_at = now + _MEASURE_SECONDS
+            for number, link in self.links.items():
+                resident = native.resident_bytes(link.pid) if link.pid is not None else None
+                if resident is not None:
+                    self._pool.measured(number, resident)
+        return self._lookout.look(now)
+
+    def current(self, number: int) -> str | None:
+        """The call that has a worker's CPU, in a few words, if it is known; for any thread."""
+        return self._lookout.current(number)
 
     def handle(self, fd: int) -> None:
         """A descriptor is ready."""
@@ -183,6 +227,8 @@ class Fleet:
                 pool.recalled(number, frame.head[1])
             elif kind == frames.HELLO:
                 pool.ready(number, now)
+            elif kind == frames.HERE:
+                self._lookout.answered(number, *frame.head[1:])
             else:
                 # It is ending: what it logged is on its way until it has.
                 link.failure = fates.failed(link.pid, *frame.head[1:])
@@ -197,6 +243,7 @@ class Fleet:
             self._poller.unregister(fd)
             del self._by_fd[fd]
         del self.links[number]
+        self._lookout.forget(number)
         if self._led == number:
             self._led = None
         worker = self._pool.workers[number]
@@ -205,10 +252,21 @@ class Fleet:
             lost = link.failure
             self._pool.fail(lost)
         elif worker.state is WorkerState.STARTING and self._pool.phase is not Phase.KILLED:
-            lost = fates.never_ready(link.pid, code)
+            lost = fates.never_ready(link.pid, code, link.fault_log)
         else:
-            goes_on = self._pool.phase is Phase.RUNNING
-            lost = fates.lost(link.pid, code, worker.running, goes_on)
+            running = worker.running
+            lost = fates.lost(
+                link.pid,
+                code,
+                running,
+                tuple(
+                    batch.text(call - batch.first)
+                    for call, batch in islice(worker.sent.items(), min(running, _MAX_NAMED))
+                ),
+                link.fault_log,
+                goes_on=self._pool.phase is Phase.RUNNING,
+                by_us=link.killed,
+            )
         self._pool.lost(number, lost, time.monotonic())
         link.close()
         self._log_breakage()

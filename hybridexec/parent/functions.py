@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from ..wire import payload
+from ..wire import payload, wording
 
 _numbers = itertools.count(1)
 
@@ -21,13 +21,15 @@ _numbers = itertools.count(1)
 class Function:
     """A function as workers know it."""
 
-    __slots__ = ("lasting", "number", "payload")
+    __slots__ = ("lasting", "name", "number", "payload")
 
-    def __init__(self, pickled: payload.Payload, lasting: bool) -> None:
+    def __init__(self, pickled: payload.Payload, lasting: bool, name: str = "...") -> None:
         self.number = next(_numbers)
         self.payload = pickled
         #: Whether later batches may use it too. If not, workers forget it after its batch.
         self.lasting = lasting
+        #: What to call it in messages.
+        self.name = name
 
 
 #: Stands for the function of a call that could not be pickled.
@@ -53,7 +55,7 @@ class Functions:
             pass
         check_callable(function)
         lasting = payload.travels_by_reference(function)
-        interned = Function(payload.dumps(function), lasting)
+        interned = Function(payload.dumps(function), lasting, wording.function_name(function))
         if lasting:
             self._interned[function] = interned
         return interned

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import native
 from ..options import CallOptions
 from ..wire import frames
+from ..wire.wording import call_text
 from .batch import NOTHING, Batch, Ended, Item, Troubles
 from .functions import Function
 from .outcome import decode
@@ -91,6 +92,10 @@ class CallFuture(Batch, Future[T]):
         """The one call's arguments; they are let go when it has ended."""
         assert self._item is not None
         return (self._item,)
+
+    def text(self, place: int) -> str:
+        """The call, in a few words; its arguments too, unless it has ended."""
+        return call_text(self.function.name, self._item)
 
     @property
     def sink(self) -> CallFuture[T]:  # type: ignore[override]

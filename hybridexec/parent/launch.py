@@ -31,6 +31,8 @@ class Started(NamedTuple):
     calls_fd: int
     results_fd: int
     page: StatusPage
+    #: The page's own descriptor, to read the fault log through.
+    log_fd: int
 
 
 def main_travels_by_value() -> bool:
@@ -136,6 +138,7 @@ class Launcher:
             name = BootName(f"HybridWorker-{number}", self._boot, results)
             process = self._started_process(start, name)
             page = StatusPage(status_fd, self._slots)
+            log_fd = os.dup(status_fd)
         except BaseException:
             exits.close(calls_write, results_read)
             raise
@@ -145,7 +148,8 @@ class Launcher:
                 os.close(fd)
         os.set_blocking(calls_write, False)
         os.set_blocking(results_read, False)
-        return Started(process, calls_write, results_read, page)
+        exits.keep_from_children(log_fd)
+        return Started(process, calls_write, results_read, page, log_fd)
 
     def _process(self, start: WorkerStart, name: BootName) -> Any:
         if self.method != "forkserver":

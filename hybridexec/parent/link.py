@@ -6,12 +6,13 @@ Runs on: the I/O thread, which never blocks here: writes that do not fit wait in
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from itertools import islice
 
 from .. import native
 from ..errors import ExecutorBroken
-from ..wire import frames
+from ..wire import frames, page
 from . import exits
 from .launch import Started
 
@@ -33,10 +34,12 @@ class Link:
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
         self.sentinel: int = started.process.sentinel
+        self._log_fd = started.log_fd
         self._reader = frames.FrameReader(started.results_fd)
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[memoryview] = deque()
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
+        self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
 
     def read(self, everything: bool = False) -> list[frames.Frame]:
@@ -81,10 +84,45 @@ class Link:
     def kill(self, number: int) -> None:
         """Send the process a signal, if it is there to get one."""
         if self.process.exitcode is None and self.pid is not None:
+            self.killed = self.killed or number == signal.SIGKILL
             try:
                 os.kill(self.pid, number)
             except ProcessLookupError:
                 pass
+
+    @property
+    def fault_log(self) -> str:
+        """What faulthandler has written in the worker."""
+        return page.read_log(self._log_fd, self.page.slots)
+
+    def request_dump(self) -> None:
+        """Have faulthandler write the main thread's stack to the fault log, if that is harmless.
+
+        It is not if the main thread waits in C code: not every system call can be restarted, so the
+        signal could end the wait. Nor if the process would die of the signal, because its code has
+        undone what catches it.
+        """
+        number = page.DUMP_SIGNAL
+        caught = _status(self.pid, "SigCgt")
+        if number is None or self.state not in (None, "R"):
+            return
+        # Where the system does not tell, the signal is one that is ignored by default.
+        if caught is None or int(caught, 16) >> (number - 1) & 1:
+            page.clear_log(self._log_fd, self.page.slots)
+            self.kill(number)
+
+    @property
+    def state(self) -> str | None:
+        """The main thread's: R runs, S and D wait, T and t stopped; None if the system, not being
+        Linux, does not tell."""
+        state = _status(self.pid, "State")
+        return None if state is None else state[0]
+
+    def take_dump(self) -> str:
+        """What that has written; it is then no part of what a death may write."""
+        text = self.fault_log
+        page.clear_log(self._log_fd, self.page.slots)
+        return text
 
     def exitcode(self) -> int | None:
         """The exit status of a process whose sentinel has fired; None if it cannot be known."""
@@ -98,9 +136,18 @@ class Link:
 
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""
-        exits.close(self.calls_fd, self.results_fd)
+        exits.close(self.calls_fd, self.results_fd, self._log_fd)
         self.page.close()
         try:
             self.process.close()
         except ValueError:
             pass  # its exit status never came: multiprocessing thinks that it runs
+
+
+def _status(pid: int | None, field: str) -> str | None:
+    """What the system says of a process; None where it does not."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith(field))
+    except (OSError, StopIteration):
+        return None

@@ -12,7 +12,10 @@ from typing import Any
 
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ..wire import frames, payload
-from .batch import LOST, UNPICKLABLE, Troubles
+from .batch import LOST, UNPICKLABLE, Loss, Troubles
+
+#: Stands for a call in the text that the errors of all calls of a lost worker share.
+THIS_CALL = "this call"
 
 
 def decode(
@@ -50,6 +53,8 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
         expired.add_note(f"Stopped in worker process {pid}")
         return None, expired
     assert status == LOST
+    if type(value) is Loss:
+        return None, _own_copy(value.error, value.batch.text(value.place))
     return None, _own_copy(value)
 
 
@@ -68,11 +73,22 @@ def remote_traceback(text: str) -> BaseException:
     return cause
 
 
-def _own_copy(error: BaseException) -> BaseException:
-    """An exception of each call's own: raising one object in many threads would mix tracebacks."""
+def _own_copy(error: BaseException, call: str | None = None) -> BaseException:
+    """An exception of each call's own: raising one object in many threads would mix tracebacks.
+
+    The copy of a WorkerLost names the call.
+    """
+    copy: BaseException
     if isinstance(error, WorkerLost):
-        copy: BaseException = WorkerLost(str(error), error.pid, error.exitcode, error.in_flight)
+        text = str(error)
+        if call is not None:
+            text = text.replace(THIS_CALL, f"{THIS_CALL}, {call}", 1)
+        copy = WorkerLost(
+            text, error.pid, error.exitcode, error.in_flight, error.calls, error.fault_log
+        )
     else:
         copy = ExecutorBroken(*error.args)
+    for note in getattr(error, "__notes__", ()):
+        copy.add_note(note)
     copy.__cause__ = error.__cause__
     return copy

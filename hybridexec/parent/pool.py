@@ -30,7 +30,7 @@ from typing import Any
 from ..errors import CallTimeout
 from ..wire import frames
 from .actions import Action, Actions
-from .batch import LOST, Batch, Ended, Sink
+from .batch import LOST, Batch, Ended, Loss, Sink
 from .deadlines import Step
 from .dispatch import Dispatch
 from .retries import Retries, delay
@@ -76,7 +76,7 @@ class Pool:
             all_at_once: start every worker with the first call instead of one per unfinished call.
             random: a number from 0 to 1, for the jitter of retries.
         """
-        self._memory = memory
+        self.memory = memory
         self._random = random
         self.phase = Phase.RUNNING
         self._actions = Actions()
@@ -338,7 +338,7 @@ class Pool:
     def measured(self, number: int, resident: int) -> None:
         """A worker has so many bytes in RAM."""
         worker = self.workers.get(number)
-        if worker is None or self._memory is None or resident <= self._memory:
+        if worker is None or self.memory is None or resident <= self.memory:
             return
         # One that has not done anything yet would be followed by others just like it.
         if worker.state is WorkerState.READY and worker.done:
@@ -414,7 +414,8 @@ class Pool:
     def _lose(self, worker: Worker, batch: Batch, place: int, lost: BaseException) -> None:
         """A call fails with its worker."""
         troubles = batch.troubles.get(place) if batch.troubles else None
-        self._deliver(batch, [(batch.offset + place, LOST, lost, None, worker.pid, troubles)])
+        loss = Loss(lost, batch, place)
+        self._deliver(batch, [(batch.offset + place, LOST, loss, None, worker.pid, troubles)])
 
     def _expire(self, worker: Worker, batch: Batch, place: int, now: float) -> None:
         """A call fails because its time is up, or is tried again."""

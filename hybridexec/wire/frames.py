@@ -24,6 +24,7 @@ Parent to worker::
     (RECALL, count)      give back up to ``count`` calls that have not started, the newest first
     (FORGET, number)     this function will not be called again
     (STOP,)              leave: nothing is outstanding
+    (WHERE,)             say what the main thread is doing
 
 Worker to parent::
 
@@ -32,6 +33,8 @@ Worker to parent::
     (RESULTS, [(id, status, value, seconds)])
     (HUNGRY,)            the inbox is low and slots are free
     (RECALLED, ids)      the answer to RECALL
+    (HERE, call, stack)  the answer to WHERE: the call that has the CPU (0: none), and the main
+                         thread's stack as text, empty if the hub itself had time to answer
 """
 
 from __future__ import annotations
@@ -44,8 +47,8 @@ from typing import Any, NamedTuple
 
 from .payload import Payload, Segments
 
-CALLS, ASK, CANCEL, RECALL, FORGET, STOP, EXPIRE = range(1, 8)
-HELLO, FAILED, RESULTS, HUNGRY, RECALLED = range(1, 6)
+CALLS, ASK, CANCEL, RECALL, FORGET, STOP, EXPIRE, WHERE = range(1, 9)
+HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
 
 #: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,
 #: remote traceback, note)``; CANCELLED: dropped or stopped on request; TIMED_OUT: its time was up;

@@ -1,5 +1,7 @@
 """The status page: memory a worker writes and its parent reads, at no cost in messages.
 
+Behind it, in the same anonymous file, is the *fault log*: the end of what faulthandler has written.
+
 Runs on: the worker's hub writes; the parent's I/O thread, ``stats()`` and ``running()`` read.
 Guarantees: it outlives the worker, so that after a death the parent still knows how far it came.
 
@@ -9,7 +11,8 @@ All fields are 64-bit integers, written whole by one thread:
 - ``TAKEN``: how many calls were taken from the inbox to be run (or dropped, if cancelled). It is
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
-- ``CURRENT``: the call whose greenlet has the CPU; 0 if none has, or if nobody keeps track;
+- ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
+  that traces switches writes it (see :mod:`hybridexec.worker.tracing`); then it is exact;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.
 """
 
@@ -17,10 +20,19 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 
 HEARTBEAT, TAKEN, CURRENT = 0, 1, 2
 _HEADER = 8
 _WORD = 8
+_MAX_LOG = 64 * 1024
+
+#: The signal on which faulthandler writes the stack of a worker's main thread to its fault log, for
+#: when C code holds the GIL. One that nobody uses, where there is one; None where there is not. (By
+#: default SIGINFO is ignored.)
+DUMP_SIGNAL: int | None = (
+    signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGINFO", None)
+)
 
 
 class StatusPage:
@@ -29,7 +41,7 @@ class StatusPage:
     def __init__(self, fd: int, slots: int) -> None:
         """Map the page behind ``fd``, which stays the caller's to close."""
         self.slots = slots
-        self._map = mmap.mmap(fd, (_HEADER + 2 * slots) * _WORD)
+        self._map = mmap.mmap(fd, size(slots))
         #: The fields by index, for writers in a hurry.
         self.words = memoryview(self._map).cast("q")
 
@@ -45,7 +57,7 @@ class StatusPage:
 
     @property
     def current(self) -> int:
-        """The call that has the CPU; 0 if none has, or if it is not known."""
+        """The id of the call that has the CPU; 0 if none has, or if it is not known."""
         return self.words[CURRENT]
 
     def running(self) -> dict[int, int]:
@@ -62,9 +74,9 @@ class StatusPage:
 def create_fd(slots: int) -> int:
     """A descriptor of zeroed memory for a page of so many slots; the caller closes it.
 
-    It is anonymous: no name in a file system to leave behind, and no need of ``/dev/shm``.
+    It is anonymous: no name in a file system to leave behind, and no need of ``/dev/shm``. What is
+    written to it, in this process or one that was given it, is appended: that is the fault log.
     """
-    size = (_HEADER + 2 * slots) * _WORD
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("hybridexec-status", os.MFD_CLOEXEC)
     else:
@@ -72,8 +84,24 @@ def create_fd(slots: int) -> int:
 
         with tempfile.TemporaryFile(prefix="hybridexec-") as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, size)
+    clear_log(fd, slots)
     return fd
+
+
+def size(slots: int) -> int:
+    """How many bytes a page of so many slots has, and so where the fault log begins."""
+    return (_HEADER + 2 * slots) * _WORD
+
+
+def read_log(fd: int, slots: int) -> str:
+    """What the fault log behind ``fd`` says."""
+    return os.pread(fd, _MAX_LOG, size(slots)).decode("utf-8", "backslashreplace")
+
+
+def clear_log(fd: int, slots: int) -> None:
+    """Empty the fault log; every holder of the descriptor writes at its start from now on."""
+    os.ftruncate(fd, size(slots))
+    os.lseek(fd, size(slots), os.SEEK_SET)
 
 
 def slot_index(slot: int) -> int:

@@ -17,7 +17,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
-from . import boot, cooperative, timeouts
+from . import boot, cooperative, stacks, timeouts
 from .pipes import Inbound, Outbound
 from .runners import Runners
 
@@ -40,6 +40,7 @@ def run(start: WorkerStart) -> None:
         _raise_descriptor_limit(start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)
         page = StatusPage(start.status.fd, start.concurrency)
+        stacks.record_faults(start.status.fd)
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return

@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import native
 from ..wire import frames
+from . import stacks
 from .runners import Entry, Job, Put, Runners
 
 #: Entries in one frame: enough to spread its cost, few enough to start sending early.
@@ -100,6 +101,13 @@ class Inbound:
             runners.forget(*rest)
         elif kind == frames.STOP:
             runners.stop()
+        elif kind == frames.WHERE:
+            self._put((frames.HERE, *self._whereabouts()))
+
+    def _whereabouts(self) -> tuple[int, str]:
+        if native.original("_thread", "get_ident")() == self._runners.thread:
+            return 0, ""  # the hub itself reads this: nothing keeps it
+        return stacks.whereabouts(self._runners)
 
 
 class Outbound:

@@ -27,9 +27,10 @@ import gevent.pool
 import greenlet
 from gevent import getcurrent
 
+from .. import native
 from ..wire import frames, payload
-from ..wire.page import HEARTBEAT, TAKEN, StatusPage, slot_index
-from . import failures
+from ..wire.page import CURRENT, HEARTBEAT, TAKEN, StatusPage, slot_index
+from . import failures, tracing
 from .interrupts import Interrupts
 
 #: A runner that has run calls for so long without a switch lets the hub see to the others.
@@ -104,6 +105,8 @@ class Runners:
         self._put_first = put_first
         self._last_turn = 0.0  # the loop's time in the turn that last had a result
         self._words = page.words
+        #: The main thread, by the system's name for it; gevent patches the usual ones.
+        self.thread: int = native.original("_thread", "get_ident")()
         self._hub = gevent.get_hub()
         self._pool = gevent.pool.Pool(concurrency)
         self._context = contextvars.Context()
@@ -113,14 +116,15 @@ class Runners:
         # Runners that wait for a call; the last to park is the first to be woken, so that few
         # stay warm. A dict, because a runner that is killed must be found.
         self._parked: dict[greenlet.greenlet, None] = {}
-        # Invariant: a call is in _running from before its function starts until after its end.
-        self._running: dict[int, greenlet.greenlet] = {}
+        #: Who runs which call.
+        #: Invariant: a call is in it from before its function starts until after its end.
+        self.running: dict[int, greenlet.greenlet] = {}
         # Cancelled calls that are still in the inbox.
         self._dropped: set[int] = set()
         self._cancellations: deque[tuple[list[int], bool]] = deque()
         self._expired: deque[int] = deque()
         ours = frozenset({__name__, failures.__name__})
-        self._interrupts = Interrupts(self._running, Runners._run.__code__, ours)
+        self._interrupts = Interrupts(self.running, Runners._run.__code__, ours)
         self._functions: dict[int, payload.Payload | Callable[..., Any]] = {}
         self._loading = gevent.lock.RLock()
         # Whether the parent wants to hear when the inbox is low, and what low is.
@@ -131,6 +135,7 @@ class Runners:
         self._feed_scheduled = False
         self._woken = False
         self._turn_began = 0
+        self._traced = False  # whether CURRENT is kept
         self._stopped = gevent.event.Event()
         self._stop_requested = False
         self._wake = self._hub.loop.async_()
@@ -200,7 +205,7 @@ class Runners:
         me: Any = getcurrent()
         words = self._words
         inbox = self._inbox
-        running = self._running
+        running = self.running
         put = self._put
         put_first = self._put_first
         loop_now = self._hub.loop.now
@@ -241,6 +246,10 @@ class Runners:
                 running[call] = me
                 me.call = call
                 expiry = self._start_expiry(call, job.timeout) if job.timeout else None
+                if job.traced and not self._traced:
+                    self._trace()
+                if self._traced:
+                    words[CURRENT] = call
                 stage = "arguments"
                 try:
                     function = job.function or self._load(job)
@@ -272,6 +281,8 @@ class Runners:
                     expiry.close()
                 del running[call]
                 me.call = None
+                if self._traced:
+                    words[CURRENT] = 0
                 words[slot_id] = 0
                 seconds = (_monotonic_ns() - now) / 1e9 if job.timed else None
                 turn = loop_now()
@@ -317,6 +328,11 @@ class Runners:
             job.function = known
         return job.function
 
+    def _trace(self) -> None:
+        """From now on, say on the status page which call has the CPU."""
+        self._traced = True
+        tracing.trace(self._words)
+
     def _start_expiry(self, call: int, timeout: float) -> Any:
         timer = self._hub.loop.timer(timeout)
         timer.start(self._throw, call, CallExpired)
@@ -324,13 +340,13 @@ class Runners:
 
     def _throw(self, call: int, error: type[BaseException]) -> None:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
-        runner = self._running.get(call)
+        runner = self.running.get(call)
         if runner is not None:
             runner.throw(error())
 
     def _stop_calls(self, calls: list[int], running: bool) -> None:
         for call in calls:
-            if call in self._running:
+            if call in self.running:
                 self._dropped.discard(call)
                 if running:
                     self._throw(call, StopCall)

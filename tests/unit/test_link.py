@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from hybridexec.parent.fates import describe_exit
 from hybridexec.parent.link import Link
 from hybridexec.wire import frames
 from hybridexec.wire.frames import FrameReader, encode
+from hybridexec.wire.page import DUMP_SIGNAL, create_fd
 
 
 class FakeProcess:
@@ -42,18 +44,25 @@ class Ends:
         results_read, self.results_write = os.pipe()
         for fd in (calls_write, results_read):
             os.set_blocking(fd, False)
-        exits.keep_from_children(calls_write, results_read)
+        #: As the worker has it: what is written to it goes to the fault log.
+        self.status_fd = create_fd(1)
+        self.log_fd = log_fd = os.dup(self.status_fd)
+        exits.keep_from_children(calls_write, results_read, log_fd)
         self.page_closed = False
-        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True))
+        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
         started: Any = SimpleNamespace(
-            process=FakeProcess(), page=page, calls_fd=calls_write, results_fd=results_read
+            process=FakeProcess(),
+            page=page,
+            calls_fd=calls_write,
+            results_fd=results_read,
+            log_fd=log_fd,
         )
         self.link = Link(started)
         self.worker = FrameReader(self.calls_read)
 
     def close(self) -> None:
         self.link.close()
-        for fd in (self.calls_read, self.results_write):
+        for fd in (self.calls_read, self.results_write, self.status_fd):
             try:
                 os.close(fd)
             except OSError:
@@ -236,10 +245,80 @@ def test_a_process_that_ends_at_the_same_moment_is_no_error(
     ends.link.kill(signal.SIGTERM)
 
 
+# -- the fault log ----------------------------------------------------------------------------
+
+
+def test_the_fault_log_is_what_the_worker_wrote(ends: Ends) -> None:
+    assert ends.link.fault_log == ""
+    os.write(ends.status_fd, b"Fatal Python error: ")
+    os.write(ends.status_fd, b"\xff")
+    assert ends.link.fault_log == "Fatal Python error: \\xff"
+
+
+def test_a_dump_that_was_taken_is_no_part_of_a_later_fault(ends: Ends) -> None:
+    os.write(ends.status_fd, b"where it is")
+    assert ends.link.take_dump() == "where it is"
+    assert ends.link.fault_log == ""
+    os.write(ends.status_fd, b"why it died")
+    assert ends.link.fault_log == "why it died"
+
+
+CATCH = (
+    f"import signal; signal.signal({DUMP_SIGNAL}, lambda number, frame: None)\nprint(flush=True)"
+)
+SPIN = "while True: pass"
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
+@pytest.mark.parametrize(
+    ("program", "state", "sent"),
+    [
+        pytest.param(f"{CATCH}\n{SPIN}", "R", True, id="runs"),
+        pytest.param(f"{CATCH}\n{SLEEP}", "S", False, id="waits"),
+        pytest.param(f"print(flush=True)\n{SPIN}", "R", False, id="would-die"),
+    ],
+)
+def test_a_dump_is_requested_only_where_that_does_no_harm(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, program: str, state: str, sent: bool
+) -> None:
+    signals: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            ends.link.pid = process.pid
+            while ends.link.state != state:
+                assert process.poll() is None
+            os.write(ends.status_fd, b"an earlier one")
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "kill", lambda pid, number: signals.append(number))
+                while not signals and sent:
+                    ends.link.request_dump()  # it may be about to wait for the CPU just now
+                ends.link.request_dump()
+        finally:
+            process.kill()
+    assert bool(signals) is sent
+    assert set(signals) <= {DUMP_SIGNAL}
+    assert ends.link.fault_log == ("" if sent else "an earlier one")
+    assert not ends.link.killed
+
+
+def test_it_is_known_whether_we_killed_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    ends.link.kill(signal.SIGTERM)
+    assert not ends.link.killed
+    ends.link.kill(signal.SIGKILL)
+    assert ends.link.killed
+
+
+# -- ends -------------------------------------------------------------------------------------
+
+
 def test_closing_lets_go_of_everything(ends: Ends) -> None:
     ends.link.process.exitcode = 0
     ends.link.close()
-    for fd in (ends.link.calls_fd, ends.link.results_fd):
+    for fd in (ends.link.calls_fd, ends.link.results_fd, ends.log_fd):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     assert ends.page_closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
-from hybridexec.parent.batch import LOST, UNPICKLABLE
+from hybridexec.options import CallOptions
+from hybridexec.parent.batch import LOST, UNPICKLABLE, Batch, Loss
+from hybridexec.parent.fates import lost as make_lost
+from hybridexec.parent.functions import Function
 from hybridexec.parent.outcome import decode
 from hybridexec.wire import frames, payload
 
@@ -114,6 +118,29 @@ def test_each_lost_call_gets_an_exception_of_its_own() -> None:
         assert error.__cause__ is cause
 
 
+def test_a_lost_call_is_named_in_its_own_error() -> None:
+    """What all of them share is made once."""
+    calls = tuple(f"fetch({n})" for n in range(10))
+    lost = make_lost(12, -11, 12, calls, "Fatal Python error", goes_on=True, by_us=False)
+    function = Function(b"", lasting=True, name="fetch")
+    items = [(n,) for n in range(11)] + [payload.dumps(((object,), {}))]
+    sink: Any = None
+    batch = Batch(function, items, sink, CallOptions(), 0)
+    for place, name in [(7, "fetch(7)"), (11, "fetch(...)")]:
+        error = decode(LOST, Loss(lost, batch, place), 12)[1]
+        assert isinstance(error, WorkerLost)
+        assert error is not lost
+        assert str(error) == (
+            "worker process 12 died (killed by SIGSEGV) while it was running this call, "
+            f"{name}, and 11 others; the call may have run, the executor goes on. "
+            f"It was running: {', '.join(calls)} and 2 more"
+        )
+        assert error.calls is calls
+        assert error.fault_log is lost.fault_log
+        assert "Fatal Python error" in error.__notes__[0]
+        assert error.__notes__ is not lost.__notes__
+
+
 def test_each_call_of_a_broken_executor_gets_an_exception_of_its_own() -> None:
     broken = ExecutorBroken("no workers")
     first, second = (decode(LOST, broken, None)[1] for _ in range(2))
@@ -123,5 +150,10 @@ def test_each_call_of_a_broken_executor_gets_an_exception_of_its_own() -> None:
 
 
 def test_worker_lost_survives_pickling() -> None:
-    copy = payload.loads(payload.dumps(WorkerLost("it died", 12, -9, 3)))
-    assert (str(copy), copy.pid, copy.exitcode, copy.in_flight) == ("it died", 12, -9, 3)
+    error = WorkerLost("it died", 12, -9, 3, ("fetch(1)",), "Fatal Python error")
+    error.add_note("a note")
+    for again in (payload.loads(payload.dumps(error)), copy.copy(error)):
+        assert type(again) is WorkerLost
+        assert (str(again), again.pid, again.exitcode, again.in_flight) == ("it died", 12, -9, 3)
+        assert (again.calls, again.fault_log) == (("fetch(1)",), "Fatal Python error")
+        assert again.__notes__ == ["a note"]

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from hybridexec.wire.page import HEARTBEAT, TAKEN, StatusPage, create_fd, slot_index
+from hybridexec.wire.page import (
+    CURRENT,
+    HEARTBEAT,
+    TAKEN,
+    StatusPage,
+    clear_log,
+    create_fd,
+    read_log,
+    slot_index,
+)
 
 SLOTS = 5
 
@@ -30,6 +39,7 @@ def test_a_new_page_says_that_nothing_happened(sides: Sides) -> None:
     _, parent = sides
     assert parent.taken == 0
     assert parent.heartbeat == 0
+    assert parent.current == 0
     assert parent.running() == {}
 
 
@@ -37,8 +47,10 @@ def test_the_parent_sees_what_the_worker_writes(sides: Sides) -> None:
     worker, parent = sides
     worker.words[TAKEN] += 1
     worker.words[HEARTBEAT] = 2**62
+    worker.words[CURRENT] = -(2**62)
     assert parent.taken == 1
     assert parent.heartbeat == 2**62
+    assert parent.current == -(2**62)
 
 
 def test_running_calls_are_read_from_the_slots(sides: Sides) -> None:
@@ -54,7 +66,7 @@ def test_running_calls_are_read_from_the_slots(sides: Sides) -> None:
 
 def test_slots_and_header_do_not_overlap(sides: Sides) -> None:
     worker, _ = sides
-    used = {HEARTBEAT, TAKEN}
+    used = {HEARTBEAT, TAKEN, CURRENT}
     for slot in range(SLOTS):
         pair = {slot_index(slot), slot_index(slot) + 1}
         assert not pair & used
@@ -109,4 +121,25 @@ def test_a_page_has_room_for_a_million_slots() -> None:
         assert page.running() == {5: 0}
         page.close()
     finally:
+        os.close(fd)
+
+
+def test_the_fault_log_stands_behind_the_page() -> None:
+    fd = create_fd(SLOTS)
+    theirs = os.dup(fd)
+    page = StatusPage(fd, SLOTS)
+    try:
+        page.words[slot_index(SLOTS - 1) + 1] = -1
+        os.write(theirs, b"first, ")
+        os.write(theirs, b"second")
+        assert read_log(fd, SLOTS) == "first, second"
+        assert page.words[slot_index(SLOTS - 1) + 1] == -1
+        clear_log(fd, SLOTS)
+        assert read_log(fd, SLOTS) == ""
+        os.write(theirs, b"third")
+        assert read_log(fd, SLOTS) == "third", "whoever has the descriptor writes at the start"
+        assert page.words[slot_index(SLOTS - 1) + 1] == -1
+    finally:
+        page.close()
+        os.close(theirs)
         os.close(fd)

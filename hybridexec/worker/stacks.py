@@ -1,0 +1,80 @@
+"""What the main thread is doing, told without its help: the call that has the CPU, and its stack.
+
+Runs on: ``record_faults`` on the main thread, once; the rest on the inbound thread, while the hub
+is busy. All of it looks at the main thread from outside and changes nothing there.
+
+There are three ways to know what a worker is doing, for ever harder cases:
+
+- it burns CPU in Python, or waits in C code that lets the GIL go: the inbound thread gets its
+  turns, walks the main thread's frames and finds the call by the frame of the runner that runs it;
+- C code holds the GIL: no thread of Python's runs, but a signal handler in C does. faulthandler
+  registers one that writes the main thread's stack to the fault log, which the parent reads;
+- it dies of a segmentation fault or the like: faulthandler writes there too, and the memory
+  outlives the process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import traceback
+from types import FrameType
+
+from ..wire.page import DUMP_SIGNAL
+from .runners import Runners
+
+#: Frames shown; a deep recursion has thousands.
+_MAX_FRAMES = 100
+
+
+def record_faults(log_fd: int) -> None:
+    """Have faulthandler write to the descriptor of the fault log, which must stay open.
+
+    Where the user has enabled it (``-X faulthandler``, ``PYTHONFAULTHANDLER``), it goes on writing
+    where they want it, and so it does if the initializer or a call enables it later.
+    """
+    if not faulthandler.is_enabled():
+        faulthandler.enable(log_fd, all_threads=False)
+    if DUMP_SIGNAL is not None:
+        # Interrupted system calls are restarted (SA_RESTART), where the system can.
+        faulthandler.register(DUMP_SIGNAL, log_fd, all_threads=False, chain=False)
+
+
+def whereabouts(runners: Runners) -> tuple[int, str]:
+    """The call that has the CPU, and the main thread's stack.
+
+    The call's id is 0 if the hub has the CPU, or a greenlet that a call made. The stack, as text,
+    is of the call's own frames, without those of the runner and what is under it. By the time the
+    caller looks at them, the main thread may have gone on.
+    """
+    call, places = _look(runners)
+    # The lines of the source are read from files only now, when the main thread may run on.
+    frames = [
+        traceback.FrameSummary(file, line, name, lookup_line=False) for file, line, name in places
+    ]
+    return call, "".join(traceback.StackSummary.from_list(frames[::-1]).format())
+
+
+def _look(runners: Runners) -> tuple[int, list[tuple[str, int, str]]]:
+    """The call, and the places of the main thread's frames, the innermost first."""
+    places: list[tuple[str, int, str]] = []
+    frame: FrameType | None = sys._current_frames().get(runners.thread)
+    while frame is not None:
+        code = frame.f_code
+        if code is Runners._run.__code__:
+            call = _local(frame, "call")
+            return (call if call in runners.running else 0), places
+        if len(places) < _MAX_FRAMES:
+            places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
+        frame = frame.f_back
+    return 0, places
+
+
+def _local(frame: FrameType, name: str) -> int:
+    """A local variable of a frame that another thread is running."""
+    variables = frame.f_locals
+    value: int = variables.get(name, 0)
+    if sys.version_info < (3, 13):
+        # A copy that the frame would keep, and with it the call's arguments.
+        variables.clear()
+    return value

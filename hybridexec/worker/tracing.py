@@ -1,0 +1,33 @@
+"""Keep the status page's ``CURRENT`` exact: which call has the CPU.
+
+Runs on: the hub's thread, at each switch between greenlets.
+Guarantees: from :func:`trace` on, ``CURRENT`` is the id of the call whose runner is running, and 0
+while the hub or a greenlet of the user's own making is.
+
+It costs about 0.4 µs a switch, so it is switched on by the first call that needs it (see
+:class:`Job`). A tracer that was there before is called as ever. If the user's code sets
+one later, that one has the say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import greenlet
+
+from ..wire.page import CURRENT
+
+
+def trace(words: memoryview) -> None:
+    """Write the call of each greenlet that is switched to; the runner that calls this writes its
+    own."""
+    before = greenlet.gettrace()
+
+    def on_switch(event: Any, greenlets: Any) -> None:
+        call = getattr(greenlets[1], "call", None)
+        # Not everything that is called so is a runner's: a subclass of the user's may have any.
+        words[CURRENT] = call if type(call) is int else 0
+        if before is not None:
+            before(event, greenlets)
+
+    greenlet.settrace(on_switch)

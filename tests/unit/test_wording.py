@@ -1,0 +1,55 @@
+"""How calls are named: shortly, and without running anything of the user's."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from hybridexec.wire.wording import call_text, function_name
+
+
+class Tool:
+    def method(self) -> None: ...
+
+    def __call__(self) -> None: ...
+
+    def __repr__(self) -> str:
+        raise AssertionError("nobody asked for it")
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (len, "len"),
+        (Tool, "Tool"),
+        (Tool().method, "Tool.method"),
+        (Tool(), "Tool"),
+        (functools.partial(functools.partial(len, "x"), "y"), "len"),
+        (functools.partial(Tool()), "Tool"),
+    ],
+)
+def test_a_function_has_a_name(function: Any, name: str) -> None:
+    assert function_name(function) == name
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ((), "f()"),
+        ((1, "a", None), "f(1, 'a', None)"),
+        (b"a pickle", "f(...)"),
+        (None, "f(...)"),
+        (tuple(range(9)), "f(0, 1, 2, 3, 4, 5, ...)"),
+        ((10**5000,), "f(...)"),
+        (("http://127.0.0.1:8080/some/page?number=12345",), None),
+    ],
+)
+def test_a_call_has_a_text(item: Any, text: str | None) -> None:
+    assert call_text("f", item) == (text or f"f({item[0]!r})")
+
+
+@pytest.mark.parametrize("argument", ["x" * 100_000, b"x" * 100_000, 10**4000])
+def test_the_text_is_short(argument: object) -> None:
+    assert len(call_text("f", (argument,))) < 100

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from multiprocessing import util
+from multiprocessing import process, util
 from typing import Any, Protocol
 
 #: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything must be
@@ -53,9 +53,7 @@ _descriptors: set[int] = set()
 def register(engine: Ending) -> None:
     """Look after ``engine`` from now on."""
     if not _engines:
-        # A multiprocessing child joins its own children before the threading module's hooks run:
-        # those are our workers, which wait for us. In other processes engines have ended by then.
-        util.Finalize(None, _at_exit, exitpriority=100)
+        util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
 
 
@@ -133,6 +131,16 @@ def _at_exit() -> None:
     except KeyboardInterrupt:
         leave(engines)
         raise
+
+
+def _before_children_are_joined() -> None:
+    if process.parent_process() is not None:
+        # A multiprocessing child joins its own children before the threading module's hooks run:
+        # those are our workers, which wait for us.
+        _at_exit()
+    else:
+        # Elsewhere engines have ended by now, unless Ctrl-C has cut those hooks short.
+        leave(list(_engines))
 
 
 def _exits_because_of_interrupt() -> bool:

@@ -23,6 +23,8 @@ from ..wire.page import StatusPage, create_fd
 from . import exits
 from .forkserver import ForkServer, ServerProcess
 
+_WORKER_NAME = "HybridWorker-"
+
 
 class Started(NamedTuple):
     """A process that was started, and the parent's ends of what connects to it."""
@@ -139,7 +141,7 @@ class Launcher:
                 initializer=self._initializer,
                 initargs=self._initargs,
             )
-            name = BootName(f"HybridWorker-{number}", self._boot, results, lifeline)
+            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline)
             process = self._started_process(start, name)
             page = StatusPage(status_fd, self._slots)
         except BaseException:
@@ -190,6 +192,11 @@ class Launcher:
         """Start no more; this process is a fork, and its copies of the descriptors are closed."""
         if self._server is not None:
             self._server.become_inert()
+        # multiprocessing would try to join them when this process exits, and fail.
+        children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]
+        children.difference_update(
+            [child for child in children if child.name.startswith(_WORKER_NAME)]
+        )
 
     def close(self) -> None:
         """End what was started to start workers; the workers have ended."""

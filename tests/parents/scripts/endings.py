@@ -12,8 +12,8 @@ if __name__ == "__main__" and sys.argv[2] == "gevent":
     monkey.patch_all()
 
 import asyncio
-import ctypes
 import multiprocessing
+import re
 import signal
 import threading
 import time
@@ -48,7 +48,8 @@ def burn():
 
 
 def gil():
-    ctypes.PyDLL(None).sleep(MINUTE)
+    """Stay in C code, which never lets go of the GIL."""
+    re.match("(a+)+b", 50 * "a")
 
 
 def nested():
@@ -128,9 +129,9 @@ def at_exit(parent):
 
 
 def shutdown(parent):
-    parent.submit()
-    parent.ready()
     try:
+        parent.submit()
+        parent.ready()
         parent.executor.shutdown()
     finally:
         parent.tell()
@@ -196,4 +197,5 @@ def terminated(parent):
 if __name__ == "__main__":
     # A test that runs in the background of a shell ignores Ctrl-C, and so would this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    globals()[FORM](Parent())
+    parent = Parent()  # not collected before the interpreter exits
+    globals()[FORM](parent)

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import options as checks
@@ -68,6 +69,14 @@ class ExecutorView(Calls):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut down the executor this is a view of."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._executor.__exit__(kind, error, trace)
 
 
 class HybridExecutor(Calls):
@@ -243,9 +252,25 @@ class HybridExecutor(Calls):
             wait: return when that is done (at once, if called from a future's callback).
             cancel_futures: cancel the calls that have not started.
         """
-        self._engine.shutdown(cancel_futures)
         if wait:
-            self._engine.wait()
+            self._engine.finish(cancel_futures)
+        else:
+            self._engine.shutdown(cancel_futures)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Shut down and wait; but if Ctrl-C has ended the block, cancel all calls, and kill workers
+        that do not end within a second."""
+        from .parent import exits
+
+        if exits.is_interrupt(kind):
+            self._engine.leave()
+        else:
+            self.shutdown()
 
     def terminate_workers(self) -> None:
         """End the workers at once with SIGTERM and shut down, without waiting.

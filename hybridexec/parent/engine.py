@@ -60,20 +60,24 @@ class Engine:
     def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
         self._fork = launcher.method == "fork"
+        self._launcher = launcher
         self._fleet = Fleet(pool, launcher, self._post, watchdog)
         self.functions = Functions()
-        # The native lock: holders neither block nor switch greenlets, and finalizers may not wait.
-        self._lock = native.original("_thread", "allocate_lock")()
+        # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
+        # a signal handler that shuts the executor down may interrupt a holder on its own thread.
+        self._lock = _new_lock()
         # Batches come before events: none comes after a shutdown, or after its own cancellation.
         self._submitted: deque[Batch] = deque()
         self._events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Held by whoever has to do with the pool and the fleet: the I/O thread, or a caller who
         # sends a lone call, or reads its result, itself. Never while outcomes are delivered.
-        self._turning = native.original("_thread", "allocate_lock")()
+        # Reentrant only so that it knows its owner: nobody takes it twice.
+        self._turning = _new_lock()
         # Guarded by _lock: why submit must refuse, if it must.
         self._closed: str | None = None
         self._running = False
-        self._inert = False
+        #: Whether this is a forked process's copy, and of no use.
+        self.inert = False
         # Invariant: set only while the I/O thread is, or is about to be, waiting in poll.
         self._asleep = False
         self._wake_read = self._wake_write = -1
@@ -101,7 +105,7 @@ class Engine:
             ExecutorBroken: it cannot run calls any more.
         """
         with self._lock:
-            if self._closed is not None or self.broken is not None or self._inert:
+            if self._closed is not None or self.broken is not None or self.inert:
                 self.check_open()
             if self._hubs is not None:
                 self._hubs.hold()
@@ -114,7 +118,7 @@ class Engine:
 
     def _express(self, batch: Batch) -> bool:
         """Send a lone call from its caller's own thread; whether that was possible."""
-        if self._submitted or self._events or not self._turning.acquire(False):
+        if self._submitted or self._events or not self._take_turn():
             return False
         try:
             now = time.monotonic()
@@ -131,13 +135,18 @@ class Engine:
         finally:
             self._turning.release()
 
+    def _take_turn(self) -> bool:
+        """Be the one who has to do with the pool, if nobody is; not even this thread, in what has
+        been interrupted."""
+        return not self._turning._is_owned() and self._turning.acquire(False)
+
     def lead(self, call: int, timeout: float | None) -> None:
         """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
         the thread that wants it, and deliver it."""
         if self._expressed is None or self._expressed[0] != call:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
-        if seconds <= 0 or not self._turning.acquire(False):
+        if seconds <= 0 or not self._take_turn():
             return
         try:
             # Awake, the I/O thread may have the outcome in hand.
@@ -162,7 +171,8 @@ class Engine:
                         outcomes = self._pool.take_outcomes()
                     self._fleet.follow()
                     self._fleet.act()
-                    if self._pool.pending or self._pool.phase is not Phase.RUNNING:
+                    pool = self._pool
+                    if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
                         self._post(_nothing)  # the I/O thread sees to what this has made possible
                 except BaseException:
                     self._interrupted()
@@ -177,7 +187,7 @@ class Engine:
 
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""
-        if self._inert:
+        if self.inert:
             raise RuntimeError(
                 "this HybridExecutor was made before os.fork() and belongs to the parent process; "
                 "make one in this process"
@@ -213,12 +223,39 @@ class Engine:
         """Signal every worker, now."""
         self._post(self._pool.kill, signal_number)
 
-    def wait(self) -> None:
-        """Return when the engine has ended; at once on its own thread, which could not end."""
-        if not self._inert and self._running and self._thread != _ident():
-            if self._hubs is not None:
-                self._hubs.hold()
-            self._ended.wait()
+    def stop(self) -> None:
+        """Take no more calls, cancel all there are, the running ones too, and end."""
+        # For all we know: whoever was interrupted may not have woken the thread.
+        self._asleep = True
+        self.shutdown(True)
+        self._post(self._pool.stop)
+
+    def leave(self) -> None:
+        """End because of Ctrl-C; see :func:`exits.leave`."""
+        exits.leave([self])
+
+    def finish(self, cancel_unstarted: bool) -> None:
+        """Shut down, and return when that is done; if Ctrl-C comes before, leave."""
+        try:
+            self.shutdown(cancel_unstarted)
+            self.join()
+        except KeyboardInterrupt:
+            self.leave()
+            raise
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the engine has ended, up to so many seconds.
+
+        Not where it could not end before that: on its own thread, in what has interrupted a caller
+        in the midst of something (a finalizer, a signal handler), and in a forked process.
+        """
+        if self.inert or not self._running or self._thread == _ident():
+            return
+        if self._lock._is_owned() or self._turning._is_owned():
+            return
+        if self._hubs is not None:
+            self._hubs.hold()
+        self._ended.wait(seconds)
 
     @property
     def broken(self) -> BaseException | None:
@@ -231,6 +268,8 @@ class Engine:
 
     def is_running(self, call: int) -> bool:
         """Whether a worker runs this call now."""
+        if self.inert:
+            return False
         for link in list(self._fleet.links.values()):
             with contextlib.suppress(ValueError):  # its page was closed just now
                 if call in link.page.running():
@@ -239,7 +278,7 @@ class Engine:
 
     def processes(self) -> dict[int, Any]:
         """The processes of the workers that take calls, by pid."""
-        workers = dict(self._pool.workers)
+        workers = {} if self.inert else dict(self._pool.workers)
         return {
             link.pid: link.process
             for number, link in list(self._fleet.links.items())
@@ -250,7 +289,7 @@ class Engine:
 
     def workers(self) -> list[tuple[Any, Link | None]]:
         """The pool's workers and their links, for statistics."""
-        workers = dict(self._pool.workers)
+        workers = {} if self.inert else dict(self._pool.workers)
         return [(worker, self._fleet.links.get(number)) for number, worker in workers.items()]
 
     def current(self, worker: int) -> str | None:
@@ -260,29 +299,28 @@ class Engine:
     @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
+        if self.inert:
+            return 0
         return self._pool.pending + sum(batch.size for batch in list(self._submitted))
-
-    def finish_at_exit(self) -> None:
-        """Finish what there is; the interpreter waits."""
-        self.shutdown(False, "cannot schedule new futures after interpreter shutdown")
-        self.wait()
 
     def become_inert(self) -> None:
         """Be of no use: this process is a fork, and the workers are its parent's."""
-        self._inert = True
+        self.inert = True
+        self._lock = _new_lock()  # it may have been held
         self._submitted.clear()
         self._events.clear()
+        self._launcher.become_inert()
         self._poller.close()
 
     def _post(self, event: Callable[..., None], *arguments: Any) -> None:
-        if not self._inert:
+        if not self.inert:
             self._events.append((event, arguments))
             self._wake()
 
     def _wake(self) -> None:
         if self._asleep:
             self._asleep = False
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):
                 os.write(self._wake_write, b"w")
 
     def _start(self) -> None:
@@ -295,11 +333,17 @@ class Engine:
         self._poller.register(self._wake_read, native.Poller.READABLE)
         self._fleet.open(self._poller)
         self._running = True
+        self._ended.clear()  # a shutdown may have come before the first call
         exits.register(self)
-        if self._fork:
-            # Here and now, while this process may still have one thread only.
-            self._turn()
-        native.start_thread(self._run, "hybridexec-io")
+        try:
+            if self._fork:
+                # Here and now, while this process may still have one thread only.
+                self._turn()
+        except BaseException:
+            self._interrupted()
+            raise
+        finally:
+            native.start_thread(self._run, "hybridexec-io")
 
     # -- on the I/O thread --------------------------------------------------------------------
 
@@ -397,7 +441,8 @@ class Engine:
             self._turn()
         self._fleet.close()
         self._poller.close()
-        exits.close(self._wake_read, self._wake_write)
+        wake, self._wake_write = self._wake_write, -1
+        exits.close(self._wake_read, wake)
         exits.unregister(self)
         if self._hubs is None:
             self._ended.set()
@@ -418,6 +463,10 @@ def _deliver(outcomes: list[tuple[Sink, list[Ended]]]) -> None:
 def _log(records: list[Record]) -> None:
     for level, message, arguments in records:
         _logger.log(level, message, *arguments)
+
+
+def _new_lock() -> Any:
+    return native.original("_thread", "RLock")()
 
 
 def _ident() -> int:

@@ -1,24 +1,45 @@
-"""What happens to engines when their process exits or forks.
+"""What happens to engines when their process is interrupted, exits or forks.
 
-Runs on: the main thread at interpreter exit; the forking thread, in the child, after a fork.
-Guarantees: the interpreter waits for pending calls, as it does for ProcessPoolExecutor's; a forked
-child holds no descriptor that would keep workers from noticing the parent's death.
+Runs on: the main thread, if interrupted and at interpreter exit; the forking thread, in the child,
+after a fork.
+Guarantees: the interpreter waits for pending calls, as it does for ProcessPoolExecutor's, unless
+it exits because of a KeyboardInterrupt; a forked child holds no descriptor that would keep workers
+from noticing the parent's death.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 import threading
-from multiprocessing import util
-from typing import Protocol
+import time
+from collections.abc import Collection
+from multiprocessing import process, util
+from typing import Any, Protocol
+
+#: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything must be
+#: over within two, the interpreter's own exit included.
+PATIENCE = 1.0
+#: How long, in seconds, killed workers are waited for.
+_KILL_PATIENCE = 0.5
 
 
 class Ending(Protocol):
     """An engine, as far as this module needs one."""
 
-    def finish_at_exit(self) -> None:
-        """End, and return when nothing is left; the interpreter is exiting."""
+    def shutdown(self, cancel_unstarted: bool, why: str) -> None:
+        """Take no more calls, finish those there are, and end."""
+
+    def stop(self) -> None:
+        """As :meth:`shutdown`, but cancel all calls, those that run too."""
+
+    def kill(self, signal_number: int) -> None:
+        """Signal every worker."""
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the engine has ended, up to so many seconds."""
 
     def become_inert(self) -> None:
         """This process is a fork of the one whose workers these are."""
@@ -32,9 +53,7 @@ _descriptors: set[int] = set()
 def register(engine: Ending) -> None:
     """Look after ``engine`` from now on."""
     if not _engines:
-        # A multiprocessing child joins its own children before the threading module's hooks run:
-        # those are our workers, which wait for us. In other processes engines have ended by then.
-        util.Finalize(None, _at_exit, exitpriority=100)
+        util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
 
 
@@ -61,9 +80,79 @@ def forget(fd: int) -> None:
     _descriptors.discard(fd)
 
 
+def leave(engines: Collection[Ending]) -> None:
+    """End engines because of Ctrl-C: soon, whatever their workers do.
+
+    Calls are stopped where they wait. Workers that have not ended after a moment are killed; after
+    another Ctrl-C, at once.
+    """
+    try:
+        for engine in engines:
+            engine.stop()
+        _join(engines, PATIENCE)
+    except KeyboardInterrupt:
+        pass  # the first one is on its way up already
+    for engine in engines:
+        engine.kill(signal.SIGKILL)
+    _join(engines, _KILL_PATIENCE)
+
+
+def _join(engines: Collection[Ending], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for engine in engines:
+        engine.join(max(0.0, deadline - time.monotonic()))
+
+
+def is_interrupt(kind: type[BaseException] | None) -> bool:
+    """Whether an exception of this type means that somebody has pressed Ctrl-C."""
+    if kind is None:
+        return False
+    if issubclass(kind, KeyboardInterrupt):
+        return True
+    # asyncio.run cancels its main task, and raises KeyboardInterrupt only when that has ended.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not issubclass(kind, asyncio.CancelledError):
+        return False
+    handler: Any = signal.getsignal(signal.SIGINT)
+    runner = getattr(getattr(handler, "func", None), "__self__", None)
+    return bool(getattr(runner, "_interrupt_count", 0))
+
+
 def _at_exit() -> None:
-    for engine in list(_engines):
-        engine.finish_at_exit()
+    engines = list(_engines)
+    if _exits_because_of_interrupt():
+        leave(engines)
+        return
+    try:
+        for engine in engines:
+            engine.shutdown(False, "cannot schedule new futures after interpreter shutdown")
+        for engine in engines:
+            engine.join()
+    except KeyboardInterrupt:
+        leave(engines)
+        raise
+
+
+def _before_children_are_joined() -> None:
+    if process.parent_process() is not None:
+        # A multiprocessing child joins its own children before the threading module's hooks run:
+        # those are our workers, which wait for us.
+        _at_exit()
+    else:
+        # Elsewhere engines have ended by now, unless Ctrl-C has cut those hooks short.
+        leave(list(_engines))
+
+
+def _exits_because_of_interrupt() -> bool:
+    # A multiprocessing child ends while the exception is on its way.
+    error = sys.exception()
+    if error is None and not (hasattr(sys, "ps1") or sys.flags.interactive):
+        error = getattr(sys, "last_value", None)  # in a session, it ended an earlier statement only
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__context__  # what the program does on its way out may fail
+    return False
 
 
 def _after_fork_in_child() -> None:

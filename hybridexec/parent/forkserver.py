@@ -26,14 +26,18 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 _PROGRAM = (
     "import sys; sys.path[:] = {path!r}; "
-    "from hybridexec.worker.forkserver import main; main({connection}, {config})"
+    "from hybridexec.worker.forkserver import main; main({connection}, {config}, {lifeline})"
 )
 
 
 class ForkServer:
     """A running fork server."""
 
-    def __init__(self, boot: Boot) -> None:
+    def __init__(self, boot: Boot, lifeline: int) -> None:
+        """
+        Args:
+            lifeline: the read end of a pipe, which the server inherits; it dies with the pipe.
+        """
         # Original classes throughout: under gevent the patched ones would need a hub here.
         socket = native.original("socket", "socket")
         ours, theirs = _socket_pair(socket)
@@ -47,12 +51,15 @@ class ForkServer:
             os.write(config_write, marshal.dumps(config))
             path = [entry for entry in sys.path if isinstance(entry, str)]
             program = _PROGRAM.format(
-                path=[*path, _ROOT], connection=theirs.fileno(), config=config_read
+                path=[*path, _ROOT],
+                connection=theirs.fileno(),
+                config=config_read,
+                lifeline=lifeline,
             )
             executable = spawn.get_executable()
             arguments = [executable, *util._args_from_interpreter_flags(), "-c", program]  # type: ignore[attr-defined]
             self._pid: int = util.spawnv_passfds(
-                os.fsencode(executable), arguments, [theirs.fileno(), config_read]
+                os.fsencode(executable), arguments, [theirs.fileno(), config_read, lifeline]
             )
         except BaseException:
             ours.close()
@@ -88,6 +95,10 @@ class ForkServer:
             os.close(data_read)
             os.close(status_write)
         return status_read, data_write
+
+    def become_inert(self) -> None:
+        """Let go of the connection without closing it; in a forked child, where it is closed."""
+        self._connection.detach()
 
     def close(self) -> None:
         """End the server, and with it whatever it has started."""

@@ -121,8 +121,11 @@ class CallFuture(Batch, Future[T]):
         Raises:
             TimeoutError: it had not ended by then.
             CancelledError: it was cancelled.
+            RuntimeError: it had not ended when this process was forked.
             Exception: whatever the call raised.
         """
+        if self._state == _PENDING and self._engine.inert:
+            self._engine.check_open()
         if self._state == _PENDING and self._engine.blocking_waits:
             left = self._wait_alone(timeout)
         else:
@@ -130,6 +133,18 @@ class CallFuture(Batch, Future[T]):
         if self._state == _FINISHED and self._exception is None:
             return self._result  # type: ignore[return-value]
         return super().result(left)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised, or None; wait up to ``timeout`` seconds for its end.
+
+        Raises:
+            TimeoutError: it had not ended by then.
+            CancelledError: it was cancelled.
+            RuntimeError: it had not ended when this process was forked.
+        """
+        if self._state == _PENDING and self._engine.inert:
+            self._engine.check_open()
+        return super().exception(timeout)
 
     def _wait_alone(self, timeout: float | None) -> float | None:
         """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""

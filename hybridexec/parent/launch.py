@@ -23,6 +23,8 @@ from ..wire.page import StatusPage, create_fd
 from . import exits
 from .forkserver import ForkServer, ServerProcess
 
+_WORKER_NAME = "HybridWorker-"
+
 
 class Started(NamedTuple):
     """A process that was started, and the parent's ends of what connects to it."""
@@ -104,6 +106,9 @@ class Launcher:
         self._initargs = initargs
         self._main_file = getattr(sys.modules.get("__main__"), "__file__", None)
         self._server: ForkServer | None = None
+        # Both ends of a pipe that ends with this process, and every worker with it; see
+        # hybridexec.worker.lifeline.
+        self._lifeline: tuple[int, int] | None = None
         self._one_start = native.original("_thread", "allocate_lock")()
 
     def start(self, number: int) -> Started:
@@ -122,20 +127,23 @@ class Launcher:
         results_read, results_write = os.pipe()
         status_fd = create_fd(self._slots)
         exits.keep_from_children(calls_write, results_read)
+        lifeline_fd = self._lifeline_end()
         # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             results = InheritedFd(results_write)
+            lifeline = InheritedFd(lifeline_fd)
             start = WorkerStart(
                 boot=self._boot,
                 calls=InheritedFd(calls_read),
                 results=results,
                 status=InheritedFd(status_fd),
+                lifeline=lifeline,
                 concurrency=self._slots,
                 initializer=self._initializer,
                 initargs=self._initargs,
             )
-            name = BootName(f"HybridWorker-{number}", self._boot, results)
+            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline)
             process = self._started_process(start, name)
             page = StatusPage(status_fd, self._slots)
             log_fd = os.dup(status_fd)
@@ -144,12 +152,19 @@ class Launcher:
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for fd in (calls_read, results_write, status_fd):
+            for fd in (calls_read, results_write, status_fd, lifeline_fd):
                 os.close(fd)
         os.set_blocking(calls_write, False)
         os.set_blocking(results_read, False)
         exits.keep_from_children(log_fd)
         return Started(process, calls_write, results_read, page, log_fd)
+
+    def _lifeline_end(self) -> int:
+        """A copy of the lifeline's read end, for a process to inherit."""
+        if self._lifeline is None:
+            self._lifeline = os.pipe()
+            exits.keep_from_children(*self._lifeline)
+        return os.dup(self._lifeline[0])
 
     def _process(self, start: WorkerStart, name: BootName) -> Any:
         if self.method != "forkserver":
@@ -157,7 +172,8 @@ class Launcher:
             chosen: Any = multiprocessing.get_context(self.method)
             return chosen.Process(target=start, name=boot_name)
         if self._server is None:
-            self._server = ForkServer(self._boot)
+            assert self._lifeline is not None
+            self._server = ForkServer(self._boot, self._lifeline[0])
         return ServerProcess(self._server, name, target=start)
 
     def _started_process(self, start: WorkerStart, name: BootName) -> Any:
@@ -176,8 +192,21 @@ class Launcher:
             process.join()
             process.close()
 
+    def become_inert(self) -> None:
+        """Start no more; this process is a fork, and its copies of the descriptors are closed."""
+        if self._server is not None:
+            self._server.become_inert()
+        # multiprocessing would try to join them when this process exits, and fail.
+        children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]
+        children.difference_update(
+            [child for child in children if child.name.startswith(_WORKER_NAME)]
+        )
+
     def close(self) -> None:
-        """End what was started to start workers."""
+        """End what was started to start workers; the workers have ended."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._lifeline is not None:
+            exits.close(*self._lifeline)
+            self._lifeline = None

@@ -220,6 +220,22 @@ class Pool:
         self._ended(batch, waiting)
         self._settle()
 
+    def stop(self) -> None:
+        """Cancel the calls that workers have, started or not; unlike with :meth:`cancel`, their
+        sinks are told."""
+        for worker in list(self.workers.values()):
+            left: dict[Batch, list[int]] = {}
+            for call, batch in worker.sent.items():
+                if call - batch.first not in batch.dropped:
+                    left.setdefault(batch, []).append(call - batch.first)
+            for batch, places in left.items():
+                self.cancel(batch, places, running=True)
+                ended: list[Ended] = [
+                    (batch.offset + place, frames.CANCELLED, None, None, worker.pid, None)
+                    for place in places
+                ]
+                self._outcomes.append((batch.sink, ended))
+
     def shutdown(self, cancel_unstarted: bool) -> None:
         """Finish what there is, or only what has started, then end."""
         if self.phase is Phase.RUNNING:

@@ -172,6 +172,11 @@ class Stream:
 
     def _wait(self, deadline: float | None) -> Sequence[Ended]:
         """The next outcomes, at least one; none if all were handed out."""
+        if self._engine.inert:
+            ready = self._take()  # no more will come, and the lock may be held for ever
+            if not ready and self._fetched != self._submitted:
+                self._engine.check_open()
+            return ready
         with self._changed:
             while True:
                 ready = self._take()

@@ -60,6 +60,7 @@ class WorkerStart(NamedTuple):
     calls: InheritedFd
     results: InheritedFd
     status: InheritedFd
+    lifeline: InheritedFd
     concurrency: int
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
@@ -79,13 +80,16 @@ class BootName(str):
 
     _arguments: tuple[Any, ...]
 
-    def __new__(cls, name: str, boot: Boot, results: InheritedFd) -> BootName:
+    def __new__(
+        cls, name: str, boot: Boot, results: InheritedFd, lifeline: InheritedFd
+    ) -> BootName:
         self = super().__new__(cls, name)
-        self._arguments = (boot, results)
+        self._arguments = (boot, results, lifeline)
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        boot, results = self._arguments
+        boot, results, lifeline = self._arguments
+        popen = context.get_spawning_popen()
         switches = boot.monkey_patch
         path = [entry for entry in sys.path if isinstance(entry, str)]
         begin = {
@@ -93,7 +97,8 @@ class BootName(str):
             "monkey_patch": switches if isinstance(switches, bool) else dict(switches),
             "preload": boot.preload,
             "main_by_value": boot.main_by_value,
-            "results": results.duplicate(context.get_spawning_popen()),
+            "results": results.duplicate(popen),
+            "lifeline": lifeline.duplicate(popen),
         }
         # An expression, not a reference to a function of ours: in a bare interpreter sys.path is
         # not yet the parent's, and the module could not be found.

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ..wire import frames
+from .lifeline import hold
 
 # How a number in the boot arguments becomes a descriptor: itself when spawned, a place in the list
 # of received descriptors when forked from the fork server, which sets this.
@@ -46,8 +47,10 @@ def begin(
     preload: tuple[str, ...],
     main_by_value: bool,
     results: int,
+    lifeline: int,
 ) -> str:
     """Make this process a worker to be, and return the name it will have."""
+    hold(resolve_fd(lifeline))
     ignore_interrupts()
     report_failures(resolve_fd(results))
     if preload_failure is not None:

@@ -25,7 +25,7 @@ import sys
 from multiprocessing import resource_tracker, spawn, util
 
 from .. import native
-from . import boot
+from . import boot, lifeline
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")
@@ -38,8 +38,9 @@ _waitpid = os.waitpid
 _signal = signal.signal
 
 
-def main(connection_fd: int, config_fd: int) -> None:
+def main(connection_fd: int, config_fd: int, lifeline_fd: int) -> None:
     """Serve until the parent closes its end of the connection."""
+    lifeline.hold(lifeline_fd)
     with open(config_fd, "rb") as file:
         config = marshal.load(file)
     connection = _Socket(fileno=connection_fd)
@@ -56,23 +57,24 @@ def main(connection_fd: int, config_fd: int) -> None:
     gc.freeze()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe
     try:
-        _serve(connection, workers)
+        _serve(connection, lifeline_fd, workers)
     finally:
-        # Only reached when the parent is gone, or done with us: nobody is left to read results.
+        # The parent is gone, or done with us: nobody is left to read results. (On Linux those that
+        # outlive a parent have been killed by their lifelines, and so has this process.)
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         os._exit(0)
 
 
-def _serve(connection: socket.socket, workers: dict[int, int]) -> None:
+def _serve(connection: socket.socket, lifeline_fd: int, workers: dict[int, int]) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     _signal(signal.SIGCHLD, lambda number, frame: None)
-    ours = (connection.fileno(), wake_read, wake_write)
+    ours = (connection.fileno(), lifeline_fd, wake_read, wake_write)
     poller.register(connection.fileno(), 1)
     poller.register(wake_read, 1)
     while True:

@@ -17,7 +17,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
-from . import boot, cooperative, stacks, timeouts
+from . import boot, cooperative, lifeline, stacks, timeouts
 from .pipes import Inbound, Outbound
 from .runners import Runners
 
@@ -31,7 +31,8 @@ def run(start: WorkerStart) -> None:
 
     results_fd = start.results.fd
     try:
-        # A forked process has not booted; in the others these two change nothing.
+        # A forked process has not booted; in the others these change nothing.
+        lifeline.hold(start.lifeline.fd)
         boot.ignore_interrupts()
         boot.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)

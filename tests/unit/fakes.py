@@ -16,6 +16,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.blocking_waits = True
+        self.inert = False
         self.batches: list[Batch] = []
         self.cancelled: list[tuple[Batch, Any, bool]] = []
         self.running: set[int] = set()

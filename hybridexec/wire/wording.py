@@ -8,13 +8,11 @@ the arguments.
 from __future__ import annotations
 
 import functools
-import reprlib
 from typing import Any
 
 _MAX_ARGUMENTS = 6
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 60  # the better part of a URL
+_MAX_LENGTH, _HEAD, _TAIL = 60, 32, 25
+_MAX_BITS = 128
 
 
 def function_name(function: Any) -> str:
@@ -35,8 +33,12 @@ def call_text(name: str, item: Any) -> str:
     return f"{name}({', '.join(arguments)})"
 
 
-def _argument_text(argument: object) -> str:
-    try:
-        return _repr.repr(argument)
-    except ValueError:  # an int of thousands of digits
-        return "..."
+def _argument_text(argument: Any) -> str:
+    """A plain argument, cut in the middle if it is long: URLs differ at their ends."""
+    kind = type(argument)
+    if (kind is str or kind is bytes) and len(argument) > _MAX_LENGTH:
+        dots = "..." if kind is str else b"..."
+        argument = argument[:_HEAD] + dots + argument[-_TAIL:]
+    elif kind is int and argument.bit_length() > _MAX_BITS:
+        return "..."  # Python refuses to write down thousands of digits
+    return repr(argument)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,11 @@ def test_a_call_has_a_text(item: Any, text: str | None) -> None:
     assert call_text("f", item) == (text or f"f({item[0]!r})")
 
 
-@pytest.mark.parametrize("argument", ["x" * 100_000, b"x" * 100_000, 10**4000])
+@pytest.mark.parametrize("argument", ["x" * 100_000, b"\xff" * 100_000, 10**4000, -(10**40), 1e300])
 def test_the_text_is_short(argument: object) -> None:
-    assert len(call_text("f", (argument,))) < 100
+    assert len(call_text("f", (argument,))) < 300
+
+
+def test_a_long_text_keeps_its_ends() -> None:
+    url = f"http://example.org/{'long/' * 50}page-5"
+    assert re.fullmatch(r"f\('http://example.org/long.*\.\.\..*page-5'\)", call_text("f", (url,)))

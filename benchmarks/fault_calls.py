@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+#: The file in which calls tell that they were stopped has the other file's name and this.
+STOPPED = "-stopped"
+
 
 def work(number: int) -> int:
     """A neighbour: long enough to be in flight when something happens."""
@@ -57,16 +60,22 @@ def tell_pid(path: str) -> int:
 
 
 def sleep_on(path: str) -> None:
-    """Tell the pid, and sleep for longer than anybody waits."""
+    """Tell the pid, and sleep for longer than anybody waits; tell if stopped."""
     tell_pid(path)
-    time.sleep(600)
+    try:
+        time.sleep(600)
+    finally:
+        tell_pid(path + STOPPED)
 
 
 def burn_on(path: str) -> None:
-    """Tell the pid, and use the CPU for longer than anybody waits."""
+    """Tell the pid, and use the CPU for longer than anybody waits; tell if stopped."""
     tell_pid(path)
-    while True:
-        pass
+    try:
+        while True:
+            pass
+    finally:
+        tell_pid(path + STOPPED)
 
 
 def fail_to_start() -> None:

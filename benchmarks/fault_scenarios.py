@@ -16,7 +16,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -108,30 +107,28 @@ def killed_idle(contender: str) -> Seen:
 
 def _stuck(function: Callable[[str], None]) -> Callable[[str], Seen]:
     def scenario(contender: str) -> Seen:
-        """As many endless calls as there are slots for in ProcessPoolExecutor, to be stopped."""
+        """Endless calls in all workers, to be stopped after a second by what means there are."""
         pool = open_pool(contender)
         path = _path()
         calls = [pool.submit_limited(1.0, function, str(path)) for _ in range(WORKERS)]
-        before = set(_pids(path, 1))
+        started = _pids(path, WORKERS)
         deadline = time.monotonic() + PATIENCE
-        ends = [end_of(call, None, deadline) for call in calls]
-        stopped = [end != "never" for end in ends]
-        # Whoever waits is told; is there room again?
-        rooms = [pool.submit(fault_calls.tell_pid, str(_path())) for _ in range(WORKERS)]
-        deadline = time.monotonic() + PATIENCE
-        after = [_pid_of(room, deadline) for room in rooms]
-        alive = all(Path(f"/proc/{pid}").exists() for pid in before)
-        return {"stopped": all(stopped), "room": None not in after, "same worker": alive}
+        told = [end_of(call, None, deadline) != "never" for call in calls]
+        while running := _running(path, started):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        alive = all(Path(f"/proc/{pid}").exists() for pid in started)
+        return {"told": all(told), "run on": bool(running), "workers live on": alive}
 
     return scenario
 
 
-def _pid_of(call: Any, deadline: float) -> int | None:
-    try:
-        pid: int = call.result(max(0.01, deadline - time.monotonic()))
-    except (Exception, CancelledError):
-        return None
-    return pid
+def _running(path: Path, started: list[int]) -> Counter[int]:
+    """Which of the calls that have started neither were stopped nor went with their process."""
+    stopped = path.with_name(path.name + fault_calls.STOPPED)
+    ended = map(int, stopped.read_text(encoding="ascii").split()) if stopped.exists() else ()
+    return Counter(pid for pid in started if Path(f"/proc/{pid}").exists()) - Counter(ended)
 
 
 def bad_initializer(contender: str) -> Seen:
@@ -183,13 +180,14 @@ def _path() -> Path:
 
 
 def _pids(path: Path, count: int) -> list[int]:
-    """The pids that calls have told, once there are so many (or none come any more)."""
+    """The pids that calls have told, once there are so many, or as many as come at all."""
+    told: list[str] = []
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if path.exists() and len(lines := path.read_text(encoding="ascii").splitlines()) >= count:
-            return [int(line) for line in lines]
+    while len(told) < count and time.monotonic() < deadline:
+        told = path.read_text(encoding="ascii").split() if path.exists() else []
         time.sleep(0.01)
-    raise AssertionError(f"{count} calls have not started")
+    assert told, "no call has started"
+    return [int(pid) for pid in told]
 
 
 SCENARIOS: dict[str, Callable[[str], Seen]] = {
@@ -215,6 +213,8 @@ def main(arguments: list[str]) -> None:
         seen = SCENARIOS[scenario](contender)
     except Skip as reason:
         seen = {"skip": str(reason)}
+    except Exception as error:
+        seen = {"failed": repr(error)}
     print("\n" + json.dumps(seen), flush=True)
     os._exit(0)
 

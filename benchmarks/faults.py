@@ -38,7 +38,7 @@ def words(seen: dict[str, Any]) -> str:
         return f"the scenario failed: {seen['failed']}"
     if "left" in seen:
         return f"{seen['left']} processes left" if seen["left"] else "nothing left"
-    if "stopped" in seen:
+    if "told" in seen:
         return _words_of_stop(seen)
     if "says why" in seen:
         return _words_of_initializer(seen)
@@ -68,12 +68,13 @@ def _words_of_calls(seen: dict[str, Any]) -> str:
 
 
 def _words_of_stop(seen: dict[str, Any]) -> str:
-    if not seen["room"]:
-        told = "callers are told, but " if seen["stopped"] else ""
-        return f"{told}the workers stay taken"
-    if not seen["stopped"]:
-        return "the calls hang"
-    return "stopped, the worker lives on" if seen["same worker"] else "stopped, with their workers"
+    if seen["run on"]:
+        return "callers are told, the calls run on" if seen["told"] else "the calls run on"
+    if not seen["told"]:
+        return "stopped, callers wait on"
+    return (
+        "stopped, the worker lives on" if seen["workers live on"] else "stopped, with their workers"
+    )
 
 
 def _words_of_initializer(seen: dict[str, Any]) -> str:

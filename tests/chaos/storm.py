@@ -83,8 +83,9 @@ class Storm:
             self._settle()
         except BaseException as error:
             error.add_note(self._story())
-            if self._executor is not None:
-                self._executor.kill_workers()
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()  # or they would load the machine through all later tests
             raise
         finally:
             for timer in self._timers:

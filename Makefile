@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 # CPython's own suite needs an interpreter that ships it, and minutes: it has its own target.
 PYTEST := $(PY) -m pytest --ignore=tests/cpython
 
-.PHONY: help demo test test-all cpython lint docs bench bench-quick clean
+.PHONY: help demo test test-all cpython chaos soak faults lint docs bench bench-quick clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -29,6 +29,16 @@ test-all: $(VENV)/.installed-test  ## Run all tests, the slow ones too
 
 cpython: $(VENV)/.installed-test  ## Run CPython's own concurrent.futures tests against HybridExecutor
 	$(PY) -m pytest tests/cpython $(ARGS)
+
+chaos: $(VENV)/.installed-test  ## Random calls and accidents; longer: SECONDS=600, again: SEED=7
+	HYBRIDEXEC_CHAOS_SECONDS=$(SECONDS) HYBRIDEXEC_CHAOS_SEED=$(SEED) \
+		$(PYTEST) tests/chaos -o faulthandler_timeout=0 $(ARGS)
+
+soak: $(VENV)/.installed-bench  ## Mixed load for ten minutes, watched; shorter: ARGS="--seconds 60"
+	$(PY) -m benchmarks.soak $(ARGS)
+
+faults: $(VENV)/.installed-bench  ## Do the same faults to the peers, and print the table
+	$(PY) -m benchmarks.faults $(ARGS)
 
 lint: $(VENV)/.installed-lint  ## ruff, formatting, mypy
 	$(PY) -m ruff check

@@ -22,6 +22,7 @@ QUESTIONS = (
     "cpu_bound",
     "fetch",
     "memory",
+    "stuck_worker",
 )
 
 

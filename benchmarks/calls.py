@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 
 
@@ -27,6 +28,11 @@ def burn(seconds: float) -> None:
     while time.thread_time() < end:
         for _ in range(1000):
             pass
+
+
+def hold_gil() -> None:
+    """A catastrophic regular expression: holds the GIL for longer than anybody waits."""
+    re.match(r"(a+)+$", "a" * 60 + "b")
 
 
 def announce(fd_path: str) -> None:

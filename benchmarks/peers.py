@@ -109,39 +109,39 @@ class AioPeer:
 
 
 @contextmanager
-def _hybrid(**options: Any) -> Iterator[Peer]:
+def _hybrid(workers: int, **options: Any) -> Iterator[Peer]:
     from hybridexec import HybridExecutor
 
-    with HybridExecutor(WORKERS, **options) as executor:
+    with HybridExecutor(workers, **options) as executor:
         yield ExecutorPeer(executor)
 
 
 @contextmanager
-def _process_pool(method: str) -> Iterator[Peer]:
+def _process_pool(workers: int, method: str) -> Iterator[Peer]:
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as executor:
+    with ProcessPoolExecutor(workers, mp_context=context) as executor:
         yield ExecutorPeer(executor)
 
 
 @contextmanager
-def _thread_pool() -> Iterator[Peer]:
-    with ThreadPoolExecutor(WORKERS) as executor:
+def _thread_pool(workers: int) -> Iterator[Peer]:
+    with ThreadPoolExecutor(workers) as executor:
         yield ExecutorPeer(executor)
 
 
 @contextmanager
-def _multiprocessing_pool() -> Iterator[Peer]:
-    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+def _multiprocessing_pool(workers: int) -> Iterator[Peer]:
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
         yield PoolPeer(pool)
 
 
 @contextmanager
-def _loky() -> Iterator[Peer]:
+def _loky(workers: int) -> Iterator[Peer]:
     try:
         import loky
     except ImportError:
         raise Skip("loky is not installed") from None
-    executor = loky.ProcessPoolExecutor(WORKERS)
+    executor = loky.ProcessPoolExecutor(workers)
     try:
         yield ExecutorPeer(executor)
     finally:
@@ -149,23 +149,23 @@ def _loky() -> Iterator[Peer]:
 
 
 @contextmanager
-def _pebble() -> Iterator[Peer]:
+def _pebble(workers: int) -> Iterator[Peer]:
     try:
         import pebble
     except ImportError:
         raise Skip("pebble is not installed") from None
-    with pebble.ProcessPool(WORKERS) as pool:
+    with pebble.ProcessPool(workers) as pool:
         yield PebblePeer(pool)
 
 
 @contextmanager
-def _aiomultiprocess() -> Iterator[Peer]:
-    with asyncio.Runner() as runner, aio_pool(runner) as pool:
+def _aiomultiprocess(workers: int) -> Iterator[Peer]:
+    with asyncio.Runner() as runner, aio_pool(runner, workers) as pool:
         yield AioPeer(runner, pool)
 
 
 @contextmanager
-def aio_pool(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
+def aio_pool(runner: asyncio.Runner, workers: int = WORKERS, **options: Any) -> Iterator[Any]:
     """An ``aiomultiprocess.Pool`` on the loop of ``runner``."""
     try:
         import aiomultiprocess
@@ -173,7 +173,7 @@ def aio_pool(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
         raise Skip("aiomultiprocess is not installed") from None
 
     async def make() -> Any:
-        return aiomultiprocess.Pool(WORKERS, **options)
+        return aiomultiprocess.Pool(workers, **options)
 
     pool = runner.run(make())
 
@@ -187,12 +187,12 @@ def aio_pool(runner: asyncio.Runner, **options: Any) -> Iterator[Any]:
         runner.run(end())
 
 
-_PEERS: dict[str, Callable[[], AbstractContextManager[Peer]]] = {
+_PEERS: dict[str, Callable[[int], AbstractContextManager[Peer]]] = {
     "hybridexec": _hybrid,
-    "hybridexec, concurrency=1": lambda: _hybrid(concurrency=1),
-    "ProcessPoolExecutor, fork": lambda: _process_pool("fork"),
-    "ProcessPoolExecutor, forkserver": lambda: _process_pool("forkserver"),
-    "ProcessPoolExecutor, spawn": lambda: _process_pool("spawn"),
+    "hybridexec, concurrency=1": lambda workers: _hybrid(workers, concurrency=1),
+    "ProcessPoolExecutor, fork": lambda workers: _process_pool(workers, "fork"),
+    "ProcessPoolExecutor, forkserver": lambda workers: _process_pool(workers, "forkserver"),
+    "ProcessPoolExecutor, spawn": lambda workers: _process_pool(workers, "spawn"),
     "ThreadPoolExecutor": _thread_pool,
     "multiprocessing.Pool": _multiprocessing_pool,
     "loky": _loky,
@@ -203,6 +203,6 @@ _PEERS: dict[str, Callable[[], AbstractContextManager[Peer]]] = {
 PROCESS_POOLS = ("ProcessPoolExecutor, fork", "ProcessPoolExecutor, forkserver")
 
 
-def open_peer(name: str) -> AbstractContextManager[Peer]:
-    """The contender of that name, with two workers, as a context manager."""
-    return _PEERS[name]()
+def open_peer(name: str, workers: int = WORKERS) -> AbstractContextManager[Peer]:
+    """The contender of that name, with two workers or so many, as a context manager."""
+    return _PEERS[name](workers)

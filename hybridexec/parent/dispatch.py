@@ -99,7 +99,7 @@ class Dispatch:
     def _send_suspects(self, now: float) -> None:
         """Send each worker that is there for suspects a group of them."""
         for worker in self._workers.values():
-            if worker.state is not WorkerState.QUARANTINE:
+            if worker.state is not WorkerState.QUARANTINE or not self._suspects.count:
                 continue
             group = self._suspects.take(min(self._slots, worker.budget or self._slots))
             worker.begin_sample(now)

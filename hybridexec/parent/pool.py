@@ -206,11 +206,11 @@ class Pool:
                 continue
             wanted.difference_update(call - batch.first for call in calls)
             self._actions.send(worker.id, (frames.CANCEL, calls, running))
-            for call in calls:
-                worker.deadlines.remove(call)
             if not running:
                 batch.unwanted = batch.unwanted.union(call - batch.first for call in calls)
             else:
+                for call in calls:
+                    worker.deadlines.remove(call)
                 batch.drop(call - batch.first for call in calls)
                 self.unfinished -= len(calls)
         apart = self._retries.cancel(batch, wanted) + self._suspects.cancel(batch, wanted)
@@ -409,9 +409,9 @@ class Pool:
             else:
                 self._lose(worker, batch, place, lost)
         if worker.expired:
-            convicted = self._spare(to_run_again, str(lost))
+            convicted = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
-            convicted = self._suspects.accuse(to_run_again, current, str(lost))
+            convicted = self._suspects.accuse(to_run_again, running, current, str(lost))
         else:
             convicted = []
         for batch, place in convicted:
@@ -437,17 +437,18 @@ class Pool:
         """A call fails because its time is up, or is tried again."""
         timeout = batch.options.timeout
         if not self._try_again(batch, place, frames.TIMED_OUT, timeout, now):
-            self._end_expired(worker, batch, place)
+            self._deliver(batch, [self._expired(worker, batch, place)])
 
-    def _end_expired(self, worker: Worker, batch: Batch, place: int) -> None:
+    def _expired(self, worker: Worker, batch: Batch, place: int) -> Ended:
         timeout = batch.options.timeout
         troubles = batch.troubles.get(place) if batch.troubles else None
-        ended = (batch.offset + place, frames.TIMED_OUT, timeout, None, worker.pid, troubles)
-        self._deliver(batch, [ended])
+        return batch.offset + place, frames.TIMED_OUT, timeout, None, worker.pid, troubles
 
-    def _spare(self, calls: list[tuple[Batch, int]], text: str) -> list[tuple[Batch, int]]:
-        """Calls that ran beside one that their worker was killed for run again, as any others;
-        those to which that has happened too often are returned."""
+    def _spare(
+        self, worker: Worker, calls: list[tuple[Batch, int]], text: str
+    ) -> list[tuple[Batch, int]]:
+        """Calls that ran beside one that their worker was killed for run again, as what they were:
+        any others, or suspects; those to which that has happened too often are returned."""
         unlucky: list[tuple[Batch, int]] = []
         spared: list[tuple[Batch, int]] = []
         for batch, place in calls:
@@ -458,7 +459,7 @@ class Pool:
             else:
                 troubles.texts.append(text)
                 spared.append((batch, place))
-        self._waiting.put_back(spared)
+        (self._suspects if worker.quarantine else self._waiting).put_back(spared)
         return unlucky
 
     def tick(self, now: float) -> None:
@@ -503,10 +504,12 @@ class Pool:
                 self._staff.condemn(worker)
             worker.expired.add(call)
         else:
-            # It is not tried again: this run of it goes on.
+            # It is not tried again, and not over for its batch: this run of it goes on.
             worker.deadlines.remove(call)
-            self._end_expired(worker, batch, place)
-            batch.drop((place,))
+            if place not in batch.dropped:
+                batch.drop((place,))
+                self.unfinished -= 1
+                self._outcomes.append((batch.sink, [self._expired(worker, batch, place)]))
 
     # -- ending calls -------------------------------------------------------------------------
 
@@ -543,7 +546,7 @@ class Pool:
         else:
             status, value = frames.CANCELLED, None
         ended: list[Ended] = [
-            (batch.offset + place, status, value, None, None, None)
+            (batch.offset + place, status, value, None, None, (batch.troubles or {}).get(place))
             for place in places
             if place not in batch.dropped
         ]

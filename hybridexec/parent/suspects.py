@@ -55,10 +55,11 @@ class Suspects:
         """How many workers of their own they would fill."""
         return len(self._groups) if self._waiting else 0
 
-    def accuse(self, calls: list[Call], current: int, text: str) -> list[Call]:
+    def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
         """These calls ran in a worker that died: put them into groups.
 
         Args:
+            running: how many calls ran there, these and others.
             current: the id of the call that had the CPU, 0 if that is not known.
             text: how the worker died, in a line.
 
@@ -75,7 +76,7 @@ class Suspects:
             troubles = batch.troubles_of(place)
             fresh = fresh and not troubles.lives
             troubles.lives += 1
-            troubles.alone += len(calls) == 1
+            troubles.alone += running == 1
             if (
                 troubles.alone >= MAX_ALONE
                 or troubles.lives >= MAX_LIVES

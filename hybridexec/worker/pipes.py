@@ -194,7 +194,7 @@ def _results_frame(results: list[Any]) -> list[frames.Buffer]:
         if status == frames.PICKLED:
             if type(value) is not bytes:
                 results[index] = (call, status, frames.embed(value, segments), seconds)
-        elif status == frames.ERROR:
+        elif status in (frames.ERROR, frames.RETRIABLE):
             error, trace, note = value
             results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
     return frames.encode((frames.RESULTS, results), segments)

@@ -15,6 +15,7 @@ get a runner each.
 from __future__ import annotations
 
 import contextvars
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -87,7 +88,14 @@ class Job:
         """Whether the call that raised ``error`` may be tried again."""
         if self._retry_types is None or isinstance(error, StopCall | CallExpired):
             return False
-        return isinstance(error, payload.loads(self._retry_types))
+        try:
+            return isinstance(error, payload.loads(self._retry_types))
+        except BaseException as refusal:
+            error.add_note(
+                f"It was not tried again: retry_on could not be used in process {os.getpid()}: "
+                f"{type(refusal).__name__}: {refusal}"
+            )
+            return False
 
 
 class Runners:
@@ -277,9 +285,9 @@ class Runners:
                 except BaseException as error:
                     status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
                     value = failures.describe(error, stage, job.function, item)
+                del running[call]  # from here on nothing is raised in it
                 if expiry is not None:
                     expiry.close()
-                del running[call]
                 me.call = None
                 if self._traced:
                     words[CURRENT] = 0

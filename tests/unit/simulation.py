@@ -3,22 +3,28 @@
 The simulated worker follows hybridexec/worker: calls are taken in the order they were sent, recall
 takes them back from the tail, and each side hears of the other only when a frame is read. Each
 step is one method, so that tests decide in which order things happen.
+
+Calls with an odd number swallow what is raised in them, be it because they were cancelled or
+because their time is up. A call may keep the hub for itself (``hog``): until it ends, no other call
+of that worker starts or ends, and the hub's heart does not beat.
 """
 
 from __future__ import annotations
 
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hybridexec.errors import ExecutorBroken, WorkerLost
+from hybridexec.errors import CallTimeout, ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
 from hybridexec.parent.actions import Kill, Send, Start
 from hybridexec.parent.batch import LOST, Batch, Ended
 from hybridexec.parent.dispatch import MAX_FRAME
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import Phase, Pool
+from hybridexec.parent.retries import MAX_BACKOFF
+from hybridexec.parent.suspects import MAX_ALONE, MAX_DEATHS, MAX_LIVES
 from hybridexec.parent.workers import WorkerState
 from hybridexec.wire import frames
 
@@ -60,8 +66,9 @@ class Sink:
 class SimulatedWorker:
     """A worker process with its two pipes."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, clock: Callable[[], float]) -> None:
         self.number = number
+        self.clock = clock
         self.pid = 1000 + number
         self.page = Page()
         self.pipe: deque[tuple[Any, ...]] = deque()  # frames it has not read
@@ -69,6 +76,8 @@ class SimulatedWorker:
         self.inbox: deque[int] = deque()
         self.running: dict[int, None] = {}
         self.dropped: set[int] = set()
+        self.hog: int | None = None  # the call that keeps the hub
+        self.held_up: list[tuple[int, int]] = []  # what the hub will raise when it gets to it
         self.asked = False
         self.low = 0
         self.exists = False  # its process was started
@@ -97,9 +106,10 @@ class SimulatedWorker:
         elif kind == frames.CANCEL:
             calls, running = rest
             self.dropped.update(set(self.inbox).intersection(calls))
-            # Calls with an odd number swallow what is raised in them.
-            for call in [c for c in calls if c in self.running and running and c % 2 == 0]:
-                self.answer(call, frames.CANCELLED)
+            for call in calls if running else ():
+                self._stop(call, frames.CANCELLED)
+        elif kind == frames.EXPIRE:
+            self._stop(rest[0], frames.TIMED_OUT)
         elif kind == frames.RECALL:
             count = min(rest[0], len(self.inbox))
             calls = [self.inbox.pop() for _ in range(count)]
@@ -109,6 +119,26 @@ class SimulatedWorker:
             assert not self.inbox
             assert not self.running
             self.stopped = True
+
+    def _stop(self, call: int, status: int) -> None:
+        if self.hog not in (None, call):
+            self.held_up.append((call, status))
+        elif call in self.running and call % 2 == 0:
+            self.answer(call, status)
+
+    def keep_hub(self, call: int, traced: bool = True) -> None:
+        """A running call keeps the hub; ``traced``: and the page says which."""
+        self.hog = call
+        self.page.current = call if traced else 0
+
+    def yield_hub(self) -> None:
+        """The hub gets to everything again."""
+        self.hog = None
+        self.page.current = 0
+        self.page.heartbeat = int(self.clock() * 1e9)
+        held_up, self.held_up = self.held_up, []
+        for call, status in held_up:
+            self._stop(call, status)
 
     def _maybe_hungry(self) -> None:
         if self.asked and len(self.inbox) <= self.low:
@@ -125,12 +155,18 @@ class SimulatedWorker:
             self.out.append(("results", [(call, frames.CANCELLED, None, None)]))
         else:
             self.running[call] = None
+            self.page.started[call] = int(self.clock() * 1e9)
         return call
 
     def answer(self, call: int, status: int = frames.VALUE) -> None:
         """End a running call."""
         del self.running[call]
-        self.out.append(("results", [(call, status, call, None)]))
+        del self.page.started[call]
+        failed = status in (frames.ERROR, frames.RETRIABLE)
+        value = (b"", "Traceback\nError: it failed\n", "") if failed else call
+        self.out.append(("results", [(call, status, value, None)]))
+        if self.hog == call:
+            self.yield_hub()
 
 
 class Simulation:
@@ -153,16 +189,28 @@ class Simulation:
         self.may_have_started: set[int] = set()
         self.unwanted: set[int] = set()  # calls that were cancelled
         self.silent: set[int] = set()  # those of them of which the sink must hear nothing (more)
+        # Calls that were tried again, and how many of their runs are behind them; in how many of
+        # these their worker died, and in how many of those nothing ran beside them.
+        self.earlier: Counter[int] = Counter()
+        self.retried: Counter[int] = Counter()
+        self.deaths: Counter[int] = Counter()
+        self.alone: Counter[int] = Counter()
+        self.suspected: set[int] = set()  # calls that may only run apart from others
+        self.closing = False  # what does not run ends
 
     # -- what callers do ----------------------------------------------------------------------
 
     def submit(
-        self, size: int = 1, function: Function | None = None, sink: Sink | None = None
+        self,
+        size: int = 1,
+        function: Function | None = None,
+        sink: Sink | None = None,
+        **options: Any,
     ) -> Batch:
         function = function or Function(b"function", lasting=True)
         sink = sink or self.sink
         items = [(sink.size + place,) for place in range(size)]
-        batch = Batch(function, items, sink, CallOptions(), sink.size)
+        batch = Batch(function, items, sink, CallOptions(**options), sink.size)
         sink.calls.extend(range(batch.first, batch.first + size))
         self.batches.append(batch)
         self.batch_of.update(dict.fromkeys(range(batch.first, batch.first + size), batch))
@@ -179,9 +227,11 @@ class Simulation:
         self._event(self.pool.cancel, batch, places, running)
 
     def shutdown(self, cancel_unstarted: bool = False) -> None:
+        self.closing = self.closing or cancel_unstarted
         self._event(self.pool.shutdown, cancel_unstarted)
 
     def kill(self) -> None:
+        self.closing = True
         self._event(self.pool.kill, signal.SIGKILL)
 
     # -- what workers do ----------------------------------------------------------------------
@@ -229,7 +279,10 @@ class Simulation:
                     content = content + out.popleft()[1]
                 for call, *_ in content:
                     del self.at[call]
+                    self.suspected.discard(call)
                 self._event(self.pool.results, number, content, self.now)
+                for call, *_ in content:
+                    self._note_end_of_run(call, retried=True)
             elif kind == "recalled":
                 for call in content:
                     del self.at[call]
@@ -247,11 +300,27 @@ class Simulation:
             self._event(self.pool.fail, lost)
         elif self.pool.workers[number].state is WorkerState.STARTING:
             lost = ExecutorBroken("workers die")
-        for call in [call for call, holder in self.at.items() if holder == number]:
+        held = [call for call, holder in self.at.items() if holder == number]
+        started = [call for call in held if call in self.may_have_started]
+        condemned = self.pool.workers[number].expired.intersection(started)
+        for call in held:
             del self.at[call]
+        for call in started:
+            self.deaths[call] += 1
+            self.alone[call] += len(started) == 1 and not condemned
         del self.workers[number]
         self._event(self.pool.lost, number, lost, self.now)
+        for call in started:
+            if self._note_end_of_run(call, retried=call in condemned):
+                if call in condemned:
+                    self.suspected.discard(call)
+                elif not condemned:
+                    self.suspected.add(call)
         return lost
+
+    def measure(self, number: int, resident: int) -> None:
+        """Somebody has looked how much memory a worker holds."""
+        self._event(self.pool.measured, number, resident)
 
     def fail_to_get_ready(self, number: int) -> BaseException:
         """A worker says FAILED, as when its initializer raised; it ends by itself."""
@@ -265,6 +334,9 @@ class Simulation:
     def turn(self, seconds: float = 0.0) -> None:
         """Time passes; the pool decides."""
         self.now += seconds
+        for worker in self.workers.values():
+            if worker.hog is None:
+                worker.page.heartbeat = int(self.now * 1e9)
         self._event(self.pool.tick, self.now)
         self._event(self.pool.dispatch, self.now)
 
@@ -280,6 +352,7 @@ class Simulation:
                 elif not worker.greeted:
                     self.ready(number)
                 else:
+                    worker.yield_hub()
                     self.read(number)
                     for call in list(worker.running):
                         worker.answer(call)
@@ -287,6 +360,8 @@ class Simulation:
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
+            if self.pool.retrying:
+                self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")
 
     def finish(self) -> None:
@@ -319,6 +394,18 @@ class Simulation:
         batch = self.batch_of[call]
         return batch.offset + call - batch.first
 
+    def _note_end_of_run(self, call: int, retried: bool) -> bool:
+        """A run of a call has ended; whether it may run again."""
+        if self._delivered(call) or call in self.silent:
+            return False
+        self.may_have_started.discard(call)
+        self.earlier[call] += 1
+        self.retried[call] += retried
+        return True
+
+    def _options(self, call: int) -> CallOptions:
+        return self.batch_of[call].options
+
     def _delivered(self, call: int) -> bool:
         sink = self.batch_of[call].sink
         assert isinstance(sink, Sink)
@@ -334,7 +421,7 @@ class Simulation:
                 self._note_send(action)
             elif isinstance(action, Start):
                 assert action.worker not in self.workers
-                self.workers[action.worker] = SimulatedWorker(action.worker)
+                self.workers[action.worker] = SimulatedWorker(action.worker, lambda: self.now)
             else:
                 self.kills.append(action)
                 # The engine has no process to signal before it was started.
@@ -352,6 +439,9 @@ class Simulation:
         kind, *rest = send.head
         if kind == frames.CALLS:
             self._note_calls(worker, *rest)
+        elif kind == frames.EXPIRE:
+            assert self.at[rest[0]] == worker.number, "what is to stop is there"
+            assert self._options(rest[0]).timeout is not None
         elif kind == frames.FORGET:
             assert rest[0] in worker.functions, "only what was introduced is forgotten"
             worker.functions.discard(rest[0])
@@ -377,19 +467,50 @@ class Simulation:
                 assert call not in self.may_have_started, "what may have run is not sent again"
                 assert call not in self.unwanted, "what was cancelled is not sent"
                 assert not self._delivered(call)
+                quarantine = self.pool.workers[worker.number].quarantine
+                assert quarantine == (call in self.suspected), "suspects, and only they, run apart"
                 self.at[call] = worker.number
 
     def _function(self, call: int) -> int:
         return self.batch_of[call].function.number
 
     def _note_outcomes(self, sink: Any, ended: list[Ended]) -> None:
-        for index, status, value, _, pid, _ in ended:
+        for index, status, value, _, pid, troubles in ended:
             call = sink.calls[index]
             assert call not in self.silent, "the sink of a cancelled call hears nothing"
+            texts = troubles.texts if troubles is not None else []
+            assert len(texts) == self.earlier[call], "each earlier run is told of"
+            assert self.retried[call] <= self._options(call).retries
             if status == frames.VALUE:
                 assert value == call, "an outcome goes to the call it belongs to"
             elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
                 assert call in self.may_have_started, "only what may have run is lost"
+                assert self._had_its_chances(call), "what may run again does"
             elif status == frames.CANCELLED and pid is None:
                 assert call not in self.may_have_started, "what runs is not given up"
+            elif status in (frames.RETRIABLE, frames.TIMED_OUT):
+                assert status == frames.TIMED_OUT, "the pool keeps that to itself"
+                assert self._options(call).timeout is not None
+                # One that is given up while another keeps its hub cannot be tried again.
+                assert call in self.at or self._had_its_retries(call), "it is tried again"
         sink.deliver(ended)
+
+    def _had_its_chances(self, call: int) -> bool:
+        return (
+            self._options(call).on_worker_loss == "fail"
+            or call in self.unwanted
+            or self.closing
+            or self.alone[call] >= MAX_ALONE
+            or self.deaths[call] >= MAX_LIVES
+            or sum(self.deaths.values()) >= MAX_DEATHS
+        )
+
+    def _had_its_retries(self, call: int) -> bool:
+        options = self._options(call)
+        return (
+            self.retried[call] == options.retries
+            or not issubclass(CallTimeout, options.retry_on)
+            or call in self.unwanted
+            or self.closing
+            or self.pool.phase in (Phase.BROKEN, Phase.KILLED)
+        )

@@ -7,6 +7,7 @@ happen, in every order that can happen.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from hybridexec.parent.functions import Function
+from hybridexec.parent.retries import MAX_BACKOFF
 from hybridexec.wire import frames
 
 from .simulation import SimulatedWorker, Simulation
@@ -35,13 +37,24 @@ class PoolMachine(RuleBasedStateMachine):
         max_workers=st.integers(1, 4),
         slots=st.integers(1, 5),
         budget=st.none() | st.integers(1, 8),
+        memory=st.none() | st.just(1000),
+        grace=st.sampled_from([0.01, 0.75]),
         all_at_once=st.booleans(),
         warm=st.booleans(),
     )
     def make(
-        self, max_workers: int, slots: int, budget: int | None, all_at_once: bool, warm: bool
+        self,
+        max_workers: int,
+        slots: int,
+        budget: int | None,
+        memory: int | None,
+        grace: float,
+        all_at_once: bool,
+        warm: bool,
     ) -> None:
-        self.simulation = Simulation(max_workers, slots, budget=budget, all_at_once=all_at_once)
+        self.simulation = Simulation(
+            max_workers, slots, budget=budget, memory=memory, grace=grace, all_at_once=all_at_once
+        )
         if warm:
             self.simulation.submit(20)
             self.simulation.turn()
@@ -51,10 +64,24 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- callers ------------------------------------------------------------------------------
 
-    @rule(size=st.integers(1, 50), choice=st.integers(0, 2), turn=st.booleans())
-    def submit(self, size: int, choice: int, turn: bool) -> None:
+    @rule(
+        size=st.integers(1, 50),
+        choice=st.integers(0, 2),
+        options=st.fixed_dictionaries(
+            {},
+            optional={
+                "timeout": st.sampled_from([0.005, 0.1]),
+                "retries": st.integers(1, 3),
+                "retry_on": st.sampled_from([(Exception,), (ValueError,)]),
+                "backoff": st.sampled_from([0.0, 0.01, 1e300]),
+                "on_worker_loss": st.just("retry"),
+            },
+        ),
+        turn=st.booleans(),
+    )
+    def submit(self, size: int, choice: int, options: dict[str, Any], turn: bool) -> None:
         function = self.functions[choice] if choice < 2 else Function(b"c", lasting=False)
-        self.simulation.submit(size, function)
+        self.simulation.submit(size, function, **options)
         if turn:
             self.simulation.turn()
 
@@ -94,9 +121,11 @@ class PoolMachine(RuleBasedStateMachine):
             self.starts: not worker.exists,
             self.gets_ready: worker.exists and not worker.greeted and not worker.doomed,
             self.reads: bool(worker.pipe),
-            self.takes: bool(worker.inbox) and len(worker.running) < simulation.slots,
+            self.takes: self.may_take(worker),
             self.answers: bool(worker.running),
             self.is_heard: bool(worker.out),
+            self.is_kept_busy: bool(worker.running) and worker.hog is None,
+            self.is_free: worker.hog is not None,
         }
         steps = [step for step, is_possible in possible.items() if is_possible]
         if steps:
@@ -117,12 +146,27 @@ class PoolMachine(RuleBasedStateMachine):
 
     def takes(self, worker: SimulatedWorker, data: st.DataObject) -> None:
         for _ in range(data.draw(st.integers(1, 5))):
-            if worker.inbox and len(worker.running) < self.simulation.slots:
+            if self.may_take(worker):
                 self.simulation.may_have_started.add(worker.take())
 
+    def may_take(self, worker: SimulatedWorker) -> bool:
+        free = worker.hog is None and len(worker.running) < self.simulation.slots
+        return bool(worker.inbox) and free
+
     def answers(self, worker: SimulatedWorker, data: st.DataObject) -> None:
-        for call in data.draw(st.sets(st.sampled_from(list(worker.running)), min_size=1)):
-            worker.answer(call, data.draw(st.sampled_from([frames.VALUE, frames.ERROR])))
+        calls = list(worker.running) if worker.hog is None else [worker.hog]
+        for call in data.draw(st.sets(st.sampled_from(calls), min_size=1)):
+            options = self.simulation.batch_of[call].options
+            statuses = [frames.VALUE, frames.RETRIABLE if options.retries else frames.ERROR]
+            if options.timeout is not None:
+                statuses.append(frames.TIMED_OUT)
+            worker.answer(call, data.draw(st.sampled_from(statuses)))
+
+    def is_kept_busy(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        worker.keep_hub(data.draw(st.sampled_from(list(worker.running))), data.draw(st.booleans()))
+
+    def is_free(self, worker: SimulatedWorker, data: st.DataObject) -> None:
+        worker.yield_hub()
 
     def is_heard(self, worker: SimulatedWorker, data: st.DataObject) -> None:
         self.simulation.hear(worker.number)
@@ -137,6 +181,7 @@ class PoolMachine(RuleBasedStateMachine):
         greeted = [w for w in simulation.workers.values() if w.greeted]
         worker = data.draw(st.sampled_from(greeted), label="worker")
         simulation.read(worker.number)
+        worker.yield_hub()
         for _ in range(count):
             if worker.inbox and len(worker.running) < simulation.slots:
                 simulation.take(worker.number)
@@ -153,17 +198,35 @@ class PoolMachine(RuleBasedStateMachine):
         if worker.greeted or worker.doomed or not data.draw(st.integers(0, 3)):
             self.simulation.die(worker.number)
 
+    @precondition(lambda self: self.simulation.workers)
+    @rule(data=st.data(), resident=st.sampled_from([500, 2000]))
+    def a_worker_is_measured(self, data: st.DataObject, resident: int) -> None:
+        number = data.draw(st.sampled_from(list(self.simulation.workers)), label="worker")
+        self.simulation.measure(number, resident)
+
     # -- time ---------------------------------------------------------------------------------
 
-    @rule(seconds=st.sampled_from([0.0, 0.001, 0.006, 0.2]))
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.006, 0.2, 0.4, 1.0]))
     def time_passes(self, seconds: float) -> None:
         self.simulation.turn(seconds)
 
     @invariant()
     def keeps_to_its_size(self) -> None:
         workers = self.simulation.pool.workers.values()
-        active = sum(w.state.value in ("starting", "ready") for w in workers)
+        apart = sum(w.quarantine for w in workers)
+        active = sum(not w.quarantine and w.state.value in ("starting", "ready") for w in workers)
+        # While all are alive, one more is for suspects.
         assert active <= self.simulation.max_workers
+        assert active + apart <= self.simulation.max_workers + (apart == 1)
+
+    @invariant()
+    def looks_up_in_time(self) -> None:
+        """Whatever waits for time to pass is seen to when it has."""
+        pool, now = self.simulation.pool, self.simulation.now
+        if pool.retrying:
+            seconds = pool.wait_seconds(now)
+            assert seconds is not None
+            assert 0 <= seconds <= MAX_BACKOFF
 
     def teardown(self) -> None:
         if hasattr(self, "simulation") and sys.exc_info()[0] is None:

@@ -27,6 +27,11 @@ from .workers import Worker, WorkerState
 STUCK_SECONDS = 0.005
 #: Longest time, in seconds, between two looks at workers that seem stuck.
 _MAX_TICK = 0.1
+#: A worker that has not answered a RECALL for so many seconds does not hear it: C code holds its
+#: GIL. Its calls are reclaimed, without its help.
+SILENT_SECONDS = 0.1
+#: Seconds from a worker's being held to the count of what it has taken. See :meth:`_reclaim`.
+HOLD_SECONDS = 0.01
 #: Calls in one frame: enough to spread its cost, few enough to be on the way early.
 MAX_FRAME = 512
 
@@ -184,6 +189,8 @@ class Dispatch:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
         if self._waiting.count or len(self._workers) < 2:
             return None
+        if any(self._is_silent(worker) for worker in self._workers.values()):
+            return HOLD_SECONDS
         stuck = [now - w.moved_at for w in self._workers.values() if w.may_give]
         if not stuck:
             return None
@@ -191,17 +198,61 @@ class Dispatch:
         # after they were sent: so look again soon at first, then less and less often.
         return min(max(STUCK_SECONDS, min(stuck) / 4), _MAX_TICK)
 
-    def relieve(self, now: float) -> None:
-        """Recall calls from stuck workers for those with nothing to do."""
+    def relieve(self, now: float) -> list[tuple[Batch, int]]:
+        """Recall calls from stuck workers for those with nothing to do, and reclaim those of
+        workers that do not answer: these are returned, by batch and id."""
+        reclaimed: list[tuple[Batch, int]] = []
         if self._waiting.count:
-            return
+            return reclaimed
         receivers = sum(self._may_receive(worker) for worker in self._workers.values())
         if not receivers:
-            return
+            return reclaimed
         for worker in self._workers.values():
+            if self._is_silent(worker):
+                reclaimed += self._reclaim(worker, now)
             if not worker.may_give:
                 continue
             worker.sample(now)
             if now - worker.moved_at >= STUCK_SECONDS and worker.waiting > 0:
                 # One share stays: it may be unstuck before the others have finished theirs.
                 self.recall(worker, ceil(worker.waiting * receivers / (receivers + 1)))
+                worker.recalled_at = now
+        return reclaimed
+
+    def _is_silent(self, worker: Worker) -> bool:
+        """Whether a worker has not answered a RECALL, and has calls that it has not started."""
+        return (
+            worker.recalls > 0
+            and worker.waiting > 0
+            and not worker.quarantine
+            and worker.state in (WorkerState.READY, WorkerState.RETIRING)
+        )
+
+    def _reclaim(self, worker: Worker, now: float) -> list[tuple[Batch, int]]:
+        """Take back what a silent worker has not started, in two steps some time apart.
+
+        First it is held. It counts a call as taken, and then looks whether it is held: if so, it
+        takes the count back. So it cannot both miss the hold and hide a call from a count that is
+        read later, however its processor orders the two (Dekker's algorithm, with a delay for a
+        fence). From then on, what it has not taken is not its any more.
+        """
+        if worker.held_at is None:
+            if now - worker.recalled_at >= SILENT_SECONDS and worker.page is not None:
+                worker.holds += 1
+                worker.page.hold(worker.holds)
+                worker.held_at = now
+            return []
+        if now - worker.held_at < HOLD_SECONDS:
+            return []
+        calls = list(worker.sent)[worker.running :]
+        self.release(worker, calls)
+        for call in calls:
+            worker.deadlines.remove(call)
+        if worker.budget is not None:
+            worker.budget += len(calls)
+        return [(worker.sent.pop(call), call) for call in calls]
+
+    def release(self, worker: Worker, calls: list[int]) -> None:
+        """Let a worker that is held take calls again, but for these."""
+        worker.held_at = None
+        self._actions.send(worker.id, (frames.RECLAIM, worker.holds, calls))

@@ -343,11 +343,14 @@ class Pool:
         """A worker gave back calls that it had not started, the newest first."""
         worker = self.workers[number]
         worker.recalls -= 1
+        if worker.held_at is not None:
+            self._dispatch.release(worker, [])  # it can hear again
+        calls = [call for call in reversed(calls) if call in worker.sent]  # not reclaimed by now
         if worker.budget is not None:
             worker.budget += len(calls)
         for call in calls:
             worker.deadlines.remove(call)
-        returned = [(worker.sent.pop(call), call) for call in reversed(calls)]
+        returned = [(worker.sent.pop(call), call) for call in calls]
         self._waiting.put_back(self._wanted(returned))
         self._settle()
 
@@ -472,7 +475,7 @@ class Pool:
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
                 for call, step in worker.deadlines.look(worker.page, now):
                     self._enforce(worker, call, step, now)
-        self._dispatch.relieve(now)
+        self._waiting.put_back(self._wanted(self._dispatch.relieve(now)))
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start the workers that are missing."""

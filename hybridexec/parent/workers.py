@@ -39,6 +39,9 @@ class Progress(Page, Protocol):
     def taken(self) -> int:
         """How many calls the worker has taken from its inbox."""
 
+    def hold(self, number: int) -> None:
+        """Keep the worker from taking calls; see :meth:`StatusPage.hold`."""
+
 
 class Worker:
     """What the pool knows of one worker."""
@@ -51,6 +54,8 @@ class Worker:
         "done",
         "expired",
         "failed",
+        "held_at",
+        "holds",
         "id",
         "known",
         "moved_at",
@@ -58,6 +63,7 @@ class Worker:
         "pid",
         "predecessor",
         "quarantine",
+        "recalled_at",
         "recalls",
         "sampled_at",
         "sampled_done",
@@ -104,6 +110,9 @@ class Worker:
         # RECALLs not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
         # known.
         self.recalls = 0
+        self.recalled_at = 0.0  # when the last one was sent because it was stuck
+        self.holds = 0  # how often it was kept from taking calls
+        self.held_at: float | None = None  # since when it is, if its calls were not reclaimed yet
 
     @property
     def taken(self) -> int:

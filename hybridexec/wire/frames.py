@@ -22,6 +22,8 @@ Parent to worker::
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
     (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
     (RECALL, count)      give back up to ``count`` calls that have not started, the newest first
+    (RECLAIM, number, ids)  these calls are not the worker's any more: it has not started them, and
+                         has not answered a RECALL. It may take others again.
     (FORGET, number)     this function will not be called again
     (STOP,)              leave: nothing is outstanding
     (WHERE,)             say what the main thread is doing
@@ -47,7 +49,7 @@ from typing import Any, NamedTuple
 
 from .payload import Payload, Segments
 
-CALLS, ASK, CANCEL, RECALL, FORGET, STOP, EXPIRE, WHERE = range(1, 9)
+CALLS, ASK, CANCEL, RECALL, RECLAIM, FORGET, STOP, EXPIRE, WHERE = range(1, 10)
 HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
 
 #: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,

@@ -2,7 +2,8 @@
 
 Behind it, in the same anonymous file, is the *fault log*: the end of what faulthandler has written.
 
-Runs on: the worker's hub writes; the parent's I/O thread, ``stats()`` and ``running()`` read.
+Runs on: the worker's hub writes, but for one field; the parent's I/O thread, ``stats()`` and
+``running()`` read.
 Guarantees: it outlives the worker, so that after a death the parent still knows how far it came.
 
 All fields are 64-bit integers, written whole by one thread:
@@ -13,6 +14,8 @@ All fields are 64-bit integers, written whole by one thread:
   tells exactly which of the unanswered calls may have started;
 - ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
   that traces switches writes it (see :mod:`hybridexec.worker.tracing`); then it is exact;
+- ``HELD``: written by the parent, and by it alone: while it differs from the number in the last
+  RECLAIM frame that the worker has handled, the worker takes no calls;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.
 """
 
@@ -22,7 +25,7 @@ import mmap
 import os
 import signal
 
-HEARTBEAT, TAKEN, CURRENT = 0, 1, 2
+HEARTBEAT, TAKEN, CURRENT, HELD = 0, 1, 2, 3
 _HEADER = 8
 _WORD = 8
 _MAX_LOG = 64 * 1024
@@ -59,6 +62,10 @@ class StatusPage:
     def current(self) -> int:
         """The id of the call that has the CPU; 0 if none has, or if it is not known."""
         return self.words[CURRENT]
+
+    def hold(self, number: int) -> None:
+        """Keep the worker from taking calls until it has handled the RECLAIM of this number."""
+        self.words[HELD] = number
 
     def running(self) -> dict[int, int]:
         """The calls in the slots: id to monotonic nanoseconds of its start."""

@@ -97,6 +97,8 @@ class Inbound:
             runners.expire(*rest)
         elif kind == frames.RECALL:
             self._put((frames.RECALLED, runners.recall(*rest)))
+        elif kind == frames.RECLAIM:
+            runners.reclaim(*rest)
         elif kind == frames.FORGET:
             runners.forget(*rest)
         elif kind == frames.STOP:

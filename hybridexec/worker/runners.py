@@ -30,7 +30,7 @@ from gevent import getcurrent
 
 from .. import native
 from ..wire import frames, payload
-from ..wire.page import CURRENT, HEARTBEAT, TAKEN, StatusPage, slot_index
+from ..wire.page import CURRENT, HEARTBEAT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
 from .interrupts import Interrupts
 
@@ -144,6 +144,7 @@ class Runners:
         self._woken = False
         self._turn_began = 0
         self._traced = False  # whether CURRENT is kept
+        self._released = 0  # the number of the last RECLAIM
         self._stopped = gevent.event.Event()
         self._stop_requested = False
         self._wake = self._hub.loop.async_()
@@ -189,6 +190,9 @@ class Runners:
 
     def _feed(self) -> None:
         """Give calls in the inbox to runners, for one turn."""
+        if self._words[HELD] != self._released:
+            self._feed_scheduled = False
+            return  # the RECLAIM that is on its way has the hub look
         self._feed_scheduled = True  # a runner woken below need not schedule another feed
         self._turn_began = _monotonic_ns()
         while self._inbox:
@@ -234,6 +238,10 @@ class Runners:
                     gevent.sleep(0)
                     self._turn_began = _monotonic_ns()
                 words[TAKEN] += 1
+                if words[HELD] != self._released:
+                    words[TAKEN] -= 1
+                    self._park(me)
+                    continue
                 try:
                     call, job, item = inbox.popleft()
                 except IndexError:  # the inbound thread recalled the last one just now
@@ -413,6 +421,20 @@ class Runners:
             pass
         self._dropped.difference_update(calls)
         return calls
+
+    def reclaim(self, number: int, calls: list[int]) -> None:
+        """Forget these calls, the last that were sent: they run elsewhere. Take others again.
+
+        :meth:`look` must follow, or :meth:`wake`.
+        """
+        gone = set(calls)
+        try:
+            while self._inbox[-1][0] in gone:
+                self._inbox.pop()
+        except IndexError:
+            pass
+        self._dropped.difference_update(gone)
+        self._released = number
 
     def stop(self) -> None:
         """End :meth:`serve`."""

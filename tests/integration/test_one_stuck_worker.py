@@ -38,8 +38,8 @@ def double(number: int) -> int:
 
 
 #: In a stuck worker whose threads run, a recall is heard. One that holds the GIL hears nothing:
-#: add `hold_gil` once what was sent to it can be taken back without its help.
-RECALLED: list[Callable[[Path], None]] = [hog]
+#: what was sent to it is taken back without its help.
+RECALLED: list[Callable[[Path], None]] = [hog, hold_gil]
 
 
 @pytest.fixture

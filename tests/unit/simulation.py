@@ -36,7 +36,12 @@ class Page:
         self.taken = 0
         self.heartbeat = 0
         self.current = 0
+        self.held = 0
         self.started: dict[int, int] = {}
+
+    def hold(self, number: int) -> None:
+        assert number > self.held, "each hold has a number of its own"
+        self.held = number
 
     def running(self) -> dict[int, int]:
         return self.started
@@ -85,6 +90,7 @@ class SimulatedWorker:
         self.doomed = False  # a signal is on its way
         self.failure: BaseException | None = None  # what it said in FAILED
         self.stopped = False  # it has read STOP
+        self.released = 0  # the number of the last RECLAIM it has read
         # What the parent's frames promised it, whether read or not.
         self.functions: set[int] = set()
         self.told_to_stop = False
@@ -115,6 +121,12 @@ class SimulatedWorker:
             calls = [self.inbox.pop() for _ in range(count)]
             self.dropped.difference_update(calls)
             self.out.append(("recalled", calls))
+        elif kind == frames.RECLAIM:
+            self.released, calls = rest
+            while self.inbox and self.inbox[-1] in calls:
+                self.inbox.pop()
+            assert not set(self.inbox).intersection(calls), "the last calls are reclaimed"
+            self.dropped.difference_update(calls)
         elif kind == frames.STOP:
             assert not self.inbox
             assert not self.running
@@ -144,6 +156,11 @@ class SimulatedWorker:
         if self.asked and len(self.inbox) <= self.low:
             self.asked = False
             self.out.append(("hungry", None))
+
+    def may_take(self, slots: int) -> bool:
+        """Whether there is a call to take, and room for it."""
+        held = self.page.held != self.released
+        return bool(self.inbox) and len(self.running) < slots and not held
 
     def take(self) -> int:
         """Take a call from the inbox and start it, unless it was cancelled."""
@@ -285,7 +302,8 @@ class Simulation:
                     self._note_end_of_run(call, retried=True)
             elif kind == "recalled":
                 for call in content:
-                    del self.at[call]
+                    if self.at.get(call) == number:  # it was not reclaimed meanwhile
+                        del self.at[call]
                 self._event(self.pool.recalled, number, content)
             else:
                 self._event(self.pool.hungry, number, self.now)
@@ -356,7 +374,7 @@ class Simulation:
                     self.read(number)
                     for call in list(worker.running):
                         worker.answer(call)
-                    while worker.inbox and len(worker.running) < self.slots:
+                    while worker.may_take(self.slots):
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
@@ -442,6 +460,10 @@ class Simulation:
         elif kind == frames.EXPIRE:
             assert self.at[rest[0]] == worker.number, "what is to stop is there"
             assert self._options(rest[0]).timeout is not None
+        elif kind == frames.RECLAIM:
+            for call in rest[1]:
+                assert self.at.pop(call) == worker.number, "what is reclaimed was there"
+                assert call not in worker.running, "what has started is not reclaimed"
         elif kind == frames.FORGET:
             assert rest[0] in worker.functions, "only what was introduced is forgotten"
             worker.functions.discard(rest[0])

@@ -8,7 +8,7 @@ import pytest
 
 from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.batch import LOST
-from hybridexec.parent.dispatch import MAX_FRAME, STUCK_SECONDS
+from hybridexec.parent.dispatch import HOLD_SECONDS, MAX_FRAME, SILENT_SECONDS, STUCK_SECONDS
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import MAX_BIRTH_DEATHS, Phase
 from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
@@ -968,3 +968,50 @@ def test_each_outcome_names_the_worker_that_ran_the_call() -> None:
     assert simulation.sink.got[1][4] == simulation.workers[1].pid
     assert simulation.pool.workers[1].failed == 1
     assert simulation.pool.workers[1].done == 2
+
+
+def silent_worker() -> Simulation:
+    """Worker 1 runs a call, has ten more, and does not read that some are recalled for worker 2."""
+    simulation = far_behind()
+    simulation.turn(2 * STUCK_SECONDS)
+    assert simulation.heads(frames.RECALL, 1)
+    return simulation
+
+
+def test_a_worker_that_does_not_answer_a_recall_loses_what_it_has_not_started() -> None:
+    simulation = silent_worker()
+    left = simulation.calls_at(1)
+    assert len(left) > 1
+    simulation.turn(2 * SILENT_SECONDS)
+    assert simulation.workers[1].page.held
+    assert simulation.calls_at(1) == left, "it is held first"
+    simulation.turn(2 * HOLD_SECONDS)
+    assert simulation.calls_at(1) == left[:1]
+    simulation.read(1)
+    assert not simulation.workers[1].inbox
+    simulation.finish()
+
+
+def test_what_a_worker_takes_before_it_notices_the_hold_stays_its_own() -> None:
+    simulation = silent_worker()
+    simulation.turn(2 * SILENT_SECONDS)
+    worker = simulation.workers[1]
+    worker.read()  # the calls; the recall is still in the pipe
+    worker.released = worker.page.held  # as if it had looked before
+    simulation.may_have_started.add(worker.take())
+    worker.released = 0
+    simulation.turn(2 * HOLD_SECONDS)
+    assert len(simulation.calls_at(1)) == 2
+    simulation.finish()
+
+
+def test_a_worker_that_answers_while_it_is_held_goes_on() -> None:
+    simulation = silent_worker()
+    simulation.turn(2 * SILENT_SECONDS)
+    simulation.read(1)
+    simulation.hear(1)
+    assert simulation.heads(frames.RECLAIM, 1) == [(frames.RECLAIM, 1, [])]
+    simulation.turn(2 * HOLD_SECONDS)
+    simulation.read(1)
+    assert simulation.workers[1].released == simulation.workers[1].page.held
+    simulation.finish()

@@ -150,8 +150,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.simulation.may_have_started.add(worker.take())
 
     def may_take(self, worker: SimulatedWorker) -> bool:
-        free = worker.hog is None and len(worker.running) < self.simulation.slots
-        return bool(worker.inbox) and free
+        return worker.hog is None and worker.may_take(self.simulation.slots)
 
     def answers(self, worker: SimulatedWorker, data: st.DataObject) -> None:
         calls = list(worker.running) if worker.hog is None else [worker.hog]
@@ -183,7 +182,7 @@ class PoolMachine(RuleBasedStateMachine):
         simulation.read(worker.number)
         worker.yield_hub()
         for _ in range(count):
-            if worker.inbox and len(worker.running) < simulation.slots:
+            if worker.may_take(simulation.slots):
                 simulation.take(worker.number)
             elif worker.running:
                 worker.answer(next(iter(worker.running)))

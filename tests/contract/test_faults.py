@@ -343,7 +343,6 @@ def test_a_stopped_process_is_reported_as_one(make: Make, gate: Gate, log: Log) 
         (warning,) = wait_until(lambda: log.warnings)
         assert f"worker process {stopped} has not run" in warning
         assert warning.endswith("No stack is known: the process is stopped")
-        assert executor.submit(square, 3).result(timeout=30) == 9, "nobody waits for it"
     finally:
         os.kill(stopped, signal.SIGCONT)
     gate.open()

@@ -108,7 +108,6 @@ class Link:
             return
         # Where the system does not tell, the signal is one that is ignored by default.
         if caught is None or int(caught, 16) >> (number - 1) & 1:
-            page.clear_log(self._log_fd, self.page.slots)
             self.kill(number)
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..wire import frames
 from .batch import Batch
 from .link import Link
-from .watchdog import Ask, Dump, Over, Report, Watchdog
+from .watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from .workers import Worker
 
 #: How many of the calls that a silent worker runs are named.
@@ -83,6 +83,8 @@ class Lookout:
                 self._send(link, (frames.WHERE,))
             elif type(step) is Dump:
                 link.request_dump()
+            elif type(step) is Discard:
+                link.take_dump()
             elif type(step) is Report:
                 records.append(self._report(step, link))
             elif type(step) is Over:

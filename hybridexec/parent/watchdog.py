@@ -49,6 +49,12 @@ class Report(NamedTuple):
     stack: str | None
 
 
+class Discard(NamedTuple):
+    """Throw away what this worker's faulthandler has written: its hub ticks again."""
+
+    worker: int
+
+
 class Over(NamedTuple):
     """Say that this worker's hub ticks again after so many seconds."""
 
@@ -56,7 +62,7 @@ class Over(NamedTuple):
     seconds: float
 
 
-Step = Ask | Dump | Report | Over
+Step = Ask | Dump | Report | Discard | Over
 
 
 class _Episode:
@@ -103,6 +109,8 @@ class Watchdog:
                 del self._episodes[worker]
                 if episode.reported:
                     steps.append(Over(worker, beat - episode.beat))
+                elif episode.dumped_at is not None:
+                    steps.append(Discard(worker))
                 episode = None
             if episode is None:
                 if now - beat >= self._limit:

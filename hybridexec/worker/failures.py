@@ -5,13 +5,13 @@ Runs on: the greenlet of the call that failed.
 
 from __future__ import annotations
 
-import reprlib
 import traceback
 from collections.abc import Callable
 from os import getpid
 from typing import Any
 
 from ..wire import payload
+from ..wire.wording import call_text, function_name
 
 
 def describe(
@@ -20,11 +20,7 @@ def describe(
     """The exception as a payload, its traceback as text, and a note that says where it was."""
     where = f"in worker process {getpid()}"
     if function is not None:
-        name = getattr(function, "__qualname__", None) or reprlib.repr(function)
-        arguments = "..."
-        if type(item) is tuple:
-            arguments = ", ".join(reprlib.repr(argument) for argument in item)
-        where += f", call {name}({arguments})"
+        where += f", call {call_text(function_name(function), item)}"
     if stage == "arguments":
         note = (
             f"The function or arguments of this call could not be unpickled {where}. They must be "

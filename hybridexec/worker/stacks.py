@@ -16,6 +16,8 @@ There are three ways to know what a worker is doing, for ever harder cases:
 from __future__ import annotations
 
 import faulthandler
+import functools
+import os
 import sys
 import traceback
 from types import FrameType
@@ -35,9 +37,17 @@ def record_faults(log_fd: int) -> None:
     """
     if not faulthandler.is_enabled():
         faulthandler.enable(log_fd, all_threads=False)
+    os.register_at_fork(after_in_child=functools.partial(_let_go, log_fd))
     if DUMP_SIGNAL is not None:
         # Interrupted system calls are restarted (SA_RESTART), where the system can.
         faulthandler.register(DUMP_SIGNAL, log_fd, all_threads=False, chain=False)
+
+
+def _let_go(log_fd: int) -> None:
+    """A child that a call has forked: if it crashes, that is no part of the worker's log."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, log_fd, inheritable=False)
+    os.close(nowhere)
 
 
 def whereabouts(runners: Runners) -> tuple[int, str]:

@@ -122,6 +122,21 @@ def test_an_initializer_may_have_faulthandler_write_elsewhere(make: Make, tmp_pa
     assert " in crash" in path.read_text()
 
 
+def crash_in_child_then_leave() -> None:
+    child = os.fork()
+    if not child:
+        crash()
+    _, status = os.waitpid(child, 0)
+    os._exit(os.WTERMSIG(status))
+
+
+def test_a_fault_of_a_forked_child_is_not_the_workers(make: Make) -> None:
+    error = make(max_workers=1).submit(crash_in_child_then_leave).exception(timeout=30)
+    assert isinstance(error, WorkerLost)
+    assert error.exitcode == signal.SIGSEGV
+    assert error.fault_log == ""
+
+
 def test_a_fault_before_a_worker_is_ready_is_told_too(make: Make) -> None:
     executor = make(max_workers=1, initializer=crash)
     error = executor.submit(square, 2).exception(timeout=30)
@@ -265,7 +280,7 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     assert worker.current is not None
     assert worker.current.startswith("spin('")
     assert worker.hub_lag > 0.2
-    wait_until(lambda: executor.stats().workers[0].hub_lag > 3)
+    wait_until(lambda: executor.stats().workers[0].hub_lag > 2)
     assert log.warnings == [warning]
     assert log.ends == []
     flag.touch()
@@ -278,6 +293,7 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     assert (log.warnings, log.ends) == ([warning], [end])
 
 
+@pytest.mark.slow
 def test_each_episode_is_reported(make: Make, flags: list[Path], log: Log) -> None:
     executor = make(max_workers=1, **WATCHED)
     for number, flag in enumerate(flags, 1):
@@ -307,6 +323,7 @@ def sleep_with_gil(microseconds: int) -> int:
     return ctypes.PyDLL(None).usleep(microseconds)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_c_code_that_waits_with_the_gil_is_not_disturbed(make: Make, log: Log) -> None:
     executor = make(max_workers=1, **WATCHED)
     call = executor.submit(sleep_with_gil, 4_000_000)
@@ -326,7 +343,6 @@ def test_a_stopped_process_is_reported_as_one(make: Make, gate: Gate, log: Log) 
         (warning,) = wait_until(lambda: log.warnings)
         assert f"worker process {stopped} has not run" in warning
         assert warning.endswith("No stack is known: the process is stopped")
-        assert executor.submit(square, 3).result(timeout=30) == 9, "nobody waits for it"
     finally:
         os.kill(stopped, signal.SIGCONT)
     gate.open()
@@ -341,6 +357,7 @@ def leave_hog(gate: Gate) -> None:
     gevent.spawn(gate.hog, "hog")
 
 
+@pytest.mark.slow
 def test_a_greenlet_that_a_call_left_running_is_told_from_a_call(
     make: Make, gate: Gate, log: Log
 ) -> None:
@@ -355,6 +372,7 @@ def test_a_greenlet_that_a_call_left_running_is_told_from_a_call(
     waiting.result(timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{"concurrency": 1}, {"hub_lag_warning": None}], ids=str)
 def test_nothing_is_reported_where_nobody_wants_to_know(
     make: Make, gate: Gate, log: Log, arguments: dict[str, Any]

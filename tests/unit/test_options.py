@@ -270,3 +270,17 @@ def test_a_timeout_is_a_number(value: object) -> None:
 def test_a_timeout_is_finite_and_greater_than_zero(value: float) -> None:
     with pytest.raises(ValueError, match=r"^timeout must be a finite number"):
         CallOptions().updated({"timeout": value})
+
+
+@pytest.mark.parametrize("value", [None, 0.3, 5, 1e6])
+def test_a_hub_lag_to_warn_of_is_seconds_or_none(value: float | None) -> None:
+    assert options.hub_lag_warning(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(True, TypeError), ("5", TypeError), (0, ValueError), (-1, ValueError), (0.1, ValueError)],
+)
+def test_another_hub_lag_is_refused(value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^hub_lag_warning must be"):
+        options.hub_lag_warning(value)

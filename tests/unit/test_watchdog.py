@@ -8,6 +8,7 @@ from hybridexec.parent.watchdog import (
     ANSWER_SECONDS,
     DUMP_SECONDS,
     Ask,
+    Discard,
     Dump,
     Over,
     Report,
@@ -80,6 +81,14 @@ def test_a_hub_that_ticks_before_the_answer_was_not_blocked(dog: Watchdog) -> No
     dog.answered(2, 3, "stack")
     assert dog.look(1000.1, {1: 1000.05, 2: 1000.05}) == []
     assert not dog.following
+
+
+def test_a_dump_that_nobody_needs_any_more_is_thrown_away(dog: Watchdog) -> None:
+    """Or it would look like a part of what was written at the worker's death."""
+    dog.look(LIMIT, {1: 0.0})
+    dog.look(10.0, {1: 0.0})
+    assert dog.look(10.1, {1: 10.0}) == [Discard(1)]
+    assert dog.look(10.2, {1: 10.0}) == []
 
 
 def test_an_answer_of_the_hub_itself_is_no_stack(dog: Watchdog) -> None:

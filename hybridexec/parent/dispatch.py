@@ -50,7 +50,8 @@ class Dispatch:
         self._actions = actions
 
     def run(self, unfinished: int, now: float) -> None:
-        """Send calls to the least loaded workers, as far as their credit goes."""
+        """Send calls to the least loaded workers, as far as their credit goes; to those whose hub
+        is kept by a call, only what is left."""
         if self._suspects.count:
             self._send_suspects(now)
         waiting = self._waiting
@@ -68,18 +69,18 @@ class Dispatch:
         for worker in ready:
             credit = min(self._room(worker, share), worker.window - worker.waiting)
             if credit > 0:
-                open_to.append([len(worker.sent), worker.id, credit])
+                open_to.append([worker.is_kept(now), len(worker.sent), worker.id, credit])
         while waiting.count and open_to:
             open_to.sort()
             chosen = open_to[0]
-            worker = workers[chosen[1]]
+            worker = workers[chosen[2]]
             # An even part of what is left, so that the last calls are spread evenly too.
-            count = min(chosen[2], MAX_FRAME, ceil(waiting.count / (2 * len(open_to))))
+            count = min(chosen[3], MAX_FRAME, ceil(waiting.count / (2 * len(open_to))))
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).append(self._grant(worker, count))
-            chosen[0] += count
-            chosen[2] -= count
-            if chosen[2] <= 0:
+            chosen[1] += count
+            chosen[3] -= count
+            if chosen[3] <= 0:
                 open_to.pop(0)
         for worker in ready:
             # Only if it is the window that keeps it from getting more: what else does is bound to

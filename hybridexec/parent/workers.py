@@ -9,7 +9,7 @@ import enum
 from typing import Protocol
 
 from .batch import Batch
-from .deadlines import Deadlines, Page
+from .deadlines import HUB_LATE, Deadlines, Page
 
 #: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -128,6 +128,11 @@ class Worker:
     def waiting(self) -> int:
         """How many calls were sent and have not started."""
         return len(self.sent) - self.running
+
+    def is_kept(self, now: float) -> bool:
+        """Whether a call keeps its hub, so that no other can start."""
+        beat = self.page.heartbeat if self.page is not None else 0
+        return self.running > 0 and now - beat / 1e9 > HUB_LATE
 
     @property
     def may_give(self) -> bool:

@@ -86,6 +86,7 @@ def create_fd(slots: int) -> int:
     """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("hybridexec-status", os.MFD_CLOEXEC)
+        os.fchmod(fd, 0o600)
     else:
         import tempfile  # slow to import, and not needed on Linux
 

@@ -51,6 +51,7 @@ def begin(
 ) -> str:
     """Make this process a worker to be, and return the name it will have."""
     hold(resolve_fd(lifeline))
+    keep_descriptors()
     ignore_interrupts()
     report_failures(resolve_fd(results))
     if preload_failure is not None:
@@ -61,6 +62,19 @@ def begin(
         # multiprocessing would try to import whatever path it was given: "<stdin>", say.
         spawn._fixup_main_from_name = spawn._fixup_main_from_path = lambda name: None  # type: ignore[attr-defined]
     return name
+
+
+def keep_descriptors() -> None:
+    """Let no program that the user's code starts have what this process was given.
+
+    multiprocessing hands descriptors over in a way that outlives another exec: a program left
+    running would hide this process's death, by which its calls know that they are lost.
+    """
+    with contextlib.suppress(OSError):  # no /dev/fd here
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2:
+                with contextlib.suppress(OSError):  # the list's own
+                    os.set_inheritable(int(name), False)
 
 
 def ignore_interrupts() -> None:

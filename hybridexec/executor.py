@@ -249,7 +249,8 @@ class HybridExecutor(Calls):
         """Take no more calls; finish those there are, then end the workers.
 
         Args:
-            wait: return when that is done (at once, if called from a future's callback).
+            wait: return when that is done (at once, if called from a future's callback). A Ctrl-C
+                meanwhile cancels all calls, and kills workers that do not end within a second.
             cancel_futures: cancel the calls that have not started.
         """
         if wait:

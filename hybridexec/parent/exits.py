@@ -151,7 +151,8 @@ def _exits_because_of_interrupt() -> bool:
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
-        error = error.__context__  # what the program does on its way out may fail
+        # What the program does on its way out may fail, and a start may have been interrupted.
+        error = error.__cause__ or error.__context__
     return False
 
 

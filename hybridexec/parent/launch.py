@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from multiprocessing import context, reduction
+from multiprocessing import context, reduction, resource_tracker
 from typing import Any, NamedTuple
 
 from .. import native
@@ -128,6 +128,8 @@ class Launcher:
         status_fd = create_fd(self._slots)
         exits.keep_from_children(calls_write, results_read)
         lifeline_fd = self._lifeline_end()
+        if self.method != "fork":
+            resource_tracker.ensure_running()  # starting it would undo the mask below
         # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

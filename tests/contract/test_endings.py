@@ -394,3 +394,27 @@ def test_asyncio_cancels_its_main_task_because_of_an_interrupt() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [False, True]
+
+
+MASKED = """
+import multiprocessing, signal
+from multiprocessing import util
+from hybridexec import HybridExecutor
+
+start = util.spawnv_passfds
+
+def spy(path, arguments, descriptors):
+    if any("spawn_main" in str(argument) for argument in arguments):
+        print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []), flush=True)
+    return start(path, arguments, descriptors)
+
+if __name__ == "__main__":
+    util.spawnv_passfds = spy
+    with HybridExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        executor.submit(pow, 2, 3).result()
+"""
+
+
+def test_ctrl_c_cannot_hit_a_worker_before_it_can_ignore_it(tmp_path: Path) -> None:
+    # The first start of all starts the resource tracker, too, which unblocks the signal.
+    assert run_script(tmp_path / "script.py", MASKED).stdout == "True\n"

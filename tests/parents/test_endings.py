@@ -17,6 +17,8 @@ from parent_runs import ALL_METHODS, METHODS, SCRIPTS, assert_nothing_left, kill
 #: most on a quiet machine; this one may be busy.)
 PATIENCE = 15.0
 
+slow = pytest.mark.slow
+
 
 class Parent:
     """A running ``endings.py``."""
@@ -74,7 +76,7 @@ READABLE = ["finished: True left: True"]
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
-@pytest.mark.parametrize("work", ["sleep", "gil"])
+@pytest.mark.parametrize("work", [pytest.param("sleep", marks=slow), "gil"])
 def test_ctrl_c_in_a_with_block(method: str, work: str) -> None:
     with parent(method, "in_with", work) as running:
         running.settle()
@@ -85,6 +87,7 @@ def test_ctrl_c_in_a_with_block(method: str, work: str) -> None:
     assert running.process.returncode == -signal.SIGINT
 
 
+@slow
 @pytest.mark.parametrize("work", ["stubborn", "burn", "nested"])
 def test_ctrl_c_whatever_the_calls_do(work: str) -> None:
     with parent("forkserver", "in_with", work) as running:
@@ -117,6 +120,7 @@ def test_ctrl_c_wherever_the_parent_waits(form: str, said: list[str]) -> None:
     assert_one_interrupt(stderr)
 
 
+@slow
 @pytest.mark.parametrize("method", METHODS)
 def test_ctrl_c_in_a_script_that_ends_with_workers_in_c_code(method: str) -> None:
     with parent(method, "plain", "gil") as running:
@@ -127,7 +131,7 @@ def test_ctrl_c_in_a_script_that_ends_with_workers_in_c_code(method: str) -> Non
 
 
 @pytest.mark.parametrize("form", ["in_asyncio", "with_in_asyncio"])
-@pytest.mark.parametrize("work", ["sleep", "burn"])
+@pytest.mark.parametrize("work", ["sleep", pytest.param("burn", marks=slow)])
 def test_ctrl_c_in_asyncio(form: str, work: str) -> None:
     with parent("forkserver", form, work) as running:
         running.settle()
@@ -140,7 +144,10 @@ def test_ctrl_c_in_asyncio(form: str, work: str) -> None:
     assert_one_interrupt(interrupt)
 
 
-@pytest.mark.parametrize("form", ["in_with", "shutdown", "plain", "at_exit"])
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param("in_with", marks=slow), pytest.param("shutdown", marks=slow), "plain", "at_exit"],
+)
 def test_a_second_ctrl_c_does_not_wait(form: str) -> None:
     with parent("forkserver", form, "stubborn") as running:
         running.settle()
@@ -151,6 +158,7 @@ def test_a_second_ctrl_c_does_not_wait(form: str) -> None:
     assert_one_interrupt(stderr)
 
 
+@slow
 def test_ctrl_c_ends_stopped_workers() -> None:
     with parent("spawn", "in_with", "sleep") as running:
         running.settle()
@@ -165,7 +173,7 @@ def test_ctrl_c_ends_stopped_workers() -> None:
 # -- SIGTERM and SIGKILL --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("work", ["sleep", "gil"])
+@pytest.mark.parametrize("work", [pytest.param("sleep", marks=slow), "gil"])
 def test_sigterm_as_an_interrupt(work: str) -> None:
     with parent("forkserver", "terminated", work) as running:
         running.settle()
@@ -176,8 +184,17 @@ def test_sigterm_as_an_interrupt(work: str) -> None:
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
-@pytest.mark.parametrize("work", ["sleep", "burn", "gil"])
+@pytest.mark.parametrize(
+    ("number", "work"),
+    [
+        (signal.SIGKILL, "gil"),
+        pytest.param(signal.SIGKILL, "burn", marks=slow),
+        pytest.param(signal.SIGKILL, "sleep", marks=slow),
+        pytest.param(signal.SIGTERM, "gil", marks=slow),
+        pytest.param(signal.SIGTERM, "sleep", marks=slow),
+    ],
+    ids=["kill-gil", "kill-burn", "kill-sleep", "term-gil", "term-sleep"],
+)
 def test_nothing_outlives_a_parent(method: str, number: int, work: str) -> None:
     with parent(method, "plain", work) as running:
         assert len(running.family) >= 2
@@ -187,6 +204,7 @@ def test_nothing_outlives_a_parent(method: str, number: int, work: str) -> None:
     assert running.process.returncode == -number
 
 
+@slow
 @pytest.mark.parametrize("method", ALL_METHODS)
 def test_stopped_workers_do_not_outlive_a_killed_parent(method: str) -> None:
     with parent(method, "plain", "sleep") as running:

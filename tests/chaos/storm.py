@@ -210,7 +210,8 @@ class Storm:
         assert call not in self._cancelled, f"cancel() was true: {told}"
         error = future.exception()
         if isinstance(error, WorkerLost):
-            assert self._explains(error, dead), f"a worker nobody killed was lost: {told} {error}"
+            explained = plan.fatal or self._explains(error, dead)
+            assert explained, f"lost, and nothing to explain it: {told} {error}"
             assert not runs or error.pid == runs[-1], f"lost elsewhere: {told} {error}"
             return
         value = None if error else future.result()
@@ -224,7 +225,9 @@ class Storm:
     def _explains(self, error: BaseException, dead: set[int]) -> bool:
         """Whether an accident of ours is behind this error."""
         if isinstance(error, WorkerLost):
-            return error.pid in dead or self._ending in ("terminate", "kill")
+            # With "retry" a loss is the end of none but those that are behind it.
+            loses = self._mode == "fail" and error.pid in dead
+            return loses or self._ending in ("terminate", "kill")
         return self._cancels_all and isinstance(error, CancelledError)
 
     # -- for the reader of a failure --------------------------------------------------------------

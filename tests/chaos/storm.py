@@ -188,6 +188,10 @@ class Storm:
         assert not unfinished, f"{len(unfinished)} futures have not ended: {unfinished}"
         for stream in self._streams:
             stream.join()
+        # A future's waiters are woken before its callbacks are called.
+        deadline = time.monotonic() + BOUND
+        while len(self._delivered) < len(self._futures) and time.monotonic() < deadline:
+            time.sleep(0.01)
         runs = calls.runs_noted(self._folder)
         if self._mode == "fail":
             twice = {call: pids for call, pids in runs.items() if len(pids) > 1}

@@ -21,6 +21,8 @@ from . import calls, conftest
 
 CALLS = 20_000
 PERIOD = 0.2
+#: Seconds in which all calls must have ended.
+BOUND = 200.0
 
 
 class Killer:
@@ -72,7 +74,7 @@ def ended(
                 future = executor.submit(calls.nap, call, rng.uniform(0, 0.05))
                 future.add_done_callback(lambda _, call=call: delivered.update([call]))
                 futures.append(future)
-            unfinished = wait(futures, 100).not_done
+            unfinished = wait(futures, BOUND).not_done
             assert not unfinished, f"{len(unfinished)} have not ended; {executor.stats()}"
         finally:
             killer.stop()
@@ -82,6 +84,7 @@ def ended(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(BOUND + 60)
 def test_each_call_is_right_or_lost_with_its_worker(
     ended: tuple[list[Future[int]], set[int]], mode: str, tmp_path: Path
 ) -> None:

@@ -7,10 +7,10 @@ here what was seen becomes a few words.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -111,9 +111,10 @@ def _watch(child: subprocess.Popen[bytes], output: Path, errors: Path) -> dict[s
         ended = child.poll() is not None
         seen = _last_line(output)
         if seen is not None and "kill me" in seen:
+            family = _family(seen["kill me"])
             child.kill()
             child.wait()
-            return {"left": _left_of(seen["kill me"])}
+            return {"left": _left_of(family)}
         if seen is not None:
             return seen
         if ended:
@@ -134,22 +135,30 @@ def _last_line(output: Path) -> dict[str, Any] | None:
     return None
 
 
-def _left_of(family: list[int]) -> int:
+def _family(pids: list[int]) -> list[psutil.Process]:
+    """The processes by these pids, which know if a pid goes to somebody else."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def _left_of(family: list[psutil.Process]) -> int:
     deadline = time.monotonic() + GRACE
     while (left := sum(map(_is_alive, family))) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for pid in family:
-        if _is_alive(pid):
-            os.kill(pid, signal.SIGKILL)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     return left
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _end_session(child: subprocess.Popen[bytes]) -> None:

@@ -18,7 +18,7 @@ from . import calls
 from .leftovers import Belongings, belongings, left_behind
 
 METHODS = ["forkserver", "spawn"]
-#: What becomes of a dead worker's calls.
+#: Values of ``on_worker_loss``; the checks know "retry" too.
 MODES = ["fail"]
 
 

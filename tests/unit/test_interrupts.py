@@ -1,0 +1,169 @@
+"""Interrupting a call that keeps the CPU: its own code is hit, and nothing else.
+
+The runner here is a greenlet of the test's; the signal is raised by the code under test itself, or
+by hand, so that it comes at a known point.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any
+
+import greenlet
+import pytest
+
+from hybridexec.worker import interrupts
+from hybridexec.worker.interrupts import Interrupts
+
+
+class Stopped(BaseException):
+    """What is raised in calls here."""
+
+
+def run(function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
+    """As a runner runs a call."""
+    try:
+        return "value", function(*arguments)
+    except Stopped:
+        return "stopped", None
+
+
+@pytest.fixture
+def running() -> dict[int, greenlet.greenlet]:
+    return {}
+
+
+@pytest.fixture
+def made(running: dict[int, greenlet.greenlet]) -> Iterator[Interrupts]:
+    before = signal.getsignal(interrupts._SIGNAL)
+    yield Interrupts(running, run.__code__, frozenset({"ours"}))
+    signal.signal(interrupts._SIGNAL, before)
+
+
+def start(
+    running: dict[int, greenlet.greenlet], call: int, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """Run a call in a greenlet, until it ends or switches here."""
+    running[call] = greenlet.greenlet(run)
+    return running[call].switch(function, *arguments)
+
+
+def burn(call: int, made: Interrupts) -> str:
+    """Ask for an interrupt of ``call``, then keep the CPU as long as it takes."""
+    if not made.interrupt(call, Stopped):
+        return "refused"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        pass
+    return "never interrupted"
+
+
+def a_while() -> str:
+    """Long enough for any signal to be handled."""
+    for _ in range(1000):
+        pass
+    return "ran on"
+
+
+def test_the_call_that_has_the_cpu_is_interrupted(running: Any, made: Interrupts) -> None:
+    assert start(running, 1, burn, 1, made) == ("stopped", None)
+
+
+def test_it_is_interrupted_from_another_thread(running: Any, made: Interrupts) -> None:
+    asked = []
+
+    def hog() -> str:
+        thread = threading.Thread(target=lambda: asked.append(made.interrupt(1, Stopped)))
+        thread.start()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            pass
+        return "never interrupted"
+
+    assert start(running, 1, hog) == ("stopped", None)
+    assert asked == [True]
+
+
+def test_it_is_interrupted_deep_in_its_code(running: Any, made: Interrupts) -> None:
+    def deep(levels: int) -> str:
+        return deep(levels - 1) if levels else burn(1, made)
+
+    assert start(running, 1, deep, 50) == ("stopped", None)
+
+
+def test_a_call_that_waits_is_left_to_the_hub(running: Any, made: Interrupts) -> None:
+    here = greenlet.getcurrent()
+    start(running, 1, lambda: here.switch("waiting"))
+    assert not made.interrupt(1, Stopped)
+    assert start(running, 2, burn, 1, made) == ("value", "refused")
+    assert running[1].switch("done") == ("value", "done")
+
+
+def test_a_call_that_does_not_run_is_left_alone(running: Any, made: Interrupts) -> None:
+    assert not made.interrupt(1, Stopped)
+
+
+def test_a_signal_that_comes_late_hits_no_other_call(running: Any, made: Interrupts) -> None:
+    here = greenlet.getcurrent()
+    start(running, 1, lambda: here.switch("waiting"))
+    made._wanted = (1, Stopped)  # it had the CPU when that was asked for
+
+    def other() -> str:
+        signal.raise_signal(interrupts._SIGNAL)
+        return a_while()
+
+    assert start(running, 2, other) == ("value", "ran on")
+    assert made._wanted is None
+    assert running[1].switch("done") == ("value", "done")
+
+
+def test_a_signal_that_comes_when_its_call_has_ended_hits_nothing(
+    running: Any, made: Interrupts
+) -> None:
+    made._wanted = (1, Stopped)
+    signal.raise_signal(interrupts._SIGNAL)
+    assert a_while() == "ran on"
+
+
+def test_a_signal_that_nobody_asked_for_does_nothing(running: Any, made: Interrupts) -> None:
+    def call() -> str:
+        signal.raise_signal(interrupts._SIGNAL)
+        return a_while()
+
+    assert start(running, 1, call) == ("value", "ran on")
+
+
+def test_the_runners_own_code_is_not_interrupted(running: Any, made: Interrupts) -> None:
+    # What the runner calls directly is a C function: no code of the call's is being run.
+    made._wanted = (1, Stopped)
+    assert start(running, 1, signal.raise_signal, interrupts._SIGNAL) == ("value", None)
+    assert made._wanted is None
+
+
+def test_our_own_functions_are_not_interrupted_nor_what_they_call(
+    running: Any, made: Interrupts
+) -> None:
+    def describe() -> str:
+        signal.raise_signal(interrupts._SIGNAL)
+        return a_while()
+
+    def ours() -> str:
+        return inner()  # type: ignore[name-defined] # noqa: F821
+
+    made._wanted = (1, Stopped)
+    function = FunctionType(ours.__code__, {"__name__": "ours", "inner": describe})
+    assert start(running, 1, function) == ("value", "ran on")
+    made._wanted = (2, Stopped)
+    function = FunctionType(ours.__code__, {"__name__": "theirs", "inner": describe})
+    assert start(running, 2, function) == ("stopped", None)
+
+
+def test_code_that_no_runner_called_is_not_interrupted(running: Any, made: Interrupts) -> None:
+    running[1] = greenlet.getcurrent()
+    made._wanted = (1, Stopped)
+    signal.raise_signal(interrupts._SIGNAL)
+    assert a_while() == "ran on"

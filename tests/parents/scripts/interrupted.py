@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import CancelledError
 
 from hybridexec import HybridExecutor
 
@@ -22,7 +23,7 @@ def keep_submitting(executor):
     for number in range(10**9):
         try:
             executor.submit(double, number).result()
-        except RuntimeError:  # it was shut down
+        except (RuntimeError, CancelledError):  # it was shut down, and because of Ctrl-C
             return
         time.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""options(retries=, retry_on=, backoff=): what failed is tried again, and holds no slot till then."""
+"""options(retries=, retry_on=, backoff=): what failed runs again, and holds no slot till then."""
 
 from __future__ import annotations
 

@@ -11,8 +11,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
+
+#: Longest time, in seconds, that a thread waits for a lock without looking up.
+#: A signal that comes just before the wait does not end it: Ctrl-C would have no effect till then.
+SLICE = 0.5
 
 
 def original(module: str, name: str) -> Any:
@@ -27,6 +32,18 @@ def is_patched(module: str) -> bool:
     """Whether gevent has patched ``module`` in this process."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched(module))
+
+
+def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
+    """Call ``ended`` with a time to wait, up to :data:`SLICE`, until it returns true or ``seconds``
+    are over; whether it did."""
+    end = None if seconds is None else time.monotonic() + seconds
+    while True:
+        left = SLICE if end is None else max(0.0, min(end - time.monotonic(), SLICE))
+        if ended(left):
+            return True
+        if end is not None and time.monotonic() >= end:
+            return False
 
 
 def start_thread(target: Callable[[], None], name: str) -> None:

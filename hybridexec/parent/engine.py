@@ -255,7 +255,7 @@ class Engine:
             return
         if self._hubs is not None:
             self._hubs.hold()
-        self._ended.wait(seconds)
+        native.wait(self._ended.wait, seconds)
 
     @property
     def broken(self) -> BaseException | None:

@@ -179,6 +179,8 @@ class Fleet:
                 started = self._launcher.start(number)
             except BaseException as error:
                 self._post(self._not_started, number, error)
+                if not isinstance(error, Exception):
+                    raise  # Ctrl-C, where this is the caller's own thread
             else:
                 self._post(self._started, number, started)
 

@@ -155,11 +155,8 @@ class CallFuture(Batch, Future[T]):
                 return timeout
             self._lone_waiter = waiter
         self._engine.lead(self.first, timeout)
-        if timeout is None:
-            waiter.acquire()
-            return None
-        waiter.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX))
-        return 0
+        native.wait(lambda seconds: bool(waiter.acquire(timeout=seconds)), timeout)
+        return None if timeout is None else 0
 
     def done(self) -> bool:
         """Whether the call has ended or was cancelled."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from .. import native
 from ..options import CallOptions
 from ..wire import payload
 from .batch import UNPICKLABLE, Batch, Ended, Item
@@ -185,7 +186,8 @@ class Stream:
                 timeout = None if deadline is None else deadline - time.monotonic()
                 if timeout is not None and timeout <= 0:
                     raise TimeoutError()
-                self._changed.wait(timeout)
+                seconds = native.SLICE if timeout is None else min(timeout, native.SLICE)
+                self._changed.wait(seconds)
         self._forget_finished()
         return ready
 

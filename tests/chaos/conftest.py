@@ -19,7 +19,7 @@ from .leftovers import Belongings, belongings, left_behind
 
 METHODS = ["forkserver", "spawn"]
 #: Values of ``on_worker_loss``; the checks know "retry" too.
-MODES = ["fail"]
+MODES = ["fail", "retry"]
 
 
 def pytest_report_header() -> str:

@@ -6,8 +6,9 @@ Guarantees: a call ends within the grace after its deadline, whatever its worker
 The worker's hub stops a call whose time is up at the point where it waits. Whether that has worked
 is read from the status page, which tells when each call started. If the call still runs:
 
-1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (EXPIRE): if it keeps the CPU in
-   Python code, a signal handler raises in it; if it waits, it gets another exception;
+1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (EXPIRE): if
+   it keeps the CPU in Python code, a signal handler raises in it; if it waits, it gets another
+   exception;
 2. after the grace, if it still has the CPU, or if its hub is free and it goes on all the same, its
    worker is killed. If another call keeps the hub, it is that one's victim: it fails, and its
    worker lives on.

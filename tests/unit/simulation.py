@@ -320,7 +320,8 @@ class Simulation:
             lost = ExecutorBroken("workers die")
         held = [call for call, holder in self.at.items() if holder == number]
         started = [call for call in held if call in self.may_have_started]
-        condemned = self.pool.workers[number].expired.intersection(started)
+        # It may have been killed for a call that did end at the last moment.
+        condemned = set(self.pool.workers[number].expired)
         for call in held:
             del self.at[call]
         for call in started:

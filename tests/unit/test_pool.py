@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
 from hybridexec.errors import ExecutorBroken
-from hybridexec.parent.batch import LOST
+from hybridexec.parent.batch import LOST, Batch
 from hybridexec.parent.dispatch import HOLD_SECONDS, MAX_FRAME, SILENT_SECONDS, STUCK_SECONDS
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import MAX_BIRTH_DEATHS, Phase
+from hybridexec.parent.suspects import MAX_ALONE, MAX_LIVES
 from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
 from hybridexec.wire import frames
 
 from .simulation import Simulation, Sink
 
 
-def running(max_workers: int = 1, slots: int = 1, **options: object) -> Simulation:
+def running(max_workers: int = 1, slots: int = 1, **options: Any) -> Simulation:
     """A pool with all its workers ready, and no calls."""
     simulation = Simulation(max_workers, slots, **options)
     batch = simulation.submit(max_workers)
@@ -941,6 +943,486 @@ def test_no_worker_is_started_after_kill() -> None:
     simulation.turn()
     assert not simulation.workers
     assert simulation.pool.finished
+
+
+# -- retries ----------------------------------------------------------------------------------
+
+
+def failing(**options: Any) -> tuple[Simulation, Batch]:
+    """A worker runs a call that may be tried again."""
+    simulation = running(random=lambda: 1.0)
+    batch = simulation.submit(1, retries=2, backoff=1.0, **options)
+    simulation.turn()
+    simulation.take(1)
+    return simulation, batch
+
+
+def fail_once(simulation: Simulation) -> None:
+    simulation.answer(1, status=frames.RETRIABLE)
+
+
+def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
+    simulation, batch = failing()
+    fail_once(simulation)
+    assert (simulation.pool.retrying, simulation.pool.pending) == (1, 0)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(1.0)
+    simulation.turn(0.5)
+    assert simulation.calls_at(1) == []
+    simulation.turn(0.6)
+    assert simulation.calls_at(1) == [1]
+    simulation.take(1)
+    fail_once(simulation)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(2.0)
+    simulation.turn(2.1)
+    simulation.take(1)
+    fail_once(simulation)
+    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    assert status == frames.ERROR
+    assert troubles is not None
+    assert troubles.texts == ["Error: it failed"] * 2
+    assert not batch.remaining
+
+
+def test_others_run_while_a_call_waits_to_be_tried_again() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.submit(1)
+    simulation.turn()
+    assert simulation.calls_at(1) == [2]
+    simulation.finish()
+
+
+def test_an_error_of_another_type_ends_the_call() -> None:
+    simulation, _ = failing()
+    simulation.answer(1, status=frames.ERROR)
+    assert simulation.sink.got[1][1] == frames.ERROR
+    simulation.finish()
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "retried"), [((Exception,), 1), ((TimeoutError,), 1), ((KeyError,), 0)]
+)
+def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
+    simulation, _ = failing(timeout=1.0, retry_on=retry_on)
+    simulation.answer(1, status=frames.TIMED_OUT)
+    assert simulation.pool.retrying == retried
+    simulation.finish()
+
+
+def test_a_cancelled_call_is_not_tried_again() -> None:
+    simulation, batch = failing()
+    simulation.cancel(batch, None, running=False)
+    fail_once(simulation)
+    assert simulation.sink.got[1][1] == frames.ERROR
+    simulation.finish()
+
+
+def test_a_call_is_cancelled_while_it_waits_to_be_tried_again() -> None:
+    simulation, batch = failing()
+    fail_once(simulation)
+    simulation.cancel(batch, None, running=True)
+    assert simulation.pool.unfinished == 0
+    assert simulation.pool.wait_seconds(simulation.now) is None
+    simulation.turn(5.0)
+    assert simulation.calls_at(1) == []
+    simulation.finish()
+
+
+def test_shutdown_waits_for_what_is_to_be_tried_again() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.shutdown()
+    assert not simulation.pool.finished
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+def test_a_retry_is_run_by_a_new_worker_if_the_old_one_is_gone() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.shutdown()
+    simulation.die(1)
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_what_is_to_be_tried_again_ends_with_the_pool(kill: bool) -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    if kill:
+        simulation.kill()
+    else:
+        simulation.shutdown(cancel_unstarted=True)
+    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    assert status == frames.CANCELLED
+    assert troubles is not None
+    assert len(troubles.texts) == 1
+
+
+def test_nothing_is_tried_again_once_calls_are_to_be_cancelled() -> None:
+    simulation, _ = failing()
+    simulation.shutdown(cancel_unstarted=True)
+    fail_once(simulation)
+    assert simulation.sink.got[1][1] == frames.ERROR
+
+
+# -- suspects ---------------------------------------------------------------------------------
+
+
+def accused(max_workers: int = 1, calls: int = 4, **options: Any) -> Simulation:
+    """Worker 1 has died while it ran calls that may run again."""
+    simulation = running(max_workers, slots=calls, **options)
+    batch = simulation.submit(calls * max_workers, on_worker_loss="retry")
+    assert batch.size
+    while len(simulation.at) < batch.size:
+        simulation.turn()
+        for number in list(simulation.workers):
+            simulation.take(number, len(simulation.workers[number].pipe) and 1)
+            simulation.read(number)
+            simulation.take(number, len(simulation.workers[number].inbox))
+            simulation.hear(number)
+    simulation.die(1)
+    return simulation
+
+
+def apart(simulation: Simulation) -> list[int]:
+    return [w.id for w in simulation.pool.workers.values() if w.quarantine]
+
+
+def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
+    simulation = accused()
+    assert simulation.pool.suspects == 4
+    simulation.turn()
+    (number,) = apart(simulation)
+    simulation.ready(number)
+    assert simulation.pool.workers[number].state is WorkerState.QUARANTINE
+    simulation.turn()
+    assert simulation.calls_at(number) == [1]
+    assert simulation.pool.workers[number].state is WorkerState.RETIRING
+    simulation.take(number)
+    simulation.answer(number)
+    assert simulation.heads(frames.STOP, number)
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 5
+
+
+def test_several_groups_are_tried_at_once_though_their_workers_are_ready_together() -> None:
+    simulation = accused(max_workers=4)
+    simulation.turn()
+    numbers = apart(simulation)
+    assert len(numbers) == 1  # three others are alive and well
+    simulation = running(max_workers=4, slots=4)
+    simulation.submit(4, on_worker_loss="retry")
+    simulation.turn()
+    for number in (1, 2):
+        simulation.take(number)
+        simulation.die(number)
+    simulation.turn()
+    numbers = apart(simulation)
+    assert len(numbers) == 2
+    simulation.ready(*numbers)
+    simulation.turn()
+    assert [len(simulation.calls_at(number)) for number in numbers] == [1, 1]
+    simulation.finish()
+
+
+def test_the_one_that_had_the_cpu_is_tried_alone() -> None:
+    simulation = running(slots=4)
+    batch = simulation.submit(4, on_worker_loss="retry")
+    simulation.turn()
+    simulation.take(1, 4)
+    simulation.workers[1].page.current = batch.first + 2
+    simulation.die(1)
+    simulation.turn()
+    (number,) = apart(simulation)
+    simulation.ready(number)
+    simulation.turn()
+    assert simulation.calls_at(number) == [3]
+    simulation.finish()
+
+
+def test_a_call_that_kills_its_worker_again_and_again_is_lost() -> None:
+    simulation = running()
+    simulation.submit(1, on_worker_loss="retry")
+    simulation.turn()
+    simulation.take(1)
+    lost = simulation.die(1)
+    for _ in range(MAX_ALONE - 1):
+        assert 1 not in simulation.sink.got
+        simulation.turn()
+        (number,) = apart(simulation)
+        simulation.ready(number)
+        simulation.turn()
+        simulation.take(number)
+        lost = simulation.die(number)
+    _, status, loss, *_ = simulation.sink.got[1]
+    assert (status, loss.error) == (LOST, lost)
+    simulation.finish()
+
+
+def test_calls_that_may_not_run_again_are_lost_at_once() -> None:
+    simulation = running(slots=2)
+    simulation.submit(1, on_worker_loss="retry")
+    simulation.submit(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.die(1)
+    assert {index: outcome[1] for index, outcome in simulation.sink.got.items() if index} == {
+        2: LOST
+    }
+    simulation.finish()
+
+
+def test_suspects_that_had_not_started_stay_apart() -> None:
+    simulation = accused(calls=1)
+    simulation.turn()
+    (number,) = apart(simulation)
+    simulation.ready(number)
+    simulation.turn()
+    simulation.die(number)  # before it took its call
+    assert simulation.pool.suspects == 1
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
+    simulation = accused()
+    simulation.turn()
+    (number,) = apart(simulation)
+    simulation.ready(number)
+    simulation.cancel(simulation.batches[-1], None, running=True)
+    assert simulation.pool.unfinished == 0
+    assert simulation.heads(frames.STOP, number)
+    simulation.finish()
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_suspects_end_with_the_pool(kill: bool) -> None:
+    simulation = accused()
+    if kill:
+        simulation.kill()
+    else:
+        simulation.shutdown(cancel_unstarted=True)
+    assert simulation.sink.statuses()[1:] == [frames.CANCELLED] * 4
+    simulation.run(lambda: simulation.pool.finished)
+
+
+def test_shutdown_waits_for_suspects() -> None:
+    simulation = accused()
+    simulation.shutdown()
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 5
+
+
+# -- deadlines --------------------------------------------------------------------------------
+
+GRACE = 0.75
+
+
+def late(*, traced: bool, hog: int | None = 0, size: int = 3, **options: Any) -> Simulation:
+    """Of some calls in a worker, call ``hog`` keeps the hub; all others have a timeout, too."""
+    simulation = running(slots=size, grace=GRACE)
+    function = Function(b"passing", lasting=False)
+    batch = simulation.submit(size, function, timeout=1.0, **options)
+    simulation.turn()
+    simulation.take(1, size)
+    if hog is not None:
+        simulation.workers[1].keep_hub(batch.first + hog, traced)
+    return simulation
+
+
+def test_a_late_call_is_interrupted_before_its_worker_is_killed() -> None:
+    simulation = late(traced=True, hog=None)
+    simulation.turn(1.01)
+    assert not simulation.heads(frames.EXPIRE)
+    simulation.turn(0.3)
+    assert len(simulation.heads(frames.EXPIRE)) == 3
+    assert not simulation.kills
+    simulation.read(1)
+    simulation.hear(1)
+    assert simulation.sink.statuses().count(frames.TIMED_OUT) == 2  # the odd one swallows it
+    simulation.turn(0.5)
+    (kill,) = simulation.kills
+    assert (kill.worker, kill.signal) == (1, signal.SIGKILL)
+    simulation.turn(0.1)
+    assert len(simulation.kills) == 1
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+
+
+def test_the_pool_looks_at_deadlines_in_time() -> None:
+    simulation = late(traced=True)
+    seconds = simulation.pool.wait_seconds(simulation.now)
+    assert seconds is not None
+    assert 1.0 < seconds < 1.0 + GRACE
+    simulation.finish()
+    assert simulation.pool.wait_seconds(simulation.now) is None
+
+
+def test_victims_of_another_are_given_up_and_their_worker_lives() -> None:
+    simulation = late(traced=False)
+    batch = simulation.batches[-1]
+    simulation.turn(2.0)
+    assert not simulation.kills
+    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+    assert simulation.pool.unfinished == 0
+    # Their runs go on, and their function is needed as long.
+    assert batch.remaining == 3
+    assert not simulation.heads(frames.FORGET)
+    simulation.run(lambda: not simulation.at)
+    assert batch.remaining == 0
+    assert len(simulation.heads(frames.FORGET)) == 1
+    simulation.finish()
+
+
+def test_what_the_pool_broke_is_not_given_up_again() -> None:
+    simulation = late(traced=False)
+    simulation.pool.fail(ExecutorBroken("no workers"))
+    simulation.turn(2.0)
+    assert simulation.sink.statuses() == [frames.VALUE] + [LOST] * 3
+    simulation.die(1)
+    assert simulation.pool.finished
+
+
+def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options() -> None:
+    simulation = running(slots=3, grace=GRACE)
+    hog = simulation.submit(1, timeout=1.0)
+    simulation.submit(1)
+    simulation.submit(1, on_worker_loss="retry")
+    simulation.turn()
+    simulation.take(1, 3)
+    simulation.workers[1].keep_hub(hog.first)
+    simulation.turn(2.0)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    assert simulation.pool.workers[1].state is WorkerState.STOPPING
+    assert len(simulation.workers) == 2  # its replacement gets ready meanwhile
+    simulation.die(1)
+    assert simulation.sink.got[1][1] == frames.TIMED_OUT
+    assert simulation.sink.got[2][1] == LOST
+    assert simulation.pool.pending == 1
+    assert simulation.pool.suspects == 0
+    simulation.finish()
+    assert simulation.sink.got[3][1] == frames.VALUE
+
+
+def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:
+    simulation = late(traced=True, size=1, retries=1)
+    simulation.turn(2.0)
+    simulation.die(1)
+    assert simulation.pool.retrying == 1
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+def test_who_loses_its_worker_to_anothers_deadline_too_often_is_given_up() -> None:
+    simulation = running(slots=2, grace=GRACE)
+    simulation.submit(1, on_worker_loss="retry")
+    number = 1
+    for _ in range(MAX_LIVES):
+        assert 1 not in simulation.sink.got
+        hog = simulation.submit(1, timeout=1.0)
+        while len(simulation.at) < 2:
+            simulation.turn()
+            number = max(simulation.workers)
+            if not simulation.workers[number].greeted:
+                simulation.ready(number)
+        simulation.take(number, 2)
+        simulation.workers[number].keep_hub(hog.first)
+        simulation.turn(2.0)
+        simulation.die(number)
+    assert simulation.sink.got[1][1] == LOST
+    simulation.finish()
+
+
+def test_suspects_beside_a_call_that_costs_their_worker_stay_suspects() -> None:
+    simulation = running(slots=8, grace=GRACE)
+    hog = simulation.submit(1, on_worker_loss="retry", timeout=1.0)
+    simulation.submit(7, on_worker_loss="retry")
+    while len(simulation.at) < 8:
+        simulation.turn()
+        simulation.read(1)
+        simulation.take(1, len(simulation.workers[1].inbox))
+        simulation.hear(1)
+    simulation.die(1)
+    simulation.turn()
+    (number,) = apart(simulation)
+    simulation.ready(number)
+    simulation.turn()
+    assert simulation.calls_at(number) == [1, 2]
+    simulation.take(number, 2)
+    simulation.workers[number].keep_hub(hog.first)
+    simulation.turn(2.0)
+    simulation.die(number)
+    assert simulation.pool.suspects == 7
+    assert simulation.pool.pending == 0
+    simulation.finish()
+
+
+def test_a_call_that_is_left_to_run_on_keeps_its_deadline() -> None:
+    simulation = late(traced=True, size=1)
+    simulation.cancel(simulation.batches[-1], None, running=False)
+    simulation.turn(2.0)
+    simulation.die(1)
+    assert simulation.sink.got[1][1] == frames.TIMED_OUT
+    simulation.finish()
+
+
+def test_a_retiring_worker_is_killed_like_others() -> None:
+    simulation = running(slots=2, grace=GRACE, budget=3)
+    simulation.submit(2, timeout=1.0)
+    simulation.turn()
+    simulation.take(1, 2)
+    assert simulation.pool.workers[1].state is WorkerState.RETIRING
+    simulation.turn(2.0)
+    assert simulation.kills
+    simulation.finish()
+
+
+# -- memory -----------------------------------------------------------------------------------
+
+
+def test_a_worker_that_holds_too_much_is_replaced_without_losing_a_call() -> None:
+    simulation = running(slots=1, memory=1000)
+    simulation.submit(5)
+    simulation.turn()
+    simulation.take(1)
+    simulation.measure(1, 1000)
+    assert simulation.pool.workers[1].state is WorkerState.READY
+    simulation.measure(1, 1001)
+    assert simulation.pool.workers[1].state is WorkerState.RETIRING
+    assert len(simulation.heads(frames.RECALL, 1)) == 1
+    simulation.turn()
+    assert len(simulation.workers) == 2
+    simulation.measure(1, 2000)
+    assert len(simulation.workers) == 2
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] * 6
+
+
+def test_an_idle_worker_that_holds_too_much_ends_at_once() -> None:
+    simulation = running(memory=1000)
+    simulation.measure(1, 2000)
+    assert simulation.heads(frames.STOP, 1)
+    simulation.finish()
+
+
+def test_a_worker_that_has_done_nothing_yet_is_not_replaced() -> None:
+    simulation = Simulation(max_workers=1, memory=1000)
+    simulation.submit()
+    simulation.turn()
+    simulation.ready(1)
+    simulation.measure(1, 2000)
+    assert simulation.pool.workers[1].state is WorkerState.READY
+    simulation.finish()
+
+
+def test_memory_is_nobodys_business_without_a_limit() -> None:
+    simulation = running()
+    simulation.measure(1, 2**60)
+    simulation.measure(77, 2**60)  # one that has ended meanwhile
+    assert simulation.pool.workers[1].state is WorkerState.READY
+    simulation.finish()
 
 
 # -- where outcomes go ------------------------------------------------------------------------

@@ -1412,6 +1412,7 @@ def express(simulation: Simulation) -> tuple[Batch, int | None]:
     sink = Sink()
     batch = Batch(Function(b"f", lasting=True), [(0,)], sink, CallOptions(timeout=1.0), 0)
     sink.calls.append(batch.first)
+    simulation.batches.append(batch)
     simulation.batch_of[batch.first] = batch
     number = simulation.pool.express(batch, simulation.now)
     simulation.turn()

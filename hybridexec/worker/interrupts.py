@@ -43,6 +43,8 @@ class Interrupts:
         self._run_code = run_code
         self._ours = ours
         self._wanted: tuple[int, type[BaseException]] | None = None
+        #: The call in which something was raised last, and what.
+        self.raised: tuple[int, type[BaseException]] | None = None
         self._main: int = native.original("_thread", "get_ident")()
         signal.signal(_SIGNAL, self._handle)
 
@@ -69,4 +71,5 @@ class Interrupts:
         if frame is None or called is None:
             return
         if called.f_globals.get("__name__") not in self._ours:
+            self.raised = wanted
             raise error()

@@ -28,6 +28,9 @@ _MAX_BUFFERS = 512
 _ATOMIC = 4096
 #: Seconds that the thread leaves to the hub to read what has arrived.
 _GRACE = 0.002
+#: Milliseconds after which a call that keeps the hub from a cancellation is interrupted again, if
+#: it has not been.
+_INSIST_MS = 50
 
 _READABLE, _WRITABLE = 1, 4  # select.POLLIN and POLLOUT
 
@@ -55,7 +58,7 @@ class Inbound:
         poller.register(self._fd, _READABLE)
         sleep = native.original("time", "sleep")
         while True:
-            poller.poll()
+            poller.poll(_INSIST_MS if self._runners.insist() else None)
             sleep(_GRACE)
             if self._read():
                 self._runners.wake()

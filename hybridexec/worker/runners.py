@@ -406,6 +406,15 @@ class Runners:
                     break  # only one has the CPU
         self._cancellations.append((calls, running))
 
+    def insist(self) -> bool:
+        """Interrupt once more what is to be stopped and was just about to start, or in code of
+        ours, the first time; whether there are cancellations that the hub has not got to."""
+        for calls, running in list(self._cancellations):
+            for call in calls if running else ():
+                if self._interrupts.raised != (call, StopCall):
+                    self._interrupts.interrupt(call, StopCall)
+        return bool(self._cancellations)
+
     def expire(self, call: int) -> None:
         """Stop a call whose time is up, and which has not stopped where it waits."""
         if not self._interrupts.interrupt(call, CallExpired):

@@ -70,7 +70,9 @@ def a_while() -> str:
 
 
 def test_the_call_that_has_the_cpu_is_interrupted(running: Any, made: Interrupts) -> None:
+    assert made.raised is None
     assert start(running, 1, burn, 1, made) == ("stopped", None)
+    assert made.raised == (1, Stopped)
 
 
 def test_it_is_interrupted_from_another_thread(running: Any, made: Interrupts) -> None:
@@ -142,6 +144,7 @@ def test_the_runners_own_code_is_not_interrupted(running: Any, made: Interrupts)
     made._wanted = (1, Stopped)
     assert start(running, 1, signal.raise_signal, interrupts._SIGNAL) == ("value", None)
     assert made._wanted is None
+    assert made.raised is None  # so that whoever wants it can ask again
 
 
 def test_our_own_functions_are_not_interrupted_nor_what_they_call(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import ExecutorBroken
+from hybridexec.options import CallOptions
 from hybridexec.parent.batch import LOST, Batch
 from hybridexec.parent.dispatch import HOLD_SECONDS, MAX_FRAME, SILENT_SECONDS, STUCK_SECONDS
 from hybridexec.parent.functions import Function
@@ -741,6 +742,23 @@ def test_results_that_arrive_after_the_pool_broke_are_not_delivered_twice() -> N
     assert simulation.pool.finished
 
 
+def test_a_pool_breaks_once_and_stays_broken() -> None:
+    simulation = running(slots=2)
+    batch = simulation.submit(2)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.cancel(batch, (0,), running=True)
+    first = ExecutorBroken("no workers")
+    simulation.pool.fail(first)
+    simulation.pool.fail(ExecutorBroken("again"))
+    assert simulation.pool.broken_because is first
+    simulation.kill()
+    assert simulation.pool.phase is Phase.BROKEN
+    simulation.die(1)
+    assert simulation.pool.finished
+    assert set(simulation.sink.got) == {0, 2}
+
+
 # -- cancel -----------------------------------------------------------------------------------
 
 
@@ -1377,6 +1395,49 @@ def test_a_retiring_worker_is_killed_like_others() -> None:
     simulation.turn(2.0)
     assert simulation.kills
     simulation.finish()
+
+
+def test_the_pool_looks_up_for_what_is_due_first() -> None:
+    simulation = stuck()
+    simulation.submit(1, retries=1, backoff=0.0)
+    simulation.turn()
+    simulation.take(2)
+    simulation.answer(2, status=frames.RETRIABLE)
+    assert simulation.pool.wait_seconds(simulation.now) == 0
+    simulation.finish()
+
+
+# -- lone calls -------------------------------------------------------------------------------
+
+
+def express(simulation: Simulation) -> tuple[Batch, int | None]:
+    sink = Sink()
+    batch = Batch(Function(b"f", lasting=True), [(0,)], sink, CallOptions(timeout=1.0), 0)
+    sink.calls.append(batch.first)
+    simulation.batches.append(batch)
+    simulation.batch_of[batch.first] = batch
+    number = simulation.pool.express(batch, simulation.now)
+    simulation.turn()
+    return batch, number
+
+
+def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
+    simulation = running()
+    batch, number = express(simulation)
+    assert number == 1
+    assert list(simulation.at) == [batch.first]
+    assert simulation.pool.wait_seconds(simulation.now) is not None
+    simulation.finish()
+
+
+def test_no_call_is_lone_beside_others_or_without_a_worker() -> None:
+    simulation = running()
+    simulation.submit(1)
+    assert express(simulation)[1] is None
+    simulation = Simulation()
+    assert express(simulation)[1] is None
+    simulation = running(budget=5)
+    assert express(simulation)[1] is None
 
 
 # -- memory -----------------------------------------------------------------------------------

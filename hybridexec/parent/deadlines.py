@@ -6,8 +6,9 @@ Guarantees: a call ends within the grace after its deadline, whatever its worker
 The worker's hub stops a call whose time is up at the point where it waits. Whether that has worked
 is read from the status page, which tells when each call started. If the call still runs:
 
-1. after a third of the grace, the worker is asked to interrupt it (EXPIRE): if it keeps the CPU in
-   Python code, a signal handler raises in it; if it waits, it gets another exception;
+1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (EXPIRE): if
+   it keeps the CPU in Python code, a signal handler raises in it. A call that was told before is
+   left alone, for it may be cleaning up;
 2. after the grace, if it still has the CPU, or if its hub is free and it goes on all the same, its
    worker is killed. If another call keeps the hub, it is that one's victim: it fails, and its
    worker lives on.
@@ -22,6 +23,8 @@ from typing import Protocol
 #: A hub that has not shown itself for so many seconds is kept by a call; it does ten times a
 #: second.
 HUB_LATE = 0.3
+#: Longest time, in seconds, that a worker is left to stop a late call by itself.
+_PATIENCE = 0.25
 #: Longest time, in seconds, between two looks at a call that is late.
 _TICK = 0.05
 
@@ -54,6 +57,7 @@ class Deadlines:
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
+        self._patience = min(grace / 3, _PATIENCE)
         self._timeouts: dict[int, float] = {}
         self._interrupted: set[int] = set()
         #: When to look next, in monotonic seconds.
@@ -65,7 +69,7 @@ class Deadlines:
     def add(self, call: int, timeout: float, now: float) -> None:
         """A call with a timeout is being sent."""
         self._timeouts[call] = timeout
-        self.look_at = min(self.look_at, now + timeout + self._grace / 3)
+        self.look_at = min(self.look_at, now + timeout + self._patience)
 
     def remove(self, call: int) -> None:
         """A call is not the worker's any more."""
@@ -82,8 +86,8 @@ class Deadlines:
             if started is None:
                 continue
             deadline = started / 1e9 + timeout
-            if now < deadline + self._grace / 3:
-                self.look_at = min(self.look_at, deadline + self._grace / 3)
+            if now < deadline + self._patience:
+                self.look_at = min(self.look_at, deadline + self._patience)
                 continue
             self.look_at = min(self.look_at, now + _TICK)
             if call not in self._interrupted:

@@ -66,6 +66,8 @@ class Suspects:
         Returns:
             The calls that are not to be tried any more.
         """
+        if not self._waiting and all(not batch.troubles_of(place).lives for batch, place in calls):
+            self._deaths = 0  # nobody is left of those before
         self._deaths += 1
         fresh = True
         convicted: list[Call] = []

@@ -14,6 +14,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from types import CodeType, FrameType
+from typing import Any
 
 import greenlet
 
@@ -28,14 +29,15 @@ class Interrupts:
 
     def __init__(
         self,
-        running: Mapping[int, greenlet.greenlet],
+        running: Mapping[int, Any],
         run_code: CodeType,
         ours: frozenset[str],
     ) -> None:
         """Must be made on the main thread.
 
         Args:
-            running: the calls that run, and their greenlets.
+            running: the calls that run, and their greenlets, which note as ``raised`` the last call
+                in which something was raised.
             run_code: what those greenlets run, from where calls are called.
             ours: modules whose functions, when called from there, must not be interrupted.
         """
@@ -43,17 +45,17 @@ class Interrupts:
         self._run_code = run_code
         self._ours = ours
         self._wanted: tuple[int, type[BaseException]] | None = None
-        #: The call in which something was raised last, and what.
-        self.raised: tuple[int, type[BaseException]] | None = None
         self._main: int = native.original("_thread", "get_ident")()
         signal.signal(_SIGNAL, self._handle)
 
     def interrupt(self, call: int, error: type[BaseException]) -> bool:
-        """Have ``error`` raised in a call if it has the CPU right now; whether it has."""
+        """Have ``error`` raised in a call, once, if it has the CPU right now; whether it has."""
         runner = self._running.get(call)
         # Of all greenlets only the one that runs has no frame to go on with.
         if runner is None or runner.gr_frame is not None:
             return False
+        if runner.raised == call:
+            return True
         self._wanted = (call, error)
         signal.pthread_kill(self._main, _SIGNAL)
         return True
@@ -63,7 +65,8 @@ class Interrupts:
         if wanted is None:
             return
         call, error = wanted
-        if self._running.get(call) is not greenlet.getcurrent():
+        runner = self._running.get(call)
+        if runner is None or runner is not greenlet.getcurrent():
             return
         called: FrameType | None = None
         while frame is not None and frame.f_code is not self._run_code:
@@ -71,5 +74,5 @@ class Interrupts:
         if frame is None or called is None:
             return
         if called.f_globals.get("__name__") not in self._ours:
-            self.raised = wanted
+            runner.raised = call
             raise error()

@@ -126,7 +126,7 @@ class Runners:
         self._parked: dict[greenlet.greenlet, None] = {}
         #: Who runs which call.
         #: Invariant: a call is in it from before its function starts until after its end.
-        self.running: dict[int, greenlet.greenlet] = {}
+        self.running: dict[int, Any] = {}
         # Cancelled calls that are still in the inbox.
         self._dropped: set[int] = set()
         self._cancellations: deque[tuple[list[int], bool]] = deque()
@@ -215,6 +215,7 @@ class Runners:
     def _run(self, slot: int) -> None:
         """A runner: take calls and run them, for as long as the process lives."""
         me: Any = getcurrent()
+        me.raised = 0  # the last call in which something was raised from outside
         words = self._words
         inbox = self._inbox
         running = self.running
@@ -358,6 +359,7 @@ class Runners:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
         runner = self.running.get(call)
         if runner is not None:
+            runner.raised = call
             runner.throw(error())
 
     def _stop_calls(self, calls: list[int], running: bool) -> None:
@@ -411,12 +413,14 @@ class Runners:
         ours, the first time; whether there are cancellations that the hub has not got to."""
         for calls, running in list(self._cancellations):
             for call in calls if running else ():
-                if self._interrupts.raised != (call, StopCall):
-                    self._interrupts.interrupt(call, StopCall)
+                self._interrupts.interrupt(call, StopCall)
         return bool(self._cancellations)
 
     def expire(self, call: int) -> None:
-        """Stop a call whose time is up, and which has not stopped where it waits."""
+        """Stop a call whose time is up, unless it has been told: then it may be cleaning up."""
+        runner = self.running.get(call)
+        if runner is None or runner.raised == call:
+            return
         if not self._interrupts.interrupt(call, CallExpired):
             self._expired.append(call)
 

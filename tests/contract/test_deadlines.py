@@ -139,7 +139,6 @@ def test_a_call_in_c_code_that_holds_the_gil_ends_in_time(make: Make, gate: Gate
     executor.kill_workers()
 
 
-@pytest.mark.xfail(run=False, reason="the status page does not tell yet who has the CPU")
 def test_c_code_that_holds_the_gil_costs_its_worker(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=0.3)
     pid = executor.submit(pid_of).result(timeout=30)

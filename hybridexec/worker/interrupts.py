@@ -65,8 +65,7 @@ class Interrupts:
         if wanted is None:
             return
         call, error = wanted
-        runner = self._running.get(call)
-        if runner is None or runner is not greenlet.getcurrent():
+        if self._running.get(call) is not greenlet.getcurrent():
             return
         called: FrameType | None = None
         while frame is not None and frame.f_code is not self._run_code:
@@ -74,5 +73,5 @@ class Interrupts:
         if frame is None or called is None:
             return
         if called.f_globals.get("__name__") not in self._ours:
-            runner.raised = call
+            self._running[call].raised = call
             raise error()

@@ -80,7 +80,9 @@ def test_an_error_that_could_not_be_pickled_has_a_stand_in() -> None:
     assert "trace" in str(error.__cause__)
 
 
-@pytest.mark.parametrize("sent", [RefusesToBeBuilt(), NoException(), 5], ids=repr)
+@pytest.mark.parametrize(
+    "sent", [RefusesToBeBuilt(), NoException(), 5], ids=["refuses", "class", "number"]
+)
 def test_an_error_that_cannot_be_rebuilt_is_still_an_error(sent: object) -> None:
     value, error = decode(frames.ERROR, (payload.dumps(sent), "trace", "note"), 5)
     assert value is None

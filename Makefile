@@ -9,6 +9,9 @@ ARGS ?=
 PY := $(VENV)/bin/python
 # CPython's own suite needs an interpreter that ships it, and minutes: it has its own target.
 PYTEST := $(PY) -m pytest --ignore=tests/cpython
+# Tests that run at once. They wait more than they compute, so more than two cores have work for.
+JOBS ?= 3
+SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
 .PHONY: help demo test test-all cpython chaos soak faults lint docs bench bench-quick clean
 # Two installs into one environment at once would break it.
@@ -22,13 +25,13 @@ demo: $(VENV)/.installed-demo  ## Fetch 20,000 URLs from a local server, with 2 
 	$(PY) examples/fetch_urls.py $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the fast tests
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(VENV)/.installed-test  ## Run all tests, the slow ones too
-	$(PYTEST) $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
 
 cpython: $(VENV)/.installed-test  ## Run CPython's own concurrent.futures tests against HybridExecutor
-	$(PY) -m pytest tests/cpython $(ARGS)
+	$(PY) -m pytest tests/cpython $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: $(VENV)/.installed-test  ## Random calls and accidents; longer: SECONDS=600, again: SEED=7
 	HYBRIDEXEC_CHAOS_SECONDS=$(SECONDS) HYBRIDEXEC_CHAOS_SEED=$(SEED) \

@@ -13,8 +13,8 @@ from hybridexec import HybridExecutor
 
 from .helpers import Gate
 
-#: None is the default, which is a fork server unless ``initargs`` need more.
-METHODS = [None, "forkserver", "spawn", "fork"]
+#: "forkserver" is the default unless ``initargs`` need more.
+METHODS = ["forkserver", "spawn", "fork"]
 
 Make = Callable[..., HybridExecutor]
 
@@ -24,19 +24,15 @@ def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
     return HybridExecutor(**{"max_workers": 2, "mp_context": context, **arguments})
 
 
-def _name(method: str | None) -> str:
-    return method or "default"
-
-
-@pytest.fixture(scope="module", params=METHODS, ids=_name)
+@pytest.fixture(scope="module", params=METHODS)
 def executor(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
     """One executor for all tests of a module that leave it as they found it."""
     with make_executor(request.param) as made:
         yield made
 
 
-@pytest.fixture(params=METHODS, ids=_name)
-def method(request: pytest.FixtureRequest) -> str | None:
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> str:
     """Each start method in turn."""
     return request.param
 

@@ -375,7 +375,7 @@ def keep_tools(tools: Tools) -> None:
     _tools = tools
 
 
-@pytest.fixture(scope="module", params=METHODS, ids=lambda method: method or "default")
+@pytest.fixture(scope="module", params=METHODS)
 def tools(request: pytest.FixtureRequest) -> Any:
     return Tools(request.param)
 

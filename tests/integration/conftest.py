@@ -32,7 +32,9 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["forkserver", "spawn"])
+@pytest.fixture(
+    scope="module", params=["forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
+)
 def executor(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
     """Two workers of 200 calls each."""
     context = multiprocessing.get_context(request.param)

@@ -155,3 +155,14 @@ def test_a_bad_example_is_told_from_a_good_one(code: str, works: bool, tmp_path:
     else:
         with pytest.raises(AssertionError):
             test_example_runs(example, tmp_path)
+
+
+NAMED_TEST = re.compile(r"`((?:tests|benchmarks)/[\w/]+\.py)(?:::(test_\w+))?`")
+
+
+def test_the_tests_that_pages_name_exist() -> None:
+    named = [match for page in PAGES for match in NAMED_TEST.findall(page.read_text("utf-8"))]
+    assert len(named) > 20
+    for path, name in named:
+        source = (ROOT / path).read_text("utf-8")
+        assert not name or f"def {name}(" in source, f"{path}::{name}"

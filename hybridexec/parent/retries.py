@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
+from .aside import Aside, Call
 from .batch import Batch
 
 #: However often a call has failed, it is tried again within so many seconds.
@@ -27,20 +28,14 @@ def delay(backoff: float, retry: int, random: Callable[[], float]) -> float:
     return longest * (0.5 + random() / 2)
 
 
-class Retries:
+class Retries(Aside):
     """Calls, by when they are due."""
 
     def __init__(self) -> None:
+        super().__init__()
         # May hold calls that were cancelled meanwhile: they are skipped when they come up.
         self._due: list[tuple[float, int, Batch, int]] = []
         self._order = itertools.count()  # of two that are due at once, neither batch is compared
-        # Invariant: the ids of the calls that wait and were not cancelled.
-        self._waiting: set[int] = set()
-
-    @property
-    def count(self) -> int:
-        """How many calls wait."""
-        return len(self._waiting)
 
     @property
     def next_due(self) -> float | None:
@@ -52,27 +47,19 @@ class Retries:
         self._waiting.add(batch.first + place)
         heapq.heappush(self._due, (due, next(self._order), batch, place))
 
-    def take(self, now: float) -> list[tuple[Batch, int]]:
+    def take(self, now: float) -> list[Call]:
         """Hand out the calls that are due."""
         return self._pop(now)
 
-    def clear(self) -> list[tuple[Batch, int]]:
+    def clear(self) -> list[Call]:
         """Hand out all calls."""
         return self._pop(float("inf"))
 
-    def _pop(self, until: float) -> list[tuple[Batch, int]]:
-        calls: list[tuple[Batch, int]] = []
+    def _pop(self, until: float) -> list[Call]:
+        calls: list[Call] = []
         while self._due and self._due[0][0] <= until:
             _, _, batch, place = heapq.heappop(self._due)
             if batch.first + place in self._waiting:
                 self._waiting.remove(batch.first + place)
                 calls.append((batch, place))
         return calls
-
-    def cancel(self, batch: Batch, places: Collection[int]) -> list[int]:
-        """Forget those calls of ``batch`` that wait here; their places."""
-        if not self._waiting:
-            return []
-        found = [place for place in places if batch.first + place in self._waiting]
-        self._waiting.difference_update(batch.first + place for place in found)
-        return found

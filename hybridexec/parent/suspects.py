@@ -19,9 +19,8 @@ them at most about log(n) times.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
 
-from .batch import Batch
+from .aside import Aside, Call
 
 #: Deaths in which a call ran alone, after which it is the culprit. One could be an accident: the
 #: system, short of memory, kills what is largest.
@@ -33,22 +32,14 @@ MAX_DEATHS = 200
 #: Into how many parts a group is split when its worker dies.
 _PARTS = 4
 
-Call = tuple[Batch, int]
 
-
-class Suspects:
+class Suspects(Aside):
     """Groups of suspects that wait for a worker of their own."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._groups: deque[list[Call]] = deque()
-        # Invariant: the ids of the calls in groups that were not cancelled.
-        self._waiting: set[int] = set()
         self._deaths = 0  # in a row
-
-    @property
-    def count(self) -> int:
-        """How many calls wait."""
-        return len(self._waiting)
 
     @property
     def groups(self) -> int:
@@ -119,24 +110,12 @@ class Suspects:
         """A suspect has ended and its worker lives."""
         self._deaths = 0
 
-    def cancel(self, batch: Batch, places: Collection[int]) -> list[int]:
-        """Forget those calls of ``batch`` that wait here; their places."""
-        if not self._waiting:
-            return []
-        found = [place for place in places if batch.first + place in self._waiting]
-        self._waiting.difference_update(batch.first + place for place in found)
-        return found
-
     def clear(self) -> list[Call]:
         """Hand out all calls."""
         calls = [call for group in self._groups for call in self._wanted(group)]
         self._groups.clear()
         self._waiting.clear()
         return calls
-
-    def _wanted(self, calls: list[Call]) -> list[Call]:
-        """Those that were not cancelled."""
-        return [(batch, place) for batch, place in calls if batch.first + place in self._waiting]
 
 
 def _split(calls: list[Call], parts: int) -> list[list[Call]]:

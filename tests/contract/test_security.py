@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
@@ -253,3 +254,18 @@ def test_payloads_are_unpickled_by_parent_and_worker_only() -> None:
         argument = executor.submit(identity, Tattle()).result(timeout=30)
         assert argument == worker
         assert executor.submit(Tattle).result(timeout=30) == os.getpid()
+
+
+def start_program() -> list[str]:
+    """What a program gets that a call starts without closing anything."""
+    command = [sys.executable, "-c", "import os; print(os.listdir('/proc/self/fd'))"]
+    listing = subprocess.run(command, close_fds=False, capture_output=True, check=True).stdout
+    return ast.literal_eval(listing.decode())
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_program_that_a_call_starts_gets_nothing_of_its_worker(method: str) -> None:
+    """It would keep the worker's pipes open, and hide its death."""
+    with make_executor(method, max_workers=1) as executor:
+        listed = executor.submit(start_program).result(timeout=30)
+    assert set(listed) - {"0", "1", "2"} == {"3"}, "but for the listing's own"

@@ -17,7 +17,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
-from . import boot, cooperative, lifeline, stacks, timeouts
+from . import boot, children, cooperative, lifeline, stacks, timeouts
 from .pipes import Inbound, Outbound
 from .runners import Runners
 
@@ -37,6 +37,7 @@ def run(start: WorkerStart) -> None:
         boot.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)
         cooperative.install()
+        children.install()
         timeouts.install()
         _raise_descriptor_limit(start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)

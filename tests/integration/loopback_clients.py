@@ -16,6 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gevent.monkey
+import gevent.os
 import requests
 import urllib3
 from loopback_server import Server
@@ -198,6 +200,20 @@ def hang_in_subprocess(mark: str) -> None:
             child.wait()
         finally:
             child.kill()
+
+
+def wait_for_a_short_child() -> int:
+    """The exit code of a child that has ended before ``fork`` returns here."""
+
+    def fork_and_lag() -> int:
+        pid: int = gevent.monkey.get_original("os", "fork")()
+        if pid == 0:
+            os._exit(7)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+    pid = gevent.os.fork_and_watch(fork=fork_and_lag)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def log_to(path: str) -> None:

@@ -87,6 +87,13 @@ def test_cancelling_a_call_ends_its_wait_for_a_subprocess(
             time.sleep(0.01)
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_workers_first_child_may_end_at_once(method: str) -> None:
+    """gevent misses what ends before it listens for the first time."""
+    with HybridExecutor(1, multiprocessing.get_context(method)) as executor:
+        assert executor.submit(loopback_clients.wait_for_a_short_child).result(PATIENCE) == 7
+
+
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_logging_to_a_file(method: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context(method)

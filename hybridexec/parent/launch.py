@@ -88,6 +88,19 @@ class _Rehearsal:
         return fd
 
 
+# One at a time in the whole process: multiprocessing's own locks are gevent's in a patched one, and
+# native threads that met there were never seen again.
+_one_start = native.original("_thread", "allocate_lock")()
+
+
+def _after_fork_in_child() -> None:
+    global _one_start
+    _one_start = native.original("_thread", "allocate_lock")()  # it may have been held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class Launcher:
     """Starts workers that are all alike."""
 
@@ -109,7 +122,6 @@ class Launcher:
         # Both ends of a pipe that ends with this process, and every worker with it; see
         # hybridexec.worker.lifeline.
         self._lifeline: tuple[int, int] | None = None
-        self._one_start = native.original("_thread", "allocate_lock")()
 
     def start(self, number: int) -> Started:
         """Start worker ``number``; returns when its process exists, not when it is ready.
@@ -117,9 +129,7 @@ class Launcher:
         Raises:
             Exception: whatever kept it from starting; initargs that cannot be pickled, say.
         """
-        # One at a time: multiprocessing's own locks are gevent's in a patched process, and native
-        # threads must not meet there.
-        with self._one_start:
+        with _one_start:
             return self._start(number)
 
     def _start(self, number: int) -> Started:

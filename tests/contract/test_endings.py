@@ -26,7 +26,7 @@ from .helpers import Gate, is_alive, pid_of, run_script, square, start_script, w
 
 #: What a forked child finds; START is a start method.
 FORKED = """
-import gc, multiprocessing, os, sys, time
+import gc, multiprocessing, os, sys, time, warnings
 from pathlib import Path
 from hybridexec import HybridExecutor
 
@@ -76,6 +76,8 @@ if __name__ == "__main__":
     lazy = executor.map_unordered(wait, [gate, gate])
     while not pending.running():
         time.sleep(0.01)
+    # Python 3.12 warns of threads, ours among them.
+    warnings.simplefilter("ignore", DeprecationWarning)
     child = os.fork()
     if child == 0:
         in_child()

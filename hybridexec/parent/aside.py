@@ -5,6 +5,7 @@ Runs on: the I/O thread, as part of the pool.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 
 from .batch import Batch
@@ -13,9 +14,9 @@ from .batch import Batch
 Call = tuple[Batch, int]
 
 
-class Aside:
+class Aside(ABC):
     """A set of such calls. A subclass keeps them in its own order, where those that were cancelled
-    meanwhile may stay until they come up."""
+    meanwhile may stay until they come up, or until no other waits."""
 
     def __init__(self) -> None:
         # Invariant: the ids of the calls that wait here and were not cancelled.
@@ -31,8 +32,18 @@ class Aside:
         if not self._waiting:
             return []
         found = [place for place in places if batch.first + place in self._waiting]
-        self._waiting.difference_update(batch.first + place for place in found)
+        self._leave(batch.first + place for place in found)
         return found
+
+    def _leave(self, calls: Iterable[int]) -> None:
+        """These calls do not wait here any more."""
+        self._waiting.difference_update(calls)
+        if not self._waiting:
+            self._let_go()
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Keep nothing: a batch that nobody needs any more may hold much."""
 
     def _wanted(self, calls: Iterable[Call]) -> list[Call]:
         """Those that were not cancelled."""

@@ -62,4 +62,8 @@ class Retries(Aside):
             if batch.first + place in self._waiting:
                 self._waiting.remove(batch.first + place)
                 calls.append((batch, place))
+        self._leave(())
         return calls
+
+    def _let_go(self) -> None:
+        self._due.clear()

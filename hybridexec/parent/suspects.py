@@ -103,8 +103,11 @@ class Suspects(Aside):
             group = calls[:count]
             if calls[count:]:
                 self._groups.appendleft(calls[count:])
-        self._waiting.difference_update(batch.first + place for batch, place in group)
+        self._leave(batch.first + place for batch, place in group)
         return group
+
+    def _let_go(self) -> None:
+        self._groups.clear()
 
     def came_through(self) -> None:
         """A suspect has ended and its worker lives."""
@@ -113,8 +116,7 @@ class Suspects(Aside):
     def clear(self) -> list[Call]:
         """Hand out all calls."""
         calls = [call for group in self._groups for call in self._wanted(group)]
-        self._groups.clear()
-        self._waiting.clear()
+        self._leave(list(self._waiting))
         return calls
 
 

@@ -98,6 +98,8 @@ class Waiting:
             ]
         batch.drop(found)
         self.count -= len(found)
+        if not self.count:
+            self.clear()  # a batch that nobody needs any more may hold much
         return len(found)
 
     def clear(self) -> list[Span]:

@@ -215,7 +215,6 @@ class Runners:
     def _run(self, slot: int) -> None:
         """A runner: take calls and run them, for as long as the process lives."""
         me: Any = getcurrent()
-        me.raised = 0  # the last call in which something was raised from outside
         words = self._words
         inbox = self._inbox
         running = self.running
@@ -262,6 +261,7 @@ class Runners:
                 words[slot_id] = call
                 running[call] = me
                 me.call = call
+                me.raised = 0  # the call, once something was raised in it from outside
                 expiry = self._start_expiry(call, job.timeout) if job.timeout else None
                 if job.traced and not self._traced:
                     self._trace()

@@ -60,7 +60,6 @@ def nothing_left(
     before: Belongings = {}
 
     def check() -> None:
-        gc.collect()
         more = left_behind(before) if before else {}
         assert not more, f"left behind: {more}"
 

@@ -161,7 +161,6 @@ def _pebble(initializer: Initializer) -> Any:
 _POOLS: dict[str, Callable[[Initializer], Any]] = {
     "hybridexec": _hybrid,
     "hybridexec, concurrency=1": lambda initializer: _hybrid(initializer, concurrency=1),
-    'hybridexec, "retry"': lambda initializer: _hybrid(initializer, on_worker_loss="retry"),
     "ProcessPoolExecutor": _process_pool,
     "multiprocessing.Pool": _multiprocessing_pool,
     "loky": _loky,

@@ -18,6 +18,8 @@ from typing import Any
 #: Longest time, in seconds, that a thread waits for a lock without looking up.
 #: A signal that comes just before the wait does not end it: Ctrl-C would have no effect till then.
 SLICE = 0.5
+#: The system counts a poll's milliseconds in 31 bits.
+_LONGEST = 3600.0
 
 
 def original(module: str, name: str) -> Any:
@@ -93,11 +95,13 @@ class Poller:
             pass
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """The descriptors that are ready, as soon as some are or ``seconds`` have passed."""
-        if self.live or seconds is None:
-            ready: list[tuple[int, int]] = self._poll.poll(seconds)
-            return ready
-        ready = self._poll.poll(seconds * 1000)
+        """The descriptors that are ready, as soon as some are or ``seconds`` have passed, or an
+        hour."""
+        if seconds is not None:
+            seconds = min(seconds, _LONGEST)
+            if not self.live:
+                seconds *= 1000
+        ready: list[tuple[int, int]] = self._poll.poll(seconds)
         return ready
 
     def close(self) -> None:

@@ -158,26 +158,31 @@ class Engine:
             self._turning.release()
         if results_fd is None:
             return
-        outcomes = []
         try:
             poller = self._poll()
             poller.register(results_fd, native.Poller.READABLE)
             poller.poll(seconds * 1000)
         finally:
-            with self._turning:
-                try:
-                    if self._pool.unfinished == 1:
-                        self._fleet.receive_led()
-                        outcomes = self._pool.take_outcomes()
-                    self._fleet.follow()
-                    self._fleet.act()
-                    pool = self._pool
-                    if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
-                        self._post(_nothing)  # the I/O thread sees to what this has made possible
-                except BaseException:
-                    self._interrupted()
-                    raise
-        _deliver(outcomes)
+            # After Ctrl-C, too: what has been read by now would reach nobody else.
+            _deliver(self._receive_led())
+
+    def _receive_led(self) -> list[tuple[Sink, list[Ended]]]:
+        """Read what has come for a lone call, and let the I/O thread read again; what has ended."""
+        pool = self._pool
+        outcomes = []
+        with self._turning:
+            try:
+                if pool.unfinished == 1:
+                    self._fleet.receive_led()
+                    outcomes = pool.take_outcomes()
+                self._fleet.follow()
+                self._fleet.act()
+                if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
+                    self._post(_nothing)  # the I/O thread sees to what this has made possible
+            except BaseException:
+                self._interrupted()
+                raise
+        return outcomes
 
     def _interrupted(self) -> None:
         """Ctrl-C has hit a caller in the midst of a turn: the pool may be at odds with itself.

@@ -219,13 +219,13 @@ class HybridExecutor(Calls):
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
-        now = time.monotonic_ns()
+        now = time.monotonic()
         workers = []
         for worker, link in self._engine.workers():
             lag = 0.0
             try:
                 if link is not None and link.page.heartbeat:
-                    lag = max(0.0, (now - link.page.heartbeat) / 1e9 - 0.1)
+                    lag = max(0.0, now - link.page.heartbeat - 0.1)
                 running = max(0, worker.running)
                 queued = max(0, len(worker.sent) - running)
                 current = self._engine.current(worker.id)

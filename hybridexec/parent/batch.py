@@ -1,12 +1,13 @@
 """A batch: calls that share a function, options and the sink that gets their outcomes.
 
-``map`` makes batches of many; a submitted call's Future is a batch of one and its own sink. The
-calls of a batch are numbered in a row, so that an id and its batch tell a call's place.
+``map`` makes batches of its items, and :mod:`.bundles` of calls that were submitted one by one.
+The calls of a batch are numbered in a row, so that an id and its batch tell a call's place.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +16,8 @@ from ..wire.payload import Payload
 from ..wire.wording import call_text
 from .functions import Function
 
-#: What travels as one call: plain arguments, or a payload of ``(args, kwargs)``.
+#: What travels as one call: plain arguments, or a payload of ``(args, kwargs)``. In a bare batch it
+#: is the one argument itself, plain.
 Item = tuple[Any, ...] | Payload
 
 #: More ways for a call to end, beside those in wire.frames. LOST: the value is the exception that
@@ -30,13 +32,35 @@ Ended = tuple[int, int, Any, float | None, int | None, "Troubles | None"]
 
 NOTHING: frozenset[int] = frozenset()
 _ids = itertools.count(1)
+_logger = logging.getLogger("hybridexec")
+
+
+class Values(NamedTuple):
+    """How many calls in a row ended: with plain values, and nothing more to say of them."""
+
+    #: The place of the first call among all of its sink's.
+    first: int
+    values: list[Any]
 
 
 class Sink(Protocol):
     """Who wants to know how calls ended."""
 
-    def deliver(self, ended: Sequence[Ended]) -> None:
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes, each call's exactly once; on the I/O thread."""
+
+
+#: Outcomes, and to whom they go.
+Delivery = tuple[Sink, Sequence[Ended] | Values]
+
+
+def deliver(sink: Any, ended: Any) -> None:
+    """Give ``sink`` outcomes; the others get theirs, whatever it does."""
+    try:
+        sink.deliver(ended)
+    except BaseException:
+        # SystemExit out of a user's callback, say: it must not stop the deliveries.
+        _logger.exception("a callback of a call's outcome failed")
 
 
 class Troubles:
@@ -57,7 +81,9 @@ class Batch:
 
     __slots__ = (
         "arguments",
+        "bare",
         "dropped",
+        "ended",
         "first",
         "function",
         "items",
@@ -73,27 +99,32 @@ class Batch:
     def __init__(
         self,
         function: Function,
-        items: Sequence[Item],
+        items: list[Any],
         sink: Sink,
         options: CallOptions,
         offset: int,
+        bare: bool = False,
     ) -> None:
         # Far enough from all others' for any size.
         self.first = next(_ids) << 32
         self.function = function
+        #: An :data:`Item` for each call.
         self.items = items
+        #: Whether an item is the one argument itself, not a tuple of arguments or a payload.
+        self.bare = bare
         self.size = len(items)
         self.sink = sink
         #: The place of the first call among all of the sink's.
         self.offset = offset
         self.options = options
-        #: Calls that have not ended.
+        #: Calls that have not ended, and by place whether they have.
         self.remaining = len(items)
+        self.ended = bytearray(len(items))
         #: Places of the calls that were cancelled: they must not be sent (again).
-        self.dropped: frozenset[int] = NOTHING
+        self.dropped: set[int] | frozenset[int] = NOTHING
         #: Places of cancelled calls that a worker had and might have started: if it has not, and
         #: they come back, they have ended.
-        self.unwanted: frozenset[int] = NOTHING
+        self.unwanted: set[int] | frozenset[int] = NOTHING
         #: What the calls that were run before went through, by place; None as long as none was.
         self.troubles: dict[int, Troubles] | None = None
         #: What payloads were made from. A pickle may only refer to it (a manager's proxy does), so
@@ -108,11 +139,33 @@ class Batch:
 
     def drop(self, places: Iterable[int]) -> None:
         """Note that the calls at these places were cancelled."""
-        self.dropped = self.dropped.union(places)
+        self.dropped = _with(self.dropped, places)
+
+    def leave_alone(self, places: Iterable[int]) -> None:
+        """Note that the calls at these places were cancelled, but may run on."""
+        self.unwanted = _with(self.unwanted, places)
+
+    def end(self, low: int, high: int) -> None:
+        """Note that the calls from place ``low`` up to ``high`` have ended."""
+        self.ended[low:high] = b"\1" * (high - low)
+        self.remaining -= high - low
+
+    def forget(self, low: int, high: int) -> None:
+        """Let go of the arguments of calls whose outcome was delivered."""
+        self.items[low:high] = [None] * (high - low)
 
     def text(self, place: int) -> str:
         """The call at ``place``, in a few words."""
-        return call_text(self.function.name, self.items[place])
+        item = self.items[place]
+        return call_text(self.function.name, (item,) if self.bare else item)
+
+
+def _with(places: set[int] | frozenset[int], more: Iterable[int]) -> set[int]:
+    """These places and more: the same set, unless it is the one that all batches share."""
+    if type(places) is not set:
+        return set(more)
+    places.update(more)
+    return places
 
 
 class Loss(NamedTuple):

@@ -33,15 +33,15 @@ class Page(Protocol):
     """What is read of a status page."""
 
     @property
-    def heartbeat(self) -> int:
-        """When the hub last ticked, in monotonic nanoseconds."""
+    def heartbeat(self) -> float:
+        """When the hub last ticked, in monotonic seconds."""
 
     @property
     def current(self) -> int:
         """The call that has the CPU, 0 if none has or it is not known."""
 
-    def running(self) -> dict[int, int]:
-        """The calls that run: id to monotonic nanoseconds of its start."""
+    def running(self) -> dict[int, float]:
+        """The calls that run: id to monotonic seconds of its start."""
 
 
 class Step(enum.Enum):
@@ -85,7 +85,7 @@ class Deadlines:
             started = running.get(call)
             if started is None:
                 continue
-            deadline = started / 1e9 + timeout
+            deadline = started + timeout
             if now < deadline + self._patience:
                 self.look_at = min(self.look_at, deadline + self._patience)
                 continue
@@ -95,5 +95,5 @@ class Deadlines:
                 yield call, Step.INTERRUPT
             if now < deadline + self._grace:
                 continue
-            kept = now - page.heartbeat / 1e9 > HUB_LATE
+            kept = now - page.heartbeat > HUB_LATE
             yield call, Step.ABANDON if kept and page.current != call else Step.KILL

@@ -30,10 +30,11 @@ from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
-from . import exits
-from .batch import Batch, Ended, Sink
+from . import bundles, exits
+from .batch import Batch, Delivery, deliver
 from .fleet import Fleet
 from .functions import Functions
+from .futures import CallFuture
 from .hubs import Hubs
 from .launch import Launcher
 from .link import Link
@@ -67,7 +68,7 @@ class Engine:
         # a signal handler that shuts the executor down may interrupt a holder on its own thread.
         self._lock = _new_lock()
         # Batches come before events: none comes after a shutdown, or after its own cancellation.
-        self._submitted: deque[Batch] = deque()
+        self._submitted: deque[Batch | CallFuture[Any]] = deque()
         self._events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # Held by whoever has to do with the pool and the fleet: the I/O thread, or a caller who
         # sends a lone call, or reads its result, itself. Never while outcomes are delivered.
@@ -86,8 +87,8 @@ class Engine:
         # if one gets stuck, somebody notices.
         self._watching = False
         self._active_at = 0.0  # when something last woke the thread
-        # The call that its caller sent itself, and the worker that has it.
-        self._expressed: tuple[int, int] | None = None
+        # The call that its caller sent itself, as a batch, and the worker that has it.
+        self._expressed: tuple[Batch, int] | None = None
         self._poll = native.original("select", "poll")
         self._thread: int | None = None
         self._ended = threading.Event()
@@ -97,8 +98,8 @@ class Engine:
 
     # -- on any thread ------------------------------------------------------------------------
 
-    def submit(self, batch: Batch) -> None:
-        """Take new calls.
+    def submit(self, calls: Batch | CallFuture[Any]) -> None:
+        """Take new calls, or one.
 
         Raises:
             RuntimeError: the engine was shut down, or is a forked process's copy.
@@ -109,12 +110,14 @@ class Engine:
                 self.check_open()
             if self._hubs is not None:
                 self._hubs.hold()
-            lone = self._watching and not self._pool.unfinished
-            if not (lone and self._express(batch)):
-                self._submitted.append(batch)
-                if not self._running:
-                    self._start()
-                self._wake()
+            if self._watching and not self._pool.unfinished:
+                calls = calls if isinstance(calls, Batch) else bundles.bundle([calls])
+                if self._express(calls):
+                    return
+            self._submitted.append(calls)
+            if not self._running:
+                self._start()
+            self._wake()
 
     def _express(self, batch: Batch) -> bool:
         """Send a lone call from its caller's own thread; whether that was possible."""
@@ -126,7 +129,7 @@ class Engine:
             if worker is None:
                 return False
             self._active_at = now
-            self._expressed = (batch.first, worker)
+            self._expressed = (batch, worker)
             self._fleet.act()
             return True
         except BaseException:
@@ -140,10 +143,10 @@ class Engine:
         been interrupted."""
         return not self._turning._is_owned() and self._turning.acquire(False)
 
-    def lead(self, call: int, timeout: float | None) -> None:
+    def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
         the thread that wants it, and deliver it."""
-        if self._expressed is None or self._expressed[0] != call:
+        if self._expressed is None or self._expressed[0] is not call.batch:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
         if seconds <= 0 or not self._take_turn():
@@ -166,10 +169,10 @@ class Engine:
             # After Ctrl-C, too: what has been read by now would reach nobody else.
             _deliver(self._receive_led())
 
-    def _receive_led(self) -> list[tuple[Sink, list[Ended]]]:
+    def _receive_led(self) -> list[Delivery]:
         """Read what has come for a lone call, and let the I/O thread read again; what has ended."""
         pool = self._pool
-        outcomes = []
+        outcomes: list[Delivery] = []
         with self._turning:
             try:
                 if pool.unfinished == 1:
@@ -205,6 +208,10 @@ class Engine:
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """See :meth:`Pool.cancel`."""
         self._post(self._pool.cancel, batch, places, running)
+
+    def cancel_call(self, call: CallFuture[Any]) -> None:
+        """The call is not wanted any more, and its future has been told."""
+        self._post(bundles.cancel, self._pool, call)
 
     def shutdown(
         self,
@@ -400,8 +407,9 @@ class Engine:
         pool = self._pool
         with self._turning:
             submitted = self._submitted
-            for _ in range(min(_MAX_EVENTS, len(submitted))):
-                pool.submit(submitted.popleft())
+            end = len(submitted) - _MAX_EVENTS
+            while submitted and len(submitted) > end:
+                pool.submit(bundles.take_batch(submitted))
             events = self._events
             for _ in range(0 if submitted else _MAX_EVENTS):
                 try:
@@ -425,7 +433,7 @@ class Engine:
         elif records:
             self._hubs.call(functools.partial(_log, records))
 
-    def _deliver(self, outcomes: list[tuple[Sink, list[Ended]]]) -> None:
+    def _deliver(self, outcomes: list[Delivery]) -> None:
         if self._hubs is None:
             _deliver(outcomes)
         elif outcomes:
@@ -456,13 +464,9 @@ class Engine:
             self._hubs.release()
 
 
-def _deliver(outcomes: list[tuple[Sink, list[Ended]]]) -> None:
+def _deliver(outcomes: list[Delivery]) -> None:
     for sink, ended in outcomes:
-        try:
-            sink.deliver(ended)
-        except BaseException:
-            # SystemExit out of a user's callback, say: it must not stop the deliveries.
-            _logger.exception("a callback of a call's outcome failed")
+        deliver(sink, ended)
 
 
 def _log(records: list[Record]) -> None:

@@ -219,10 +219,10 @@ class Fleet:
         for frame in link.read(everything):
             kind = frame.head[0]
             if kind == frames.RESULTS:
-                results = frame.head[1]
+                _, results, rows = frame.head
                 if frame.segments:
                     results = [_resolve(frame, result) for result in results]
-                pool.results(number, results, now)
+                pool.results(number, results, rows, now)
             elif kind == frames.HUNGRY:
                 pool.hungry(number, now)
             elif kind == frames.RECALLED:

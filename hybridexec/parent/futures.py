@@ -13,7 +13,6 @@ plain lock goes through it, as in the base class.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -23,8 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import native
 from ..options import CallOptions
 from ..wire import frames
-from ..wire.wording import call_text
-from .batch import NOTHING, Batch, Ended, Item, Troubles
+from .batch import Batch, Ended, Item, deliver
 from .functions import Function
 from .outcome import decode
 
@@ -42,10 +40,6 @@ _PENDING, _CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED = (
 )
 _DONE = frozenset({_CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED})
 
-# Single calls are numbered in a row, so that those sent together can share a span; far below the
-# ids of batches, which start at 1 << 32.
-_ids = itertools.count(-1 << 62)
-
 # Native, and held for a few assignments only: no greenlet ever switches inside.
 _allocate_lock = native.original("_thread", "allocate_lock")
 _making_conditions = _allocate_lock()
@@ -59,48 +53,53 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class CallFuture(Batch, Future[T]):
-    """What ``submit`` returns: a batch of one call, and the sink of its outcome."""
+class CallFuture(Future[T]):
+    """What ``submit`` returns."""
 
-    # Defaults in the class, so that a new future needs only what is its own.
-    offset = 0
+    # In slots, all that most futures ever have: an instance dict would cost as much again.
+    __slots__ = (
+        "_engine",
+        "_exception",
+        "_lone_waiter",
+        "_made_condition",
+        "_result",
+        "_state",
+        "arguments",
+        "batch",
+        "function",
+        "item",
+        "options",
+        "place",
+    )
+
     size = 1
-    dropped = NOTHING
-    unwanted = NOTHING
-    troubles: dict[int, Troubles] | None = None
-    arguments: object = None
-    _state = _PENDING
-    _result: T | None = None
-    _exception: BaseException | None = None
-    # Invariant: None, or what all waiters and the outcome synchronize with, for good.
-    _made_condition: threading.Condition | None = None
-    # Invariant: None, or a lock that is released when the future has ended; never replaced.
-    _lone_waiter: Any = None
 
     def __init__(
         self, engine: Engine, function: Function, item: Item | None, options: CallOptions
     ) -> None:
         self._engine = engine
-        self.first = next(_ids)
         self.function = function
-        self._item = item
+        #: What will travel; None once the batch has it.
+        self.item = item
         self.options = options
-        self.remaining = 1
+        #: What the item was made from: see :attr:`Batch.arguments`.
+        self.arguments: object = None
+        #: Where the call is to be found, from when the engine has it until it has ended.
+        self.batch: Batch | None = None
+        self.place = 0
+        self._state = _PENDING
+        self._result: T | None = None
+        self._exception: BaseException | None = None
+        # Invariant: None, or what all waiters and the outcome synchronize with, for good.
+        self._made_condition: threading.Condition | None = None
+        # Invariant: None, or a lock that is released when the future has ended; never replaced.
+        self._lone_waiter: Any = None
 
-    @property
-    def items(self) -> tuple[Item, ...]:  # type: ignore[override]
-        """The one call's arguments; they are let go when it has ended."""
-        assert self._item is not None
-        return (self._item,)
-
-    def text(self, place: int) -> str:
-        """The call, in a few words; its arguments too, unless it has ended."""
-        return call_text(self.function.name, self._item)
-
-    @property
-    def sink(self) -> CallFuture[T]:  # type: ignore[override]
-        """Itself; a reference would be a cycle, and leave every future to the garbage collector."""
-        return self
+    def enter(self, batch: Batch, place: int) -> None:
+        """The call is this one of a batch now."""
+        self.place = place
+        self.batch = batch
+        self.item = None
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
@@ -154,7 +153,7 @@ class CallFuture(Batch, Future[T]):
             if self._state != _PENDING or self._made_condition or self._lone_waiter:
                 return timeout
             self._lone_waiter = waiter
-        self._engine.lead(self.first, timeout)
+        self._engine.lead(self, timeout)
         native.wait(lambda seconds: bool(waiter.acquire(timeout=seconds)), timeout)
         return None if timeout is None else 0
 
@@ -164,7 +163,10 @@ class CallFuture(Batch, Future[T]):
 
     def running(self) -> bool:
         """Whether the call is being run by a worker right now (read from its status page)."""
-        return self._state == _PENDING and self._engine.is_running(self.first)
+        batch = self.batch
+        if self._state != _PENDING or batch is None:
+            return False
+        return self._engine.is_running(batch.first + self.place)
 
     def cancel(self) -> bool:
         """Cancel the call: drop it if it has not started, stop it if it has.
@@ -177,7 +179,7 @@ class CallFuture(Batch, Future[T]):
             False if the call had ended, True otherwise.
         """
         if self._cancel_now():
-            self._engine.cancel(self, (0,), running=True)
+            self._engine.cancel_call(self)
         return self._state != _FINISHED
 
     def _cancel_now(self) -> bool:
@@ -199,16 +201,22 @@ class CallFuture(Batch, Future[T]):
         """End with ``error``: the call could not be sent."""
         self._finish(None, error)
 
-    def deliver(self, ended: Sequence[Ended]) -> None:
+    def deliver(self, outcome: Ended) -> None:
         """Take the outcome; on the I/O thread."""
-        _, status, value, _, pid, troubles = ended[0]
+        _, status, value, _, pid, troubles = outcome
         if status == frames.VALUE:
             self._finish(value, None)
         elif status == frames.CANCELLED:
             self._cancel_now()
         else:
             self._finish(*decode(status, value, pid, troubles))
-        self._item = self.arguments = None
+        self.leave()
+
+    def leave(self) -> None:
+        """The call is over: keep nothing of it."""
+        if self.batch is not None:
+            self.batch.forget(self.place, self.place + 1)
+        self.batch = self.arguments = None
 
     def _finish(self, result: Any, error: BaseException | None) -> None:
         with _making_conditions:
@@ -229,3 +237,26 @@ class CallFuture(Batch, Future[T]):
             return  # cancelled at the same moment: the cancellation stands
         if self._lone_waiter is not None:
             self._lone_waiter.release()
+
+
+def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
+    """End calls that follow each other in one batch with these values; on the I/O thread.
+
+    For futures that nobody waits for, with less ado than one by one.
+    """
+    batch, place = futures[0].batch, futures[0].place
+    assert batch is not None, "none has ended"
+    batch.forget(place, place + len(futures))
+    observed = []
+    with _making_conditions:
+        for future, value in zip(futures, values, strict=True):
+            future.batch = future.arguments = None
+            if future._made_condition is not None:
+                observed.append((future, value))
+                continue
+            future._result = value
+            future._state = _FINISHED
+            if future._lone_waiter is not None:
+                future._lone_waiter.release()
+    for future, value in observed:
+        deliver(future, (0, frames.VALUE, value, None, None, None))

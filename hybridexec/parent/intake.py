@@ -8,14 +8,14 @@ thread that passed them, before ``submit`` returns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ..options import CallOptions
 from ..outcomes import Outcome
 from ..wire import payload
-from .batch import Ended, Item, Troubles
+from .batch import Ended, Item, Troubles, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
@@ -124,7 +124,7 @@ class Intake:
         bound = self._buffersize if buffersize is None else buffersize
         stream = self._stream(options, fn, iterables, bound, ordered=False)
         kept = stream.keep_items()
-        return _outcomes(stream, kept, len(iterables) == 1, keep)
+        return _outcomes(stream, kept, keep)
 
     def _stream(
         self,
@@ -136,7 +136,8 @@ class Intake:
     ) -> Stream:
         engine = self._engine
         engine.check_open()
-        items = zip(*iterables, strict=False)
+        single = len(iterables) == 1
+        items: Iterator[Any] = iter(iterables[0]) if single else zip(*iterables, strict=False)
         refusal: BaseException | None = None
         function: Function | None = None
         try:
@@ -147,16 +148,31 @@ class Intake:
             check_callable(fn)
             error.add_note(ARGUMENTS_NOTE)
             refusal = error
-        return Stream(engine, function, refusal, items, options, bound, ordered)
+        return Stream(engine, function, refusal, items, single, options, bound, ordered)
 
 
 def _results(
     stream: Stream, deadline: float | None, return_exceptions: bool, keep: object
 ) -> Generator[Any]:
     try:
-        for _, status, value, _, pid, troubles in stream.outcomes(deadline):
-            # No name for the result here: the iterator must not keep it alive.
-            yield _open(status, value, pid, troubles, return_exceptions)
+        bounded = stream.bounded
+        for entry in stream.entries(deadline):
+            # No name for a result here: the iterator must not keep it alive.
+            if isinstance(entry, Values):
+                values = entry.values[::-1]
+                entry.values.clear()
+                while values:
+                    if bounded:
+                        stream.fetch()
+                    yield values.pop()
+            else:
+                _, status, value, _, pid, troubles = entry
+                del entry
+                if bounded:
+                    stream.fetch()
+                result = [_open(status, value, pid, troubles, return_exceptions)]
+                del value
+                yield result.pop()
     finally:
         stream.close()
 
@@ -176,23 +192,23 @@ def _open(
     raise error
 
 
-def _outcomes(
-    stream: Stream, kept: dict[int, tuple[Any, ...]], single: bool, keep: object
-) -> Generator[Outcome[Any]]:
+def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[Outcome[Any]]:
     try:
-        for ended in stream.outcomes():
-            yield _outcome(ended, kept.pop(ended[0]), single)
+        for ended in stream.entries():
+            assert not isinstance(ended, Values), "timed calls end one by one"
+            stream.fetch()
+            yield _outcome(ended, kept.pop(ended[0]))
     finally:
         stream.close()
 
 
-def _outcome(ended: Ended, arguments: tuple[Any, ...], single: bool) -> Outcome[Any]:
+def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
     _, status, value, seconds, pid, troubles = ended
     value, error = decode(status, value, pid, troubles)
     before = len(troubles.texts) if troubles is not None else 0
     ran = pid is not None  # of a lost worker, only calls that had started carry it
     return Outcome(
-        item=arguments[0] if single else arguments,
+        item=item,
         value=value,
         error=error,
         attempts=before + ran,

@@ -73,7 +73,7 @@ class Lookout:
         records = []
         following = self._watchdog.following
         beats = {
-            number: link.page.heartbeat / 1e9
+            number: link.page.heartbeat
             for number, link in self._links.items()
             if (self._workers[number].sent or number in following) and link.page.heartbeat
         }

@@ -25,12 +25,13 @@ import enum
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from ..errors import CallTimeout
 from ..wire import frames
 from .actions import Action, Actions
-from .batch import LOST, Batch, Ended, Loss, Sink
+from .batch import LOST, Batch, Delivery, Ended, Loss, Values
 from .deadlines import Step
 from .dispatch import Dispatch
 from .retries import Retries, delay
@@ -94,7 +95,7 @@ class Pool:
         self._users: dict[int, int] = {}  # passing functions: how many batches use them
         #: What no call can run any more for, if that is so.
         self.broken_because: BaseException | None = None
-        self._outcomes: list[tuple[Sink, list[Ended]]] = []
+        self._outcomes: list[Delivery] = []
 
     # -- what the I/O thread asks -------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Pool:
         """The actions decided on since the last time, in order."""
         return self._actions.take()
 
-    def take_outcomes(self) -> list[tuple[Sink, list[Ended]]]:
+    def take_outcomes(self) -> list[Delivery]:
         """Outcomes to deliver, and to whom."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
@@ -207,17 +208,17 @@ class Pool:
             wanted.difference_update(call - batch.first for call in calls)
             self._actions.send(worker.id, (frames.CANCEL, calls, running))
             if not running:
-                batch.unwanted = batch.unwanted.union(call - batch.first for call in calls)
+                batch.leave_alone([call - batch.first for call in calls])
             else:
                 for call in calls:
                     worker.deadlines.remove(call)
-                batch.drop(call - batch.first for call in calls)
+                batch.drop([call - batch.first for call in calls])
                 self.unfinished -= len(calls)
         apart = self._retries.cancel(batch, wanted) + self._suspects.cancel(batch, wanted)
         batch.drop(apart)
-        waiting = len(apart) + self._waiting.cancel(batch, wanted.difference(apart))
-        self.unfinished -= waiting
-        self._ended(batch, waiting)
+        for place in apart + self._waiting.cancel(batch, wanted.difference(apart)):
+            self.unfinished -= 1
+            self._ended(batch, place)
         self._settle()
 
     def stop(self) -> None:
@@ -278,9 +279,21 @@ class Pool:
         self._birth_deaths = 0
         self._settle()
 
-    def results(self, number: int, results: Sequence[Sequence[Any]], now: float) -> None:
-        """Calls ended in a worker: ``(id, status, value, seconds)`` each."""
+    def results(
+        self,
+        number: int,
+        results: Sequence[Sequence[Any]],
+        rows: Sequence[tuple[int, list[Any]]],
+        now: float,
+    ) -> None:
+        """Calls ended in a worker: ``(id, status, value, seconds)`` each, or in rows: the plain
+        values of calls in a row, from an id on."""
         worker = self.workers[number]
+        for first, values in rows:
+            if not self._row(worker, first, values):
+                calls = range(first, first + len(values))
+                singly = zip(calls, repeat(frames.VALUE), values, repeat(None))
+                results = [*results, *singly]
         sent = worker.sent
         pid = worker.pid
         worker.done += len(results)
@@ -296,7 +309,7 @@ class Pool:
                 worker.deadlines.remove(call)
             place = call - batch.first
             if batch.dropped and place in batch.dropped:
-                self._ended(batch, 1)
+                self._ended(batch, place)
                 continue
             if status >= frames.ERROR:
                 worker.failed += status != frames.CANCELLED
@@ -312,6 +325,22 @@ class Pool:
             self._suspects.came_through()
         worker.sample(now)
         self._settle()
+
+    def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
+        """Calls in a row ended with plain values; False if they must be taken one by one."""
+        sent = worker.sent
+        batch = sent[first]
+        calls = range(first, first + len(values))
+        if batch.dropped:
+            return False
+        for call in calls:
+            del sent[call]
+        place = first - batch.first
+        self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
+        self._ended(batch, place, len(values))
+        worker.done += len(values)
+        self.unfinished -= len(values)
+        return True
 
     def _try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
         """Keep a failed call for another attempt, if it may have one."""
@@ -402,7 +431,7 @@ class Pool:
             if position >= running:
                 returned.append((batch, call))
             elif place in batch.dropped:
-                self._ended(batch, 1)
+                self._ended(batch, place)
             elif call in worker.expired:
                 self._expire(worker, batch, place, now)
             elif batch.options.on_worker_loss == "retry" and not (
@@ -475,6 +504,9 @@ class Pool:
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
                 for call, step in worker.deadlines.look(worker.page, now):
                     self._enforce(worker, call, step, now)
+        self._relieve(now)
+
+    def _relieve(self, now: float) -> None:
         self._waiting.put_back(self._wanted(self._dispatch.relieve(now)))
 
     def dispatch(self, now: float) -> None:
@@ -482,6 +514,9 @@ class Pool:
         if self._staff.short or self._suspects.count:
             self._hire()
         self._dispatch.run(self.unfinished, now)
+        if self.unfinished > 1 and not self._waiting.count:
+            # A worker may have run out of calls just now.
+            self._relieve(now)
         if self._staff.short:
             self._hire()  # for those that have just been sent all they may run
         self._settle()
@@ -528,7 +563,7 @@ class Pool:
         for batch, call in calls:
             place = call - batch.first
             if place in batch.dropped:
-                self._ended(batch, 1)
+                self._ended(batch, place)
             elif place in batch.unwanted or self._closing:
                 self._deliver_all(batch, (place,))
             else:
@@ -559,12 +594,13 @@ class Pool:
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
-            self._ended(batch, len(ended))
+            for outcome in ended:
+                self._ended(batch, outcome[0] - batch.offset)
 
-    def _ended(self, batch: Batch, count: int) -> None:
+    def _ended(self, batch: Batch, place: int, count: int = 1) -> None:
         """Calls of a batch are over; after its last, workers need not keep its function."""
-        batch.remaining -= count
-        if batch.remaining or batch.function.lasting or not count:
+        batch.end(place, place + count)
+        if batch.remaining or batch.function.lasting:
             return
         number = batch.function.number
         self._users[number] -= 1

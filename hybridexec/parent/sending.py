@@ -19,19 +19,22 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
     functions: list[tuple[int, Any]] = []
     segments: list[frames.Buffer] = []
     spans: list[tuple[Any, ...]] = []
-    last_function, last_options, last_items, next_id = None, None, [], 0
+    last_function, last_options, last_bare, next_id = None, None, False, 0
+    last_items: list[Any] = []
     for batch, low, high in granted:
         function = batch.function
-        items = [
-            item if type(item) is tuple else frames.embed(item, segments)  # type: ignore[arg-type]
-            for item in batch.items[low:high]
-        ]
+        items: list[Any] = list(batch.items[low:high])
+        if not batch.bare:
+            items = [
+                item if type(item) is tuple else frames.embed(item, segments) for item in items
+            ]
         first = batch.first + low
         if (
             first == next_id
             and function is last_function
             and batch.options is last_options
             and function.lasting
+            and batch.bare is last_bare
         ):
             # Calls submitted one by one, in a row.
             last_items += items
@@ -44,8 +47,9 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
             else:
                 worker.known.add(function.number)
                 functions.append((function.number, frames.embed(function.payload, segments)))
-        spans.append((reference, _how(batch.options), first, items))
+        spans.append((reference, _how(batch.options), first, items, batch.bare))
         last_function, last_options, last_items = function, batch.options, items
+        last_bare = batch.bare
         next_id = first + len(items)
     return (frames.CALLS, functions, spans), segments
 

@@ -12,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from .. import native
 from ..options import CallOptions
 from ..wire import payload
-from .batch import UNPICKLABLE, Batch, Ended, Item
+from .batch import UNPICKLABLE, Batch, Ended, Item, Values
 from .functions import Function
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Stream:
         engine: Engine,
         function: Function | None,
         refusal: BaseException | None,
-        items: Iterator[tuple[Any, ...]],
+        items: Iterator[Any],
+        single: bool,
         options: CallOptions,
         bound: int | None,
         ordered: bool,
@@ -51,7 +53,8 @@ class Stream:
         Args:
             function: what to call, or None if it could not be pickled: every call then fails with
                 ``refusal``.
-            items: the arguments of each call; read in the consumer's thread.
+            items: the arguments of each call, as tuples; or, if ``single``, the one argument of
+                each. Read in the consumer's thread.
             bound: how many calls may be unfinished or unfetched; None reads all items at once.
             ordered: hand outcomes out in the order of the items, else as they come.
         """
@@ -59,23 +62,35 @@ class Stream:
         self._function = function
         self._refusal = refusal
         self._items = items
+        self._single = single
         self._options = options
         self._bound = bound
         self._ordered = ordered
         self._changed = threading.Condition(threading.Lock())
-        self._arrived: deque[Ended] = deque()  # unordered: in order of arrival
-        self._by_index: dict[int, Ended] = {}  # ordered: until their turn
-        # Invariant: _fetched <= outcomes delivered <= _submitted.
+        self._arrived: deque[Ended | Values] = deque()  # unordered: in order of arrival
+        self._by_place: dict[int, Ended | Values] = {}  # ordered: until their turn
+        # Invariant: _fetched <= _handed <= outcomes delivered <= _submitted. (Without a bound,
+        # _fetched is not kept.)
         self._submitted = 0
-        self._fetched = 0
+        self._handed = 0  # out of this object
+        self._fetched = 0  # by the consumer
+        self._fill_at: float = inf  # how many of them make room for more calls
         self._exhausted = False
         self._batches: dict[int, Batch] = {}
-        self._kept: dict[int, tuple[Any, ...]] | None = None
+        self._forget_at = 8  # how many of them are looked through
+        self._kept: dict[int, Any] | None = None
+        # How many items are read at once. Iterators that know how many are left have them at hand.
+        self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
         # Refilling for every single item would make batches of one.
         self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
 
-    def keep_items(self) -> dict[int, tuple[Any, ...]]:
-        """Remember each call's arguments, in the dict returned, until the caller takes them out."""
+    @property
+    def bounded(self) -> bool:
+        """Whether :meth:`fetch` matters."""
+        return self._bound is not None
+
+    def keep_items(self) -> dict[int, Any]:
+        """Remember each call's item, in the dict returned, until the caller takes it out."""
         self._kept = {}
         return self._kept
 
@@ -85,30 +100,36 @@ class Stream:
         A slow iterable keeps nobody waiting: what has been read is submitted every few
         milliseconds, and outcomes that are ready are handed out before more is read.
         """
+        least = self._refill if self._submitted else 1
         while not self._exhausted:
             room = _MAX_BATCH
             if self._bound is not None:
                 room = min(room, self._bound - (self._submitted - self._fetched))
-                if room < (self._refill if self._submitted else 1):
-                    return
+                if room < least:
+                    break
+                least = 1
             chunk = self._read(room)
             if chunk:
                 self._submit(chunk)
             if self._bound is not None and self._has_ready():
-                return
+                break
+        if self._bound is not None and not self._exhausted:
+            self._fill_at = self._submitted - self._bound + self._refill
 
-    def _read(self, room: int) -> list[tuple[Any, ...]]:
-        """Up to ``room`` items, and no more than come in a short time."""
-        chunk = []
-        end = time.monotonic() + _READ_SECONDS
-        for item in islice(self._items, room):
-            chunk.append(item)
-            if time.monotonic() > end:
-                return chunk
-        self._exhausted = len(chunk) < room
+    def _read(self, room: int) -> list[Any]:
+        """Up to ``room`` items, and no more than come in a short time, going by the last ones."""
+        count = min(room, self._pace)
+        began = time.monotonic()
+        chunk = list(islice(self._items, count))
+        elapsed = time.monotonic() - began
+        self._exhausted = len(chunk) < count
+        if elapsed > _READ_SECONDS:
+            self._pace = max(1, int(count * _READ_SECONDS / elapsed))
+        elif count == self._pace:
+            self._pace = min(4 * count, _MAX_BATCH)
         return chunk
 
-    def _submit(self, chunk: list[tuple[Any, ...]]) -> None:
+    def _submit(self, chunk: list[Any]) -> None:
         offset = self._submitted
         self._submitted += len(chunk)
         if self._kept is not None:
@@ -116,6 +137,11 @@ class Stream:
         if self._function is None:
             self.deliver([_refused(offset + place, self._refusal) for place in range(len(chunk))])
             return
+        if self._single:
+            if payload.are_all_plain(chunk):
+                self._send(chunk, offset, None, bare=True)
+                return
+            chunk = [(item,) for item in chunk]
         start = 0
         items: list[Item] = []
         are_plain = payload.are_plain
@@ -135,27 +161,33 @@ class Stream:
                 items, start = [], place + 1
         self._send(items, offset + start, chunk)
 
-    def _send(self, items: list[Item], offset: int, arguments: object) -> None:
+    def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
         if items:
             assert self._function is not None
-            batch = Batch(self._function, items, self, self._options, offset)
+            batch = Batch(self._function, items, self, self._options, offset, bare)
             batch.arguments = arguments
             self._batches[offset] = batch
             self._engine.submit(batch)
 
-    def deliver(self, ended: Sequence[Ended]) -> None:
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes; on the I/O thread."""
         with self._changed:
-            if self._ordered:
-                self._by_index.update((outcome[0], outcome) for outcome in ended)
-                if self._fetched not in self._by_index:
-                    return
+            if not self._ordered:
+                if isinstance(ended, Values):
+                    self._arrived.append(ended)
+                else:
+                    self._arrived.extend(ended)
             else:
-                self._arrived.extend(ended)
+                if isinstance(ended, Values):
+                    self._by_place[ended.first] = ended
+                else:
+                    self._by_place.update((outcome[0], outcome) for outcome in ended)
+                if self._handed not in self._by_place:
+                    return
             self._changed.notify()
 
-    def outcomes(self, deadline: float | None = None) -> Iterator[Ended]:
-        """Hand out outcomes until every item's is there.
+    def entries(self, deadline: float | None = None) -> Iterator[Ended | Values]:
+        """Hand out outcomes until every item's is there; :meth:`fetch` is due for each of them.
 
         Raises:
             TimeoutError: ``deadline`` (``time.monotonic()`` seconds) passed while waiting.
@@ -165,23 +197,25 @@ class Stream:
             ready = self._wait(deadline)
             if not ready:
                 return
-            for outcome in ready:
-                self._fetched += 1
-                if self._bound is not None:
-                    self.fill()
-                yield outcome
+            yield from ready
 
-    def _wait(self, deadline: float | None) -> Sequence[Ended]:
+    def fetch(self) -> None:
+        """One more outcome is about to reach the consumer: there may be room for another call."""
+        self._fetched += 1
+        if self._fetched >= self._fill_at:
+            self.fill()
+
+    def _wait(self, deadline: float | None) -> Sequence[Ended | Values]:
         """The next outcomes, at least one; none if all were handed out."""
         if self._engine.inert:
             ready = self._take()  # no more will come, and the lock may be held for ever
-            if not ready and self._fetched != self._submitted:
+            if not ready and self._handed != self._submitted:
                 self._engine.check_open()
             return ready
         with self._changed:
             while True:
                 ready = self._take()
-                if ready or self._fetched == self._submitted:
+                if ready or self._handed == self._submitted:
                     break
                 timeout = None if deadline is None else deadline - time.monotonic()
                 if timeout is not None and timeout <= 0:
@@ -193,24 +227,31 @@ class Stream:
 
     def _has_ready(self) -> bool:
         if self._ordered:
-            return self._fetched in self._by_index
+            return self._handed in self._by_place
         return bool(self._arrived)
 
-    def _take(self) -> Sequence[Ended]:
-        if not self._ordered:
+    def _take(self) -> Sequence[Ended | Values]:
+        ready: Sequence[Ended | Values]
+        if self._ordered:
+            ready = run = []
+            place = self._handed
+            while (entry := self._by_place.pop(place, None)) is not None:
+                run.append(entry)
+                place += _size(entry)
+            self._handed = place
+        else:
             ready, self._arrived = self._arrived, deque()
-            return ready
-        run = []
-        index = self._fetched
-        while (outcome := self._by_index.pop(index, None)) is not None:
-            run.append(outcome)
-            index += 1
-        return run
+            self._handed += sum(map(_size, ready))
+        return ready
 
     def _forget_finished(self) -> None:
+        """Let go of the batches that have ended, now and then: when there are twice as many."""
+        if len(self._batches) < self._forget_at:
+            return
         for offset, batch in list(self._batches.items()):
             if batch.remaining == 0:
                 del self._batches[offset]
+        self._forget_at = 2 * len(self._batches) + 8
 
     def close(self) -> None:
         """Cancel the calls that have not started; those running run on, unheard."""
@@ -223,3 +264,8 @@ class Stream:
 
 def _refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None
+
+
+def _size(entry: Ended | Values) -> int:
+    """How many outcomes these are."""
+    return len(entry.values) if isinstance(entry, Values) else 1

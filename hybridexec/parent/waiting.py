@@ -83,24 +83,16 @@ class Waiting:
             self._batches.popleft()
             self._next = 0
 
-    def cancel(self, batch: Batch, places: set[int]) -> int:
-        """Drop those calls of ``batch`` that wait, none of which a worker has; how many did."""
-        if batch.size == 1:
-            # A million futures may be cancelled one by one: no search for each.
-            found = list(places) if batch.remaining else []
-        else:
-            found = [
-                place
-                for owner, low, high in self.spans()
-                if owner is batch
-                for place in range(low, high)
-                if place in places
-            ]
+    def cancel(self, batch: Batch, places: Iterable[int]) -> list[int]:
+        """Drop calls of ``batch``, which nobody else has: those of them that have not ended wait
+        here. (A million may be cancelled one by one: no search for each.) Their places."""
+        ended = batch.ended
+        found = [place for place in places if not ended[place]]
         batch.drop(found)
         self.count -= len(found)
         if not self.count:
             self.clear()  # a batch that nobody needs any more may hold much
-        return len(found)
+        return found
 
     def clear(self) -> list[Span]:
         """Hand out everything; spans may hold cancelled places."""

@@ -131,8 +131,8 @@ class Worker:
 
     def is_kept(self, now: float) -> bool:
         """Whether a call keeps its hub, so that no other can start."""
-        beat = self.page.heartbeat if self.page is not None else 0
-        return self.running > 0 and now - beat / 1e9 > HUB_LATE
+        beat = self.page.heartbeat if self.page is not None else 0.0
+        return self.running > 0 and now - beat > HUB_LATE
 
     @property
     def may_give(self) -> bool:

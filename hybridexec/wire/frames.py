@@ -14,10 +14,11 @@ list of its own type at that place.
 
 Parent to worker::
 
-    (CALLS, [(number, payload)], [(function, how, first id, [item, ...])])
+    (CALLS, [(number, payload)], [(function, how, first id, [item, ...], bare)])
         A function is a number that an earlier or the same frame introduced, or a payload for one
-        use. How to run it is ``(timeout, timed, traced, retry_on)``: see ``runners.Job``. An item
-        is a tuple of plain arguments, or a payload of ``(args, kwargs)``.
+        use. How to run it is ``(timeout, timed, traced, retry_on)``: see ``inbox.Job``. An item
+        is a tuple of plain arguments, or a payload of ``(args, kwargs)``; a bare item is the one
+        argument itself, plain.
     (ASK,)               send HUNGRY as soon as the inbox is low
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
     (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
@@ -32,7 +33,7 @@ Worker to parent::
 
     (HELLO, pid)         ready for calls
     (FAILED, stage, text)   cannot get ready: why
-    (RESULTS, [(id, status, value, seconds)])
+    (RESULTS, [(id, status, value, seconds)], [(first id, [plain value, ...])])
     (HUNGRY,)            the inbox is low and slots are free
     (RECALLED, ids)      the answer to RECALL
     (HERE, call, stack)  the answer to WHERE: the call that has the CPU (0: none), and the main

@@ -6,9 +6,10 @@ Runs on: the worker's hub writes, but for one field; the parent's I/O thread, ``
 ``running()`` read.
 Guarantees: it outlives the worker, so that after a death the parent still knows how far it came.
 
-All fields are 64-bit integers, written whole by one thread:
+All fields have 64 bits and are written whole by one thread. Times are doubles, in monotonic
+seconds; the others are integers:
 
-- ``HEARTBEAT``: monotonic nanoseconds of the hub's last tick;
+- ``HEARTBEAT``: the time of the hub's last tick;
 - ``TAKEN``: how many calls were taken from the inbox to be run (or dropped, if cancelled). It is
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
@@ -45,8 +46,9 @@ class StatusPage:
         """Map the page behind ``fd``, which stays the caller's to close."""
         self.slots = slots
         self._map = mmap.mmap(fd, size(slots))
-        #: The fields by index, for writers in a hurry.
+        #: The fields by index, for writers in a hurry: as integers, and as times.
         self.words = memoryview(self._map).cast("q")
+        self.times = memoryview(self._map).cast("d")
 
     @property
     def taken(self) -> int:
@@ -54,9 +56,9 @@ class StatusPage:
         return self.words[TAKEN]
 
     @property
-    def heartbeat(self) -> int:
-        """When the hub last ticked, in monotonic nanoseconds; 0 before its first tick."""
-        return self.words[HEARTBEAT]
+    def heartbeat(self) -> float:
+        """When the hub last ticked, in monotonic seconds; 0 before its first tick."""
+        return self.times[HEARTBEAT]
 
     @property
     def current(self) -> int:
@@ -67,14 +69,15 @@ class StatusPage:
         """Keep the worker from taking calls until it has handled the RECLAIM of this number."""
         self.words[HELD] = number
 
-    def running(self) -> dict[int, int]:
-        """The calls in the slots: id to monotonic nanoseconds of its start."""
-        pairs = self.words[_HEADER:].tolist()
-        return {call: since for call, since in zip(pairs[::2], pairs[1::2], strict=True) if call}
+    def running(self) -> dict[int, float]:
+        """The calls in the slots: id to monotonic seconds of its start."""
+        calls, times = self.words[_HEADER::2].tolist(), self.times[_HEADER + 1 :: 2].tolist()
+        return {call: since for call, since in zip(calls, times, strict=True) if call}
 
     def close(self) -> None:
         """Unmap the page; using it afterwards raises ValueError."""
         self.words.release()
+        self.times.release()
         self._map.close()
 
 

@@ -34,6 +34,7 @@ INLINE_LIMIT = 32 * 1024
 
 _PLAIN_NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _PLAIN_TEXT = frozenset({str, bytes})
+_PLAIN = _PLAIN_NUMBERS | _PLAIN_TEXT
 #: What plain pickle raises for an object that cloudpickle may still manage.
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
@@ -81,6 +82,16 @@ def are_plain(values: tuple[object, ...]) -> bool:
             continue
         return False
     return True
+
+
+def are_all_plain(values: list[Any]) -> bool:
+    """As :func:`are_plain`, for many values, most likely of one type."""
+    kinds = set(map(type, values))
+    if kinds <= _PLAIN_NUMBERS:
+        return True
+    if kinds <= _PLAIN_TEXT:
+        return max(map(len, values)) <= INLINE_LIMIT
+    return kinds <= _PLAIN and all(map(is_plain, values))
 
 
 def dumps(value: object) -> Payload:

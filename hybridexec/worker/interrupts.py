@@ -12,7 +12,7 @@ never gets to it.
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
@@ -29,19 +29,19 @@ class Interrupts:
 
     def __init__(
         self,
-        running: Mapping[int, Any],
+        runner_of: Callable[[int], Any],
         run_code: CodeType,
         ours: frozenset[str],
     ) -> None:
         """Must be made on the main thread.
 
         Args:
-            running: the calls that run, and their greenlets, which note as ``raised`` the last call
-                in which something was raised.
+            runner_of: tells the greenlet that runs a call, or None. It notes as ``raised`` the last
+                call in which something was raised.
             run_code: what those greenlets run, from where calls are called.
             ours: modules whose functions, when called from there, must not be interrupted.
         """
-        self._running = running
+        self._runner_of = runner_of
         self._run_code = run_code
         self._ours = ours
         self._wanted: tuple[int, type[BaseException]] | None = None
@@ -50,7 +50,7 @@ class Interrupts:
 
     def interrupt(self, call: int, error: type[BaseException]) -> bool:
         """Have ``error`` raised in a call, once, if it has the CPU right now; whether it has."""
-        runner = self._running.get(call)
+        runner = self._runner_of(call)
         # Of all greenlets only the one that runs has no frame to go on with.
         if runner is None or runner.gr_frame is not None:
             return False
@@ -65,7 +65,8 @@ class Interrupts:
         if wanted is None:
             return
         call, error = wanted
-        if self._running.get(call) is not greenlet.getcurrent():
+        runner = greenlet.getcurrent()
+        if self._runner_of(call) is not runner:
             return
         called: FrameType | None = None
         while frame is not None and frame.f_code is not self._run_code:
@@ -73,5 +74,5 @@ class Interrupts:
         if frame is None or called is None:
             return
         if called.f_globals.get("__name__") not in self._ours:
-            self._running[call].raised = call
+            runner.raised = call
             raise error()

@@ -38,7 +38,6 @@ def run(start: WorkerStart) -> None:
         boot.import_all(start.boot.preload)
         cooperative.install()
         children.install()
-        timeouts.install()
         _raise_descriptor_limit(start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)
         page = StatusPage(start.status.fd, start.concurrency)
@@ -48,6 +47,7 @@ def run(start: WorkerStart) -> None:
         return
     outbound = Outbound(results_fd)
     runners = Runners(start.concurrency, page, outbound.put, outbound.put_first)
+    timeouts.install(runners.call_of)
     native.start_thread(outbound.run, "hybridexec-outbound")
     inbound = Inbound(start.calls.fd, runners, outbound.put)
     native.start_thread(inbound.run, "hybridexec-inbound")

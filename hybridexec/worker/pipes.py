@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import os
 from _queue import Empty, SimpleQueue
-from itertools import repeat
 from typing import Any
 
 from .. import native
 from ..wire import frames
 from . import stacks
-from .runners import Entry, Job, Put, Runners
+from .inbox import Job, Run
+from .runners import Entry, Put, Row, Runners
 
 #: Entries in one frame: enough to spread its cost, few enough to start sending early.
 _MAX_ENTRIES = 1024
@@ -86,12 +86,11 @@ class Inbound:
             functions, spans = rest
             for number, reference in functions:
                 runners.learn(number, frame.payload(reference))
-            for function, how, first, items in spans:
+            for function, how, first, items, bare in spans:
                 reference = function if type(function) is int else frame.payload(function)
-                job = Job(reference, *how)
-                if frame.segments:
+                if frame.segments and not bare:
                     items = [item if type(item) is tuple else frame.payload(item) for item in items]
-                runners.add(zip(range(first, first + len(items)), repeat(job), items), len(items))
+                runners.add(Run(Job(reference, *how), first, items, bare))
         elif kind == frames.ASK:
             runners.ask()
         elif kind == frames.CANCEL:
@@ -162,18 +161,33 @@ class Outbound:
                 while len(batch) < _MAX_ENTRIES:
                     batch.append(entries.get_nowait())
             last = batch[-1] is None
-            # Results are the only entries of four; the head of any other frame is shorter.
-            results = [entry for entry in batch if entry is not None and len(entry) == 4]
+            results: list[Any] = []
+            rows: list[Row] = []
+            others: list[Any] = []
+            for entry in batch:
+                if isinstance(entry, Row):
+                    rows.append(entry)
+                elif entry is not None:
+                    # Results are the only entries of four; the head of any other frame is shorter.
+                    (results if len(entry) == 4 else others).append(entry)
             with self._lock:
                 if results:
                     self._write(_results_frame(results))
-                if len(results) < len(batch):
-                    for entry in batch:
-                        if entry is not None and len(entry) < 4:
-                            self._write(frames.encode(entry))
+                for row in rows:
+                    self._write_row(row)
+                for head in others:
+                    self._write(frames.encode(head))
             if last:
                 self._finished.release()
                 return
+
+    def _write_row(self, row: Row) -> None:
+        """Write a row's results, until none are left: whatever is added later queues it again."""
+        while row.values:
+            values = row.values[:_MAX_ENTRIES]
+            del row.values[: len(values)]
+            self._write(frames.encode((frames.RESULTS, [], [(row.first, values)])))
+            row.first += len(values)
 
     def _write(self, buffers: list[frames.Buffer]) -> None:
         poller = native.original("select", "poll")()
@@ -202,4 +216,4 @@ def _results_frame(results: list[Any]) -> list[frames.Buffer]:
         elif status in (frames.ERROR, frames.RETRIABLE):
             error, trace, note = value
             results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
-    return frames.encode((frames.RESULTS, results), segments)
+    return frames.encode((frames.RESULTS, results, []), segments)

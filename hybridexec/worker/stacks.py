@@ -71,9 +71,9 @@ def _look(runners: Runners) -> tuple[int, list[tuple[str, int, str]]]:
     frame: FrameType | None = sys._current_frames().get(runners.thread)
     while frame is not None:
         code = frame.f_code
-        if code is Runners._run.__code__:
+        if code is Runners._run_calls.__code__:
             call = _local(frame, "call")
-            return (call if call in runners.running else 0), places
+            return (call if runners.runner_of(call) is not None else 0), places
         if len(places) < _MAX_FRAMES:
             places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
         frame = frame.f_back

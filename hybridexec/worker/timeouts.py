@@ -6,6 +6,7 @@ of them it was started for, not only which greenlet.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gevent import getcurrent
@@ -15,19 +16,16 @@ _start = Timeout.start
 _expire = Timeout._on_expiration  # type: ignore[attr-defined]
 
 
-def install() -> None:
-    """Bind timeouts to the call that starts them."""
+def install(call_of: Callable[[object], int]) -> None:
+    """Bind timeouts to the call that starts them, which ``call_of`` tells."""
+
+    def start(self: Any) -> None:
+        self.call = call_of(getcurrent())
+        _start(self)
+
+    def expire(self: Any, target: Any, error: Any) -> None:
+        if call_of(target) == self.call:
+            _expire(self, target, error)
+
     Timeout.start = start  # type: ignore[method-assign]
     Timeout._on_expiration = expire  # type: ignore[attr-defined]
-
-
-def start(self: Any) -> None:
-    """Start, and remember the call."""
-    self.call = getattr(getcurrent(), "call", None)
-    _start(self)
-
-
-def expire(self: Any, target: Any, error: Any) -> None:
-    """Expire, unless the call is over."""
-    if getattr(target, "call", None) == self.call:
-        _expire(self, target, error)

@@ -5,12 +5,13 @@ Guarantees: from :func:`trace` on, ``CURRENT`` is the id of the call whose runne
 while the hub or a greenlet of the user's own making is.
 
 It costs about 0.4 µs a switch, so it is switched on by the first call that needs it (see
-:class:`Job`). A tracer that was there before is called as ever. If the user's code sets
+:class:`.inbox.Job`). A tracer that was there before is called as ever. If the user's code sets
 one later, that one has the say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import greenlet
@@ -18,15 +19,13 @@ import greenlet
 from ..wire.page import CURRENT
 
 
-def trace(words: memoryview) -> None:
+def trace(words: memoryview, call_of: Callable[[object], int]) -> None:
     """Write the call of each greenlet that is switched to; the runner that calls this writes its
     own."""
     before = greenlet.gettrace()
 
     def on_switch(event: Any, greenlets: Any) -> None:
-        call = getattr(greenlets[1], "call", None)
-        # Not everything that is called so is a runner's: a subclass of the user's may have any.
-        words[CURRENT] = call if type(call) is int else 0
+        words[CURRENT] = call_of(greenlets[1])
         if before is not None:
             before(event, greenlets)
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from hybridexec.options import CallOptions
-from hybridexec.parent.batch import Batch
+from hybridexec.parent.batch import Batch, Values
+from hybridexec.parent.bundles import bundle
 from hybridexec.parent.functions import Function
+from hybridexec.parent.futures import CallFuture
 from hybridexec.wire import frames, payload
 
 
@@ -18,19 +20,23 @@ class FakeEngine:
         self.blocking_waits = True
         self.inert = False
         self.batches: list[Batch] = []
-        self.cancelled: list[tuple[Batch, Any, bool]] = []
+        self.cancelled: list[Any] = []
         self.running: set[int] = set()
         #: The calls submitted and not ended, in order: batch and place.
         self.open: list[tuple[Batch, int]] = []
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, calls: Batch | CallFuture[Any]) -> None:
+        batch = calls if isinstance(calls, Batch) else bundle([calls])
         self.batches.append(batch)
         self.open += [(batch, place) for place in range(len(batch.items))]
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         self.cancelled.append((batch, places, running))
 
-    def lead(self, call: int, timeout: float | None) -> None:
+    def cancel_call(self, call: CallFuture[Any]) -> None:
+        self.cancelled.append(call)
+
+    def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         pass
 
     def is_running(self, call: int) -> bool:
@@ -40,9 +46,20 @@ class FakeEngine:
         """End the open call of this number; its value is its first argument."""
         batch, place = self.open.pop(number)
         item = batch.items[place]
-        arguments = item if type(item) is tuple else payload.loads(item)[0]
+        if not batch.bare:
+            item = (item if type(item) is tuple else payload.loads(item)[0])[0]
         batch.remaining -= 1
-        batch.sink.deliver([(batch.offset + place, frames.VALUE, arguments[0], 0.5, 7, None)])
+        batch.sink.deliver([(batch.offset + place, frames.VALUE, item, 0.5, 7, None)])
+
+    def finish_row(self, size: int) -> None:
+        """End the first open call and, up to ``size`` in all, those of its batch that follow it, as a
+        row."""
+        batch, place = self.open[0]
+        row = [(batch, number) for number in range(place, min(place + max(1, size), batch.size))]
+        size = next((n for n, call in enumerate(row) if self.open[n : n + 1] != [call]), len(row))
+        del self.open[:size]
+        batch.remaining -= size
+        batch.sink.deliver(Values(batch.offset + place, batch.items[place : place + size]))
 
     def finish_all(self) -> None:
         while self.open:
@@ -51,3 +68,7 @@ class FakeEngine:
 
 FUNCTION = Function(b"function", lasting=True)
 OPTIONS = CallOptions()
+
+
+def other_function() -> Function:
+    return Function(b"other", lasting=True)

@@ -19,7 +19,7 @@ from typing import Any
 from hybridexec.errors import CallTimeout, ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
 from hybridexec.parent.actions import Kill, Send, Start
-from hybridexec.parent.batch import LOST, Batch, Ended
+from hybridexec.parent.batch import LOST, Batch, Ended, Values
 from hybridexec.parent.dispatch import MAX_FRAME
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import Phase, Pool
@@ -34,17 +34,27 @@ class Page:
 
     def __init__(self) -> None:
         self.taken = 0
-        self.heartbeat = 0
+        self.heartbeat = 0.0
         self.current = 0
         self.held = 0
-        self.started: dict[int, int] = {}
+        self.started: dict[int, float] = {}
 
     def hold(self, number: int) -> None:
         assert number > self.held, "each hold has a number of its own"
         self.held = number
 
-    def running(self) -> dict[int, int]:
+    def running(self) -> dict[int, float]:
         return self.started
+
+
+def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
+    """Outcomes, those in a row too."""
+    if isinstance(ended, Values):
+        first, values = ended
+        return [
+            (place, frames.VALUE, value, None, 7, None) for place, value in enumerate(values, first)
+        ]
+    return ended
 
 
 class Sink:
@@ -58,8 +68,8 @@ class Sink:
     def size(self) -> int:
         return len(self.calls)
 
-    def deliver(self, ended: Sequence[Ended]) -> None:
-        for outcome in ended:
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        for outcome in one_by_one(ended):
             assert outcome[0] not in self.got, "an outcome is delivered once"
             self.got[outcome[0]] = outcome
 
@@ -103,7 +113,7 @@ class SimulatedWorker:
         kind, *rest = self.pipe.popleft()
         if kind == frames.CALLS:
             _, spans = rest
-            for _, _, first, items in spans:
+            for _, _, first, items, _ in spans:
                 self.inbox.extend(range(first, first + len(items)))
                 self.low = len(items) // 2
         elif kind == frames.ASK:
@@ -147,7 +157,7 @@ class SimulatedWorker:
         """The hub gets to everything again."""
         self.hog = None
         self.page.current = 0
-        self.page.heartbeat = int(self.clock() * 1e9)
+        self.page.heartbeat = self.clock()
         held_up, self.held_up = self.held_up, []
         for call, status in held_up:
             self._stop(call, status)
@@ -172,7 +182,7 @@ class SimulatedWorker:
             self.out.append(("results", [(call, frames.CANCELLED, None, None)]))
         else:
             self.running[call] = None
-            self.page.started[call] = int(self.clock() * 1e9)
+            self.page.started[call] = self.clock()
         return call
 
     def answer(self, call: int, status: int = frames.VALUE) -> None:
@@ -286,6 +296,19 @@ class Simulation:
             worker.answer(call, status)
         self.hear(number)
 
+    def _in_rows(self, results: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Results as they travel: plain ones of calls in a row, without more to say, in rows."""
+        singly: list[Any] = []
+        rows: list[tuple[int, list[Any]]] = []
+        for call, status, value, seconds in results:
+            if status != frames.VALUE or self._options(call).timeout is not None:
+                singly.append((call, status, value, seconds))
+            elif rows and call == rows[-1][0] + len(rows[-1][1]):
+                rows[-1][1].append(value)
+            else:
+                rows.append((call, [value]))
+        return singly, rows
+
     def hear(self, number: int) -> None:
         """The parent reads all that a worker has written."""
         out = self.workers[number].out
@@ -297,7 +320,7 @@ class Simulation:
                 for call, *_ in content:
                     del self.at[call]
                     self.suspected.discard(call)
-                self._event(self.pool.results, number, content, self.now)
+                self._event(self.pool.results, number, *self._in_rows(content), self.now)
                 for call, *_ in content:
                     self._note_end_of_run(call, retried=True)
             elif kind == "recalled":
@@ -355,7 +378,7 @@ class Simulation:
         self.now += seconds
         for worker in self.workers.values():
             if worker.hog is None:
-                worker.page.heartbeat = int(self.now * 1e9)
+                worker.page.heartbeat = self.now
         self._event(self.pool.tick, self.now)
         self._event(self.pool.dispatch, self.now)
 
@@ -480,12 +503,12 @@ class Simulation:
         for number, _ in functions:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
-        assert 0 < sum(len(items) for *_, items in spans) <= MAX_FRAME
-        for function, _, first, items in spans:
+        assert 0 < sum(len(items) for *_, items, _ in spans) <= MAX_FRAME
+        for function, _, first, items, bare in spans:
             assert type(function) is bytes or function in worker.functions, "known when used"
             for place, item in enumerate(items):
                 call = first + place
-                assert item == (self._index(call),), "each call has its own arguments"
+                assert item == (self._index(call),) and not bare, "each call has its own arguments"
                 assert call not in self.at, "a call is with one worker at a time"
                 assert call not in self.may_have_started, "what may have run is not sent again"
                 assert call not in self.unwanted, "what was cancelled is not sent"
@@ -497,12 +520,13 @@ class Simulation:
     def _function(self, call: int) -> int:
         return self.batch_of[call].function.number
 
-    def _note_outcomes(self, sink: Any, ended: list[Ended]) -> None:
-        for index, status, value, _, pid, troubles in ended:
+    def _note_outcomes(self, sink: Any, ended: Sequence[Ended] | Values) -> None:
+        in_row = isinstance(ended, Values)
+        for index, status, value, _, pid, troubles in one_by_one(ended):
             call = sink.calls[index]
             assert call not in self.silent, "the sink of a cancelled call hears nothing"
             texts = troubles.texts if troubles is not None else []
-            assert len(texts) == self.earlier[call], "each earlier run is told of"
+            assert in_row or len(texts) == self.earlier[call], "each earlier run is told of"
             assert self.retried[call] <= self._options(call).retries
             if status == frames.VALUE:
                 assert value == call, "an outcome goes to the call it belongs to"

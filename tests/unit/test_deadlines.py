@@ -20,9 +20,9 @@ END = DEADLINE + GRACE + 1e-6
 def page(*calls: int, current: int = 0, heartbeat: float = 1e6) -> Page:
     """These calls run since ``STARTED``."""
     made = Page()
-    made.started = dict.fromkeys(calls, int(STARTED * 1e9))
+    made.started = dict.fromkeys(calls, STARTED)
     made.current = current
-    made.heartbeat = int(heartbeat * 1e9)
+    made.heartbeat = heartbeat
     return made
 
 
@@ -114,7 +114,7 @@ def test_a_call_that_comes_back_has_a_new_deadline_and_is_interrupted_anew() -> 
     made.remove(1)
     made.add(1, TIMEOUT, INTERRUPT)
     again = page(1)
-    again.started = {1: int(INTERRUPT * 1e9)}
+    again.started = {1: INTERRUPT}
     assert list(made.look(again, END)) == []
     later = INTERRUPT + TIMEOUT + GRACE / 3 + 1e-6
     assert list(made.look(again, later)) == [(1, Step.INTERRUPT)]

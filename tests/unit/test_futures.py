@@ -37,7 +37,12 @@ def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
 
 
 def end(future: CallFuture[Any], status: int = frames.VALUE, value: Any = "value") -> None:
-    future.deliver([(0, status, value, None, 7, None)])
+    future.deliver((0, status, value, None, 7, None))
+
+
+def call_of(future: CallFuture[Any]) -> int:
+    assert future.batch is not None
+    return future.batch.first + future.place
 
 
 # -- outcomes ---------------------------------------------------------------------------------
@@ -101,7 +106,7 @@ def test_a_call_that_could_not_be_sent_fails() -> None:
 
 def test_running_is_what_the_worker_says() -> None:
     engine, future = make()
-    engine.running.add(future.first)
+    engine.running.add(call_of(future))
     assert future.running()
     end(future)
     assert not future.running()
@@ -211,14 +216,14 @@ def test_cancelling_ends_the_future_at_once_and_tells_the_engine() -> None:
     assert future.cancelled()
     assert future.done()
     assert not future.running()
-    assert engine.cancelled == [(future, (0,), True)]
+    assert engine.cancelled == [future]
     with pytest.raises(CancelledError):
         future.result(timeout=0)
 
 
 def test_a_running_call_can_be_cancelled() -> None:
     engine, future = make()
-    engine.running.add(future.first)
+    engine.running.add(call_of(future))
     assert future.cancel()
     assert not future.running()
     assert len(engine.cancelled) == 1

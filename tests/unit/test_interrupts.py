@@ -46,7 +46,7 @@ def running() -> dict[int, Runner]:
 @pytest.fixture
 def made(running: dict[int, Runner]) -> Iterator[Interrupts]:
     before = signal.getsignal(interrupts._SIGNAL)
-    yield Interrupts(running, run.__code__, frozenset({"ours"}))
+    yield Interrupts(running.get, run.__code__, frozenset({"ours"}))
     signal.signal(interrupts._SIGNAL, before)
 
 

@@ -46,22 +46,22 @@ def test_a_new_page_says_that_nothing_happened(sides: Sides) -> None:
 def test_the_parent_sees_what_the_worker_writes(sides: Sides) -> None:
     worker, parent = sides
     worker.words[TAKEN] += 1
-    worker.words[HEARTBEAT] = 2**62
+    worker.times[HEARTBEAT] = 123.25
     worker.words[CURRENT] = -(2**62)
     assert parent.taken == 1
-    assert parent.heartbeat == 2**62
+    assert parent.heartbeat == 123.25
     assert parent.current == -(2**62)
 
 
 def test_running_calls_are_read_from_the_slots(sides: Sides) -> None:
     worker, parent = sides
     large_id = (123456 << 32) + 7
-    for slot, (call, since) in {0: (large_id, 10), SLOTS - 1: (2, 20)}.items():
+    for slot, (call, since) in {0: (large_id, 10.5), SLOTS - 1: (2, 20.25)}.items():
         worker.words[slot_index(slot)] = call
-        worker.words[slot_index(slot) + 1] = since
-    assert parent.running() == {large_id: 10, 2: 20}
+        worker.times[slot_index(slot) + 1] = since
+    assert parent.running() == {large_id: 10.5, 2: 20.25}
     worker.words[slot_index(0)] = 0
-    assert parent.running() == {2: 20}
+    assert parent.running() == {2: 20.25}
 
 
 def test_slots_and_header_do_not_overlap(sides: Sides) -> None:

@@ -236,7 +236,9 @@ def test_no_frame_holds_more_than_its_limit() -> None:
     simulation.pool.workers[1].window = MAX_WINDOW
     simulation.submit(4 * MAX_FRAME)
     simulation.turn()
-    sizes = [sum(len(items) for *_, items in spans) for *_, spans in simulation.heads(frames.CALLS)]
+    sizes = [
+        sum(len(items) for *_, items, _ in spans) for *_, spans in simulation.heads(frames.CALLS)
+    ]
     assert max(sizes) <= MAX_FRAME
 
 
@@ -418,6 +420,13 @@ def test_calls_behind_a_stuck_one_go_to_an_idle_worker() -> None:
     assert simulation.calls_at(2)
     simulation.run(lambda: not simulation.pool.unfinished)
     assert len(simulation.sink.got) == simulation.sink.size
+
+
+def test_a_worker_that_runs_out_of_calls_gets_those_behind_a_stuck_one_at_once() -> None:
+    simulation = stuck()
+    simulation.now += 2 * STUCK_SECONDS
+    simulation._event(simulation.pool.dispatch, simulation.now)  # time does not tell it to look
+    assert len(simulation.heads(frames.RECALL, 1)) == 1
 
 
 def test_a_worker_is_not_stuck_at_once() -> None:

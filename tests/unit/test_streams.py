@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridexec.parent.batch import UNPICKLABLE
+from hybridexec.parent.batch import UNPICKLABLE, Values
 from hybridexec.parent.streams import ARGUMENTS_NOTE, Stream
 from hybridexec.wire import frames
 
 from .fakes import FUNCTION, OPTIONS, FakeEngine
+from .simulation import one_by_one
 
 
 def make(
@@ -28,9 +29,16 @@ def make(
 ) -> tuple[FakeEngine, Stream]:
     engine = FakeEngine()
     function = None if refusal else FUNCTION
-    arguments = ((item,) for item in items)
-    stream = Stream(engine, function, refusal, arguments, OPTIONS, bound, ordered)  # type: ignore[arg-type]
+    stream = Stream(engine, function, refusal, iter(items), True, OPTIONS, bound, ordered)  # type: ignore[arg-type]
     return engine, stream
+
+
+def outcomes_of(stream: Stream, deadline: float | None = None) -> Iterator[Any]:
+    """Outcomes one by one, as a consumer fetches them."""
+    for entry in stream.entries(deadline):
+        for outcome in one_by_one(entry) if isinstance(entry, Values) else [entry]:
+            stream.fetch()
+            yield outcome
 
 
 def values(outcomes: Iterable[Any]) -> list[Any]:
@@ -52,13 +60,13 @@ def test_an_ordered_stream_hands_out_in_the_order_of_the_items() -> None:
     stream.fill()
     for number in (4, 1, 0, 0, 0):
         engine.finish(number)
-    assert values(stream.outcomes()) == [0, 1, 2, 3, 4]
+    assert values(outcomes_of(stream)) == [0, 1, 2, 3, 4]
 
 
 def test_an_ordered_stream_waits_for_the_first_not_for_all() -> None:
     engine, stream = make(range(3))
     stream.fill()
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     engine.finish()
     assert values([next(outcomes)]) == [0]
     engine.finish_all()
@@ -70,7 +78,7 @@ def test_an_unordered_stream_hands_out_as_calls_end() -> None:
     stream.fill()
     for number in (4, 1, 0, 0, 0):
         engine.finish(number)
-    assert values(stream.outcomes()) == [4, 1, 0, 2, 3]
+    assert values(outcomes_of(stream)) == [4, 1, 0, 2, 3]
 
 
 def test_each_outcome_names_the_place_of_its_item() -> None:
@@ -78,7 +86,7 @@ def test_each_outcome_names_the_place_of_its_item() -> None:
     stream.fill()
     for number in (2, 0, 0):
         engine.finish(number)
-    assert [(o[0], o[2]) for o in stream.outcomes()] == [(2, "c"), (0, "a"), (1, "b")]
+    assert [(o[0], o[2]) for o in outcomes_of(stream)] == [(2, "c"), (0, "a"), (1, "b")]
 
 
 @settings(deadline=None)
@@ -93,14 +101,18 @@ def test_every_item_is_handed_out_once_whatever_the_order_of_ends(
 ) -> None:
     engine, stream = make(range(size), bound=bound, ordered=ordered)
     stream.fill()
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     got: list[int] = []
     picks = iter(choices)
     while len(got) < size:
         fetchable = 0
         while engine.open and not fetchable:
-            engine.finish(next(picks, 0) % len(engine.open))
-            fetchable = len(stream._arrived) + (len(got) in stream._by_index)
+            pick = next(picks, 0)
+            if pick % 3:
+                engine.finish(pick % len(engine.open))
+            else:
+                engine.finish_row(pick)
+            fetchable = len(stream._arrived) + (len(got) in stream._by_place)
         got += values([next(outcomes)])
     assert next(outcomes, None) is None
     assert sorted(got) == list(range(size))
@@ -111,7 +123,7 @@ def test_every_item_is_handed_out_once_whatever_the_order_of_ends(
 def test_no_items_are_no_outcomes() -> None:
     for bound in (None, 3):
         engine, stream = make([], bound=bound)
-        assert list(stream.outcomes()) == []
+        assert list(outcomes_of(stream)) == []
         assert not engine.batches
 
 
@@ -138,7 +150,7 @@ def test_no_more_calls_than_the_bound_are_unfinished_or_unfetched(
             yield item
 
     engine, stream = make(items(), bound=bound, ordered=ordered)
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     assert read == bound
     for fetched in range(1, 5 * bound + 1):
@@ -151,7 +163,7 @@ def test_no_more_calls_than_the_bound_are_unfinished_or_unfetched(
 
 def test_endless_items_are_read_as_outcomes_are_fetched() -> None:
     engine, stream = make(count(), bound=8)
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     got = []
     for _ in range(100):
@@ -162,7 +174,7 @@ def test_endless_items_are_read_as_outcomes_are_fetched() -> None:
 
 def test_a_bounded_stream_is_refilled_many_items_at_a_time() -> None:
     engine, stream = make(range(1000), bound=100)
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     while engine.open:
         engine.finish()
@@ -186,7 +198,7 @@ def test_an_error_of_the_iterable_reaches_the_consumer_after_what_came_before() 
         raise LookupError("no more")
 
     engine, stream = make(items(), bound=1)
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     engine.finish()
     assert values([next(outcomes)]) == [1]
@@ -205,7 +217,7 @@ def test_an_item_that_cannot_be_pickled_fails_alone(bad: int) -> None:
     engine, stream = make(items)
     stream.fill()
     engine.finish_all()
-    outcomes = list(stream.outcomes())
+    outcomes = list(outcomes_of(stream))
     assert [o[0] for o in outcomes] == [0, 1, 2, 3, 4]
     assert [o[1] for o in outcomes if o[0] != bad] == [frames.VALUE] * 4
     assert [o[2] for o in outcomes if o[0] != bad] == [i for i in items if type(i) is str]
@@ -217,20 +229,20 @@ def test_an_item_that_cannot_be_pickled_fails_alone(bad: int) -> None:
 
 def test_items_that_cannot_be_pickled_fail_each_for_itself() -> None:
     engine, stream = make([Refuses(), Refuses(), Refuses()])
-    errors = values(stream.outcomes())
+    errors = values(outcomes_of(stream))
     assert len({id(error) for error in errors}) == 3
     assert not engine.batches
 
 
 def test_items_that_cannot_be_pickled_count_against_the_bound() -> None:
     _, stream = make([Refuses() for _ in range(20)], bound=3)
-    assert len(list(stream.outcomes())) == 20
+    assert len(list(outcomes_of(stream))) == 20
 
 
 def test_a_function_that_cannot_be_pickled_fails_every_call() -> None:
     refusal = RuntimeError("no function")
     engine, stream = make(range(7), bound=3, refusal=refusal)
-    outcomes = list(stream.outcomes())
+    outcomes = list(outcomes_of(stream))
     assert [(o[0], o[1], o[2]) for o in outcomes] == [(n, UNPICKLABLE, refusal) for n in range(7)]
     assert not engine.batches
 
@@ -241,7 +253,7 @@ def test_mixed_items_travel_plainly_where_they_can() -> None:
     (batch,) = engine.batches
     assert [type(item) for item in batch.items] == [tuple, bytes, tuple]
     engine.finish_all()
-    assert values(stream.outcomes()) == [1, [2], "3"]
+    assert values(outcomes_of(stream)) == [1, [2], "3"]
 
 
 # -- time -------------------------------------------------------------------------------------
@@ -250,14 +262,14 @@ def test_mixed_items_travel_plainly_where_they_can() -> None:
 def test_a_deadline_that_has_passed_raises_while_nothing_is_there() -> None:
     _, stream = make(range(2))
     with pytest.raises(TimeoutError):
-        next(stream.outcomes(deadline=time.monotonic() - 1))
+        next(outcomes_of(stream, deadline=time.monotonic() - 1))
 
 
 def test_a_deadline_that_has_passed_does_not_withhold_what_is_there() -> None:
     engine, stream = make(range(2))
     stream.fill()
     engine.finish()
-    outcomes = stream.outcomes(deadline=time.monotonic() - 1)
+    outcomes = outcomes_of(stream, deadline=time.monotonic() - 1)
     assert values([next(outcomes)]) == [0]
     with pytest.raises(TimeoutError):
         next(outcomes)
@@ -267,7 +279,7 @@ def test_a_deadline_that_has_passed_does_not_withhold_what_is_there() -> None:
 def test_a_consumer_that_waits_is_woken_by_an_outcome(ordered: bool) -> None:
     engine, stream = make(range(200), bound=7, ordered=ordered)
     got: list[int] = []
-    consumer = threading.Thread(target=lambda: got.extend(values(stream.outcomes())))
+    consumer = threading.Thread(target=lambda: got.extend(values(outcomes_of(stream))))
     consumer.start()
     deadline = time.monotonic() + 20
     while consumer.is_alive() and time.monotonic() < deadline:
@@ -290,7 +302,7 @@ def test_closing_cancels_what_has_not_ended_and_lets_it_run_if_it_has_started() 
 
 def test_closing_a_finished_stream_cancels_nothing() -> None:
     engine, stream = make(range(10), bound=2)
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     for _ in range(10):
         engine.finish()
@@ -322,11 +334,11 @@ def test_kept_items_are_found_by_the_place_of_the_outcome() -> None:
     engine, stream = make("abc", bound=2, ordered=False)
     kept = stream.keep_items()
     found = []
-    outcomes = stream.outcomes()
+    outcomes = outcomes_of(stream)
     stream.fill()
     for number in (1, 0, 0):
         engine.finish(number)
         outcome = next(outcomes)
         found.append((outcome[2], kept.pop(outcome[0])))
-    assert found == [("b", ("b",)), ("a", ("a",)), ("c", ("c",))]
+    assert found == [("b", "b"), ("a", "a"), ("c", "c")]
     assert not kept

@@ -1,0 +1,88 @@
+"""Calls that were submitted one by one, made batches of: what is done once for a batch need not be
+done for each of them.
+
+Runs on: whoever has the engine's turn.
+Guarantees: the calls of a batch were submitted one after another; each Future gets its own
+outcome, and neither it nor its arguments are kept alive for its neighbours' sake.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .batch import Batch, Ended, Values, deliver
+from .futures import CallFuture, finish_all
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+#: Calls in such a batch: a bound for what is done at once.
+_MAX_SIZE = 1024
+
+
+class Bundle:
+    """The sink of such a batch."""
+
+    def __init__(self, futures: Sequence[CallFuture[Any]]) -> None:
+        # None in place of those that have ended.
+        self._futures: list[CallFuture[Any] | None] = list(futures)
+
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        """Take outcomes; on the I/O thread."""
+        if isinstance(ended, Values):
+            first, values = ended
+            end = first + len(values)
+            futures = self._futures[first:end]
+            self._futures[first:end] = [None] * len(values)
+            finish_all(futures, values)  # type: ignore[arg-type]  # each ends once
+        else:
+            for outcome in ended:
+                future = self.take(outcome[0])
+                assert future is not None, "each ends once"
+                deliver(future, outcome)
+
+    def take(self, place: int) -> CallFuture[Any] | None:
+        """The future at ``place``, which is not kept any longer."""
+        future, self._futures[place] = self._futures[place], None
+        return future
+
+
+def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
+    """The next batch: one that was submitted as such, or one of calls that have come in a row and
+    share function and options."""
+    first = submitted.popleft()
+    if isinstance(first, Batch):
+        return first
+    function, options = first.function, first.options
+    futures = [first]
+    while submitted and len(futures) < _MAX_SIZE:
+        following = submitted[0]
+        if following.function is not function or following.options is not options:
+            break
+        if isinstance(following, Batch):
+            break
+        submitted.popleft()
+        futures.append(following)
+    return bundle(futures)
+
+
+def cancel(pool: Pool, future: CallFuture[Any]) -> None:
+    """The call is not wanted any more, and its future has been told."""
+    batch = future.batch
+    if batch is not None and not batch.ended[future.place]:
+        pool.cancel(batch, (future.place,), running=True)
+        assert isinstance(batch.sink, Bundle)
+        batch.sink.take(future.place)
+        future.leave()
+
+
+def bundle(futures: list[CallFuture[Any]]) -> Batch:
+    """A batch of calls that share function and options."""
+    first = futures[0]
+    items = [future.item for future in futures]
+    batch = Batch(first.function, items, Bundle(futures), first.options, 0)
+    for place, future in enumerate(futures):
+        future.enter(batch, place)
+    return batch

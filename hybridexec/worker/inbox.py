@@ -1,0 +1,147 @@
+"""The calls that have come and not started, in runs of calls that share a job.
+
+Runs on: the inbound pipe's reader puts calls in and takes some back, on the hub or on its native
+thread; the hub's runners take calls out. The single operations of a deque, which the GIL makes
+atomic, decide between the two.
+Guarantees: calls leave in the order in which they came; each is taken out or back, never both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..wire import payload
+
+
+class Job:
+    """What the calls of one run share: their function and how to run it."""
+
+    __slots__ = ("_retry_types", "function", "reference", "special", "timed", "timeout", "traced")
+
+    def __init__(
+        self,
+        reference: int | payload.Payload,
+        timeout: float | None,
+        timed: bool,
+        traced: bool,
+        retry_types: bytes | None,
+    ) -> None:
+        """
+        Args:
+            reference: the function's number, or its pickle.
+            timeout: seconds after which a call is stopped; None for never.
+            timed: whether the result is to tell how long the call took.
+            traced: whether the status page must tell when such a call has the CPU.
+            retry_types: pickled exception types after which a call may be tried again.
+        """
+        self.function: Callable[..., Any] | None = None
+        self.reference = reference
+        self.timeout = timeout
+        self.timed = timed
+        self.traced = traced
+        #: Whether there is more to do about such a call than to run it.
+        self.special = timed or traced or timeout is not None
+        self._retry_types = retry_types
+
+    def is_retriable(self, error: BaseException) -> bool:
+        """Whether the call that raised ``error`` may be tried again; stopped ones may not."""
+        if self._retry_types is None:
+            return False
+        try:
+            return isinstance(error, payload.loads(self._retry_types))
+        except BaseException as refusal:
+            error.add_note(
+                f"It was not tried again: retry_on could not be used in process {os.getpid()}: "
+                f"{type(refusal).__name__}: {refusal}"
+            )
+            return False
+
+
+class Run:
+    """Calls in a row that share a job: their ids are consecutive."""
+
+    __slots__ = ("bare", "end", "items", "job", "next")
+
+    def __init__(self, job: Job, first: int, items: Iterable[Any], bare: bool) -> None:
+        self.job = job
+        self.items = deque(items)
+        #: Whether an item is the one argument, plain; if not, it is a tuple of such, or a payload.
+        self.bare = bare
+        # Invariant: while nobody is taking a call, end - next == len(items).
+        self.next = first  # the id of the first call, written by the runners only
+        self.end = first + len(self.items)  # the id after the last, written by the reader only
+
+
+class Inbox:
+    """The runs of calls in the order in which they came."""
+
+    def __init__(self) -> None:
+        #: Invariant: only the runners remove runs, the empty ones.
+        self.runs: deque[Run] = deque()
+        #: How many calls have come and were not taken back; written by the reader only.
+        self.arrived = 0
+        #: Cancelled calls that have not started.
+        self.dropped: set[int] = set()
+        #: Whether the parent wants to hear when few calls are left, and how many are few.
+        self.asked = False
+        self.low = 0
+
+    def add(self, run: Run) -> None:
+        """Put calls in."""
+        self.low = len(run.items) // 2
+        self.arrived += len(run.items)
+        self.runs.append(run)
+
+    def head(self) -> Run | None:
+        """The run with the next call, if there is one; for the runners only."""
+        runs = self.runs
+        while runs:
+            if runs[0].items:
+                return runs[0]
+            runs.popleft()
+        return None
+
+    def take_back(self, count: int) -> list[int]:
+        """Take up to ``count`` calls out again, the newest first."""
+        calls: list[int] = []
+        for run in reversed(list(self.runs)):
+            while len(calls) < count and self._shorten(run):
+                calls.append(run.end)
+        self.dropped.difference_update(calls)
+        return calls
+
+    def remove(self, calls: set[int]) -> None:
+        """Take these calls out again, which are the last that came; no runner takes any now."""
+        for run in reversed(list(self.runs)):
+            while run.end - 1 in calls and self._shorten(run):
+                pass
+        self.dropped.difference_update(calls)
+
+    def _shorten(self, run: Run) -> bool:
+        """Take the last call out of a run, if there is one."""
+        try:
+            run.items.pop()
+        except IndexError:
+            return False
+        run.end -= 1
+        self.arrived -= 1
+        return True
+
+    def drop(self, calls: Iterable[int]) -> None:
+        """Of these calls, those that are here are not to be run."""
+        runs = list(self.runs)
+        self.dropped.update([call for call in calls if _is_in(runs, call)])
+
+    def forget_dropped(self) -> None:
+        """Forget dropped calls that are not here any more."""
+        if self.dropped:
+            runs = list(self.runs)
+            gone = [call for call in list(self.dropped) if not _is_in(runs, call)]
+            self.dropped.difference_update(gone)
+
+
+def _is_in(runs: list[Run], call: int) -> bool:
+    return any(run.next <= call < run.end for run in runs)

@@ -30,6 +30,8 @@ LOST, UNPICKLABLE = -1, -2
 #: earlier runs (or None if there were none). A plain tuple, because one is made for every call.
 Ended = tuple[int, int, Any, float | None, int | None, "Troubles | None"]
 
+#: The calls of a batch are numbered by so many lower bits of their ids.
+ID_BITS = 32
 NOTHING: frozenset[int] = frozenset()
 _ids = itertools.count(1)
 _logger = logging.getLogger("hybridexec")
@@ -105,8 +107,7 @@ class Batch:
         offset: int,
         bare: bool = False,
     ) -> None:
-        # Far enough from all others' for any size.
-        self.first = next(_ids) << 32
+        self.first = next(_ids) << ID_BITS
         self.function = function
         #: An :data:`Item` for each call.
         self.items = items

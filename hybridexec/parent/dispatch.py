@@ -12,6 +12,7 @@ they are recalled.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 
 from ..wire import frames
@@ -33,7 +34,7 @@ SILENT_SECONDS = 0.1
 #: Seconds from a worker's being held to the count of what it has taken. See :meth:`_reclaim`.
 HOLD_SECONDS = 0.01
 #: Calls in one frame: enough to spread its cost, few enough to be on the way early.
-MAX_FRAME = 512
+MAX_FRAME = 1024
 
 
 class Dispatch:
@@ -64,20 +65,22 @@ class Dispatch:
         )
         # Workers about to be ready get their share: blocking calls must land one on each.
         share = ceil(unfinished / max(1, len(ready) + starting)) if starting else None
-        grants: dict[int, list[list[Span]]] = {}
+        grants: dict[int, list[Span]] = {}
         open_to = []
         for worker in ready:
-            credit = min(self._room(worker, share), worker.window - worker.waiting)
-            if credit > 0:
+            ahead = worker.waiting
+            credit = min(self._room(worker, share), worker.window - ahead)
+            # Few calls at a time are dear; while it has enough, they can wait to become more.
+            if credit > 0 and (4 * credit >= worker.window or 2 * ahead < worker.window):
                 open_to.append([worker.is_kept(now), len(worker.sent), worker.id, credit])
         while waiting.count and open_to:
             open_to.sort()
             chosen = open_to[0]
             worker = workers[chosen[2]]
             # An even part of what is left, so that the last calls are spread evenly too.
-            count = min(chosen[3], MAX_FRAME, ceil(waiting.count / (2 * len(open_to))))
+            count = min(chosen[3], ceil(waiting.count / (2 * len(open_to))))
             worker.begin_sample(now)
-            grants.setdefault(worker.id, []).append(self._grant(worker, count))
+            grants.setdefault(worker.id, []).extend(self._grant(worker, count))
             chosen[1] += count
             chosen[3] -= count
             if chosen[3] <= 0:
@@ -87,10 +90,10 @@ class Dispatch:
             # change with an event of its own, and the answer would come at once, again and again.
             ask = bool(waiting.count) and not worker.asked and self._room(worker, share) > 0
             worker.asked = worker.asked or ask
-            for spans in grants.get(worker.id, ()):
-                self._send(worker, spans, now)
+            if worker.id in grants:
+                self._send(worker, grants[worker.id], now)
             if ask:
-                self._actions.send(worker.id, (frames.ASK,))
+                self._actions.send(worker.id, (frames.ASK, worker.window // 2))
 
     def _send_one(self, now: float) -> bool:
         """Send the one call that waits to a worker that has none, if there is one: the commonest
@@ -110,10 +113,8 @@ class Dispatch:
             group = self._suspects.take(min(self._slots, worker.budget or self._slots))
             worker.begin_sample(now)
             for batch, place in group:
-                worker.sent[batch.first + place] = batch
-            spans = [(batch, place, place + 1) for batch, place in group]
-            for start in range(0, len(spans), MAX_FRAME):
-                self._send(worker, spans[start : start + MAX_FRAME], now)
+                worker.sent.add(batch, place, place + 1)
+            self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._staff.retire(worker)
 
     def express(self, batch: Batch, now: float) -> int | None:
@@ -122,7 +123,7 @@ class Dispatch:
         for worker in self._workers.values():
             if self._may_receive(worker) and worker.budget is None and not worker.recalls:
                 worker.begin_sample(now)
-                worker.sent[batch.first] = batch
+                worker.sent.add(batch, 0, 1)
                 self._send(worker, [(batch, 0, 1)], now)
                 return worker.id
         return None
@@ -150,11 +151,7 @@ class Dispatch:
         spans = self._waiting.take(count)
         granted = 0
         for batch, low, high in spans:
-            first = batch.first
-            if high - low == 1:
-                worker.sent[first + low] = batch
-            else:
-                worker.sent.update(dict.fromkeys(range(first + low, first + high), batch))
+            worker.sent.add(batch, low, high)
             granted += high - low
         if worker.budget is not None:
             worker.budget -= granted
@@ -168,7 +165,8 @@ class Dispatch:
             if timeout is not None:
                 for place in range(low, high):
                     worker.deadlines.add(batch.first + place, timeout, now)
-        self._actions.send(worker.id, *calls_frame(worker, granted))
+        for spans in _in_frames(granted):
+            self._actions.send(worker.id, *calls_frame(worker, spans))
 
     def _may_receive(self, worker: Worker) -> bool:
         """Whether a worker would take a call at once."""
@@ -245,7 +243,7 @@ class Dispatch:
             return []
         if now - worker.held_at < HOLD_SECONDS:
             return []
-        calls = list(worker.sent)[worker.running :]
+        calls = [call for call, _ in worker.sent.calls()[worker.running :]]
         self.release(worker, calls)
         for call in calls:
             worker.deadlines.remove(call)
@@ -257,3 +255,19 @@ class Dispatch:
         """Let a worker that is held take calls again, but for these."""
         worker.held_at = None
         self._actions.send(worker.id, (frames.RECLAIM, worker.holds, calls))
+
+
+def _in_frames(spans: list[Span]) -> Iterator[list[Span]]:
+    """Spans, as many together as one frame may hold."""
+    frame: list[Span] = []
+    room = MAX_FRAME
+    for batch, low, high in spans:
+        while high - low >= room:
+            frame.append((batch, low, low + room))
+            yield frame
+            frame, low, room = [], low + room, MAX_FRAME
+        if high > low:
+            frame.append((batch, low, high))
+            room -= high - low
+    if frame:
+        yield frame

@@ -11,7 +11,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 from .. import native
@@ -263,7 +262,7 @@ class Fleet:
                 running,
                 tuple(
                     batch.text(call - batch.first)
-                    for call, batch in islice(worker.sent.items(), min(running, _MAX_NAMED))
+                    for call, batch in worker.sent.calls()[: min(running, _MAX_NAMED)]
                 ),
                 link.fault_log,
                 goes_on=self._pool.phase is Phase.RUNNING,

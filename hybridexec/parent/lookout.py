@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..wire import frames
-from .batch import Batch
 from .link import Link
+from .sent import Sent
 from .watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from .workers import Worker
 
@@ -119,7 +119,7 @@ class Lookout:
             ),
         )
 
-    def _running(self, link: Link, held: Mapping[int, Batch]) -> str:
+    def _running(self, link: Link, held: Sent) -> str:
         """The calls that a worker runs, the latest first: one of them has the CPU."""
         running = link.page.running()
         latest = sorted((call for call in running if call in held), key=running.__getitem__)[::-1]
@@ -141,8 +141,8 @@ class Lookout:
         call = link.page.current
         if not call and self._watchdog is not None:
             call = self._watchdog.blocker(number)
-        batch = worker.sent.get(call)  # this thread may be any, and the call may end just now
-        return None if batch is None else batch.text(call - batch.first)
+        # This thread may be any, and the call may end just now.
+        return _text(worker.sent, call) if call in worker.sent else None
 
     def forget(self, number: int) -> None:
         """A worker is gone."""
@@ -150,7 +150,7 @@ class Lookout:
             self._watchdog.forget(number)
 
 
-def _text(held: Mapping[int, Batch], call: int) -> str:
+def _text(held: Sent, call: int) -> str:
     """A call that a worker has, in a few words."""
-    batch = held[call]
-    return batch.text(call - batch.first)
+    batch = held.get(call)
+    return "..." if batch is None else batch.text(call - batch.first)

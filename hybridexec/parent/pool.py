@@ -150,7 +150,7 @@ class Pool:
                 assert not worker.sent, "calls are sent to ready workers only"
             assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
             held += sum(
-                call - batch.first not in batch.dropped for call, batch in worker.sent.items()
+                call - batch.first not in batch.dropped for call, batch in worker.sent.calls()
             )
         waiting = sum(
             place not in batch.dropped
@@ -226,7 +226,7 @@ class Pool:
         sinks are told."""
         for worker in list(self.workers.values()):
             left: dict[Batch, list[int]] = {}
-            for call, batch in worker.sent.items():
+            for call, batch in worker.sent.calls():
                 if call - batch.first not in batch.dropped:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
@@ -328,13 +328,11 @@ class Pool:
 
     def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
         """Calls in a row ended with plain values; False if they must be taken one by one."""
-        sent = worker.sent
-        batch = sent[first]
-        calls = range(first, first + len(values))
+        batch = worker.sent.get(first)
+        assert batch is not None, "only what was sent is answered"
         if batch.dropped:
             return False
-        for call in calls:
-            del sent[call]
+        worker.sent.pop_row(first, len(values))
         place = first - batch.first
         self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
         self._ended(batch, place, len(values))
@@ -404,7 +402,7 @@ class Pool:
         self._drop_pending()
         for worker in self.workers.values():
             running = worker.running
-            for position, (call, batch) in enumerate(worker.sent.items()):
+            for position, (call, batch) in enumerate(worker.sent.calls()):
                 place = call - batch.first
                 if place not in batch.dropped:
                     batch.drop((place,))
@@ -426,7 +424,7 @@ class Pool:
         running = worker.running
         returned: list[tuple[Batch, int]] = []
         to_run_again: list[tuple[Batch, int]] = []
-        for position, (call, batch) in enumerate(worker.sent.items()):
+        for position, (call, batch) in enumerate(worker.sent.calls()):
             place = call - batch.first
             if position >= running:
                 returned.append((batch, call))
@@ -533,7 +531,8 @@ class Pool:
 
     def _enforce(self, worker: Worker, call: int, step: Step, now: float) -> None:
         """Do something about a call that is late."""
-        batch = worker.sent[call]
+        batch = worker.sent.get(call)
+        assert batch is not None, "it is late here"
         place = call - batch.first
         if step is Step.INTERRUPT:
             self._actions.send(worker.id, (frames.EXPIRE, call))

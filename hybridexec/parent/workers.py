@@ -8,8 +8,8 @@ from __future__ import annotations
 import enum
 from typing import Protocol
 
-from .batch import Batch
 from .deadlines import HUB_LATE, Deadlines, Page
+from .sent import Sent
 
 #: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -87,9 +87,9 @@ class Worker:
         self.state = WorkerState.STARTING
         self.pid: int | None = None
         self.page: Progress | None = None
-        # Invariant: the calls sent and not answered, in the order they were sent. As a worker takes
-        # calls in that order, the first `taken - done` of them have started and no others.
-        self.sent: dict[int, Batch] = {}
+        # As a worker takes calls in the order in which they were sent, the first `taken - done` of
+        # these have started and no others.
+        self.sent = Sent()
         self.done = 0  # answered calls that had been taken
         self.failed = 0  # those of them that ended with an error
         self.known: set[int] = set()  # numbers of the functions it has

@@ -19,7 +19,7 @@ Parent to worker::
         use. How to run it is ``(timeout, timed, traced, retry_on)``: see ``inbox.Job``. An item
         is a tuple of plain arguments, or a payload of ``(args, kwargs)``; a bare item is the one
         argument itself, plain.
-    (ASK,)               send HUNGRY as soon as the inbox is low
+    (ASK, low)           send HUNGRY as soon as no more than so many calls wait in the inbox
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
     (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
     (RECALL, count)      give back up to ``count`` calls that have not started, the newest first

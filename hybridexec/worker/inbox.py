@@ -91,7 +91,6 @@ class Inbox:
 
     def add(self, run: Run) -> None:
         """Put calls in."""
-        self.low = len(run.items) // 2
         self.arrived += len(run.items)
         self.runs.append(run)
 

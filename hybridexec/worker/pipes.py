@@ -92,7 +92,7 @@ class Inbound:
                     items = [item if type(item) is tuple else frame.payload(item) for item in items]
                 runners.add(Run(Job(reference, *how), first, items, bare))
         elif kind == frames.ASK:
-            runners.ask()
+            runners.ask(*rest)
         elif kind == frames.CANCEL:
             runners.cancel(*rest)
         elif kind == frames.EXPIRE:

@@ -36,13 +36,12 @@ from .interrupts import Interrupts
 
 #: A runner that has run calls for so long without a switch lets the hub see to the others.
 _TURN_SECONDS = 0.005
-#: A call that has ended sooner is taken not to have waited: its result is not the first in a turn
-#: of the hub.
-_SHORT_SECONDS = 50e-6
 #: How often the hub shows that it is alive.
 _HEARTBEAT_SECONDS = 0.1
 
+_VALUE = frames.VALUE
 _INLINE_LIMIT = payload.INLINE_LIMIT
+_PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = time.monotonic
 
 
@@ -222,74 +221,84 @@ class Runners:
             self._free_slots.append(slot)
 
     def _run_calls(self, me: Runner, slot: int, run: Run) -> float:
-        """Take calls out of ``run`` and run them, until there are none or the hub must see to the
-        others; when the last one began."""
+        """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
+        must see to the others; when the last one began.
+
+        As long as no call waits, nothing else runs on this thread: what others may change meanwhile
+        only then is kept in locals, because every bytecode counts here.
+        """
         words = self._words
         times = self._times
         inbox = self._inbox
-        runs = inbox.runs
-        waiting = self._waiting
         put = self._put
+        clock = _monotonic
         copy_context = self._context.copy
-        plain_numbers = payload._PLAIN_NUMBERS
-        plain_text = payload._PLAIN_TEXT
         items, job, bare = run.items, run.job, run.bare
+        function = job.function
+        released = self._released
+        special = job.special or self._traced
         slot_id = slot_index(slot)
         slot_since = slot_id + 1
-        fresh = True  # the next result may be the first in this turn of the hub
-        row, expected = None, 0  # what collects results, and the call whose result may join it
-        now = began = _monotonic()
-        while items and began - self._turn_began <= _TURN_SECONDS:
-            taken = self._taken = self._taken + 1
-            words[TAKEN] = taken
+        until = self._turn_began + _TURN_SECONDS
+        taken = self._taken
+        row: Row | None = None
+        values: list[Any] = []  # the row's
+        stage = "call"
+        if self._call:  # it has not ended, so it waits
+            self._waiting[self._call] = self._runner
+            self._call = 0
+        self._runner = me
+        now = began = clock()
+        while items and began <= until:
+            words[TAKEN] = taken + 1
             try:
-                if words[HELD] != self._released:
+                if words[HELD] != released:
                     raise IndexError
                 item = items.popleft()
             except IndexError:  # the rest has been taken back just now, or is about to be
-                self._taken -= 1
-                words[TAKEN] = taken - 1
+                words[TAKEN] = taken
                 break
+            taken += 1
+            self._taken = taken
             call = run.next
             run.next = call + 1
             if inbox.asked and inbox.arrived - taken <= inbox.low:
                 inbox.asked = False
                 put((frames.HUNGRY,))
-            if not self._feed_scheduled and (items or len(runs) > 1):
+            if not self._feed_scheduled and (items or len(inbox.runs) > 1):
                 self._schedule_feed()
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
                 put((call, frames.CANCELLED, None, None))
+                row = None
                 continue
             began = now
             times[slot_since] = began
             words[slot_id] = call
-            if self._call:
-                # It has not ended, so it waits.
-                waiting[self._call] = self._runner
-                self._call = 0
-            self._runner = me
             self._call = call
-            expiry = self._begin_special(call, job) if job.special or self._traced else None
-            stage = "arguments"
+            expiry = self._begin_special(call, job) if special else None
             try:
-                function = job.function or self._load(job)
-                if bare:
+                if function is None:
+                    stage = "arguments"
+                    function = self._load(job)
                     stage = "call"
+                if bare:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
-                    stage = "call"
                     value = copy_context().run(function, *item)
                 else:
+                    stage = "arguments"
                     args, kwargs = payload.loads(item)
                     stage = "call"
                     value = copy_context().run(function, *args, **kwargs)
+                    args = kwargs = None
                 kind = type(value)
-                if kind in plain_numbers or (kind in plain_text and len(value) <= _INLINE_LIMIT):
-                    status = frames.VALUE
+                if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT):
+                    status = _VALUE
                 else:
                     stage = "result"
                     value = payload.dumps(value)
+                    stage = "call"
                     status = frames.PICKLED
             except StopCall:
                 status, value = frames.CANCELLED, None
@@ -297,38 +306,36 @@ class Runners:
                 status, value = frames.TIMED_OUT, job.timeout
             except BaseException as error:
                 status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
-                arguments = (item,) if bare else item
-                value = failures.describe(error, stage, job.function, arguments)
-            if self._call == call:  # from here on nothing is raised in it
+                value = failures.describe(error, stage, function, (item,) if bare else item)
+            waited = self._call != call
+            # From here on nothing is raised in it.
+            if waited:
+                del self._waiting[call]
+            else:
                 self._call = 0
-            else:
-                del waiting[call]
-            now = _monotonic()
-            seconds = now - began if job.timed else None
-            if job.special or self._traced:
-                self._end_special(expiry)
-            if (fresh or now - began > _SHORT_SECONDS) and self._is_new_turn():
-                self._put_first((call, status, value, seconds))
-            elif status or seconds is not None:
-                put((call, status, value, seconds))
-            else:
-                if row is None or call != expected:
-                    row = Row(call)
-                    values = row.values
-                expected = call + 1
+            now = clock()
+            if row is not None and status == _VALUE and not waited:
                 values.append(value)
                 if len(values) == 1:
                     put(row)
-            fresh = False
+                continue
+            seconds = self._end_special(expiry, job, now - began) if special else None
+            if self._is_new_turn():
+                self._put_first((call, status, value, seconds))
+            elif status == _VALUE and not special:
+                row = Row(call)
+                values = row.values
+                values.append(value)
+                put(row)
+            else:
+                put((call, status, value, seconds))
+                row = None
             # Nothing of a call is kept alive while others run.
-            item = value = args = kwargs = arguments = None
+            item = value = args = kwargs = None
+            if waited:
+                break
+            stage = "call"
         return began
-
-    def _is_new_turn(self) -> bool:
-        """Whether nothing has asked this before in this turn of the hub."""
-        turn = self._hub.loop.now()
-        before, self._last_turn = self._last_turn, turn
-        return turn != before
 
     def _begin_special(self, call: int, job: Job) -> Any:
         """A call is about to start about which there is more to do; its timer, if it has one."""
@@ -343,11 +350,19 @@ class Runners:
         timer.start(self._throw, call, CallExpired)
         return timer
 
-    def _end_special(self, expiry: Any) -> None:
+    def _end_special(self, expiry: Any, job: Job, seconds: float) -> float | None:
+        """Such a call has ended; how long it took, if that is wanted."""
         if expiry is not None:
             expiry.close()
         if self._traced:
             self._words[CURRENT] = 0
+        return seconds if job.timed else None
+
+    def _is_new_turn(self) -> bool:
+        """Whether nothing has asked this before in this turn of the hub."""
+        turn = self._hub.loop.now()
+        before, self._last_turn = self._last_turn, turn
+        return turn != before
 
     def _park(self, me: greenlet.greenlet) -> None:
         self._parked[me] = None
@@ -416,9 +431,10 @@ class Runners:
         """Put calls into the inbox; :meth:`look` must follow, or :meth:`wake`."""
         self._inbox.add(run)
 
-    def ask(self) -> None:
-        """Say when the inbox is low."""
+    def ask(self, low: int) -> None:
+        """Say when no more than ``low`` calls wait in the inbox."""
         inbox = self._inbox
+        inbox.low = low
         inbox.asked = True
         if inbox.arrived - self._taken <= inbox.low:
             inbox.asked = False

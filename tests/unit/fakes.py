@@ -52,8 +52,8 @@ class FakeEngine:
         batch.sink.deliver([(batch.offset + place, frames.VALUE, item, 0.5, 7, None)])
 
     def finish_row(self, size: int) -> None:
-        """End the first open call and, up to ``size`` in all, those of its batch that follow it, as a
-        row."""
+        """End the first open call and those of its batch that follow it, up to ``size`` in all, as
+        a row."""
         batch, place = self.open[0]
         row = [(batch, number) for number in range(place, min(place + max(1, size), batch.size))]
         size = next((n for n, call in enumerate(row) if self.open[n : n + 1] != [call]), len(row))

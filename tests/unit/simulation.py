@@ -115,8 +115,8 @@ class SimulatedWorker:
             _, spans = rest
             for _, _, first, items, _ in spans:
                 self.inbox.extend(range(first, first + len(items)))
-                self.low = len(items) // 2
         elif kind == frames.ASK:
+            (self.low,) = rest
             self.asked = True
             self._maybe_hungry()
         elif kind == frames.CANCEL:
@@ -504,11 +504,11 @@ class Simulation:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
         assert 0 < sum(len(items) for *_, items, _ in spans) <= MAX_FRAME
-        for function, _, first, items, bare in spans:
+        for function, _, first, items, _ in spans:
             assert type(function) is bytes or function in worker.functions, "known when used"
             for place, item in enumerate(items):
                 call = first + place
-                assert item == (self._index(call),) and not bare, "each call has its own arguments"
+                assert item == (self._index(call),), "each call has its own arguments"
                 assert call not in self.at, "a call is with one worker at a time"
                 assert call not in self.may_have_started, "what may have run is not sent again"
                 assert call not in self.unwanted, "what was cancelled is not sent"

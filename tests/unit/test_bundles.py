@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_calls_alike_that_come_in_a_row_share_a_batch() -> None:
         make(4, function=other_function()),
         make(5, 6, options=options),
     ]
-    submitted: Any = deque(sum(groups, []))
+    submitted: Any = deque(chain.from_iterable(groups))
     for group, items in zip(groups, [[(1,), (2,), (3,)], [(4,)], [(5,), (6,)]], strict=True):
         batch = take_batch(submitted)
         assert batch.items == items

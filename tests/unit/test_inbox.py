@@ -85,10 +85,6 @@ def test_only_calls_that_are_here_are_dropped_and_forgotten_when_they_are_gone()
     assert inbox.dropped == set()
 
 
-def test_half_of_the_last_run_is_little() -> None:
-    assert make(3, 10).low == 5
-
-
 @given(st.lists(st.integers(0, 5), max_size=6), st.lists(st.integers(-3, 3), max_size=20))
 def test_each_call_is_taken_out_or_back_once(sizes: list[int], steps: list[int]) -> None:
     inbox = make(*sizes)

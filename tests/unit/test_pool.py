@@ -261,7 +261,7 @@ def test_a_worker_is_asked_to_say_when_its_inbox_is_low_if_calls_are_left_over()
     simulation = running(slots=10)
     simulation.submit(50)
     simulation.turn()
-    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+    assert len(simulation.heads(frames.ASK)) == 1
 
 
 def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
@@ -279,7 +279,7 @@ def test_a_worker_is_asked_when_calls_are_left_over_later() -> None:
     assert not simulation.heads(frames.ASK)
     simulation.submit(50)
     simulation.turn()
-    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+    assert len(simulation.heads(frames.ASK)) == 1
 
 
 def test_a_worker_is_asked_once_until_it_answers() -> None:
@@ -287,7 +287,7 @@ def test_a_worker_is_asked_once_until_it_answers() -> None:
     simulation.submit(50)
     for _ in range(3):
         simulation.turn()
-    assert simulation.heads(frames.ASK) == [(frames.ASK,)]
+    assert len(simulation.heads(frames.ASK)) == 1
 
 
 def test_a_hungry_worker_gets_more() -> None:

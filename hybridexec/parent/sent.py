@@ -1,0 +1,106 @@
+"""The calls that a worker was sent and has not answered.
+
+Runs on: the I/O thread, as part of the pool; other threads may look one call up, or count.
+Guarantees: a call is in it once; :meth:`Sent.calls` has the order in which they were sent.
+
+Calls are sent as spans of a batch, and answered in rows if they are short: so long as a row is what
+a span begins with, that is a matter of two numbers, however many calls it is. The first answer that
+is not breaks its batch's spans up into single calls.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+from .batch import ID_BITS, Batch
+
+
+class _Span:
+    """Calls of a batch, from one id up to another, that were sent together."""
+
+    __slots__ = ("batch", "high", "low", "order")
+
+    def __init__(self, batch: Batch, low: int, high: int, order: int) -> None:
+        self.batch = batch
+        self.low = low
+        self.high = high
+        #: When it was sent: after all those with lower numbers.
+        self.order = order
+
+
+class Sent:
+    """A worker's unanswered calls."""
+
+    def __init__(self) -> None:
+        # Invariant: a call is in one span of _spans, or in _singles with the span it was sent in.
+        self._spans: dict[int, list[_Span]] = {}  # by the upper bits of the calls' ids
+        self._singles: dict[int, _Span] = {}
+        self._count = 0
+        self._orders = 0  # spans so far
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, call: int) -> bool:
+        return self.get(call) is not None
+
+    def add(self, batch: Batch, low: int, high: int) -> None:
+        """The calls of ``batch`` from place ``low`` up to ``high`` are being sent."""
+        self._count += high - low
+        self._orders += 1
+        first = batch.first
+        span = _Span(batch, first + low, first + high, self._orders)
+        if high - low == 1:
+            self._singles[span.low] = span
+        else:
+            self._spans.setdefault(first >> ID_BITS, []).append(span)
+
+    def get(self, call: int) -> Batch | None:
+        """The batch of a call; None if it is not here."""
+        single = self._singles.get(call)
+        if single is not None:
+            return single.batch
+        for span in self._spans.get(call >> ID_BITS, ()):
+            if span.low <= call < span.high:
+                return span.batch
+        return None
+
+    def pop(self, call: int) -> Batch:
+        """Take a call out; its batch."""
+        span = self._singles.pop(call, None)
+        if span is None:
+            self._break_up(call >> ID_BITS)
+            span = self._singles.pop(call)
+        self._count -= 1
+        return span.batch
+
+    def pop_row(self, first: int, count: int) -> Batch:
+        """Take out so many calls of a batch, from the id ``first`` on; their batch."""
+        key = first >> ID_BITS
+        spans = self._spans.get(key, [])
+        for span in spans:
+            if span.low == first and first + count <= span.high:
+                self._count -= count
+                span.low += count
+                if span.low == span.high:
+                    spans.remove(span)
+                    if not spans:
+                        del self._spans[key]
+                return span.batch
+        for call in range(first, first + count):
+            batch = self.pop(call)
+        return batch
+
+    def calls(self) -> list[tuple[int, Batch]]:
+        """All calls and their batches, in the order in which they were sent."""
+        everything = [(span.order, call, span.batch) for call, span in self._singles.items()]
+        for spans in self._spans.values():
+            for span in spans:
+                everything += [(span.order, n, span.batch) for n in range(span.low, span.high)]
+        everything.sort(key=itemgetter(0, 1))
+        return [(call, batch) for _, call, batch in everything]
+
+    def _break_up(self, key: int) -> None:
+        for span in self._spans.get(key, ()):
+            self._singles.update(dict.fromkeys(range(span.low, span.high), span))
+        self._spans.pop(key, None)

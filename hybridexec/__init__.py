@@ -8,9 +8,11 @@ Importing this package loads neither gevent nor multiprocessing; making an execu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Not typing's: importing that would take longer than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .outcomes import Outcome

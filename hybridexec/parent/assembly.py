@@ -112,7 +112,7 @@ def _launched(plan: Plan) -> ForkServer | None:
     if plan.method != "forkserver":
         return None
     try:
-        return ForkServer(plan.monkey_patch, plan.preload)
+        return ForkServer(plan.monkey_patch, plan.preload, plan.main_by_value)
     except OSError:
         return None  # it is tried again for the first worker, whose failure tells why
 

@@ -144,7 +144,7 @@ class Launcher:
             chosen: Any = multiprocessing.get_context(self.method)
             return chosen.Process(target=start, name=boot_name)
         if self._server is None or self._server.foreign:
-            self._server = ForkServer(self._boot.monkey_patch, self._boot.preload)
+            self._server = ForkServer(*self._boot)
         return ServerProcess(self._server, name, target=start)
 
     def _started_process(self, start: WorkerStart, name: BootName) -> Any:

@@ -25,6 +25,9 @@ from . import exits
 # Not pathlib: importing it would take longer than all of this module's work.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+#: What a worker needs to import the user's script, which most likely imports the executor.
+_FOR_MAIN = ("pkgutil", "hybridexec.executor")
+
 # The collector would find nothing in what importing makes.
 _PROGRAM = (
     "import sys, gc; gc.disable(); sys.path[:] = {path!r}; "
@@ -35,7 +38,12 @@ _PROGRAM = (
 class ForkServer:
     """A running fork server."""
 
-    def __init__(self, monkey_patch: bool | Mapping[str, bool], preload: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        monkey_patch: bool | Mapping[str, bool],
+        preload: tuple[str, ...],
+        main_by_value: bool,
+    ) -> None:
         """Launch it; that it can be reached does not mean that it is ready."""
         # The C socket: under gevent the patched one would need a hub here.
         ours, theirs = (end.detach() for end in socketpair(AF_UNIX, SOCK_STREAM))
@@ -46,7 +54,8 @@ class ForkServer:
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
         exits.keep_from_children(ours, self._lifeline)
         try:
-            self._pid = _launch((theirs, lifeline, switches, preload), (theirs, lifeline))
+            modules = preload if main_by_value else (*_FOR_MAIN, *preload)
+            self._pid = _launch((theirs, lifeline, switches, modules), (theirs, lifeline))
         except BaseException:
             exits.close(ours, self._lifeline)
             raise

@@ -36,6 +36,7 @@ def run(start: WorkerStart) -> None:
         boot.ignore_interrupts()
         patching.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)
+        patching.prepare_hub()
         children.install()
         timeouts.install()
         _raise_descriptor_limit(start.concurrency)

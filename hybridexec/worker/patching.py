@@ -20,6 +20,10 @@ from typing import Any
 
 from .late import after_import
 
+#: What gevent represents the context of an error with. By default it is ``pprint.saferepr``, and
+#: every hub imports that with all it needs: half of a worker's start.
+_FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
+
 _patched = False
 
 
@@ -43,6 +47,20 @@ def patch(switches: bool | Mapping[str, bool]) -> None:
     from . import cooperative
 
     cooperative.install()
+
+
+def prepare_hub() -> None:
+    """Have this process's hub, when it is made, import no more than it needs."""
+    import gevent
+
+    gevent.config.settings["format_context"].default = _FORMAT_CONTEXT
+
+
+def represent(value: object) -> str:
+    """``pprint.saferepr``, imported when it is needed."""
+    import pprint
+
+    return pprint.saferepr(value)
 
 
 @contextlib.contextmanager

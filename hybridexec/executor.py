@@ -302,11 +302,13 @@ class HybridExecutor(Calls):
 
 def _changed(options: CallOptions, changes: Mapping[str, Any]) -> CallOptions:
     """``options`` with ``changes``, ready to travel."""
-    from .wire import payload
-
     options = options.updated(changes)
     if not options.retries:
         return options
+    from .parent import methods
+    from .wire import payload
+
+    payload.set_main_by_value(methods.main_travels_by_value())
     pickled = payload.dumps(options.retry_on)
     # Types have no buffers: what is too large for a frame's head is still one piece.
     types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])

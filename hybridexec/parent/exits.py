@@ -68,17 +68,18 @@ def keep_from_children(*fds: int) -> None:
     _descriptors.update(fds)
 
 
+def keep(fd: int, stack: contextlib.ExitStack) -> None:
+    """As :func:`keep_from_children`, for a descriptor that ``stack`` is to close."""
+    keep_from_children(fd)
+    stack.callback(close, fd)
+
+
 def close(*fds: int) -> None:
     """Close descriptors, once."""
     for fd in fds:
         if fd in _descriptors:
             _descriptors.discard(fd)
             os.close(fd)
-
-
-def forget(fd: int) -> None:
-    """``fd`` is about to be closed by whoever owns it."""
-    _descriptors.discard(fd)
 
 
 def leave(engines: Collection[Ending]) -> None:

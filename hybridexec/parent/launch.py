@@ -36,6 +36,8 @@ class Started(NamedTuple):
     page: StatusPage
     #: The page's own descriptor, to read the fault log through.
     log_fd: int
+    #: Becomes readable when the process has ended.
+    sentinel: int
 
 
 # One at a time in the whole process: multiprocessing's own locks are gevent's in a patched one, and
@@ -49,12 +51,6 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _keep(fd: int, stack: contextlib.ExitStack) -> None:
-    """Let no forked process have ``fd``; ``stack`` closes it."""
-    exits.keep_from_children(fd)
-    stack.callback(exits.close, fd)
 
 
 class Launcher:
@@ -100,10 +96,10 @@ class Launcher:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             calls_read, calls_write = os.pipe()
             theirs.callback(os.close, calls_read)
-            _keep(calls_write, ours)
+            exits.keep(calls_write, ours)
             results_read, results_write = os.pipe()
             theirs.callback(os.close, results_write)
-            _keep(results_read, ours)
+            exits.keep(results_read, ours)
             for fd in (calls_write, results_read):
                 os.set_blocking(fd, False)
             status_fd = create_fd(self._slots)
@@ -111,7 +107,7 @@ class Launcher:
             page = StatusPage(status_fd, self._slots)
             ours.callback(page.close)
             log_fd = os.dup(status_fd)
-            _keep(log_fd, ours)
+            exits.keep(log_fd, ours)
             lifeline_fd = self._lifeline_end()
             theirs.callback(os.close, lifeline_fd)
             results = InheritedFd(results_write)
@@ -128,8 +124,20 @@ class Launcher:
             )
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline)
             process = self._started_process(start, name)
+            sentinel = self._sentinel(process, ours)
             ours.pop_all()
-        return Started(process, calls_write, results_read, page, log_fd)
+        return Started(process, calls_write, results_read, page, log_fd, sentinel)
+
+    def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
+        """A descriptor that tells of the end of a child no sooner than there is an exit status, as
+        its own sentinel would, or that own one. (The fork server's is good enough.)"""
+        if self.method != "forkserver" and sys.platform == "linux":
+            with contextlib.suppress(OSError):  # it has ended already; a sandbox forbids it
+                fd = os.pidfd_open(process.pid)
+                exits.keep(fd, stack)
+                return fd
+        sentinel: int = process.sentinel
+        return sentinel
 
     def _lifeline_end(self) -> int:
         """A copy of the lifeline's read end, for a process to inherit."""

@@ -11,6 +11,7 @@ anything else is done, and this module imports nothing that takes long.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
@@ -45,23 +46,23 @@ class ForkServer:
         main_by_value: bool,
     ) -> None:
         """Launch it; that it can be reached does not mean that it is ready."""
-        # The C socket: under gevent the patched one would need a hub here.
-        ours, theirs = (end.detach() for end in socketpair(AF_UNIX, SOCK_STREAM))
-        # The kernel ends the server with the last writer; see hybridexec.worker.lifeline.
-        lifeline, self._lifeline = os.pipe()
-        self._connection = ours
-        self._owner = os.getpid()
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
-        exits.keep_from_children(ours, self._lifeline)
-        try:
-            modules = preload if main_by_value else (*_FOR_MAIN, *preload)
-            self._pid = _launch((theirs, lifeline, switches, modules), (theirs, lifeline))
-        except BaseException:
-            exits.close(ours, self._lifeline)
-            raise
-        finally:
-            os.close(theirs)
-            os.close(lifeline)
+        modules = preload if main_by_value else (*_FOR_MAIN, *preload)
+        self._owner = os.getpid()
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+            # The C socket: under gevent the patched one would need a hub here.
+            self._connection, connection = (
+                end.detach() for end in socketpair(AF_UNIX, SOCK_STREAM)
+            )
+            exits.keep(self._connection, ours)
+            its.callback(os.close, connection)
+            # The kernel ends the server with the last writer; see hybridexec.worker.lifeline.
+            lifeline, self._lifeline = os.pipe()
+            exits.keep(self._lifeline, ours)
+            its.callback(os.close, lifeline)
+            arguments = (connection, lifeline, switches, modules)
+            self._pid = _launch(arguments, (connection, lifeline))
+            ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
 
     def request(self, fds: list[int]) -> None:
@@ -101,15 +102,13 @@ def _launch(arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
     path = [entry for entry in sys.path if isinstance(entry, str)]
     program = _PROGRAM.format(path=[*path, _ROOT], arguments=arguments)
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        process = native.original("subprocess", "Popen")(
-            [executable, *flags, "-c", program], pass_fds=fds, restore_signals=False
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    # The rest of its life is the caller's business.
-    process.returncode = 0
-    pid: int = process.pid
-    return pid
+    # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
+    return os.posix_spawn(
+        executable,
+        [executable, *flags, "-c", program],
+        os.environ,
+        # To itself: it is not closed then.
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
+        # No Ctrl-C before the new process can ignore it.
+        setsigmask={*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT},
+    )

@@ -46,6 +46,7 @@ def main(
 ) -> None:
     """Serve until the parent closes its end of the connection; the collector has been disabled."""
     lifeline.hold(lifeline_fd)
+    _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
     try:
@@ -72,6 +73,16 @@ def main(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         os._exit(0)
+
+
+def _close_others(ours: set[int]) -> None:
+    """Close what the parent had made inheritable for others: it would stay open for as long as this
+    process lives."""
+    with contextlib.suppress(OSError):  # no /dev/fd here
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2 and int(name) not in ours:
+                with contextlib.suppress(OSError):  # the list's own
+                    os.close(int(name))
 
 
 def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> None:

@@ -3,7 +3,8 @@
 ``HybridExecutor`` is modelled on ``concurrent.futures`` and replaces ``ProcessPoolExecutor``: each
 of its worker processes runs a pool of gevent greenlets.
 
-Importing this package loads neither gevent nor multiprocessing; making an executor does.
+Importing this package loads neither gevent nor multiprocessing; an executor's first call loads the
+latter, and its workers both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""``HybridExecutor``: checks what it is given and wires the parts together.
+"""``HybridExecutor``: checks what it is given, and asks the parts to do what it is asked.
 
-Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`).
+Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`), which is made
+when it is needed (:mod:`hybridexec.parent.assembly`).
 
 It is a ``concurrent.futures.Executor`` but not a subclass of ``ProcessPoolExecutor``: code that
 tests for that class goes on to use its private attributes, most of which do not exist here, and

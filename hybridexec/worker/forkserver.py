@@ -77,12 +77,12 @@ def main(
 
 def _close_others(ours: set[int]) -> None:
     """Close what the parent had made inheritable for others: it would stay open for as long as this
-    process lives."""
+    process lives. (What this process has opened by itself, in sitecustomize say, is not.)"""
     with contextlib.suppress(OSError):  # no /dev/fd here
-        for name in os.listdir("/dev/fd"):
-            if int(name) > 2 and int(name) not in ours:
-                with contextlib.suppress(OSError):  # the list's own
-                    os.close(int(name))
+        for fd in map(int, os.listdir("/dev/fd")):
+            with contextlib.suppress(OSError):  # the list's own
+                if fd > 2 and fd not in ours and os.get_inheritable(fd):
+                    os.close(fd)
 
 
 def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> None:

@@ -1,8 +1,7 @@
-"""The functions that workers run."""
+"""The functions that workers run: each imports this module, so it imports little itself."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import time
@@ -48,4 +47,6 @@ async def async_noop() -> None:
 
 async def async_sleep(seconds: float) -> None:
     """:func:`sleep` for those who need it async."""
+    import asyncio
+
     await asyncio.sleep(seconds)

@@ -2,19 +2,19 @@
 
     python -m benchmarks.child QUESTION CONTENDER CASE SIZE
 
-It imports little on purpose: worker processes import it too, as their ``__main__``.
+Nothing is imported at the top: worker processes import it too, as their ``__main__``.
 """
 
-import importlib
-import json
-import sys
 
-from .question import Skip
-
-
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Print the figures, or why there are none, as the last line of standard output."""
-    question, contender, case, size = arguments
+    import importlib
+    import json
+    import sys
+
+    from .question import Skip
+
+    question, contender, case, size = sys.argv[1:]
     try:
         module = importlib.import_module(f"{__package__}.{question}")
         answer = {"figures": module.measure(contender, case, json.loads(size))}
@@ -24,4 +24,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -40,7 +40,7 @@ QUESTION = Question(
     ),
     sizes={"full": {"more": 8}, "quick": {"more": 8}, "smoke": {"more": 1}},
     rounds=ROUNDS,
-    targets=(Target("first", 2.5, (IMPORT,)), Target("worker", 40.0)),
+    targets=(Target("first", 1.3, (IMPORT,)), Target("worker", 15.0), Target("import", 30.0)),
 )
 
 _FEW = 2

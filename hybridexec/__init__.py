@@ -3,14 +3,17 @@
 ``HybridExecutor`` is modelled on ``concurrent.futures`` and replaces ``ProcessPoolExecutor``: each
 of its worker processes runs a pool of gevent greenlets.
 
-Importing this package loads neither gevent nor multiprocessing; making an executor does.
+Importing this package loads neither gevent nor multiprocessing; an executor's first call loads the
+latter, and its workers both.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Not typing's: importing that would take longer than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .outcomes import Outcome

@@ -10,17 +10,18 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import options as checks
 from .options import CallOptions
-from .outcomes import Outcome
-from .stats import ExecutorStats
 
 if TYPE_CHECKING:
+    # Dataclasses, which are slow to load: every worker loads this module if the user's script
+    # imports the executor at its top.
+    from .outcomes import Outcome
     from .parent.intake import Intake
+    from .stats import ExecutorStats
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class Calls(Executor):
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
         checks.buffersize(buffersize)
-        options = replace(self._options, timed=True)
+        options = self._options._replace(timed=True)
         return self._intake.outcomes(options, fn, iterables, buffersize, self)
 
     def _submits_elsewhere(self) -> bool:

@@ -1,6 +1,7 @@
-"""``HybridExecutor``: checks what it is given and wires the parts together.
+"""``HybridExecutor``: checks what it is given, and asks the parts to do what it is asked.
 
-Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`).
+Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`), which is made
+when it is needed (:mod:`hybridexec.parent.assembly`).
 
 It is a ``concurrent.futures.Executor`` but not a subclass of ``ProcessPoolExecutor``: code that
 tests for that class goes on to use its private attributes, most of which do not exist here, and
@@ -15,20 +16,19 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import options as checks
 from .calls import Calls
 from .options import CallOptions
-from .stats import ExecutorStats, WorkerStats
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from .parent.engine import Engine
     from .parent.intake import Intake
+    from .stats import ExecutorStats
 
 _MISSING_GUARD = (
     "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
@@ -157,39 +157,32 @@ class HybridExecutor(Calls):
         modules = checks.preload(preload)
         _check_main_guard()
 
-        # Here, not at the top: importing hybridexec must not load multiprocessing.
-        from .parent import launch
-        from .parent.engine import Engine
-        from .parent.intake import Intake
-        from .parent.pool import Pool
-        from .parent.watchdog import Watchdog
-        from .wire import payload
-        from .wire.contract import Boot
+        # Here, not at the top: a worker that imports the user's script must not import this half.
+        from .parent import methods
+        from .parent.assembly import Assembly, Plan
 
         checks.context(mp_context)
-        method = launch.start_method(mp_context, arguments)
+        method = methods.start_method(mp_context, arguments)
         checks.start_method(method, max_tasks_per_child)
-        by_value = launch.main_travels_by_value()
-        payload.set_main_by_value(by_value)
-        pool = Pool(
-            self._max_workers,
-            concurrency,
-            budget=max_tasks_per_child,
-            memory=max_memory_per_child,
-            grace=timeout_grace,
-            all_at_once=method == "fork",
+        plan = Plan(
+            method=method,
+            max_workers=self._max_workers,
+            concurrency=concurrency,
+            initializer=initializer,
+            initargs=arguments,
+            max_tasks_per_child=max_tasks_per_child,
+            max_memory_per_child=max_memory_per_child,
+            timeout_grace=timeout_grace,
+            max_pending=max_pending,
+            hub_lag_warning=lag,
+            monkey_patch=switches,
+            preload=modules,
+            main_file=methods.main_file(),
+            main_by_value=methods.main_travels_by_value(),
         )
-        launcher = launch.Launcher(
-            method, Boot(switches, modules, by_value), concurrency, initializer, arguments
-        )
-        # A call that has its worker to itself keeps nobody waiting.
-        watchdog = None if lag is None or concurrency == 1 else Watchdog(lag)
-        self._engine: Engine = Engine(pool, launcher, watchdog)
-        # Enough to keep every slot busy while results are on their way, for any size of executor.
-        buffersize = max(2 * self._max_workers * concurrency, 2048)
-        self._calls_intake = Intake(self._engine, max_pending, buffersize)
+        self._assembly = Assembly(plan)
         self._options = CallOptions(on_worker_loss=on_worker_loss)
-        finalizer = weakref.finalize(self, Engine.abandon, self._engine)
+        finalizer = weakref.finalize(self, Assembly.abandon, self._assembly)
         finalizer.atexit = False  # the engine has its own way to wait at interpreter exit
 
     def options(self, **changes: Any) -> ExecutorView:
@@ -219,6 +212,8 @@ class HybridExecutor(Calls):
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
+        from .stats import ExecutorStats, WorkerStats
+
         now = time.monotonic()
         workers = []
         for worker, link in self._engine.workers():
@@ -289,7 +284,11 @@ class HybridExecutor(Calls):
 
     @property
     def _intake(self) -> Intake:
-        return self._calls_intake
+        return self._assembly.intake or self._assembly.open()
+
+    @property
+    def _engine(self) -> Engine:
+        return self._assembly.engine
 
     @property
     def _processes(self) -> dict[int, Any]:
@@ -304,15 +303,17 @@ class HybridExecutor(Calls):
 
 def _changed(options: CallOptions, changes: Mapping[str, Any]) -> CallOptions:
     """``options`` with ``changes``, ready to travel."""
-    from .wire import payload
-
     options = options.updated(changes)
     if not options.retries:
         return options
+    from .parent import methods
+    from .wire import payload
+
+    payload.set_main_by_value(methods.main_travels_by_value())
     pickled = payload.dumps(options.retry_on)
     # Types have no buffers: what is too large for a frame's head is still one piece.
     types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
-    return replace(options, retry_types=types)
+    return options._replace(retry_types=types)
 
 
 def _check_main_guard() -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from . import native
 
@@ -48,8 +47,7 @@ MonkeyPatch = bool | Mapping[str, bool]
 OnWorkerLoss = Literal["fail", "retry"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """How the calls made through one view are run. See ``HybridExecutor.options``."""
 
     timeout: float | None = None
@@ -79,7 +77,7 @@ class CallOptions:
             seconds(changes["backoff"], "backoff", zero=True)
         if "on_worker_loss" in changes:
             on_worker_loss(changes["on_worker_loss"])
-        return replace(self, **changes)
+        return self._replace(**changes)
 
 
 #: The names ``options()`` takes.

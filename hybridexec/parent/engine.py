@@ -222,6 +222,7 @@ class Engine:
         with self._lock:
             self._closed = self._closed or why
             if not self._running:
+                self._launcher.close()
                 self._ended.set()
         self._post(self._pool.shutdown, cancel_unstarted)
 
@@ -229,6 +230,8 @@ class Engine:
         """Shut down because nobody is left to submit; safe in a finalizer, which may interrupt
         a holder of the lock on its own thread."""
         self._closed = "cannot schedule new futures after shutdown"
+        if not self._running:
+            self._launcher.close()
         self._post(self._pool.shutdown, False)
 
     def kill(self, signal_number: int) -> None:

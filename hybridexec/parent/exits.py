@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from multiprocessing import process, util
 from typing import Any, Protocol
 
 #: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything must be
@@ -53,6 +52,8 @@ _descriptors: set[int] = set()
 def register(engine: Ending) -> None:
     """Look after ``engine`` from now on."""
     if not _engines:
+        from multiprocessing import util  # slow to load; it has been by now
+
         util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
 
@@ -67,17 +68,18 @@ def keep_from_children(*fds: int) -> None:
     _descriptors.update(fds)
 
 
+def keep(fd: int, stack: contextlib.ExitStack) -> None:
+    """As :func:`keep_from_children`, for a descriptor that ``stack`` is to close."""
+    keep_from_children(fd)
+    stack.callback(close, fd)
+
+
 def close(*fds: int) -> None:
     """Close descriptors, once."""
     for fd in fds:
         if fd in _descriptors:
             _descriptors.discard(fd)
             os.close(fd)
-
-
-def forget(fd: int) -> None:
-    """``fd`` is about to be closed by whoever owns it."""
-    _descriptors.discard(fd)
 
 
 def leave(engines: Collection[Ending]) -> None:
@@ -134,6 +136,8 @@ def _at_exit() -> None:
 
 
 def _before_children_are_joined() -> None:
+    from multiprocessing import process
+
     if process.parent_process() is not None:
         # A multiprocessing child joins its own children before the threading module's hooks run:
         # those are our workers, which wait for us.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import native
 from ..wire import frames
 from . import fates
-from .actions import Kill, Send, Start
+from .actions import Action, Kill, Send, Start
 from .launch import Launcher, Started
 from .link import Link
 from .lookout import Lookout, Record
@@ -71,7 +71,19 @@ class Fleet:
 
     def act(self) -> None:
         """Do what the pool has decided."""
-        for action in self._pool.take_actions():
+        actions = iter(self._pool.take_actions())
+        try:
+            self._act(actions)
+        except BaseException as error:
+            # Ctrl-C, where workers are forked by a caller. The pool counts on those that are left.
+            for action in actions:
+                if type(action) is Start:
+                    self._starting += 1
+                    self._post(self._not_started, action.worker, error)
+            raise
+
+    def _act(self, actions: Iterator[Action]) -> None:
+        for action in actions:
             if type(action) is Send:
                 link = self.links.get(action.worker)
                 # Frames for one that ended just now go nowhere: its calls are being returned.

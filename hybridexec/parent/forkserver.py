@@ -1,129 +1,24 @@
-"""The parent's end of the fork server, and processes that are started through it.
+"""Processes that the fork server starts.
 
-Runs on: the short-lived threads that start workers; the I/O thread closes.
-Guarantees: no listening socket, no file: the server is reached through a socket pair that only this
-process holds, and it ends when that is closed.
+Runs on: the short-lived threads that start workers; the I/O thread asks for exit statuses.
+Guarantees: a worker is started as multiprocessing starts its own, from the same preparation data,
+so that it finds the script and what that imports.
 """
 
 from __future__ import annotations
 
-import array
+import contextlib
 import io
-import marshal
 import os
 import struct
-import sys
 from multiprocessing import context, popen_fork, reduction, resource_tracker, spawn, util
 from typing import Any
 
 from .. import native
-from ..wire.contract import Boot, BootName
-from . import exits
+from ..wire.contract import BootName
+from .server import ForkServer
 
 _STATUS = struct.Struct("=q")
-# Not pathlib: importing it would take longer than all of this module's work.
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-_PROGRAM = (
-    "import sys; sys.path[:] = {path!r}; "
-    "from hybridexec.worker.forkserver import main; main({connection}, {config}, {lifeline})"
-)
-
-
-class ForkServer:
-    """A running fork server."""
-
-    def __init__(self, boot: Boot, lifeline: int) -> None:
-        """
-        Args:
-            lifeline: the read end of a pipe, which the server inherits; it dies with the pipe.
-        """
-        # Original classes throughout: under gevent the patched ones would need a hub here.
-        socket = native.original("socket", "socket")
-        ours, theirs = _socket_pair(socket)
-        config_read, config_write = os.pipe()
-        try:
-            switches = boot.monkey_patch
-            config = {
-                "monkey_patch": switches if isinstance(switches, bool) else dict(switches),
-                "preload": boot.preload,
-            }
-            os.write(config_write, marshal.dumps(config))
-            path = [entry for entry in sys.path if isinstance(entry, str)]
-            program = _PROGRAM.format(
-                path=[*path, _ROOT],
-                connection=theirs.fileno(),
-                config=config_read,
-                lifeline=lifeline,
-            )
-            executable = spawn.get_executable()
-            arguments = [executable, *util._args_from_interpreter_flags(), "-c", program]  # type: ignore[attr-defined]
-            self._pid: int = util.spawnv_passfds(
-                os.fsencode(executable), arguments, [theirs.fileno(), config_read, lifeline]
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(config_read)
-            os.close(config_write)
-        self._connection = ours
-        self._lock = native.original("_thread", "allocate_lock")()
-        exits.keep_from_children(ours.fileno())
-
-    def request(self, fds: list[int]) -> tuple[int, int]:
-        """Have a worker forked: its status pipe's read end, and the preparation data's write end.
-
-        Raises:
-            OSError: the server is gone.
-        """
-        status_read, status_write = os.pipe()
-        data_read, data_write = os.pipe()
-        # One tracker for the whole family: a worker's own would unlink its parent's segments.
-        tracker: int = resource_tracker.getfd()  # type: ignore[assignment]
-        attached = array.array("i", [data_read, status_write, tracker, *fds])
-        level, kind = _SCM_RIGHTS
-        try:
-            with self._lock:
-                self._connection.sendmsg([b"w"], [(level, kind, attached)])
-        except BaseException:
-            os.close(status_read)
-            os.close(data_write)
-            raise
-        finally:
-            os.close(data_read)
-            os.close(status_write)
-        return status_read, data_write
-
-    def become_inert(self) -> None:
-        """Let go of the connection without closing it; in a forked child, where it is closed."""
-        self._connection.detach()
-
-    def close(self) -> None:
-        """End the server, and with it whatever it has started."""
-        exits.forget(self._connection.fileno())
-        self._connection.close()
-        try:
-            native.original("os", "waitpid")(self._pid, 0)
-        except ChildProcessError:
-            pass  # a hub in this process reaps every child
-
-
-def _socket_pair(socket: Any) -> tuple[Any, Any]:
-    import _socket
-
-    left, right = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    return tuple(socket(fileno=end.detach()) for end in (left, right))
-
-
-def _scm_rights() -> tuple[int, int]:
-    import _socket
-
-    return _socket.SOL_SOCKET, _socket.SCM_RIGHTS
-
-
-_SCM_RIGHTS = _scm_rights()
 
 
 class ServerProcess(context.ForkServerProcess):
@@ -191,15 +86,27 @@ class _ServerPopen(popen_fork.Popen):
             reduction.dump(process, data)
         finally:
             context.set_spawning_popen(None)
-        self.sentinel, write = process._server.request(self._fds)
-        # The worker's multiprocessing.parent_process() lives as long as this copy is open.
-        alive = os.dup(write)
-        self.finalizer = util.Finalize(self, _close_all, (alive, self.sentinel))
-        with open(write, "wb") as pipe:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self.sentinel, status = os.pipe()
+            ours.callback(os.close, self.sentinel)
+            theirs.callback(os.close, status)
+            preparation_read, write = os.pipe()
+            theirs.callback(os.close, preparation_read)
+            pipe = ours.enter_context(open(write, "wb"))
+            # The worker's multiprocessing.parent_process() lives as long as this copy is open.
+            alive = os.dup(write)
+            ours.callback(os.close, alive)
+            # One tracker for the whole family: a worker's own would unlink its parent's segments.
+            tracker: int = resource_tracker.getfd()  # type: ignore[assignment]
+            process._server.request([preparation_read, status, tracker, *self._fds])
+            theirs.close()
             pipe.write(data.getbuffer())
-        pid = self._read_status()
-        if pid is None:
-            raise OSError("the fork server ended before it started a worker")
+            pipe.close()
+            pid = self._read_status()
+            if pid is None:
+                raise OSError("the fork server ended before it started a worker")
+            ours.pop_all()
+        self.finalizer = util.Finalize(self, _close_all, (alive, self.sentinel))
         self.pid = pid
 
     def _read_status(self) -> int | None:

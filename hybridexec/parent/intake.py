@@ -10,10 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..options import CallOptions
-from ..outcomes import Outcome
 from ..wire import payload
 from .batch import Ended, Item, Troubles, Values
 from .engine import Engine
@@ -21,6 +20,9 @@ from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
 from .outcome import decode
 from .streams import ARGUMENTS_NOTE, Stream
+
+if TYPE_CHECKING:
+    from ..outcomes import Outcome
 
 T = TypeVar("T")
 
@@ -203,6 +205,8 @@ def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[O
 
 
 def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
+    from ..outcomes import Outcome  # slow to load, and most programs need none
+
     _, status, value, seconds, pid, troubles = ended
     value, error = decode(status, value, pid, troubles)
     before = len(troubles.texts) if troubles is not None else 0

@@ -20,8 +20,10 @@ from .launch import Started
 _MAX_READS = 8
 #: Buffers in one writev; the system's limit is 1024.
 _MAX_BUFFERS = 512
-#: How long, in seconds, the exit status of a process that has ended may take to arrive.
-_STATUS_PATIENCE = 2.0
+#: How long, in seconds, the exit status of a process that has ended may take to arrive: where the
+#: sentinel is multiprocessing's own, the end of a pipe that a process closes as it ends; and where
+#: the status has arrived, and at most another thread has it in hand.
+_STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 
 
 class Link:
@@ -33,7 +35,7 @@ class Link:
         self.pid: int | None = started.process.pid
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
-        self.sentinel: int = started.process.sentinel
+        self.sentinel = started.sentinel
         self._log_fd = started.log_fd
         self._reader = frames.FrameReader(started.results_fd)
         #: What has not fitted into the call pipe yet.
@@ -126,8 +128,10 @@ class Link:
     def exitcode(self) -> int | None:
         """The exit status of a process whose sentinel has fired; None if it cannot be known."""
         sleep = native.original("time", "sleep")
+        exact = self.sentinel != self.process.sentinel
+        patience = _EXACT_PATIENCE if exact else _STATUS_PATIENCE
         waited = 0.0
-        while self.process.exitcode is None and waited < _STATUS_PATIENCE:
+        while self.process.exitcode is None and waited < patience:
             sleep(0.001)
             waited += 0.001
         code: int | None = self.process.exitcode
@@ -136,6 +140,7 @@ class Link:
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""
         exits.close(self.calls_fd, self.results_fd, self._log_fd)
+        exits.close(self.sentinel)  # if it is ours
         self.page.close()
         try:
             self.process.close()

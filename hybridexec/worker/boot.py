@@ -13,14 +13,13 @@ import os
 import signal
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing import spawn
 from types import TracebackType
-from typing import Any
 
 from ..wire import frames
 from .lifeline import hold
+from .patching import patch
 
 # How a number in the boot arguments becomes a descriptor: itself when spawned, a place in the list
 # of received descriptors when forked from the fork server, which sets this.
@@ -110,40 +109,3 @@ def import_all(modules: tuple[str, ...]) -> None:
     """Import modules by name."""
     for module in modules:
         importlib.import_module(module)
-
-
-_patched = False
-
-
-def patch(switches: bool | Mapping[str, bool]) -> None:
-    """Patch this process with gevent, once: all of it, by ``switches``, or not at all."""
-    global _patched
-    if _patched or switches is False:
-        return
-    _patched = True
-    if "asyncio" not in sys.modules:
-        # asyncio's C module keeps the running loop per OS thread, which all greenlets share. The
-        # pure-Python one keeps it in a threading.local, which patching makes per greenlet: so
-        # asyncio.run works in many calls at once.
-        sys.modules["_asyncio"] = None  # type: ignore[assignment]
-    from gevent import events, monkey
-
-    with _without_plugins(events), warnings.catch_warnings():
-        # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
-        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
-        monkey.patch_all(**({} if switches is True else switches))
-
-
-@contextlib.contextmanager
-def _without_plugins(events: Any) -> Iterator[None]:
-    """Keep gevent from looking for plugins of its patching among all installed distributions.
-
-    It would read all their metadata for each of its 25 events, most of the time that patching
-    takes. Subscribers of the events are told as ever.
-    """
-    look = events.notify_and_call_entry_points
-    events.notify_and_call_entry_points = events.notify
-    try:
-        yield
-    finally:
-        events.notify_and_call_entry_points = look

@@ -1,6 +1,6 @@
 """Make multiprocessing's locks, queues and proxies wait cooperatively in a patched worker.
 
-Runs on: the worker's main thread installs, once, before user code; greenlets call.
+Runs on: the main thread installs, once, when it has patched and before user code; greenlets call.
 
 gevent's patching stops at multiprocessing's edge. A lock waits in C with the hub inside it, so a
 greenlet that waits for one held by its neighbour would wait for ever. A connection made from a
@@ -8,6 +8,8 @@ patched socket has a non-blocking descriptor, whose plain ``os.read`` and ``os.w
 BlockingIOError. A manager's proxies keep a connection per OS thread, which all greenlets share, so
 that their messages would mix. All three are mended here, in this process only: what a lock, queue
 or proxy means to other processes is unchanged. Threads without a hub wait as they always did.
+
+What is mended is loaded by few programs, so it is mended when it is imported.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import connection, queues, synchronize, util
+from multiprocessing import util
 from typing import Any
 
 import gevent
@@ -28,34 +30,51 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import is_module_patched
 from gevent.socket import wait_read, wait_write
 
+from .late import after_import
+
 #: What the kernel takes without blocking once it says that a descriptor is writable.
 _ATOMIC_WRITE = 4096
 _MAX_READ = 1024 * 1024
 #: Seconds between tries for a lock: another process's release wakes nobody here.
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.02
 
-_RECURSIVE: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]
+_RECURSIVE_MUTEX = 0  # multiprocessing.synchronize's name for it
 
 
 def install() -> None:
     """Mend multiprocessing, if this process's threads are greenlets."""
     if not is_module_patched("threading"):
         return
-    connection.Connection._send = _send  # type: ignore[attr-defined]
-    connection.Connection._recv = _receive  # type: ignore[attr-defined]
-    connection._WaitSelector = selectors.DefaultSelector  # type: ignore[attr-defined]
-    synchronize.SemLock._make_methods = _make_methods  # type: ignore[attr-defined]
-    synchronize.SemLock.__enter__ = lambda self: self.acquire()  # type: ignore[method-assign]
-    synchronize.SemLock.__exit__ = lambda self, *error: self.release()  # type: ignore[method-assign]
     util.ForkAwareLocal = _fork_aware_local()  # type: ignore[misc]
-    # Locks exist already: those in initargs, and in a forked worker any that the parent made.
+    after_import("multiprocessing.connection", _mend_connections)
+    after_import("multiprocessing.synchronize", _mend_locks)
+    after_import("multiprocessing.queues", _mend_queues)
+
+
+def _mend_connections(connection: Any) -> None:
+    connection.Connection._send = _send
+    connection.Connection._recv = _receive
+    connection._WaitSelector = selectors.DefaultSelector
+
+
+def _mend_locks(synchronize: Any) -> None:
+    synchronize.SemLock._make_methods = _make_methods
+    synchronize.SemLock.__enter__ = lambda self: self.acquire()
+    synchronize.SemLock.__exit__ = lambda self, *error: self.release()
+    # In a forked worker there may be some that the parent made.
     for kind in (synchronize.SemLock, synchronize.Condition):
-        found: Any
-        for found in [value for value in gc.get_objects() if isinstance(value, kind)]:
+        for found in _existing(kind):
             found._make_methods()
-    # A queue that a forked worker inherited waits with locks from before the patching.
-    for found in [value for value in gc.get_objects() if isinstance(value, queues.Queue)]:
+
+
+def _mend_queues(queues: Any) -> None:
+    # One that a forked worker inherited waits with locks from before the patching.
+    for found in _existing(queues.Queue):
         found._reset()
+
+
+def _existing(kind: type) -> list[Any]:
+    return [value for value in gc.get_objects() if isinstance(value, kind)]
 
 
 def _fork_aware_local() -> Any:
@@ -110,7 +129,7 @@ def _make_methods(lock: Any) -> None:
     """Give a lock or semaphore an ``acquire`` and ``release`` that wait in the hub."""
     semaphore = lock._semlock
     try_acquire = semaphore.acquire
-    recursive = semaphore.kind == _RECURSIVE
+    recursive = semaphore.kind == _RECURSIVE_MUTEX
     # The greenlet that holds a recursive lock: in C its holder is the thread, which is all of them.
     holder: Any = None
 

@@ -16,38 +16,45 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import marshal
 import os
 import signal
-import socket
 import struct
 import sys
-from multiprocessing import resource_tracker, spawn, util
+from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
+from collections.abc import Mapping
+from multiprocessing import spawn, util
 
 from .. import native
-from . import boot, lifeline
+from . import boot, late, lifeline, patching
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")
 _MAX_FDS = 256
 
-# Taken before patching: the server itself must never get a hub.
-_Socket = socket.socket
+# Taken before patching, which does not touch the C module either: the server itself must never get
+# a hub.
 _fork = os.fork
 _waitpid = os.waitpid
 _signal = signal.signal
 
 
-def main(connection_fd: int, config_fd: int, lifeline_fd: int) -> None:
-    """Serve until the parent closes its end of the connection."""
+def main(
+    connection_fd: int,
+    lifeline_fd: int,
+    monkey_patch: bool | Mapping[str, bool],
+    preload: tuple[str, ...],
+) -> None:
+    """Serve until the parent closes its end of the connection; the collector has been disabled."""
     lifeline.hold(lifeline_fd)
-    with open(config_fd, "rb") as file:
-        config = marshal.load(file)
-    connection = _Socket(fileno=connection_fd)
+    _close_others({connection_fd, lifeline_fd})
+    connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
     try:
-        boot.patch(config["monkey_patch"])
-        boot.import_all(config["preload"])
+        # gevent looks among all objects for locks that are held. None is, and frozen objects it
+        # does not see: that is milliseconds less.
+        gc.freeze()
+        patching.patch(monkey_patch)
+        boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error
     # What a worker would import first, so that it is there when forked.
@@ -55,6 +62,7 @@ def main(connection_fd: int, config_fd: int, lifeline_fd: int) -> None:
 
     # Everything alive now stays: keep the collector from touching, and so copying, its pages.
     gc.freeze()
+    gc.enable()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe
     try:
         _serve(connection, lifeline_fd, workers)
@@ -67,7 +75,17 @@ def main(connection_fd: int, config_fd: int, lifeline_fd: int) -> None:
         os._exit(0)
 
 
-def _serve(connection: socket.socket, lifeline_fd: int, workers: dict[int, int]) -> None:
+def _close_others(ours: set[int]) -> None:
+    """Close what the parent had made inheritable for others: it would stay open for as long as this
+    process lives. (What this process has opened by itself, in sitecustomize say, is not.)"""
+    with contextlib.suppress(OSError):  # no /dev/fd here
+        for fd in map(int, os.listdir("/dev/fd")):
+            with contextlib.suppress(OSError):  # the list's own
+                if fd > 2 and fd not in ours and os.get_inheritable(fd):
+                    os.close(fd)
+
+
+def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -89,11 +107,11 @@ def _serve(connection: socket.socket, lifeline_fd: int, workers: dict[int, int])
             _start(fds, ours, workers)
 
 
-def _receive(connection: socket.socket) -> list[int] | None:
+def _receive(connection: socket) -> list[int] | None:
     """The descriptors of the next request; None if the parent is gone."""
     size = struct.calcsize("i")
     try:
-        message, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(_MAX_FDS * size))
+        message, ancillary, _, _ = connection.recvmsg(1, CMSG_SPACE(_MAX_FDS * size))
     except ConnectionError:
         return None
     if not message:
@@ -132,7 +150,10 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
     for fd in foreign:
         os.close(fd)
     # One tracker for the whole family, or this worker's own would unlink its parent's segments.
-    resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
+    late.after_import(
+        "multiprocessing.resource_tracker",
+        lambda module: setattr(module._resource_tracker, "_fd", tracker),
+    )
     boot.resolve_fd = inherited.__getitem__
     _revive_hub()
     return spawn._main(preparation, os.dup(preparation))

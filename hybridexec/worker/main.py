@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-import resource
+import os
 import sys
 
 from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
-from . import boot, children, cooperative, lifeline, stacks, timeouts
+from . import boot, children, lifeline, patching, stacks, timeouts
 from .pipes import Inbound, Outbound
 from .runners import Runners
 
@@ -34,9 +34,9 @@ def run(start: WorkerStart) -> None:
         # A forked process has not booted; in the others these change nothing.
         lifeline.hold(start.lifeline.fd)
         boot.ignore_interrupts()
-        boot.patch(start.boot.monkey_patch)
+        patching.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)
-        cooperative.install()
+        patching.prepare_hub()
         children.install()
         _raise_descriptor_limit(start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)
@@ -79,10 +79,13 @@ def _initialize(start: WorkerStart, results_fd: int) -> bool:
 
 
 def _raise_descriptor_limit(concurrency: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = concurrency + _SPARE_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    soft = os.sysconf("SC_OPEN_MAX")
+    if soft == -1 or soft >= wanted:  # -1: there is no limit
         return
+    import resource  # few need it
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < wanted:
         # Only root may; the executor has refused what others cannot have.
         with contextlib.suppress(ValueError, OSError):

@@ -56,6 +56,7 @@ class Ends:
             calls_fd=calls_write,
             results_fd=results_read,
             log_fd=log_fd,
+            sentinel=FakeProcess.sentinel,
         )
         self.link = Link(started)
         self.worker = FrameReader(self.calls_read)

@@ -1,0 +1,153 @@
+"""Put the parent's half of an executor together when it is first needed.
+
+Runs on: the thread that makes the executor, which this costs next to nothing; then the one that
+makes its first call.
+Guarantees: no process is started before the first call.
+
+What the first result waits for is the fork server, which imports gevent. So that is launched first,
+and gets ready while this process imports the rest of its own half, multiprocessing with it. Nothing
+that takes long may be imported at the top of this module, nor of those it imports there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+# It must hear of the interpreter's exit, where it may be too late to ask for that.
+from . import exits  # noqa: F401
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .intake import Intake
+    from .server import ForkServer
+
+#: Calls that a stream may have under way if nobody says how many.
+_MIN_BUFFERSIZE = 2048
+
+# A reentrant one: a signal handler that interrupts its holder may shut the executor down.
+_lock = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # it may have been held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Plan(NamedTuple):
+    """What an executor was asked to be, checked. See ``HybridExecutor``."""
+
+    method: str
+    max_workers: int
+    concurrency: int
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    timeout_grace: float
+    max_pending: int | None
+    hub_lag_warning: float | None
+    monkey_patch: bool | Mapping[str, bool]
+    preload: tuple[str, ...]
+    #: The script's path, which Python forgets when its last line has run.
+    main_file: str | None
+    main_by_value: bool
+
+
+class Assembly:
+    """The parts of one executor, as far as they exist."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._engine: Engine | None = None
+        #: The way in for calls; None before there was one.
+        self.intake: Intake | None = None
+
+    def open(self) -> Intake:
+        """The way in for calls, made if it has to be."""
+        self._complete(for_calls=True)
+        assert self.intake is not None
+        return self.intake
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, made if it has to be."""
+        self._complete(for_calls=False)
+        assert self._engine is not None
+        return self._engine
+
+    def abandon(self) -> None:
+        """Shut down because nobody is left to submit; safe in a finalizer."""
+        if self._engine is not None:
+            self._engine.abandon()
+
+    def _complete(self, for_calls: bool) -> None:
+        if self.intake is not None:
+            return
+        with _lock:
+            if self.intake is not None:
+                return
+            server = _launched(self._plan) if for_calls else None
+            try:
+                engine, intake = _parts(self._plan, server)
+            except BaseException:
+                if server is not None:
+                    server.close()
+                raise
+            if self.intake is None:
+                self._engine, self.intake = engine, intake
+            else:  # while we were at it, a signal handler has had them made
+                engine.shutdown(True)
+
+
+def _launched(plan: Plan) -> ForkServer | None:
+    """The fork server, if workers come from one and it can be started."""
+    from .server import ForkServer
+
+    if plan.method != "forkserver":
+        return None
+    try:
+        return ForkServer(plan.monkey_patch, plan.preload, plan.main_by_value)
+    except OSError:
+        return None  # it is tried again for the first worker, whose failure tells why
+
+
+def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
+    from ..wire import payload
+    from ..wire.contract import Boot
+    from .engine import Engine
+    from .intake import Intake
+    from .launch import Launcher
+    from .pool import Pool
+    from .watchdog import Watchdog
+
+    payload.set_main_by_value(plan.main_by_value)
+    pool = Pool(
+        plan.max_workers,
+        plan.concurrency,
+        budget=plan.max_tasks_per_child,
+        memory=plan.max_memory_per_child,
+        grace=plan.timeout_grace,
+        all_at_once=plan.method == "fork",
+    )
+    launcher = Launcher(
+        plan.method,
+        Boot(plan.monkey_patch, plan.preload, plan.main_by_value),
+        plan.concurrency,
+        plan.initializer,
+        plan.initargs,
+        plan.main_file,
+        server,
+    )
+    lag = plan.hub_lag_warning
+    # A call that has its worker to itself keeps nobody waiting.
+    watchdog = None if lag is None or plan.concurrency == 1 else Watchdog(lag)
+    engine = Engine(pool, launcher, watchdog)
+    # Enough to keep every slot busy while results are on their way, for any size of executor.
+    buffersize = max(2 * plan.max_workers * plan.concurrency, _MIN_BUFFERSIZE)
+    return engine, Intake(engine, plan.max_pending, buffersize)

@@ -1,0 +1,66 @@
+"""Do something to a module as soon as it is imported, before whoever imports it gets it.
+
+Runs on: the main thread registers, before user code; the import system calls, on whichever thread
+or greenlet imports.
+Guarantees: nobody sees such a module without what was to be done to it.
+
+A worker that imported all that it may have to mend would start late, and many never need it:
+loading ``ssl`` alone takes as long as a quarter of gevent.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+_Do = Callable[[Any], object]
+_waiting: dict[str, _Do] = {}
+
+
+def after_import(name: str, do: _Do) -> None:
+    """Call ``do`` with the module when it is imported; now, if that has happened."""
+    if name in sys.modules:
+        do(sys.modules[name])
+        return
+    _waiting[name] = do
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+
+
+class _Finder:
+    """Finds nothing itself: it puts a loader of ours before that of a module that is waited for."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in _waiting:
+            return None
+        for finder in sys.meta_path:
+            if finder is not cls:
+                spec: ModuleSpec | None = finder.find_spec(name, path, target)
+                if spec is not None:
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                    return spec
+        return None
+
+
+class _Loader:
+    """Loads as another loader does, and gives way to it."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code, then what waits for it."""
+        module.__loader__ = self._loader
+        assert module.__spec__ is not None
+        module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        do = _waiting.pop(module.__name__, None)
+        if do is not None:
+            do(module)

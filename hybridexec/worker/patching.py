@@ -1,0 +1,135 @@
+"""Patch this process with gevent, and mend what gevent's patching leaves broken.
+
+Runs on: the main thread, once, before any of the user's code; in the fork server for all workers
+that are forked from it.
+Guarantees: what ``patch_all`` patches is patched when code of the user's first sees it.
+
+It is done sparingly, because the first result waits for it: modules that a program may never use
+are patched when they are imported (:mod:`hybridexec.worker.late`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from .late import after_import
+
+#: What gevent represents the context of an error with. By default it is ``pprint.saferepr``, and
+#: every hub imports that with all it needs: half of a worker's start.
+_FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
+
+_patched = False
+
+
+def patch(switches: bool | Mapping[str, bool]) -> None:
+    """Patch this process with gevent, once: all of it, by ``switches``, or not at all."""
+    global _patched
+    if _patched or switches is False:
+        return
+    _patched = True
+    if "asyncio" not in sys.modules:
+        # asyncio's C module keeps the running loop per OS thread, which all greenlets share. The
+        # pure-Python one keeps it in a threading.local, which patching makes per greenlet: so
+        # asyncio.run works in many calls at once.
+        sys.modules["_asyncio"] = None  # type: ignore[assignment]
+    from gevent import monkey
+
+    with _without_plugins(), _ssl_later(monkey), warnings.catch_warnings():
+        # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
+        warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
+        monkey.patch_all(**({} if switches is True else switches))
+    from . import cooperative
+
+    cooperative.install()
+
+
+def prepare_hub() -> None:
+    """Have this process's hub, when it is made, import no more than it needs."""
+    import gevent
+
+    gevent.config.settings["format_context"].default = _FORMAT_CONTEXT
+
+
+def represent(value: object) -> str:
+    """``pprint.saferepr``, imported when it is needed."""
+    import pprint
+
+    return pprint.saferepr(value)
+
+
+@contextlib.contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Keep gevent from looking for plugins of its patching among all installed distributions.
+
+    It would read all their metadata for each of its 25 events, most of the time that patching
+    takes. Subscribers of the events are told as ever; where there can be none, because nobody has
+    imported what they subscribe with, not even the events are loaded.
+    """
+    if "gevent.events" not in sys.modules and "zope.event" not in sys.modules:
+        sys.modules["gevent.events"] = _NoEvents("gevent.events")
+        try:
+            yield
+        finally:
+            del sys.modules["gevent.events"]
+        return
+    events: Any = importlib.import_module("gevent.events")
+    look = events.notify_and_call_entry_points
+    events.notify_and_call_entry_points = events.notify
+    try:
+        yield
+    finally:
+        events.notify_and_call_entry_points = look
+
+
+class _NoEvents(ModuleType):
+    """Stands for ``gevent.events`` while nobody listens."""
+
+    class DoNotPatch(BaseException):
+        """Never raised."""
+
+    @staticmethod
+    def notify_and_call_entry_points(event: object) -> None:
+        """Tell nobody."""
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.endswith("Event"):
+            raise AttributeError(name)
+        return _Event
+
+
+class _Event:
+    """Any event."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _ssl_later(monkey: Any) -> Iterator[None]:
+    """Have ssl patched when it is imported, if it has not been."""
+    patch_ssl = monkey.patch_ssl
+
+    def patch_now(gevent_ssl: ModuleType) -> None:
+        # The import system would do that only after this.
+        sys.modules["gevent"].ssl = gevent_ssl  # type: ignore[attr-defined]
+        with _without_plugins():
+            # Nobody has seen the module yet: gevent need not look for those who have.
+            patch_ssl(_first_time=False)
+
+    def patch_when_imported(**_: object) -> None:
+        # Whichever of the two is imported first imports the other.
+        after_import("gevent.ssl", patch_now)
+        after_import("ssl", lambda _: importlib.import_module("gevent.ssl"))
+
+    if "ssl" not in sys.modules:
+        monkey.patch_ssl = patch_when_imported
+    try:
+        yield
+    finally:
+        monkey.patch_ssl = patch_ssl

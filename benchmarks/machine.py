@@ -8,14 +8,19 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = (
+#: What is measured, and what takes part in it.
+PACKAGES = (
     "hybridexec",
     "gevent",
     "greenlet",
+    "cloudpickle",
     "aiomultiprocess",
     "loky",
+    "mpire",
     "pebble",
     "requests",
+    "urllib3",
+    "numpy",
     "psutil",
 )
 
@@ -28,7 +33,7 @@ def describe() -> dict[str, str]:
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",
     }
-    for package in _PACKAGES:
+    for package in PACKAGES:
         try:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

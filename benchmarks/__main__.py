@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     taken = rounds.run(questions, scale, options.rounds, seconds, _show_progress)
     _show_progress("")
     for name, question in questions.items():
-        document["questions"][name] = found = judge.as_json(question, taken[name])
+        document["questions"][name] = found = judge.as_json(question, taken[name], scale)
         print(f"\n{report.section(found)}")
     print(f"\n## Targets\n\n{report.targets(document)}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)

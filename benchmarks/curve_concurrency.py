@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from .pair import PAIR
 from .peers import WORKERS
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size
-from .sleepers import PAIR, open_runner
+from .sleepers import open_runner
 
 QUESTION = Question(
     title="As concurrency grows",

@@ -10,10 +10,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .pair import Pair
+from .pair import PAIR, Pair
 from .peers import THREADS, WORKERS
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip, Target
-from .sleepers import PAIR
 
 EVEN, SKEWED = "even", "skewed"
 

@@ -133,7 +133,7 @@ def _growth(power: float) -> str:
     return "not superlinear" if power <= SLOPE else "superlinear"
 
 
-def as_json(question: Question, samples: Samples) -> dict[str, Any]:
+def as_json(question: Question, samples: Samples, scale: str) -> dict[str, Any]:
     """Everything that was found out about a question, with every single sample."""
     cases = [case for case in question.cases if any(case == seen for seen, _ in samples.figures)]
     tables = [
@@ -153,6 +153,7 @@ def as_json(question: Question, samples: Samples) -> dict[str, Any]:
         "title": question.title,
         "method": question.method,
         "axis": question.axis,
+        "size": question.sizes[scale],
         "tables": tables,
         "slopes": [asdict(slope) for slope in slopes(question, samples)],
         "notes": samples.notes,

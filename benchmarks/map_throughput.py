@@ -22,7 +22,7 @@ QUESTION = Question(
     full_only=(THREADS, LOKY, PEBBLE, MPIRE),
     sizes={
         "full": {CHUNK_1: 40_000, CHUNK_1000: 1_000_000},
-        "quick": {CHUNK_1: 10_000, CHUNK_1000: 300_000},
+        "quick": {CHUNK_1: 20_000, CHUNK_1000: 300_000},
         "smoke": {CHUNK_1: 20, CHUNK_1000: 2_000},
     },
     rounds={**ROUNDS, "full": 5},

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
+from .pair import PAIR
 from .peers import AIO
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
-from .sleepers import PAIR, SUBMIT, open_runner
+from .sleepers import SUBMIT, open_runner
 
 QUESTION = Question(
     title="Memory per call in flight",

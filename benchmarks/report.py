@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .judge import SLOPE
@@ -23,7 +23,7 @@ def section(question: Found) -> str:
     """Everything about one question."""
     parts = [f"## {question['title']}", question["method"]]
     if question["axis"]:
-        parts += [curve(question, key) for key in _metrics(question)]
+        parts += curves(question)
     else:
         parts += [_table(table) for table in question["tables"]]
     notes = [f"- {contender}: {note}" for contender, note in question["notes"].items()]
@@ -40,7 +40,7 @@ def _table(table: Found) -> str:
     for row in table["rows"]:
         ratio = "" if row["ratio"] is None else f"{figure(row['ratio'])}×"
         values = [figure(row[key]) for key in ("median", "best", "worst")]
-        lines.append(_line(row["contender"], *values, ratio, row["target"], row["verdict"]))
+        lines.append(line(row["contender"], *values, ratio, row["target"], row["verdict"]))
     return "\n".join(lines)
 
 
@@ -48,40 +48,48 @@ def _caption(metric: Found, case: str) -> str:
     return f"**{metric['what']}, {metric['unit']}**" + (f", {case}" if case else "")
 
 
-def curve(question: Found, key: str) -> str:
-    """The medians of one metric, a column for each number of units, and how they grow."""
-    tables = [table for table in question["tables"] if table["metric"]["key"] == key]
-    slopes = {slope["contender"]: slope for slope in question["slopes"] if slope["metric"] == key}
-    points = [f"{int(table['case']):,}" for table in tables]
-    lines = [
-        _caption(tables[0]["metric"], f"by {question['axis']}"),
-        "",
-        _line("", *points, "grows with power", ""),
-        "|---|" + "---:|" * (len(points) + 1) + "---|",
-    ]
-    for contender in _contenders(tables):
-        medians = [_median(table, contender) for table in tables]
-        slope = slopes.get(contender)
-        growth = (f"{slope['power']:+.2f}", slope["verdict"]) if slope else ("", "")
-        lines.append(_line(contender, *medians, *growth))
-    return "\n".join(lines)
+def curves(question: Found) -> list[str]:
+    """The medians of each metric, a column for each number of units, and how they grow."""
+    made = []
+    for key in _metrics(question):
+        tables = _tables_of(question, key)
+        growth = {
+            slope["contender"]: (f"{slope['power']:+.2f}", slope["verdict"])
+            for slope in question["slopes"]
+            if slope["metric"] == key
+        }
+        points = [f"{int(table['case']):,}" for table in tables]
+        caption = _caption(tables[0]["metric"], f"by {question['axis']}")
+        made.append(_matrix(caption, points, tables, growth))
+    return made
 
 
-def medians(question: Found) -> str:
-    """The medians of everything that was asked, a column for each metric and case."""
+def medians(question: Found) -> list[str]:
+    """The medians of everything that was asked, without what each round had."""
     tables = question["tables"]
-    several = len(_metrics(question)) > 1
-    heads = []
-    for table in tables:
-        metric, case = table["metric"], table["case"]
-        what = f"{metric['what']}, {metric['unit']}" if several or not case else metric["unit"]
-        heads.append(f"{case}: {what}" if case and several else f"{case or what}")
-    unit = "" if several else tables[0]["metric"]["unit"]
-    lines = [_line(unit, *heads), "|---|" + "---:|" * len(tables)]
+    if not any(table["case"] for table in tables):
+        heads = [f"{table['metric']['what']}, {table['metric']['unit']}" for table in tables]
+        return [_matrix("", heads, tables)]
+    made = []
+    for key in _metrics(question):
+        tables = _tables_of(question, key)
+        cases = [table["case"] for table in tables]
+        made.append(_matrix(_caption(tables[0]["metric"], ""), cases, tables))
+    return made
+
+
+def _matrix(
+    caption: str, heads: list[str], tables: list[Found], more: Mapping[str, tuple[str, str]] = {}
+) -> str:
+    """A line for each contender, a column for each table; more columns for how they grow."""
+    lines = [caption, ""] if caption else []
     lines += [
-        _line(contender, *[_median(table, contender) for table in tables])
-        for contender in _contenders(tables)
+        line("", *heads, *(("grows with power", "") if more else ())),
+        "|---|" + "---:|" * len(tables) + ("---:|---|" if more else ""),
     ]
+    for contender in contenders_of(tables):
+        cells = [median_of(table, contender) for table in tables]
+        lines.append(line(contender, *cells, *more.get(contender, ("", "") if more else ())))
     return "\n".join(lines)
 
 
@@ -99,7 +107,7 @@ def targets(document: Found) -> str:
 def _question_targets(question: Found) -> Iterator[str]:
     several = len(_metrics(question)) > 1
     for table in question["tables"]:
-        metric, ours = table["metric"], _median(table, OURS)
+        metric, ours = table["metric"], median_of(table, OURS)
         what = [question["title"], metric["what"] if several else "", table["case"]]
         # Of the peers that share a target, the one that comes closest to failing it.
         hardest: dict[str, Found] = {}
@@ -113,14 +121,14 @@ def _question_targets(question: Found) -> Iterator[str]:
             if row["contender"] != OURS:
                 beside = f"{row['contender']}: {figure(row['median'])}"
                 reached = "" if row["reached"] is None else f"{figure(row['reached'])}×"
-            yield _line(
+            yield line(
                 ": ".join(filter(None, what)), f"{ours} {metric['unit']}", beside, reached,
                 row["target"], row["verdict"],
             )  # fmt: skip
     names = {table["metric"]["key"]: table["metric"]["what"] for table in question["tables"]}
     for slope in question["slopes"]:
         if slope["verdict"]:
-            yield _line(
+            yield line(
                 f"{question['title']}: {names[slope['metric']]}", slope["contender"], "",
                 f"power {slope['power']:+.2f}", f"≤ {SLOPE}", slope["verdict"],
             )  # fmt: skip
@@ -136,18 +144,25 @@ def _metrics(question: Found) -> list[str]:
     return list(dict.fromkeys(table["metric"]["key"] for table in question["tables"]))
 
 
-def _contenders(tables: list[Found]) -> list[str]:
+def _tables_of(question: Found, key: str) -> list[Found]:
+    return [table for table in question["tables"] if table["metric"]["key"] == key]
+
+
+def contenders_of(tables: list[Found]) -> list[str]:
+    """Everybody in these tables, in their order."""
     return list(dict.fromkeys(row["contender"] for table in tables for row in table["rows"]))
 
 
-def _median(table: Found, contender: str) -> str:
+def median_of(table: Found, contender: str) -> str:
+    """A contender's median, or nothing if there is none."""
     for row in table["rows"]:
         if row["contender"] == contender:
             return figure(row["median"])
     return ""
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

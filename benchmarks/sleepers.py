@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from . import calls
-from .pair import Pair
+from .pair import PAIR, Pair
 from .peers import AIO, WORKERS, aio_pool
 from .question import OURS, ROUNDS, Metric, Question, Size, Target
 
 WARM, COLD = "warm", "with start-up"
-PAIR = "hand-written pair"
 SUBMIT = "hybridexec, submit"
 
 QUESTION = Question(

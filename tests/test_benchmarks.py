@@ -6,13 +6,14 @@ import contextlib
 import importlib
 import json
 import math
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from benchmarks import faults, judge, plots, report, rounds, soak
+from benchmarks import faults, judge, plots, publish, report, rounds, soak
 from benchmarks.__main__ import QUESTIONS, main
 from benchmarks.question import OURS, Metric, Question, Skip, Target
 from benchmarks.rounds import Samples
@@ -211,7 +212,7 @@ def found_out(name: str, asked: Question, found: Samples) -> dict[str, Any]:
         "date": "2026-01-02",
         "scale": "full",
         "machine": {"CPU": "one", "Python": "CPython"},
-        "questions": {name: judge.as_json(asked, found)},
+        "questions": {name: judge.as_json(asked, found, "smoke")},
     }
 
 
@@ -232,6 +233,34 @@ def test_plots_are_small_and_say_who_is_who(tmp_path) -> None:
         drawn = (tmp_path / f"{name}.svg").read_text()
         assert f">{OURS}</text>" in drawn
         assert len(drawn) < 40_000
+
+
+def test_figures_are_published_between_the_markers_and_nowhere_else(tmp_path) -> None:
+    pages = [tmp_path / "README.md", tmp_path / "docs" / "benchmarks.md"]
+    pages[1].parent.mkdir()
+    for page in pages:
+        page.write_text(f"before\n\n{publish.BEGIN}\nold\n{publish.END}\n\nafter\n")
+    asked = question(RATE, contenders=(OURS, "peer"))
+    document = found_out("submit_throughput", asked, samples("rate", [9.0], [1.0]))
+    for _ in range(2):  # again, and nothing changes
+        publish.publish(document, tmp_path)
+        for page in pages:
+            text = page.read_text()
+            assert text.startswith(f"before\n\n{publish.BEGIN}\n\n")
+            assert text.endswith(f"\n\n{publish.END}\n\nafter\n")
+            assert "old" not in text
+        assert "| no-op `submit` → result, calls/s | 9.00 |" in pages[0].read_text()
+        (shown,) = re.findall(r"!\[Title\]\((.*)\)", pages[1].read_text())
+        assert (tmp_path / "docs" / shown).exists()
+
+
+def test_what_is_published_is_measured() -> None:
+    assert set(publish.PLOTTED) <= set(QUESTIONS)
+    for name, key, case, _ in publish.LINES:
+        asked = ask(name)
+        assert key in {metric.key for metric in asked.metrics}
+        assert case in asked.asked("quick")[0]
+    assert set(publish.COLUMNS) <= {each for name in QUESTIONS for each in ask(name).contenders}
 
 
 @pytest.mark.parametrize(

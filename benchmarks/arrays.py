@@ -27,7 +27,7 @@ QUESTION = Question(
         "quick": {"megabytes": 64, "calls": 3},
         "smoke": {"megabytes": 1, "calls": 1},
     },
-    rounds={**ROUNDS, "full": 5},
+    rounds=ROUNDS,
     targets=(Target("rate", 2.0, PROCESS_POOLS),),
 )
 

@@ -6,7 +6,7 @@ import random
 import time
 
 from . import calls
-from .peers import ONE_AT_A_TIME, PROCESS_POOLS, ExecutorPeer, open_peer
+from .peers import FORK, ONE_AT_A_TIME, ExecutorPeer, open_peer
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 EVEN, FIRST, LAST = "even", "long first", "long last"
@@ -21,7 +21,7 @@ QUESTION = Question(
         "these times."
     ),
     metrics=(Metric("wall", "s", "until the last result"),),
-    contenders=(OURS, ONE_AT_A_TIME, *PROCESS_POOLS),
+    contenders=(OURS, ONE_AT_A_TIME, FORK),
     cases=(EVEN, FIRST, LAST, *RANDOM),
     full_only=(ONE_AT_A_TIME, *list(RANDOM)[1:]),
     sizes={
@@ -29,8 +29,8 @@ QUESTION = Question(
         "quick": {"short": 0.01, "long": 0.2, "calls": 40},
         "smoke": {"short": 0.001, "long": 0.002, "calls": 4},
     },
-    rounds={**FEW_ROUNDS, "quick": 3},
-    targets=(Target("wall", 1.03, PROCESS_POOLS),),
+    rounds={**FEW_ROUNDS, "quick": 4},
+    targets=(Target("wall", 1.03, (FORK,)),),
 )
 
 

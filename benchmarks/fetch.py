@@ -36,7 +36,7 @@ QUESTION = Question(
         "quick": {"urls": 3_000, "concurrency": 500},
         "smoke": {"urls": 20, "concurrency": 5},
     },
-    rounds={**FEW_ROUNDS, "full": 5},
+    rounds=FEW_ROUNDS,
     targets=(Target("cpu", 1.05, (PAIR,)), Target("wall", 1.0, (PAIR,), cases=(SKEWED,))),
 )
 

@@ -157,5 +157,6 @@ def as_json(question: Question, samples: Samples, scale: str) -> dict[str, Any]:
         "tables": tables,
         "slopes": [asdict(slope) for slope in slopes(question, samples)],
         "notes": samples.notes,
+        "seconds": samples.seconds,
         "samples": kept,
     }

@@ -25,7 +25,7 @@ QUESTION = Question(
         "quick": {CHUNK_1: 20_000, CHUNK_1000: 300_000},
         "smoke": {CHUNK_1: 20, CHUNK_1000: 2_000},
     },
-    rounds={**ROUNDS, "full": 5},
+    rounds=ROUNDS,
     targets=(
         Target("rate", 100.0, PROCESS_POOLS, cases=(CHUNK_1,)),
         Target("rate", 1.0, PROCESS_POOLS, cases=(CHUNK_1000,)),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
 from .pair import PAIR
 from .peers import AIO
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
-from .sleepers import SUBMIT, open_runner
+from .sleepers import SUBMIT, open_runner, processes_for
 
 QUESTION = Question(
     title="Memory per call in flight",
     method=(
-        "Calls of time.sleep, all in flight at once on 2 warm workers: 50,000, in quick 10,000. "
-        "The growth of the private memory (USS) of the parent, and of all its descendants, to the "
+        "Calls of time.sleep, all in flight at once: 50,000, in quick 10,000; in as many processes "
+        "as above. The growth of the private memory (USS) of the parent, and of all its descendants, to the "
         "most it is while they sleep, by the number of calls."
     ),
     metrics=(
@@ -41,8 +42,9 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     from . import processes
 
     count = size["calls"]
-    with open_runner(contender, count // 2) as run:
-        run(2, 0.3)
+    needed = processes_for(count)
+    with open_runner(contender, needed, math.ceil(count / needed)) as run:
+        run(needed, 0.3)
         parent, workers = [processes.this()], processes.relatives()
         before = processes.private_bytes(parent), processes.private_bytes(workers)
         most = before

@@ -100,7 +100,7 @@ def _draw_bars(axes: Any, table: Found, names: list[str], labels: list[str]) -> 
         axes.grid(visible=True, axis="x", linewidth=0.6)
         axes.minorticks_off()
     else:
-        axes.set_xlim(min(0, least), max(most, 0) * 1.25 or 1)
+        axes.set_xlim(min(0, least), max(most, 0) * 1.35 or 1)
     for row in rows:
         value, place = row["median"], names.index(row["contender"])
         colour = OUR_COLOURS[0] if row["contender"].startswith(OURS) else BAR
@@ -111,8 +111,8 @@ def _draw_bars(axes: Any, table: Found, names: list[str], labels: list[str]) -> 
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.spines[["bottom"]].set_visible(False)
-    case = f"\n{table['case']}" if table["case"] else ""
-    axes.set_title(f"{metric['what']}, {metric['unit']} ({note}){case}", loc="left")
+    case = f"{table['case']}: " if table["case"] else ""
+    axes.set_title(f"{metric['what']}, {metric['unit']}\n{case}{note}", loc="left")
 
 
 def _draw_lines(axes: Any, tables: list[Found], axis: str, legend: bool) -> None:
@@ -134,7 +134,7 @@ def _draw_lines(axes: Any, tables: list[Found], axis: str, legend: bool) -> None
     middle = math.sqrt(min(values) * max(values))
     axes.set_ylim(min(min(values) / 1.5, middle / 4), max(max(values) * 1.5, middle * 4))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.yaxis.set_major_formatter(lambda value, _: figure(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.minorticks_off()
     counts = [int(table["case"]) for table in tables]
     axes.set_xticks(counts, [_short(count) for count in counts])

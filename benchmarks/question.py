@@ -72,6 +72,6 @@ class Question:
 
 
 #: Rounds for questions whose measurements are short.
-ROUNDS = {"full": 7, "quick": 3, "smoke": 1}
+ROUNDS = {"full": 5, "quick": 3, "smoke": 1}
 #: And for the others.
 FEW_ROUNDS = {"full": 3, "quick": 2, "smoke": 1}

@@ -31,6 +31,8 @@ class Samples:
     figures: dict[tuple[str, str], list[Figures | None]] = field(default_factory=dict)
     #: What was left out or failed, and why.
     notes: dict[str, str] = field(default_factory=dict)
+    #: How long each round took.
+    seconds: list[float] = field(default_factory=list)
     #: Cases and contenders that need not be tried again.
     left_out: set[tuple[str, str]] = field(default_factory=set)
 
@@ -56,7 +58,8 @@ def run(
             if enough or (number and start + took[name] > end):
                 continue
             _run_once(name, question, scale, samples[name], f"round {number + 1}", progress)
-            took[name] = max(took[name], time.monotonic() - start)
+            took[name] = time.monotonic() - start
+            samples[name].seconds.append(round(took[name], 1))
     return samples
 
 

@@ -16,8 +16,8 @@ QUESTION = Question(
     title="Result beside a CPU-bound call",
     method=(
         "One worker, which is sent one or 100 short calls, and right after them one that burns "
-        "CPU in Python for 0.5 s. From when the last short call ends, by its own clock, to when "
-        "the caller has its result; 10 times (quick: 3 times, with 0.2 s)."
+        "CPU in Python for 0.3 s. From when the last short call ends, by its own clock, to when "
+        "the caller has its result; 7 times (quick: 3 times, with 0.2 s)."
     ),
     metrics=(
         Metric("median", "ms", "median delay of the result"),
@@ -27,7 +27,7 @@ QUESTION = Question(
     cases=(ONE, MANY),
     full_only=(FORKSERVER, POOL, LOKY, THREADS),
     sizes={
-        "full": {"seconds": 0.5, "times": 10},
+        "full": {"seconds": 0.3, "times": 7},
         "quick": {"seconds": 0.2, "times": 3},
         "smoke": {"seconds": 0.02, "times": 2},
     },

@@ -15,8 +15,8 @@ QUESTION = Question(
     title="Memory per call in flight",
     method=(
         "Calls of time.sleep, all in flight at once: 50,000, in quick 10,000; in as many processes "
-        "as above. The growth of the private memory (USS) of the parent, and of all its descendants, to the "
-        "most it is while they sleep, by the number of calls."
+        "as above. The growth of the private memory (USS) of the parent, and of all its "
+        "descendants, to the most it is while they sleep, by the number of calls."
     ),
     metrics=(
         Metric("total", "KiB", "memory per call"),

@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest --ignore=tests/cpython
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-all cpython chaos soak faults lint docs bench bench-quick clean
+.PHONY: help demo test test-all cpython chaos soak faults lint docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -52,11 +52,14 @@ docs: $(VENV)/.installed-docs  ## Build the documentation; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-bench  ## Measure against the peers
+bench: $(VENV)/.installed-bench  ## Measure against the peers: tables, JSON and plots
 	$(PY) -m benchmarks $(ARGS)
 
-bench-quick: $(VENV)/.installed-bench  ## The same in about 3 minutes
+bench-quick: $(VENV)/.installed-bench  ## The same in 3 minutes
 	$(PY) -m benchmarks --quick $(ARGS)
+
+bench-docs: $(VENV)/.installed-bench  ## Put the last run's figures and plots into the docs
+	$(PY) -m benchmarks.publish $(ARGS)
 
 clean:  ## Remove what these targets made
 	rm -rf .venv .venv-* build dist docs/_build benchmarks/out

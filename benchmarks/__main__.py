@@ -1,16 +1,20 @@
-"""``python -m benchmarks``: run questions, print tables, write JSON. It never fails on a figure."""
+"""``python -m benchmarks``: run questions, print tables, write JSON and plots.
+
+It never fails on a figure.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import json
+import math
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from . import machine, report, rounds
+from . import bytecode, judge, machine, plots, report, rounds
 from .question import Question
 
 QUESTIONS = (
@@ -18,12 +22,25 @@ QUESTIONS = (
     "map_throughput",
     "round_trip",
     "sleepers",
-    "start_up",
-    "cpu_bound",
-    "fetch",
     "memory",
+    "fetch",
+    "cpu_bound",
+    "short_call",
+    "stream",
+    "arrays",
+    "start_up",
     "stuck_worker",
+    "curve_tasks",
+    "curve_workers",
+    "curve_concurrency",
+    "curve_payload",
+    "curve_pending",
 )
+
+#: Where results go unless the command line says otherwise.
+OUT = Path(__file__).parent / "out"
+#: Seconds that --quick takes at most, if the first round of all questions takes less.
+QUICK = 160.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,22 +48,30 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     names = options.names or QUESTIONS
     scale = "smoke" if options.smoke else "quick" if options.quick else "full"
-    command = shlex.join(["python", "-m", "benchmarks", *(arguments or sys.argv[1:])])
-    facts = machine.describe()
-    print("# Benchmarks\n")
-    print(f"`{command}`, {time.strftime('%Y-%m-%d')}\n")
-    print("\n".join(f"- {name}: {fact}" for name, fact in facts.items()), flush=True)
-    results = {}
-    for name in names:
-        question: Question = importlib.import_module(f"{__package__}.{name}").QUESTION
-        samples = rounds.run(name, question, scale, options.rounds, _show_progress)
-        _show_progress("")
-        print(f"\n{report.section(question, samples)}", flush=True)
-        results[name] = report.as_json(question, samples)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {"command": command, "scale": scale, "machine": facts, "questions": results}
-        options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    bytecode.compile_all()
+    document = {
+        "command": shlex.join(["python", "-m", "benchmarks", *(arguments or sys.argv[1:])]),
+        "date": time.strftime("%Y-%m-%d"),
+        "scale": scale,
+        "machine": machine.describe(),
+        "questions": {},
+    }
+    print(f"# Benchmarks\n\n{report.heading(document)}", flush=True)
+    questions: dict[str, Question] = {
+        name: importlib.import_module(f"{__package__}.{name}").QUESTION for name in names
+    }
+    seconds = options.seconds or (QUICK if options.quick else math.inf)
+    taken = rounds.run(questions, scale, options.rounds, seconds, _show_progress)
+    _show_progress("")
+    for name, question in questions.items():
+        document["questions"][name] = found = judge.as_json(question, taken[name], scale)
+        print(f"\n{report.section(found)}")
+    print(f"\n## Targets\n\n{report.targets(document)}", flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = options.out / "results.json"
+    results.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    plots.draw(document, options.out)
+    print(f"\n{results}, and plots beside it", file=sys.stderr)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -54,8 +79,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="less of everything: 3 minutes")
     parser.add_argument("--smoke", action="store_true", help="next to nothing: does it run?")
-    parser.add_argument("--rounds", type=int, help="measurements of each contender")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="where to write the results")
+    parser.add_argument("--rounds", type=int, help="measurements of each contender, at most")
+    parser.add_argument("--seconds", type=float, help="begin no further round after this")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for JSON and plots")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in QUESTIONS:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
-from .question import Metric, Question, Size
-from .sleepers import PAIR, open_runner
+from .pair import PAIR
+from .peers import AIO
+from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from .sleepers import SUBMIT, open_runner, processes_for
 
 QUESTION = Question(
     title="Memory per call in flight",
     method=(
-        "Calls of time.sleep, all in flight at once on 2 warm workers. The growth of the private "
-        "memory (USS) of the parent, and of all its descendants, to the most it is while they "
-        "sleep, by the number of calls."
+        "Calls of time.sleep, all in flight at once: 50,000, in quick 10,000; in as many processes "
+        "as above. The growth of the private memory (USS) of the parent, and of all its "
+        "descendants, to the most it is while they sleep, by the number of calls."
     ),
     metrics=(
-        Metric("parent", "KiB", "parent's memory per call"),
-        Metric("workers", "KiB", "workers' memory per call"),
+        Metric("total", "KiB", "memory per call"),
+        Metric("parent", "KiB", "of that the parent's"),
+        Metric("workers", "KiB", "of that the workers'"),
     ),
-    contenders=("hybridexec", "hybridexec, submit", PAIR, "aiomultiprocess"),
+    contenders=(OURS, SUBMIT, PAIR, AIO),
+    full_only=(AIO,),
     sizes={
-        "full": {"calls": 20_000, "seconds": 3.0},
-        "quick": {"calls": 10_000, "seconds": 2.0},
+        "full": {"calls": 50_000, "seconds": 4.0},
+        "quick": {"calls": 10_000, "seconds": 1.2},
         "smoke": {"calls": 20, "seconds": 0.2},
     },
-    rounds={"full": 3, "quick": 2, "smoke": 1},
+    rounds=FEW_ROUNDS,
+    targets=(Target("total", 1.3, (PAIR,)),),
 )
 
 _PERIOD = 0.1
@@ -36,8 +42,9 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     from . import processes
 
     count = size["calls"]
-    with open_runner(contender, count // 2) as run:
-        run(2, 0.3)
+    needed = processes_for(count)
+    with open_runner(contender, needed, math.ceil(count / needed)) as run:
+        run(needed, 0.3)
         parent, workers = [processes.this()], processes.relatives()
         before = processes.private_bytes(parent), processes.private_bytes(workers)
         most = before
@@ -48,7 +55,5 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
             now = processes.private_bytes(parent), processes.private_bytes(workers)
             most = max(most[0], now[0]), max(most[1], now[1])
         sleepers.join()
-    return {
-        "parent": (most[0] - before[0]) / count / 1024,
-        "workers": (most[1] - before[1]) / count / 1024,
-    }
+    grown = [(high - low) / count / 1024 for high, low in zip(most, before, strict=True)]
+    return {"total": sum(grown), "parent": grown[0], "workers": grown[1]}

@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+#: What the floor is called among the contenders.
+PAIR = "hand-written pair"
+
 
 class Pair:
     """Processes that each run their part of a list."""

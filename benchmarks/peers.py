@@ -1,4 +1,4 @@
-"""The contenders behind one face: run many no-op calls, run one, map.
+"""The contenders behind one face: make calls, map, stream.
 
 Each is used as its own documentation says, with as little as possible between it and the clock.
 """
@@ -7,88 +7,118 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from operator import methodcaller
+from typing import Any
 
 from . import calls
-from .question import Skip
+from .question import OURS, Skip
 
 WORKERS = 2
+#: How many items those who need chunks get in one, where chunks are what they are good at.
+CHUNK = 1000
 
 
-class Peer(Protocol):
+class Peer:
     """A contender that is ready for calls."""
+
+    #: Starts a call: ``submit(function, *arguments)`` gives a handle.
+    submit: Callable[..., Any]
+    #: Waits for the result of a handle.
+    take: Callable[[Any], Any]
 
     def run_noops(self, count: int) -> None:
         """Submit ``count`` no-op calls, then wait for each result."""
+        submit, take = self.submit, self.take
+        for handle in [submit(calls.noop) for _ in range(count)]:
+            take(handle)
 
     def run_one(self) -> None:
         """Submit one no-op call and wait for its result."""
+        self.take(self.submit(calls.noop))
 
     def map(self, count: int, chunksize: int) -> None:
         """Map over ``count`` items and check the last result."""
+        raise NotImplementedError
+
+    def stream(self, items: Iterable[int]) -> Iterable[int]:
+        """Map over items that are read as lazily as the contender can; results in any order."""
+        raise NotImplementedError
 
 
-class ExecutorPeer:
+class ExecutorPeer(Peer):
     """Anything of the shape of ``concurrent.futures.Executor``."""
+
+    take = staticmethod(methodcaller("result"))
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
-
-    def run_noops(self, count: int) -> None:
-        submit = self.executor.submit
-        futures = [submit(calls.noop) for _ in range(count)]
-        for future in futures:
-            future.result()
-
-    def run_one(self) -> None:
-        self.executor.submit(calls.noop).result()
+        self.submit = executor.submit
 
     def map(self, count: int, chunksize: int) -> None:
         results = list(self.executor.map(calls.same, range(count), chunksize=chunksize))
         assert results[-1] == count - 1
 
+    def stream(self, items: Iterable[int]) -> Iterable[int]:
+        return self.executor.map(calls.same, items, chunksize=CHUNK)
 
-class PoolPeer:
+
+class HybridPeer(ExecutorPeer):
+    """This library, which has a call of its own for streams."""
+
+    executor: Any
+
+    def stream(self, items: Iterable[int]) -> Iterable[int]:
+        return self.executor.map_unordered(calls.same, items)
+
+
+class PoolPeer(Peer):
     """``multiprocessing.Pool``."""
+
+    take = staticmethod(methodcaller("get"))
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    def run_noops(self, count: int) -> None:
-        submit = self._pool.apply_async
-        for result in [submit(calls.noop) for _ in range(count)]:
-            result.get()
-
-    def run_one(self) -> None:
-        self._pool.apply_async(calls.noop).get()
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._pool.apply_async(function, arguments)
 
     def map(self, count: int, chunksize: int) -> None:
         assert self._pool.map(calls.same, range(count), chunksize)[-1] == count - 1
 
+    def stream(self, items: Iterable[int]) -> Iterable[int]:
+        return self._pool.imap_unordered(calls.same, items, CHUNK)
 
-class PebblePeer:
+
+class MpirePeer(PoolPeer):
+    """``mpire.WorkerPool``."""
+
+    def map(self, count: int, chunksize: int) -> None:
+        assert self._pool.map(calls.same, range(count), chunk_size=chunksize)[-1] == count - 1
+
+    def stream(self, items: Iterable[int]) -> Iterable[int]:
+        return self._pool.imap_unordered(calls.same, items, chunk_size=CHUNK)
+
+
+class PebblePeer(Peer):
     """``pebble.ProcessPool``."""
+
+    take = staticmethod(methodcaller("result"))
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    def run_noops(self, count: int) -> None:
-        submit = self._pool.schedule
-        for future in [submit(calls.noop) for _ in range(count)]:
-            future.result()
-
-    def run_one(self) -> None:
-        self._pool.schedule(calls.noop).result()
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._pool.schedule(function, args=arguments)
 
     def map(self, count: int, chunksize: int) -> None:
         results = list(self._pool.map(calls.same, range(count), chunksize=chunksize).result())
         assert results[-1] == count - 1
 
 
-class AioPeer:
+class AioPeer(Peer):
     """``aiomultiprocess.Pool``, driven by an event loop of its own."""
 
     def __init__(self, runner: asyncio.Runner, pool: Any) -> None:
@@ -104,16 +134,13 @@ class AioPeer:
     def run_one(self) -> None:
         self._runner.run(self._pool.apply(calls.async_noop))
 
-    def map(self, count: int, chunksize: int) -> None:
-        raise Skip("its map needs async functions")
-
 
 @contextmanager
 def _hybrid(workers: int, **options: Any) -> Iterator[Peer]:
     from hybridexec import HybridExecutor
 
     with HybridExecutor(workers, **options) as executor:
-        yield ExecutorPeer(executor)
+        yield HybridPeer(executor)
 
 
 @contextmanager
@@ -159,6 +186,16 @@ def _pebble(workers: int) -> Iterator[Peer]:
 
 
 @contextmanager
+def _mpire(workers: int) -> Iterator[Peer]:
+    try:
+        import mpire
+    except ImportError:
+        raise Skip("mpire is not installed") from None
+    with mpire.WorkerPool(workers, start_method="fork", keep_alive=True) as pool:
+        yield MpirePeer(pool)
+
+
+@contextmanager
 def _aiomultiprocess(workers: int) -> Iterator[Peer]:
     with asyncio.Runner() as runner, aio_pool(runner, workers) as pool:
         yield AioPeer(runner, pool)
@@ -187,20 +224,25 @@ def aio_pool(runner: asyncio.Runner, workers: int = WORKERS, **options: Any) -> 
         runner.run(end())
 
 
-_PEERS: dict[str, Callable[[int], AbstractContextManager[Peer]]] = {
-    "hybridexec": _hybrid,
-    "hybridexec, concurrency=1": lambda workers: _hybrid(workers, concurrency=1),
-    "ProcessPoolExecutor, fork": lambda workers: _process_pool(workers, "fork"),
-    "ProcessPoolExecutor, forkserver": lambda workers: _process_pool(workers, "forkserver"),
-    "ProcessPoolExecutor, spawn": lambda workers: _process_pool(workers, "spawn"),
-    "ThreadPoolExecutor": _thread_pool,
-    "multiprocessing.Pool": _multiprocessing_pool,
-    "loky": _loky,
-    "pebble": _pebble,
-    "aiomultiprocess": _aiomultiprocess,
-}
+#: ProcessPoolExecutor, with two of its start methods; targets are compared with both.
+FORK, FORKSERVER = PROCESS_POOLS = "ProcessPoolExecutor, fork", "ProcessPoolExecutor, forkserver"
+SPAWN = "ProcessPoolExecutor, spawn"
+ONE_AT_A_TIME = "hybridexec, concurrency=1"
+THREADS, POOL, AIO = "ThreadPoolExecutor", "multiprocessing.Pool", "aiomultiprocess"
+LOKY, PEBBLE, MPIRE = "loky", "pebble", "mpire"
 
-PROCESS_POOLS = ("ProcessPoolExecutor, fork", "ProcessPoolExecutor, forkserver")
+_PEERS: dict[str, Callable[[int], AbstractContextManager[Peer]]] = {
+    OURS: _hybrid,
+    ONE_AT_A_TIME: lambda workers: _hybrid(workers, concurrency=1),
+    FORK: lambda workers: _process_pool(workers, "fork"),
+    FORKSERVER: lambda workers: _process_pool(workers, "forkserver"),
+    THREADS: _thread_pool,
+    POOL: _multiprocessing_pool,
+    LOKY: _loky,
+    PEBBLE: _pebble,
+    MPIRE: _mpire,
+    AIO: _aiomultiprocess,
+}
 
 
 def open_peer(name: str, workers: int = WORKERS) -> AbstractContextManager[Peer]:

@@ -14,7 +14,7 @@ Size = Mapping[str, Any]
 
 
 class Skip(Exception):
-    """A contender cannot be measured here; says why."""
+    """A contender cannot be measured here, or not in this case; says why."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,22 @@ class Question:
     rounds: Mapping[str, int]
     targets: tuple[Target, ...] = ()
     cases: tuple[str, ...] = ("",)
+    #: The cases and contenders that only the full scale has time for.
+    full_only: tuple[str, ...] = ()
+    #: If the cases are numbers, of what: then the question is a curve of cost per unit, which is
+    #: to grow no faster than the work.
+    axis: str = ""
+
+    def asked(self, scale: str) -> tuple[list[str], list[str]]:
+        """The cases and the contenders of a scale."""
+        out = () if scale == "full" else self.full_only
+        return (
+            [case for case in self.cases if case not in out],
+            [contender for contender in self.contenders if contender not in out],
+        )
 
 
 #: Rounds for questions whose measurements are short.
-ROUNDS = {"full": 7, "quick": 3, "smoke": 1}
+ROUNDS = {"full": 5, "quick": 3, "smoke": 1}
+#: And for the others.
+FEW_ROUNDS = {"full": 3, "quick": 2, "smoke": 1}

@@ -1,145 +1,169 @@
-"""Turn samples into medians, ratios, verdicts and Markdown."""
+"""Write results, as the JSON has them, as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from statistics import median
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .question import OURS, Metric, Question, Target
-from .rounds import Samples
+from .judge import SLOPE
+from .question import OURS
+
+#: A dictionary of the JSON: a question's, a table's, or the whole document.
+Found = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One contender's line in a table."""
-
-    contender: str
-    median: float
-    best: float
-    worst: float
-    #: Our figure by this one: the median of the rounds' ratios; None for our own line.
-    ratio: float | None
-    target: str
-    verdict: str
+def heading(document: Found) -> str:
+    """What was run, when and where."""
+    facts = [f"- {name}: {fact}" for name, fact in document["machine"].items()]
+    return "\n".join([f"`{document['command']}`, {document['date']}", "", *facts])
 
 
-def rows(question: Question, samples: Samples, case: str, metric: Metric) -> list[Row]:
-    """The lines of one table."""
-    series = {
-        contender: [(figures or {}).get(metric.key) for figures in samples.figures[case, contender]]
-        for contender in question.contenders
-        if (case, contender) in samples.figures
-    }
-    made = []
-    for contender, values in series.items():
-        known = [value for value in values if value is not None]
-        if not known:
-            continue
-        ratio = None
-        if contender != OURS:
-            ratio = _ratio(series.get(OURS, []), values)
-        target, verdict = _judge(question.targets, case, metric, contender, series)
-        best, worst = min(known), max(known)
-        if metric.higher_is_better:
-            best, worst = worst, best
-        made.append(Row(contender, median(known), best, worst, ratio, target, verdict))
-    return made
+def section(question: Found) -> str:
+    """Everything about one question."""
+    parts = [f"## {question['title']}", question["method"]]
+    if question["axis"]:
+        parts += curves(question)
+    else:
+        parts += [_table(table) for table in question["tables"]]
+    notes = [f"- {contender}: {note}" for contender, note in question["notes"].items()]
+    return "\n\n".join([*parts, "\n".join(notes)]).strip()
 
 
-def _ratio(ours: list[float | None], theirs: list[float | None]) -> float | None:
-    pairs = zip(ours, theirs, strict=False)
-    ratios = [a / b for a, b in pairs if a is not None and b is not None and b > 0]
-    return median(ratios) if ratios else None
-
-
-def _judge(
-    targets: Iterable[Target],
-    case: str,
-    metric: Metric,
-    contender: str,
-    series: Mapping[str, list[float | None]],
-) -> tuple[str, str]:
-    """The target that this line shows, and how it fares."""
-    sign = "≥" if metric.higher_is_better else "≤"
-    for target in targets:
-        if target.metric != metric.key or (target.cases and case not in target.cases):
-            continue
-        ours = series.get(target.ours, [])
-        if contender in target.against:
-            reached = _ratio(ours, series[contender])
-            text = f"{sign} {target.bound:g}×"
-        elif not target.against and contender == target.ours:
-            known = [value for value in ours if value is not None]
-            reached = median(known) if known else None
-            text = f"{sign} {target.bound:g} {metric.unit}"
-        else:
-            continue
-        if reached is None:
-            return text, "not measured"
-        return text, verdict(reached, target.bound, metric.higher_is_better)
-    return "", ""
-
-
-def verdict(reached: float, bound: float, higher_is_better: bool) -> str:
-    """Whether ``bound`` is met, and how far away it is."""
-    met = reached >= bound if higher_is_better else reached <= bound
-    distance = (reached / bound - 1) * 100
-    return f"{'met' if met else 'not met'} ({distance:+.0f} %)"
-
-
-def table(question: Question, samples: Samples, case: str, metric: Metric) -> str:
-    """One figure of one case, as a Markdown table."""
-    title = f"**{metric.what}, {metric.unit}**" + (f", {case}" if case else "")
+def _table(table: Found) -> str:
     lines = [
-        title,
+        _caption(table["metric"], table["case"]),
         "",
         f"| | median | best | worst | {OURS} is | target | |",
         "|---|---:|---:|---:|---:|---:|---|",
     ]
-    for row in rows(question, samples, case, metric):
-        ratio = "" if row.ratio is None else f"{figure(row.ratio)}×"
-        cells = [row.contender, figure(row.median), figure(row.best), figure(row.worst), ratio]
-        lines.append(f"| {' | '.join([*cells, row.target, row.verdict])} |")
+    for row in table["rows"]:
+        ratio = "" if row["ratio"] is None else f"{figure(row['ratio'])}×"
+        values = [figure(row[key]) for key in ("median", "best", "worst")]
+        lines.append(line(row["contender"], *values, ratio, row["target"], row["verdict"]))
     return "\n".join(lines)
 
 
-def section(question: Question, samples: Samples) -> str:
-    """Everything about one question, as Markdown."""
-    parts = [f"## {question.title}", question.method]
-    parts += [
-        table(question, samples, case, metric)
-        for metric in question.metrics
-        for case in question.cases
-    ]
-    parts += [f"- {contender}: {note}" for contender, note in samples.notes.items()]
-    return "\n\n".join(parts)
+def _caption(metric: Found, case: str) -> str:
+    return f"**{metric['what']}, {metric['unit']}**" + (f", {case}" if case else "")
 
 
-def as_json(question: Question, samples: Samples) -> dict[str, Any]:
-    """The same for programs, with every single sample."""
-    tables = [
-        {
-            "case": case,
-            "metric": asdict(metric),
-            "rows": [asdict(row) for row in rows(question, samples, case, metric)],
+def curves(question: Found) -> list[str]:
+    """The medians of each metric, a column for each number of units, and how they grow."""
+    made = []
+    for key in _metrics(question):
+        tables = _tables_of(question, key)
+        growth = {
+            slope["contender"]: (f"{slope['power']:+.2f}", slope["verdict"])
+            for slope in question["slopes"]
+            if slope["metric"] == key
         }
-        for metric in question.metrics
-        for case in question.cases
+        points = [f"{int(table['case']):,}" for table in tables]
+        caption = _caption(tables[0]["metric"], f"by {question['axis']}")
+        made.append(_matrix(caption, points, tables, growth))
+    return made
+
+
+def medians(question: Found) -> list[str]:
+    """The medians of everything that was asked, without what each round had."""
+    tables = question["tables"]
+    if not any(table["case"] for table in tables):
+        heads = [f"{table['metric']['what']}, {table['metric']['unit']}" for table in tables]
+        return [_matrix("", heads, tables)]
+    made = []
+    for key in _metrics(question):
+        tables = _tables_of(question, key)
+        cases = [table["case"] for table in tables]
+        made.append(_matrix(_caption(tables[0]["metric"], ""), cases, tables))
+    return made
+
+
+def _matrix(
+    caption: str, heads: list[str], tables: list[Found], more: Mapping[str, tuple[str, str]] = {}
+) -> str:
+    """A line for each contender, a column for each table; more columns for how they grow."""
+    lines = [caption, ""] if caption else []
+    lines += [
+        line("", *heads, *(("grows with power", "") if more else ())),
+        "|---|" + "---:|" * len(tables) + ("---:|---|" if more else ""),
     ]
-    kept = [
-        {"case": case, "contender": contender, "rounds": figures}
-        for (case, contender), figures in samples.figures.items()
+    for contender in contenders_of(tables):
+        cells = [median_of(table, contender) for table in tables]
+        lines.append(line(contender, *cells, *more.get(contender, ("", "") if more else ())))
+    return "\n".join(lines)
+
+
+def targets(document: Found) -> str:
+    """One line for every figure that is to be reached."""
+    lines = [
+        f"| | {OURS} | beside | reached | target | |",
+        "|---|---:|---|---:|---:|---|",
     ]
-    return {
-        "title": question.title,
-        "method": question.method,
-        "tables": tables,
-        "notes": samples.notes,
-        "samples": kept,
-    }
+    for question in document["questions"].values():
+        lines += _question_targets(question)
+    return "\n".join(lines)
+
+
+def _question_targets(question: Found) -> Iterator[str]:
+    several = len(_metrics(question)) > 1
+    for table in question["tables"]:
+        metric, ours = table["metric"], median_of(table, OURS)
+        what = [question["title"], metric["what"] if several else "", table["case"]]
+        # Of the peers that share a target, the one that comes closest to failing it.
+        hardest: dict[str, Found] = {}
+        for row in table["rows"]:
+            if row["target"]:
+                other = hardest.setdefault(row["target"], row)
+                if _harder(row, other, metric["higher_is_better"]):
+                    hardest[row["target"]] = row
+        for row in hardest.values():
+            beside, reached = "", ""
+            if row["contender"] != OURS:
+                beside = f"{row['contender']}: {figure(row['median'])}"
+                reached = "" if row["reached"] is None else f"{figure(row['reached'])}×"
+            yield line(
+                ": ".join(filter(None, what)), f"{ours} {metric['unit']}", beside, reached,
+                row["target"], row["verdict"],
+            )  # fmt: skip
+    names = {table["metric"]["key"]: table["metric"]["what"] for table in question["tables"]}
+    for slope in question["slopes"]:
+        if slope["verdict"]:
+            yield line(
+                f"{question['title']}: {names[slope['metric']]}", slope["contender"], "",
+                f"power {slope['power']:+.2f}", f"≤ {SLOPE}", slope["verdict"],
+            )  # fmt: skip
+
+
+def _harder(row: Found, other: Found, higher_is_better: bool) -> bool:
+    if row["reached"] is None or other["reached"] is None:
+        return row["reached"] is None
+    return (row["reached"] < other["reached"]) == higher_is_better
+
+
+def _metrics(question: Found) -> list[str]:
+    return list(dict.fromkeys(table["metric"]["key"] for table in question["tables"]))
+
+
+def _tables_of(question: Found, key: str) -> list[Found]:
+    return [table for table in question["tables"] if table["metric"]["key"] == key]
+
+
+def contenders_of(tables: list[Found]) -> list[str]:
+    """Everybody in these tables, in their order."""
+    return list(dict.fromkeys(row["contender"] for table in tables for row in table["rows"]))
+
+
+def median_of(table: Found, contender: str) -> str:
+    """A contender's median, or nothing if there is none."""
+    for row in table["rows"]:
+        if row["contender"] == contender:
+            return figure(row["median"])
+    return ""
+
+
+def line(*cells: str) -> str:
+    """A line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def figure(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Run a question: every measurement in a fresh process, contenders taking turns (A B A B ...).
+"""Run questions: every measurement in a fresh process, contenders taking turns (A B A B ...).
 
 The turns matter: whatever else the machine is doing hits all contenders alike, so that the ratio
 within one round is sound where the figures themselves are not.
@@ -11,13 +11,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .question import Question, Size
 
-#: Seconds after which a measurement is given up.
-PATIENCE = 180.0
+#: Seconds after which a measurement is given up, by scale.
+PATIENCE = {"full": 180.0, "quick": 20.0, "smoke": 60.0}
 
 Figures = dict[str, float]
 
@@ -28,46 +29,77 @@ class Samples:
 
     #: By case and contender: the figures of each round, None where a measurement failed.
     figures: dict[tuple[str, str], list[Figures | None]] = field(default_factory=dict)
-    #: Contenders that were left out or failed, and why.
+    #: What was left out or failed, and why.
     notes: dict[str, str] = field(default_factory=dict)
+    #: How long each round took.
+    seconds: list[float] = field(default_factory=list)
+    #: Cases and contenders that need not be tried again.
+    left_out: set[tuple[str, str]] = field(default_factory=set)
 
 
 def run(
-    name: str,
-    question: Question,
+    questions: Mapping[str, Question],
     scale: str,
     rounds: int | None,
+    seconds: float,
     progress: Callable[[str], None],
-) -> Samples:
-    """Measure every contender in every case, ``rounds`` times."""
-    samples = Samples()
-    skipped: set[str] = set()
-    for number in range(rounds or question.rounds[scale]):
-        for case in question.cases:
-            for contender in question.contenders:
-                if contender in skipped:
-                    continue
-                progress(f"{name} {case} round {number + 1}: {contender}")
-                figures, reason = measure(name, contender, case, question.sizes[scale])
-                if reason:
-                    samples.notes[contender] = reason
-                if reason and reason.startswith("left out"):
-                    skipped.add(contender)
-                    continue
-                samples.figures.setdefault((case, contender), []).append(figures)
+) -> dict[str, Samples]:
+    """Measure every contender in every case of every question, as often as asked.
+
+    The second round of any question comes after the first of all, and so on, so that medians are
+    of different times. After ``seconds``, only first rounds are begun.
+    """
+    samples = {name: Samples() for name in questions}
+    end, took = time.monotonic() + seconds, dict.fromkeys(questions, 0.0)
+    for number in range(rounds or max(question.rounds[scale] for question in questions.values())):
+        # Short ones first, as far as is known: so time that is nearly over serves more of them.
+        for name in sorted(questions, key=lambda name: took[name]):
+            question, start = questions[name], time.monotonic()
+            enough = number >= (rounds or question.rounds[scale])
+            if enough or (number and start + took[name] > end):
+                continue
+            _run_once(name, question, scale, samples[name], f"round {number + 1}", progress)
+            took[name] = time.monotonic() - start
+            samples[name].seconds.append(round(took[name], 1))
     return samples
 
 
-def measure(name: str, contender: str, case: str, size: Size) -> tuple[Figures | None, str]:
+def _run_once(
+    name: str,
+    question: Question,
+    scale: str,
+    samples: Samples,
+    label: str,
+    progress: Callable[[str], None],
+) -> None:
+    cases, contenders = question.asked(scale)
+    for case in cases:
+        for contender in contenders:
+            if (case, contender) in samples.left_out:
+                continue
+            progress(f"{label}: {name} {case}: {contender}")
+            size = question.sizes[scale]
+            figures, reason = measure(name, contender, case, size, PATIENCE[scale])
+            if reason:
+                samples.notes[f"{contender}, {case}" if case else contender] = reason
+            if reason.startswith("left out"):
+                samples.left_out.add((case, contender))
+            else:
+                samples.figures.setdefault((case, contender), []).append(figures)
+
+
+def measure(
+    name: str, contender: str, case: str, size: Size, patience: float
+) -> tuple[Figures | None, str]:
     """One measurement: its figures, or None and what went wrong."""
     command = [sys.executable, "-m", "benchmarks.child", name, contender, case, json.dumps(size)]
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        output, errors = child.communicate(timeout=PATIENCE)
+        output, errors = child.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
-        return None, f"gave no result in {PATIENCE:.0f} s"
+        return None, f"gave no result in {patience:.0f} s"
     finally:
         # Whatever it has left running would disturb the next one.
         _end_session(child.pid)

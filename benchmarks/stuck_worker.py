@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from . import calls
-from .peers import ExecutorPeer, open_peer
-from .question import ROUNDS, Metric, Question, Size, Target
+from .peers import FORKSERVER, LOKY, ExecutorPeer, open_peer
+from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 QUESTION = Question(
     title="Throughput beside a stuck worker",
@@ -22,13 +22,14 @@ QUESTION = Question(
         "sent to the stuck worker and wait there count among the 300.)"
     ),
     metrics=(Metric("kept", "×", "throughput kept", higher_is_better=True),),
-    contenders=("hybridexec", "ProcessPoolExecutor, forkserver", "loky"),
+    contenders=(OURS, FORKSERVER, LOKY),
+    full_only=(FORKSERVER, LOKY),
     sizes={
         "full": {"seconds": 3.0, "sleep": 0.02, "limit": 300},
-        "quick": {"seconds": 1.5, "sleep": 0.02, "limit": 300},
+        "quick": {"seconds": 1.0, "sleep": 0.02, "limit": 300},
         "smoke": {"seconds": 0.2, "sleep": 0.001, "limit": 300},
     },
-    rounds=ROUNDS,
+    rounds=FEW_ROUNDS,
     targets=(Target("kept", 0.8),),
 )
 

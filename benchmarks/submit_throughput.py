@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import time
 
-from .peers import PROCESS_POOLS, open_peer
-from .question import ROUNDS, Metric, Question, Size, Target
+from .peers import AIO, LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, THREADS, open_peer
+from .question import OURS, ROUNDS, Metric, Question, Size, Target
 
 QUESTION = Question(
-    title="No-op submit → result throughput",
+    title="No-op submit → result",
     method=(
         "One thread submits all calls, then takes each result in turn; 2 workers, which have run "
-        "calls before. `multiprocessing.Pool` by `apply_async`, aiomultiprocess by `apply`."
+        "calls before. multiprocessing.Pool and mpire by `apply_async`, aiomultiprocess by "
+        "`apply`, pebble by `schedule`."
     ),
     metrics=(Metric("rate", "calls/s", "submitted and answered per second", True),),
-    contenders=(
-        "hybridexec",
-        *PROCESS_POOLS,
-        "ThreadPoolExecutor",
-        "multiprocessing.Pool",
-        "loky",
-        "pebble",
-        "aiomultiprocess",
-    ),
+    contenders=(OURS, *PROCESS_POOLS, THREADS, POOL, LOKY, PEBBLE, MPIRE, AIO),
+    full_only=(LOKY, PEBBLE, MPIRE),
     sizes={"full": {"calls": 20_000}, "quick": {"calls": 8_000}, "smoke": {"calls": 20}},
     rounds=ROUNDS,
-    targets=(Target("rate", 10.0, PROCESS_POOLS),),
+    targets=(
+        Target("rate", 20.0, PROCESS_POOLS),
+        Target("rate", 4.0, (POOL,)),
+        Target("rate", 2.5, (AIO,)),
+        Target("rate", 1.0, (THREADS,)),
+    ),
 )
 
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from benchmarks import faults, report, rounds, soak
+from benchmarks import faults, judge, plots, publish, report, rounds, soak
 from benchmarks.__main__ import QUESTIONS, main
 from benchmarks.question import OURS, Metric, Question, Skip, Target
 from benchmarks.rounds import Samples
 
 RATE = Metric("rate", "calls/s", "calls per second", higher_is_better=True)
 TIME = Metric("time", "ms", "time")
+#: Seconds for one measurement of next to nothing.
+PATIENCE = 60.0
 
 
-def question(metric: Metric, *targets: Target) -> Question:
-    return Question("Title", "How.", (metric,), (OURS, "peer"), {}, {}, targets)
+def question(metric: Metric, *targets: Target, **options: Any) -> Question:
+    options = {"contenders": (OURS, "peer"), "sizes": {"smoke": {}}, "rounds": {}, **options}
+    return Question("Title", "How.", (metric,), targets=targets, **options)
 
 
 def samples(key: str, ours: list[float], peer: list[float]) -> Samples:
@@ -30,22 +36,52 @@ def samples(key: str, ours: list[float], peer: list[float]) -> Samples:
     return found
 
 
+def ask(name: str) -> Question:
+    return importlib.import_module(f"benchmarks.{name}").QUESTION
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_measures_us(name: str) -> None:
-    asked: Question = importlib.import_module(f"benchmarks.{name}").QUESTION
-    figures, reason = rounds.measure(name, OURS, asked.cases[0], asked.sizes["smoke"])
+    asked = ask(name)
+    case = asked.cases[0]
+    figures, reason = rounds.measure(name, OURS, case, asked.sizes["smoke"], PATIENCE)
     assert reason == ""
     assert figures is not None
     assert set(figures) == {metric.key for metric in asked.metrics}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_targets_name_what_is_measured(name: str) -> None:
-    asked: Question = importlib.import_module(f"benchmarks.{name}").QUESTION
+def test_every_question_measures_everybody_in_every_case(name: str) -> None:
+    asked = ask(name)
+    # The points of a curve are large; its contenders are tried by the first of them.
+    for case in asked.cases[:1] if asked.axis else asked.cases:
+        for contender in asked.contenders:
+            _, reason = rounds.measure(name, contender, case, asked.sizes["smoke"], PATIENCE)
+            assert reason == "", contender
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_names_only_what_it_has(name: str) -> None:
+    asked = ask(name)
     for target in asked.targets:
         assert target.metric in {metric.key for metric in asked.metrics}
         assert {target.ours, *target.against} <= set(asked.contenders)
         assert set(target.cases) <= set(asked.cases)
+    assert set(asked.full_only) <= {*asked.cases, *asked.contenders}
+    assert set(asked.sizes) == set(asked.rounds) == {"full", "quick", "smoke"}
+    if asked.axis:
+        assert sorted(map(float, asked.cases)) == list(map(float, asked.cases))
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_quick_scale_judges_us_too(name: str) -> None:
+    asked = ask(name)
+    cases, contenders = asked.asked("quick")
+    for target in asked.targets:
+        assert {target.ours, *target.against} <= set(contenders)
+        assert set(target.cases or asked.cases) & set(cases)
+    assert not asked.axis or len(cases) > 1
 
 
 def test_the_hand_written_pair_gives_all_results_in_order() -> None:
@@ -56,15 +92,16 @@ def test_the_hand_written_pair_gives_all_results_in_order() -> None:
         assert pair.run(calls.same, range(7), 3) == list(range(7))
 
 
-def test_a_run_prints_a_table_and_writes_json(tmp_path, capsys) -> None:
-    path = tmp_path / "out" / "results.json"
-    main(["--smoke", "--json", str(path), "fetch"])
+def test_a_run_prints_tables_and_writes_json_and_plots(tmp_path, capsys) -> None:
+    main(["--smoke", "--out", str(tmp_path / "out"), "fetch"])
     printed = capsys.readouterr().out
     assert "| hand-written pair |" in printed
     assert "- Python: " in printed
-    document = json.loads(path.read_text())
+    assert "\n## Targets\n" in printed
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert document["scale"] == "smoke"
     assert len(document["questions"]["fetch"]["tables"]) == 4
+    assert "hand-written pair" in (tmp_path / "out" / "fetch.svg").read_text()
 
 
 def test_an_unknown_question_is_refused_by_name() -> None:
@@ -83,15 +120,40 @@ def test_a_contender_that_cannot_be_measured_is_left_out_with_a_note(monkeypatch
 
 
 def test_a_failed_measurement_says_why() -> None:
-    figures, reason = rounds.measure("round_trip", "nobody", "", {"calls": 1})
+    figures, reason = rounds.measure("round_trip", "nobody", "", {"calls": 1}, PATIENCE)
     assert figures is None
     assert reason == "failed: KeyError: 'nobody'"
+
+
+@pytest.mark.parametrize(("seconds", "done"), [(0.0, 1), (math.inf, 3)])
+def test_rounds_end_when_their_time_is_over_but_for_the_first(
+    monkeypatch, seconds: float, done: int
+) -> None:
+    monkeypatch.setattr(rounds, "measure", lambda *_: ({"time": 1.0}, ""))
+    asked = {"first": question(TIME), "second": question(TIME)}
+    taken = rounds.run(asked, "smoke", 3, seconds, lambda _: None)
+    assert [len(found.figures["", OURS]) for found in taken.values()] == [done, done]
+
+
+def test_what_is_left_out_once_is_not_tried_again_but_other_cases_are(monkeypatch) -> None:
+    tried = []
+
+    def measure(name: str, contender: str, case: str, *_: object) -> tuple[None, str]:
+        tried.append((contender, case))
+        return None, "left out: too slow" if (contender, case) == ("peer", "b") else "failed"
+
+    monkeypatch.setattr(rounds, "measure", measure)
+    asked = {"": question(TIME, cases=("a", "b"))}
+    taken = rounds.run(asked, "smoke", 2, math.inf, lambda _: None)[""]
+    assert tried.count(("peer", "a")) == 2
+    assert tried.count(("peer", "b")) == 1
+    assert taken.notes["peer, b"] == "left out: too slow"
 
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     # The second round was slow for both: that must not show.
     found = samples("rate", [100, 10, 120], [50, 5, 40])
-    ours, peer = report.rows(question(RATE), found, "", RATE)
+    ours, peer = judge.rows(question(RATE), found, "", RATE)
     assert (ours.ratio, peer.ratio) == (None, 2.0)
     assert (peer.median, peer.best, peer.worst) == (40, 50, 5)
 
@@ -107,14 +169,98 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
 )
 def test_a_target_is_met_or_not_by_so_much(metric: Metric, bound: float, verdict: str) -> None:
     asked = question(metric, Target(metric.key, bound, ("peer",)))
-    _, peer = report.rows(asked, samples(metric.key, [20.0], [10.0]), "", metric)
-    assert peer.verdict == verdict
+    _, peer = judge.rows(asked, samples(metric.key, [20.0], [10.0]), "", metric)
+    assert (peer.reached, peer.verdict) == (2.0, verdict)
 
 
 def test_an_absolute_target_stands_on_our_own_line() -> None:
     asked = question(TIME, Target("time", 40.0))
-    ours, peer = report.rows(asked, samples("time", [30.0], [10.0]), "", TIME)
+    ours, peer = judge.rows(asked, samples("time", [30.0], [10.0]), "", TIME)
     assert (ours.target, ours.verdict, peer.target) == ("≤ 40 ms", "met (-25 %)", "")
+
+
+def curve(*costs: float) -> tuple[Question, Samples]:
+    """A curve of so many costs, for 1, 10, 100 ... calls."""
+    cases = tuple(str(10**power) for power in range(len(costs)))
+    found = Samples()
+    for case, cost in zip(cases, costs, strict=True):
+        found.figures[case, OURS] = [{"time": cost}]
+    return question(TIME, cases=cases, axis="calls"), found
+
+
+@pytest.mark.parametrize(
+    ("costs", "power", "verdict"),
+    [
+        ((3.0, 3.0, 3.0), 0.0, "not superlinear"),
+        ((1.0, 10.0, 100.0), 1.0, "superlinear"),
+        # What every run costs once falls away as the work grows: only the upper half counts.
+        ((90.0, 9.0, 1.0, 2.0, 4.0), math.log10(2), "superlinear"),
+    ],
+)
+def test_a_curve_is_judged_by_the_slope_of_its_upper_half(
+    costs: tuple[float, ...], power: float, verdict: str
+) -> None:
+    (slope,) = judge.slopes(*curve(*costs))
+    assert slope.power == pytest.approx(power)
+    assert slope.verdict == verdict
+
+
+def found_out(name: str, asked: Question, found: Samples) -> dict[str, Any]:
+    """A document as a run would write it."""
+    return {
+        "command": "python -m benchmarks",
+        "date": "2026-01-02",
+        "scale": "full",
+        "machine": {"CPU": "one", "Python": "CPython"},
+        "questions": {name: judge.as_json(asked, found, "smoke")},
+    }
+
+
+def test_the_targets_name_the_peer_that_is_the_hardest() -> None:
+    asked = question(
+        RATE, Target("rate", 2.0, ("peer", "other")), contenders=(OURS, "peer", "other")
+    )
+    found = samples("rate", [30.0], [10.0])
+    found.figures["", "other"] = [{"rate": 20.0}]
+    (line,) = report.targets(found_out("speed", asked, found)).splitlines()[2:]
+    assert line == "| Title | 30.0 calls/s | other: 20.0 | 1.50× | ≥ 2× | not met (-25 %) |"
+
+
+def test_plots_are_small_and_say_who_is_who(tmp_path) -> None:
+    plots.draw(found_out("bars", question(RATE), samples("rate", [9.0], [1.0])), tmp_path)
+    plots.draw(found_out("lines", *curve(5.0, 4.0, 4.5)), tmp_path)
+    for name in ("bars", "lines"):
+        drawn = (tmp_path / f"{name}.svg").read_text()
+        assert f">{OURS}</text>" in drawn
+        assert len(drawn) < 40_000
+
+
+def test_figures_are_published_between_the_markers_and_nowhere_else(tmp_path) -> None:
+    pages = [tmp_path / "README.md", tmp_path / "docs" / "benchmarks.md"]
+    pages[1].parent.mkdir()
+    for page in pages:
+        page.write_text(f"before\n\n{publish.BEGIN}\nold\n{publish.END}\n\nafter\n")
+    asked = question(RATE, contenders=(OURS, "peer"))
+    document = found_out("submit_throughput", asked, samples("rate", [9.0], [1.0]))
+    for _ in range(2):  # again, and nothing changes
+        publish.publish(document, tmp_path)
+        for page in pages:
+            text = page.read_text()
+            assert text.startswith(f"before\n\n{publish.BEGIN}\n\n")
+            assert text.endswith(f"\n\n{publish.END}\n\nafter\n")
+            assert "old" not in text
+        assert "| no-op `submit` → result, calls/s | 9.00 |" in pages[0].read_text()
+        (shown,) = re.findall(r"!\[Title\]\((.*)\)", pages[1].read_text())
+        assert (tmp_path / "docs" / shown).exists()
+
+
+def test_what_is_published_is_measured() -> None:
+    assert set(publish.PLOTTED) <= set(QUESTIONS)
+    for name, key, case, _ in publish.LINES:
+        asked = ask(name)
+        assert key in {metric.key for metric in asked.metrics}
+        assert case in asked.asked("quick")[0]
+    assert set(publish.COLUMNS) <= {each for name in QUESTIONS for each in ask(name).contenders}
 
 
 @pytest.mark.parametrize(

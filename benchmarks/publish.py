@@ -1,0 +1,123 @@
+"""Put the figures of a run into the documentation: ``python -m benchmarks.publish [RESULTS]``.
+
+Writes what stands between the markers in docs/benchmarks.md and README.md, and the plots in
+docs/_static/benchmarks, so that no figure there is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import plots, report
+from .__main__ import OUT
+from .pair import PAIR
+from .peers import AIO, FORK
+from .question import OURS
+
+ROOT = Path(__file__).parents[1]
+BEGIN = "<!-- benchmarks: `make bench-docs` writes this -->"
+END = "<!-- benchmarks: end -->"
+
+#: The questions whose plots say more than their tables.
+PLOTTED = (
+    "submit_throughput",
+    "map_throughput",
+    "round_trip",
+    "sleepers",
+    "fetch",
+    "arrays",
+    "curve_tasks",
+    "curve_workers",
+    "curve_concurrency",
+    "curve_payload",
+    "curve_pending",
+)
+
+#: The README's columns and lines: a question, one of its metrics and cases, and how to say that.
+COLUMNS = {
+    OURS: "HybridExecutor",
+    FORK: "ProcessPoolExecutor (fork)",
+    AIO: "aiomultiprocess",
+    PAIR: "a hand-written pair of gevent processes",
+}
+LINES = (
+    ("submit_throughput", "rate", "", "no-op `submit` → result, calls/s"),
+    ("map_throughput", "rate", "chunksize 1", "no-op `map`, chunksize 1, items/s"),
+    ("map_throughput", "rate", "chunksize 1000", "the same, chunksize 1000, items/s"),
+    ("round_trip", "p50", "back to back", "round trip of a no-op, back to back, µs"),
+    ("round_trip", "p50", "after 5 ms of rest", "the same after 5 ms of rest, µs"),
+    ("sleepers", "wall", "warm", "{calls:,} × `time.sleep({seconds:g})`, all in flight, s"),
+    ("fetch", "cpu", "even", "CPU per fetched URL, µs"),
+    ("arrays", "rate", "as argument", "64 MiB numpy array as argument, MB/s"),
+    ("start_up", "first", "", "first result of a new executor, ms"),
+)
+
+Found = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Publish the results that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.publish", description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path, default=OUT / "results.json")
+    options = parser.parse_args(arguments)
+    if not options.results.exists():
+        parser.error(f"no {options.results}: run `make bench` before")
+    publish(json.loads(options.results.read_text(encoding="utf-8")), ROOT)
+
+
+def publish(document: Found, root: Path) -> None:
+    """Write pages and plots below ``root``."""
+    folder = root / "docs" / "_static" / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    plotted = [name for name in PLOTTED if name in document["questions"]]
+    with tempfile.TemporaryDirectory() as drawn:
+        plots.draw(document, Path(drawn))
+        for name in plotted:
+            (folder / f"{name}.svg").write_bytes((Path(drawn) / f"{name}.svg").read_bytes())
+    replace(root / "docs" / "benchmarks.md", page(document))
+    replace(root / "README.md", summary(document))
+
+
+def replace(path: Path, text: str) -> None:
+    """Put ``text`` between the markers of a page."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no {BEGIN} ... {END}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def page(document: Found) -> str:
+    """What docs/benchmarks.md shows."""
+    parts = ["## The run", report.heading(document), "## Targets", report.targets(document)]
+    for name, question in document["questions"].items():
+        parts += [f"## {question['title']}", question["method"]]
+        if name in PLOTTED:
+            parts.append(f"![{question['title']}](_static/benchmarks/{name}.svg)")
+        parts += report.curves(question) if question["axis"] else report.medians(question)
+    return "\n\n".join(parts)
+
+
+def summary(document: Found) -> str:
+    """What README.md shows."""
+    lines = [
+        report.line("", *COLUMNS.values()),
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for name, metric, case, text in LINES:
+        question = document["questions"].get(name)
+        for table in question["tables"] if question else ():
+            if (table["metric"]["key"], table["case"]) == (metric, case):
+                cells = [report.median_of(table, contender) for contender in COLUMNS]
+                lines.append(report.line(text.format(**question["size"]), *cells))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

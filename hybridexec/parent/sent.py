@@ -3,9 +3,9 @@
 Runs on: the I/O thread, as part of the pool; other threads may look one call up, or count.
 Guarantees: a call is in it once; :meth:`Sent.calls` has the order in which they were sent.
 
-Calls are sent as spans of a batch, and answered in rows if they are short: so long as a row is what
-a span begins with, that is a matter of two numbers, however many calls it is. The first answer that
-is not breaks its batch's spans up into single calls.
+Calls are sent as spans of a batch, and answered in rows if they are short: so long as what
+is answered is what a span begins with, that is a matter of two numbers, however many calls it is.
+The first answer that is not breaks its batch's spans up into single calls.
 """
 
 from __future__ import annotations
@@ -69,6 +69,9 @@ class Sent:
         """Take a call out; its batch."""
         span = self._singles.pop(call, None)
         if span is None:
+            batch = self._pop_front(call, 1)
+            if batch is not None:
+                return batch
             self._break_up(call >> ID_BITS)
             span = self._singles.pop(call)
         self._count -= 1
@@ -76,6 +79,15 @@ class Sent:
 
     def pop_row(self, first: int, count: int) -> Batch:
         """Take out so many calls of a batch, from the id ``first`` on; their batch."""
+        batch = self._pop_front(first, count)
+        if batch is None:
+            for call in range(first, first + count):
+                batch = self.pop(call)
+        assert batch is not None
+        return batch
+
+    def _pop_front(self, first: int, count: int) -> Batch | None:
+        """As :meth:`pop_row`, if it is what a span begins with."""
         key = first >> ID_BITS
         spans = self._spans.get(key, [])
         for span in spans:
@@ -87,9 +99,7 @@ class Sent:
                     if not spans:
                         del self._spans[key]
                 return span.batch
-        for call in range(first, first + count):
-            batch = self.pop(call)
-        return batch
+        return None
 
     def calls(self) -> list[tuple[int, Batch]]:
         """All calls and their batches, in the order in which they were sent."""

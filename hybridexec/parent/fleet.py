@@ -98,7 +98,7 @@ class Fleet:
         self, link: Link, head: tuple[Any, ...], segments: Iterable[frames.Buffer] = ()
     ) -> None:
         waiting = bool(link.backlog)
-        link.write(frames.encode(head, segments))
+        link.write(frames.encode(head, segments), head[0] in frames.URGENT)
         if not waiting and not link.flush():
             self._poller.register(link.calls_fd, native.Poller.WRITABLE)
 

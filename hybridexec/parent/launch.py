@@ -32,6 +32,7 @@ class Started(NamedTuple):
 
     process: Any
     calls_fd: int
+    bell_fd: int
     results_fd: int
     page: StatusPage
     #: The page's own descriptor, to read the fault log through.
@@ -97,10 +98,13 @@ class Launcher:
             calls_read, calls_write = os.pipe()
             theirs.callback(os.close, calls_read)
             exits.keep(calls_write, ours)
+            bell_read, bell_write = os.pipe()
+            theirs.callback(os.close, bell_read)
+            exits.keep(bell_write, ours)
             results_read, results_write = os.pipe()
             theirs.callback(os.close, results_write)
             exits.keep(results_read, ours)
-            for fd in (calls_write, results_read):
+            for fd in (calls_write, bell_write, results_read):
                 os.set_blocking(fd, False)
             status_fd = create_fd(self._slots)
             theirs.callback(os.close, status_fd)
@@ -115,6 +119,7 @@ class Launcher:
             start = WorkerStart(
                 boot=self._boot,
                 calls=InheritedFd(calls_read),
+                bell=InheritedFd(bell_read),
                 results=results,
                 status=InheritedFd(status_fd),
                 lifeline=lifeline,
@@ -126,7 +131,7 @@ class Launcher:
             process = self._started_process(start, name)
             sentinel = self._sentinel(process, ours)
             ours.pop_all()
-        return Started(process, calls_write, results_read, page, log_fd, sentinel)
+        return Started(process, calls_write, bell_write, results_read, page, log_fd, sentinel)
 
     def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
         """A descriptor that tells of the end of a child no sooner than there is an exit status, as

@@ -40,6 +40,8 @@ class Link:
         self._reader = frames.FrameReader(started.results_fd)
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[memoryview] = deque()
+        self._bell_fd = started.bell_fd
+        self._urgent = False  # the bell is to be rung
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
@@ -60,13 +62,26 @@ class Link:
             pass
         return received
 
-    def write(self, buffers: list[frames.Buffer]) -> None:
-        """Queue buffers; :meth:`flush` writes them."""
+    def write(self, buffers: list[frames.Buffer], urgent: bool = False) -> None:
+        """Queue buffers; :meth:`flush` writes them. Urgent ones are to be read even while a call
+        keeps the worker's hub."""
         if not self.broken:
             self.backlog.extend(memoryview(buffer).cast("B") for buffer in buffers)
+            self._urgent = self._urgent or urgent
 
     def flush(self) -> bool:
         """Write as much as fits; whether nothing is left."""
+        written = self._flush()
+        if self._urgent:
+            # Also if not all was written: what is in the pipe is in the way.
+            self._urgent = not written
+            try:
+                os.write(self._bell_fd, b"r")
+            except OSError:
+                pass  # it has been rung often enough, or nobody is there to hear it
+        return written
+
+    def _flush(self) -> bool:
         backlog = self.backlog
         while backlog:
             try:
@@ -139,7 +154,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""
-        exits.close(self.calls_fd, self.results_fd, self._log_fd)
+        exits.close(self.calls_fd, self._bell_fd, self.results_fd, self._log_fd)
         exits.close(self.sentinel)  # if it is ours
         self.page.close()
         try:

@@ -58,6 +58,7 @@ class WorkerStart(NamedTuple):
 
     boot: Boot
     calls: InheritedFd
+    bell: InheritedFd
     results: InheritedFd
     status: InheritedFd
     lifeline: InheritedFd

@@ -51,6 +51,8 @@ from typing import Any, NamedTuple
 from .payload import Payload, Segments
 
 CALLS, ASK, CANCEL, RECALL, RECLAIM, FORGET, STOP, EXPIRE, WHERE = range(1, 10)
+#: What must be heard while a call keeps the worker's hub.
+URGENT = frozenset({CANCEL, EXPIRE, RECALL, WHERE})
 HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
 
 #: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,

@@ -12,13 +12,16 @@ import contextvars
 import logging
 import os
 import sys
+from functools import partial
 
 from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
 from . import boot, children, lifeline, patching, stacks, timeouts
-from .pipes import Inbound, Outbound
+from .attendant import Attendant
+from .inbound import Inbound
+from .outbox import Outbox
 from .runners import Runners
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
@@ -45,12 +48,12 @@ def run(start: WorkerStart) -> None:
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return
-    outbound = Outbound(results_fd)
-    runners = Runners(start.concurrency, page, outbound.put, outbound.put_first)
+    attendant = Attendant(start.bell.fd)
+    outbox = Outbox(results_fd, attendant.call, gevent.get_hub().loop.run_callback)
+    runners = Runners(start.concurrency, page, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
-    native.start_thread(outbound.run, "hybridexec-outbound")
-    inbound = Inbound(start.calls.fd, runners, outbound.put)
-    native.start_thread(inbound.run, "hybridexec-inbound")
+    inbound = Inbound(start.calls.fd, runners, outbox)
+    native.start_thread(partial(attendant.run, inbound, outbox), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()
@@ -58,9 +61,9 @@ def run(start: WorkerStart) -> None:
     setup.join()
     if setup.value is True:
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
-        outbound.put((frames.HELLO,))
+        outbox.put((frames.HELLO,))
         runners.serve(context, start.calls.fd, inbound.on_readable)
-    outbound.finish()
+    outbox.write()
 
 
 def _initialize(start: WorkerStart, results_fd: int) -> bool:

@@ -64,8 +64,8 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
 class Row:
     """Plain results of calls in a row, on their way out.
 
-    The runner that makes them appends; the outbound thread takes from the front, as many as there
-    are. A row is queued whenever its first value is added to none, so none is left behind.
+    The runner that makes them appends; whoever writes takes from the front, on either thread. A row
+    is put into the outbox whenever a value is added to none, so none is left behind.
     """
 
     __slots__ = ("first", "values")
@@ -73,6 +73,13 @@ class Row:
     def __init__(self, first: int) -> None:
         self.first = first  # the id of the call that values[0] is the result of
         self.values: list[Any] = []
+
+    def take(self, most: int) -> tuple[int, list[Any]]:
+        """Up to so many values, and the id of the first one's call."""
+        first, values = self.first, self.values[:most]
+        del self.values[: len(values)]
+        self.first += len(values)
+        return first, values
 
 
 #: What leaves the worker: a result ``(id, status, value, seconds)``, a row of results, or a shorter
@@ -431,14 +438,12 @@ class Runners:
         """Put calls into the inbox; :meth:`look` must follow, or :meth:`wake`."""
         self._inbox.add(run)
 
-    def ask(self, low: int) -> None:
-        """Say when no more than ``low`` calls wait in the inbox."""
+    def ask(self, low: int) -> bool:
+        """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
         inbox = self._inbox
         inbox.low = low
-        inbox.asked = True
-        if inbox.arrived - self._taken <= inbox.low:
-            inbox.asked = False
-            self._put((frames.HUNGRY,))
+        inbox.asked = inbox.arrived - self._taken > low
+        return not inbox.asked
 
     def wake(self) -> None:
         """Have the hub look."""

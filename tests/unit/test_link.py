@@ -41,19 +41,21 @@ class Ends:
 
     def __init__(self) -> None:
         self.calls_read, calls_write = os.pipe()
+        self.bell_read, bell_write = os.pipe()
         results_read, self.results_write = os.pipe()
-        for fd in (calls_write, results_read):
+        for fd in (calls_write, results_read, bell_write, self.bell_read):
             os.set_blocking(fd, False)
         #: As the worker has it: what is written to it goes to the fault log.
         self.status_fd = create_fd(1)
         self.log_fd = log_fd = os.dup(self.status_fd)
-        exits.keep_from_children(calls_write, results_read, log_fd)
+        exits.keep_from_children(calls_write, bell_write, results_read, log_fd)
         self.page_closed = False
         page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
         started: Any = SimpleNamespace(
             process=FakeProcess(),
             page=page,
             calls_fd=calls_write,
+            bell_fd=bell_write,
             results_fd=results_read,
             log_fd=log_fd,
             sentinel=FakeProcess.sentinel,
@@ -63,7 +65,7 @@ class Ends:
 
     def close(self) -> None:
         self.link.close()
-        for fd in (self.calls_read, self.results_write, self.status_fd):
+        for fd in (self.calls_read, self.bell_read, self.results_write, self.status_fd):
             try:
                 os.close(fd)
             except OSError:
@@ -140,6 +142,47 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
         received += [frame.head[1] for frame in ends.worker.read() or []]
         ends.link.flush()
     assert received == list(range(count))
+
+
+def rings(ends: Ends) -> int:
+    """How often the bell was rung since the last time."""
+    try:
+        return len(os.read(ends.bell_read, 4096))
+    except BlockingIOError:
+        return 0
+
+
+def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
+    ends.link.write(encode((frames.STOP,)))
+    ends.link.flush()
+    assert rings(ends) == 0
+    ends.link.write(encode((frames.RECALL, 1)), urgent=True)
+    assert rings(ends) == 0, "not before it is written"
+    ends.link.flush()
+    assert rings(ends) == 1
+    ends.link.flush()
+    assert rings(ends) == 0
+
+
+def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
+    ends.link.write(encode((frames.CALLS, 1), [bytes(1_000_000)]))
+    ends.link.write(encode((frames.RECALL, 1)), urgent=True)
+    assert not ends.link.flush()
+    assert rings(ends) == 1, "so that what is in its way is read"
+    received: list[object] = []
+    while len(received) < 2:
+        received += ends.worker.read() or []
+        ends.link.flush()
+    assert rings(ends) >= 1
+    assert ends.link.flush()
+    assert rings(ends) == 0
+
+
+def test_a_bell_that_nobody_hears_keeps_nobody_waiting(ends: Ends) -> None:
+    for number in range(70_000):
+        ends.link.write(encode((frames.RECALL, number)), urgent=True)
+        ends.link.flush()
+    assert rings(ends)
 
 
 def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:

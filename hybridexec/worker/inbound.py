@@ -1,0 +1,98 @@
+"""What comes to the worker: frames, which it reads and hands to the runners.
+
+Runs on: the hub, when the call pipe is readable; the attendant's thread, when a call keeps the hub.
+Guarantees: no user code runs here; the end of the pipe, which means that the parent is gone, ends
+the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import native
+from ..wire import frames
+from . import stacks
+from .inbox import Job, Run
+from .outbox import Outbox
+from .runners import Runners
+
+
+class Inbound:
+    """Reads frames and hands their calls to the runners."""
+
+    def __init__(self, fd: int, runners: Runners, outbox: Outbox) -> None:
+        os.set_blocking(fd, False)
+        self._reader = frames.FrameReader(fd)
+        self._runners = runners
+        self._outbox = outbox
+        # Held by whoever reads: the hub or the attendant.
+        self._lock = native.original("_thread", "allocate_lock")()
+
+    def on_readable(self) -> None:
+        """Read what has arrived and have it run; the hub's watcher calls this."""
+        if self._read():
+            self._runners.look()
+            self._outbox.flush()
+
+    def read_aside(self) -> bool:
+        """Read what the hub has left unread; whether there was anything. Not on its thread."""
+        arrived = self._read()
+        if arrived:
+            self._runners.wake()
+            self._outbox.write()
+        return arrived
+
+    def insist(self) -> bool:
+        """See :meth:`Runners.insist`."""
+        return self._runners.insist()
+
+    def _read(self) -> bool:
+        """Handle the frames of one read; whether there was anything to read."""
+        if not self._lock.acquire(False):
+            return False
+        try:
+            received = self._reader.read()
+            if received is None:
+                os._exit(1)
+            for frame in received:
+                self._handle(frame)
+            return True
+        except BlockingIOError:
+            return False
+        finally:
+            self._lock.release()
+
+    def _handle(self, frame: frames.Frame) -> None:
+        kind, *rest = frame.head
+        runners = self._runners
+        if kind == frames.CALLS:
+            functions, spans = rest
+            for number, reference in functions:
+                runners.learn(number, frame.payload(reference))
+            for function, how, first, items, bare in spans:
+                reference = function if type(function) is int else frame.payload(function)
+                if frame.segments and not bare:
+                    items = [item if type(item) is tuple else frame.payload(item) for item in items]
+                runners.add(Run(Job(reference, *how), first, items, bare))
+        elif kind == frames.ASK:
+            if runners.ask(*rest):
+                self._outbox.add((frames.HUNGRY,))
+        elif kind == frames.CANCEL:
+            runners.cancel(*rest)
+        elif kind == frames.EXPIRE:
+            runners.expire(*rest)
+        elif kind == frames.RECALL:
+            self._outbox.add((frames.RECALLED, runners.recall(*rest)))
+        elif kind == frames.RECLAIM:
+            runners.reclaim(*rest)
+        elif kind == frames.FORGET:
+            runners.forget(*rest)
+        elif kind == frames.STOP:
+            runners.stop()
+        elif kind == frames.WHERE:
+            self._outbox.add((frames.HERE, *self._whereabouts()))
+
+    def _whereabouts(self) -> tuple[int, str]:
+        if native.original("_thread", "get_ident")() == self._runners.thread:
+            return 0, ""  # the hub itself reads this: nothing keeps it
+        return stacks.whereabouts(self._runners)

@@ -1,0 +1,181 @@
+"""What leaves the worker: results and other frames.
+
+Runs on: the hub writes at the end of a turn, if that cannot block; the attendant writes what the
+hub does not get to, and what does not fit into the pipe.
+Guarantees: frames are written whole, one after another; nobody who puts something in has to wait.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .. import native
+from ..wire import frames
+from .runners import Entry, Row
+
+#: Results in one frame that are not in a row: enough to spread its cost, and to send early.
+_MAX_RESULTS = 1024
+#: Bytes and values that the rows in one frame have at most. (More than one row's, it may become.)
+_MAX_BYTES, _MAX_VALUES = 1 << 20, 1 << 14
+_MAX_BUFFERS = 512
+#: A write of up to so many bytes to a pipe happens whole or not at all (POSIX's PIPE_BUF).
+_ATOMIC = 4096
+
+_WRITABLE = 4  # select.POLLOUT
+
+
+class Outbox:
+    """Frames on their way to the parent."""
+
+    def __init__(
+        self, fd: int, call_attendant: Callable[[], None], soon: Callable[[Callable[[], None]], Any]
+    ) -> None:
+        """
+        Args:
+            fd: the results pipe.
+            call_attendant: has the attendant look, within milliseconds; for any thread.
+            soon: has the hub call something before it waits; for its own thread.
+        """
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._call_attendant = call_attendant
+        self._soon = soon
+        # Results (id, status, value, seconds), rows, and heads of other frames, which are shorter.
+        self._entries: deque[Entry] = deque()
+        # Held by whoever writes: the hub or the attendant.
+        self._lock = native.original("_thread", "allocate_lock")()
+        # Guarded by _lock: the rest of a frame that is partly written.
+        self._begun: list[memoryview] = []
+        self._flush_is_due = False
+        self._fitting = 256  # values in a frame, going by the size of the last ones
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is to be written."""
+        return bool(self._entries or self._begun)
+
+    def add(self, entry: Entry) -> None:
+        """Put something in, from any thread; :meth:`flush` or :meth:`write` must follow."""
+        self._entries.append(entry)
+
+    def put(self, entry: Entry) -> None:
+        """Put something in, on the hub's thread: it leaves when the hub's turn is over, if not
+        sooner."""
+        self._entries.append(entry)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._soon(self.flush)
+            self._call_attendant()  # in case a call keeps the hub's turn from ending
+
+    def put_first(self, result: Entry) -> None:
+        """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and
+        now, if that cannot block."""
+        if not self.pending and self._lock.acquire(False):
+            try:
+                buffers = _frame([result], [])
+                if len(buffers) == 1 and len(buffers[0]) <= _ATOMIC:
+                    os.write(self._fd, buffers[0])
+                    return
+            except BlockingIOError:
+                pass
+            except OSError:
+                os._exit(1)  # the parent is gone
+            finally:
+                self._lock.release()
+        self.put(result)
+
+    def flush(self) -> None:
+        """Write what there is, as far as that cannot block; on the hub's thread."""
+        self._flush_is_due = False
+        if not self._lock.acquire(False):
+            return  # the attendant is writing, and looks again
+        try:
+            while self.pending:
+                if not self._write_frame(None):
+                    self._call_attendant()
+                    return
+        finally:
+            self._lock.release()
+
+    def write(self) -> None:
+        """Write what there is, however long that takes; not on the hub's thread, but at the end."""
+        if not self.pending:
+            return
+        poller = native.original("select", "poll")()
+        poller.register(self._fd, _WRITABLE)
+        while self.pending:
+            with self._lock:
+                self._write_frame(poller)
+
+    def _write_frame(self, poller: Any) -> bool:
+        """Write a frame, or the rest of one; whether it is written. With a poller, wait until it
+        is."""
+        self._begun = self._begun or self._next_frame()
+        while self._begun:
+            try:
+                count = os.writev(self._fd, self._begun[:_MAX_BUFFERS])
+            except BlockingIOError:
+                if poller is None:
+                    return False
+                poller.poll()
+                continue
+            except OSError:
+                os._exit(1)  # the parent is gone
+            done = 0
+            while done < len(self._begun) and count >= len(self._begun[done]):
+                count -= len(self._begun[done])
+                done += 1
+            del self._begun[:done]
+            if count:
+                self._begun[0] = self._begun[0][count:]
+        return True
+
+    def _next_frame(self) -> list[memoryview]:
+        """The buffers of a frame of what comes next; none if there is nothing."""
+        entries = self._entries
+        results: list[Any] = []
+        rows: list[tuple[int, list[Any]]] = []
+        room = self._fitting
+        while entries and len(results) < _MAX_RESULTS and room > 0:
+            entry = entries[0]
+            if isinstance(entry, Row):
+                # Emptied first: from then on, the next value added puts it in again.
+                row = entry.take(room)
+                room -= len(row[1])
+                if not entry.values:
+                    entries.popleft()
+                if row[1]:
+                    rows.append(row)
+            elif len(entry) == 4:
+                results.append(entries.popleft())
+            elif results or rows:
+                break
+            else:
+                entries.popleft()
+                return _views(frames.encode(entry))
+        if not results and not rows:
+            return []
+        buffers = _frame(results, rows)
+        if rows and not results:
+            size = len(buffers[0]) // sum(len(values) for _, values in rows)
+            self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
+        return _views(buffers)
+
+
+def _frame(results: list[Any], rows: list[tuple[int, list[Any]]]) -> list[frames.Buffer]:
+    segments: list[frames.Buffer] = []
+    for index, (call, status, value, seconds) in enumerate(results):
+        if status == frames.PICKLED:
+            if type(value) is not bytes:
+                results[index] = (call, status, frames.embed(value, segments), seconds)
+        elif status in (frames.ERROR, frames.RETRIABLE):
+            error, trace, note = value
+            results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
+    return frames.encode((frames.RESULTS, results, rows), segments)
+
+
+def _views(buffers: list[frames.Buffer]) -> list[memoryview]:
+    return [memoryview(buffer).cast("B") for buffer in buffers]

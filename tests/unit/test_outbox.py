@@ -1,0 +1,191 @@
+"""What leaves the worker: whole frames, in order, and nobody waits who puts something in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hybridexec.wire import frames, payload
+from hybridexec.worker.outbox import Outbox
+from hybridexec.worker.runners import Row
+
+
+class Ends:
+    """An outbox, and the parent's end of its pipe."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        self.calls = 0  # how often the attendant was called
+        self.due: list[Callable[[], None]] = []  # what the hub is to do at the end of its turn
+        self.outbox = Outbox(self.write_fd, self.call, self.due.append)
+        self.reader = frames.FrameReader(self.read_fd)
+
+    def call(self) -> None:
+        self.calls += 1
+
+    def end_turn(self) -> None:
+        due, self.due[:] = list(self.due), []
+        for do in due:
+            do()
+
+    def read(self) -> list[tuple[Any, ...]]:
+        """The heads of the frames that have arrived."""
+        os.set_blocking(self.read_fd, False)
+        heads: list[tuple[Any, ...]] = []
+        try:
+            while True:
+                heads += [frame.head for frame in self.reader.read() or []]
+        except BlockingIOError:
+            return heads
+
+    def results(self) -> dict[int, Any]:
+        """The values that have arrived, by call."""
+        got: dict[int, Any] = {}
+        for kind, results, rows in self.read():
+            assert kind == frames.RESULTS
+            for call, _, value, _ in results:
+                assert call not in got
+                got[call] = value
+            for first, values in rows:
+                for call, value in enumerate(values, first):
+                    assert call not in got
+                    got[call] = value
+        return got
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    os.close(ends.read_fd)
+    os.close(ends.write_fd)
+
+
+def result(call: int, value: Any = None) -> tuple[Any, ...]:
+    return (call, frames.VALUE, value, None)
+
+
+def test_what_is_put_leaves_at_the_end_of_the_turn_together(ends: Ends) -> None:
+    for call in range(3):
+        ends.outbox.put(result(call, str(call)))
+    assert ends.read() == []
+    assert ends.outbox.pending
+    ends.end_turn()
+    assert ends.read() == [(frames.RESULTS, [result(n, str(n)) for n in range(3)], [])]
+    assert not ends.outbox.pending
+
+
+def test_the_first_of_a_turn_leaves_at_once(ends: Ends) -> None:
+    ends.outbox.put_first(result(1))
+    assert ends.results() == {1: None}
+    assert not ends.calls
+    assert not ends.due
+
+
+def test_the_first_of_a_turn_waits_its_turn_behind_others(ends: Ends) -> None:
+    ends.outbox.put(result(1))
+    ends.outbox.put_first(result(2))
+    assert ends.read() == []
+    ends.end_turn()
+    assert ends.results() == {1: None, 2: None}
+
+
+def test_the_attendant_is_called_in_case_the_turn_does_not_end(ends: Ends) -> None:
+    ends.outbox.put(result(1))
+    ends.outbox.put(result(2))
+    assert ends.calls == 1, "once a turn is enough"
+    ends.outbox.write()
+    assert ends.results() == {1: None, 2: None}
+    ends.end_turn()
+    assert ends.results() == {}
+
+
+def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends) -> None:
+    large = payload.dumps(bytes(3_000_000))
+    ends.outbox.put((1, frames.PICKLED, large, None))
+    ends.outbox.put(result(2))
+    ends.end_turn()
+    assert ends.outbox.pending
+    assert ends.calls == 2
+    ends.outbox.put_first(result(3))  # not into the midst of another frame
+    attendant = threading.Thread(target=ends.outbox.write)
+    attendant.start()
+    got: list[Any] = []
+    while attendant.is_alive() or not got:
+        got += ends.read()
+    attendant.join()
+    got += ends.read()
+    assert sorted(call for _, results, _ in got for call, *_ in results) == [1, 2, 3]
+
+
+def test_frames_of_other_kinds_keep_their_place(ends: Ends) -> None:
+    ends.outbox.add((frames.HELLO,))
+    ends.outbox.add(result(1))
+    ends.outbox.add((frames.HUNGRY,))
+    ends.outbox.add(result(2))
+    ends.outbox.flush()
+    kinds = [head[0] for head in ends.read()]
+    assert kinds == [frames.HELLO, frames.RESULTS, frames.HUNGRY, frames.RESULTS]
+
+
+def test_a_row_leaves_with_all_its_values(ends: Ends) -> None:
+    row = Row(5)
+    row.values += ["a", "b", "c"]
+    ends.outbox.put(row)
+    ends.end_turn()
+    assert ends.results() == {5: "a", 6: "b", 7: "c"}
+    row.values.append("d")
+    ends.outbox.put(row)
+    ends.end_turn()
+    assert ends.results() == {8: "d"}
+
+
+@pytest.mark.parametrize("size", [1, 30_000])
+def test_long_rows_leave_in_frames_of_bounded_size(ends: Ends, size: int) -> None:
+    row = Row(0)
+    row.values += [chr(100 + number) * size for number in range(3000)]
+    ends.outbox.put(row)
+    attendant = threading.Thread(target=ends.outbox.write)
+    attendant.start()
+    got = 0
+    while got < 3000:
+        for _, _, rows in ends.read():
+            values = rows[0][1]
+            assert len(values) * size < 10_000_000
+            got += len(values)
+    attendant.join()
+    assert not ends.outbox.pending
+
+
+def test_a_row_that_grows_while_it_is_written_loses_nothing(ends: Ends) -> None:
+    count = 200_000
+    done = threading.Event()
+
+    def attend() -> None:
+        while not done.is_set() or ends.outbox.pending:
+            ends.outbox.write()
+
+    got: dict[int, Any] = {}
+    attendant = threading.Thread(target=attend)
+    attendant.start()
+
+    def read() -> None:
+        while len(got) < count:
+            got.update(ends.results())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    row = Row(0)
+    for number in range(count):
+        row.values.append(number)
+        if len(row.values) == 1:
+            ends.outbox.put(row)
+            ends.end_turn()
+    done.set()
+    attendant.join()
+    reader.join()
+    assert got == {number: number for number in range(count)}

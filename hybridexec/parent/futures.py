@@ -184,7 +184,16 @@ class CallFuture(Future[T]):
 
     def _cancel_now(self) -> bool:
         """Become cancelled; whether that was still to be done."""
-        with self._condition:
+        with _making_conditions:
+            if self._made_condition is None:
+                # Nobody waits, but for a lone thread, and nobody has asked to be called.
+                if self._state != _PENDING:
+                    return False
+                self._state = _CANCELLED_AND_NOTIFIED
+                if self._lone_waiter is not None:
+                    self._lone_waiter.release()
+                return True
+        with self._made_condition:
             if self._state != _PENDING:
                 return False
             # Both of the base class's steps in one: no executor will come by to do the second.
@@ -221,7 +230,9 @@ class CallFuture(Future[T]):
     def _finish(self, result: Any, error: BaseException | None) -> None:
         with _making_conditions:
             if self._made_condition is None:
-                # Nobody waits and nobody has asked to be called.
+                # As in _cancel_now; if that was faster, the cancellation stands.
+                if self._state != _PENDING:
+                    return
                 self._result = result
                 self._exception = error
                 self._state = _FINISHED
@@ -253,6 +264,8 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
             future.batch = future.arguments = None
             if future._made_condition is not None:
                 observed.append((future, value))
+                continue
+            if future._state != _PENDING:
                 continue
             future._result = value
             future._state = _FINISHED

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
-import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +30,6 @@ def describe() -> dict[str, str]:
     facts = {
         "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} usable cores",
         "system": f"{platform.system()} {platform.release()}",
-        "open files": f"at most {most_open_files():,.0f} in a process",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",
     }
@@ -42,12 +39,6 @@ def describe() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
     return facts
-
-
-def most_open_files() -> float:
-    """The hard limit: what a process may raise its own to."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return math.inf if hard == resource.RLIM_INFINITY else hard
 
 
 def _cpu_model() -> str:

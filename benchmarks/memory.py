@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 
 from .pair import PAIR
-from .peers import AIO
+from .peers import AIO, WORKERS
 from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
-from .sleepers import SUBMIT, open_runner, processes_for
+from .sleepers import SUBMIT, open_runner
 
 QUESTION = Question(
     title="Memory per call in flight",
     method=(
-        "Calls of time.sleep, all in flight at once: 50,000, in quick 10,000; in as many processes "
-        "as above. The growth of the private memory (USS) of the parent, and of all its "
+        "Calls of time.sleep, all in flight at once in 2 processes: 50,000, in quick 10,000. The "
+        "growth of the private memory (USS) of the parent, and of all its "
         "descendants, to the most it is while they sleep, by the number of calls."
     ),
     metrics=(
@@ -42,9 +41,8 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     from . import processes
 
     count = size["calls"]
-    needed = processes_for(count)
-    with open_runner(contender, needed, math.ceil(count / needed)) as run:
-        run(needed, 0.3)
+    with open_runner(contender, count // WORKERS) as run:
+        run(WORKERS, 0.3)
         parent, workers = [processes.this()], processes.relatives()
         before = processes.private_bytes(parent), processes.private_bytes(workers)
         most = before

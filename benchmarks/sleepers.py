@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from . import calls, machine
+from . import calls
 from .pair import PAIR, Pair
 from .peers import AIO, WORKERS, aio_pool
 from .question import OURS, ROUNDS, Metric, Question, Size, Target
@@ -19,13 +19,12 @@ SUBMIT = "hybridexec, submit"
 QUESTION = Question(
     title="time.sleep, all calls in flight",
     method=(
-        "50,000 × time.sleep(2) in 2 processes × 25,000 (quick: 20,000 × time.sleep(1)); in more "
-        "processes, for all contenders, where the limit of open files is too low for so many calls "
-        "in one (hybridexec sees to it that each could have a socket). Warm: from when all "
-        "processes have answered a call (but no more than that) to when the parent has the last "
-        "result. With start-up: from before the executor or the pair is made. The pair gets its "
-        "parts of the list as one message each, spawns one gevent greenlet per item and sends its "
-        "results back as one list. aiomultiprocess: `map` of an async function over asyncio.sleep."
+        "50,000 × time.sleep(2) in 2 processes × 25,000 (quick: 20,000 × time.sleep(1)). Warm: "
+        "from when both processes have answered a call (but no more than that) to when the parent "
+        "has the last result. With start-up: from before the executor or the pair is made. The "
+        "pair gets its parts of the list as one message each, spawns one gevent greenlet per item "
+        "and sends its results back as one list. aiomultiprocess: `map` of an async function over "
+        "asyncio.sleep."
     ),
     metrics=(Metric("wall", "s", "until the last result"),),
     contenders=(OURS, SUBMIT, PAIR, AIO),
@@ -40,31 +39,27 @@ QUESTION = Question(
     targets=(Target("wall", 1.1, (PAIR,)), Target("wall", 1.0, (AIO,))),
 )
 
-#: Open files that a process needs besides those of its calls.
-_SPARE_FILES = 100
-
 #: Runs a number of sleeps of so many seconds at once; returns when all have ended.
 Run = Callable[[int, float], None]
 
 
-def processes_for(count: int) -> int:
-    """How many processes it takes to have so many calls in flight."""
-    return max(WORKERS, math.ceil(count / (machine.most_open_files() - _SPARE_FILES)))
-
-
 @contextmanager
-def open_runner(contender: str, processes: int, limit: int) -> Iterator[Run]:
-    """A contender with room for ``limit`` calls in each of its processes."""
+def open_runner(contender: str, limit: int) -> Iterator[Run]:
+    """A contender with room for ``limit`` calls in each of its two processes."""
     opener = {PAIR: _pair, AIO: _aio}.get(contender, _hybrid)
-    with opener(processes, limit, contender) as run:
+    with opener(limit, contender) as run:
         yield run
 
 
 @contextmanager
-def _hybrid(processes: int, limit: int, contender: str) -> Iterator[Run]:
+def _hybrid(limit: int, contender: str) -> Iterator[Run]:
     from hybridexec import HybridExecutor
 
-    with HybridExecutor(processes, concurrency=limit) as executor:
+    with warnings.catch_warnings():
+        # Sleeping takes no descriptors.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        executor = HybridExecutor(WORKERS, concurrency=limit)
+    with executor:
 
         def run_map(count: int, seconds: float) -> None:
             for _ in executor.map(calls.sleep, [seconds] * count):
@@ -79,8 +74,8 @@ def _hybrid(processes: int, limit: int, contender: str) -> Iterator[Run]:
 
 
 @contextmanager
-def _pair(processes: int, limit: int, _: str) -> Iterator[Run]:
-    with Pair(processes) as pair:
+def _pair(limit: int, _: str) -> Iterator[Run]:
+    with Pair(WORKERS) as pair:
 
         def run(count: int, seconds: float) -> None:
             assert len(pair.run(calls.sleep, [seconds] * count, limit)) == count
@@ -89,11 +84,8 @@ def _pair(processes: int, limit: int, _: str) -> Iterator[Run]:
 
 
 @contextmanager
-def _aio(processes: int, limit: int, _: str) -> Iterator[Run]:
-    with (
-        asyncio.Runner() as runner,
-        aio_pool(runner, processes, childconcurrency=limit) as pool,
-    ):
+def _aio(limit: int, _: str) -> Iterator[Run]:
+    with asyncio.Runner() as runner, aio_pool(runner, childconcurrency=limit) as pool:
 
         async def sleep_all(count: int, seconds: float) -> None:
             await pool.map(calls.async_sleep, [seconds] * count)
@@ -104,11 +96,10 @@ def _aio(processes: int, limit: int, _: str) -> Iterator[Run]:
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Time all sleeps, from a warm start or from nothing."""
     count, seconds = size["calls"], size["seconds"]
-    processes = processes_for(count)
     start = time.perf_counter()
-    with open_runner(contender, processes, math.ceil(count / processes)) as run:
+    with open_runner(contender, count // WORKERS) as run:
         if case == WARM:
-            run(processes, 0.3)  # long enough to need every worker
+            run(WORKERS, 0.3)  # long enough to need every worker
             start = time.perf_counter()
         run(count, seconds)
         return {"wall": time.perf_counter() - start}

@@ -135,6 +135,9 @@ class HybridExecutor(Calls):
             preload: names of modules to import, once patched, before workers are forked from the
                 fork server (with other start methods: in each worker).
 
+        Warns:
+            RuntimeWarning: workers may not open as many files as they may run calls.
+
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
             RuntimeError: a worker is importing the script that makes this executor, which lacks an

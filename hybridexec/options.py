@@ -150,17 +150,22 @@ def usable_cpus() -> int:
 
 
 def concurrency(value: int) -> int:
-    """The number of calls a worker runs at once, if the descriptor limit can serve it."""
+    """The number of calls a worker runs at once; warns if they may not open a file each."""
     integer(value, "concurrency", high=MAX_CONCURRENCY)
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     needed = value + _SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and needed > hard and not _may_raise_limits():
-        raise ValueError(
-            f"concurrency={value:,} needs up to {needed:,} open files in each worker, but the hard "
-            f"limit is {hard:,}: raise it (ulimit -Hn, or LimitNOFILE= of a systemd unit), or ask "
-            f"for at most {max(1, hard - _SPARE_DESCRIPTORS):,} and use more workers"
+        import warnings
+
+        warnings.warn(
+            f"concurrency={value:,} takes up to {needed:,} open files in each worker, if each call "
+            f"opens one, but the hard limit is {hard:,}: raise it (ulimit -Hn, or LimitNOFILE= of "
+            f"a systemd unit), or ask for at most {max(1, hard - _SPARE_DESCRIPTORS):,} and use "
+            "more workers",
+            RuntimeWarning,
+            stacklevel=3,
         )
     return value
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,17 +219,18 @@ print(executor.submit(pow, 2, 3).result())
 """
 
 FEW_DESCRIPTORS = """
-import codecs, os, resource, sys
+import codecs, os, resource, sys, warnings
 from hybridexec import HybridExecutor
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
 HybridExecutor, codecs.lookup("ascii")  # loaded while their files can be read
 if os.geteuid() == 0:
     os.setuid(65534)
-try:
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
     HybridExecutor(1, concurrency=1_000)
-except ValueError as error:
-    print(error)
+for warning in caught:
+    print(warning.filename == __file__, warning.message)
 """
 
 
@@ -244,20 +246,34 @@ def test_a_missing_main_guard_is_reported_with_its_remedy(tmp_path: Path, start:
 
 def test_too_few_descriptors_are_reported_with_a_remedy(tmp_path: Path) -> None:
     run = run_script(tmp_path / "script.py", FEW_DESCRIPTORS)
-    assert "concurrency=1,000" in run.stdout
+    assert run.stdout.startswith("True concurrency=1,000")
     assert "ulimit" in run.stdout
 
 
-def test_the_descriptor_limit_binds_those_who_cannot_raise_it(
+def test_the_descriptor_limit_is_shown_to_those_who_cannot_raise_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1_024, 4_096))
     monkeypatch.setattr(options, "_may_raise_limits", lambda: False)
-    with pytest.raises(ValueError, match=r"concurrency=5,000 .* hard limit is 4,096"):
+    with pytest.warns(RuntimeWarning, match=r"concurrency=5,000 .* hard limit is 4,096"):
         HybridExecutor(1, concurrency=5_000)
-    HybridExecutor(1, concurrency=4_000)
-    monkeypatch.setattr(options, "_may_raise_limits", lambda: True)
-    HybridExecutor(1, concurrency=5_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HybridExecutor(1, concurrency=4_000)
+        monkeypatch.setattr(options, "_may_raise_limits", lambda: True)
+        HybridExecutor(1, concurrency=5_000)
+
+
+def test_calls_that_open_nothing_may_be_more_than_the_descriptor_limit_allows(make: Make) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, hard), hard))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            executor = make(max_workers=1, concurrency=min(hard, 1_000_000))
+        assert list(executor.map(abs, [-1, -2])) == [1, 2]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def open_many(count: int) -> int:

@@ -175,7 +175,8 @@ if __name__ == "__main__":
     started.process.join()
     started.process.close()
     started.page.close()
-    exits.close(started.calls_fd, started.results_fd, started.log_fd, started.sentinel)
+    exits.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
+                started.sentinel)
     launcher.close()
     gc.collect()
     assert descriptors() == before

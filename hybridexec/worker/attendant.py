@@ -19,6 +19,7 @@ import time
 from .. import native
 from .inbound import Inbound
 from .outbox import Outbox
+from .runners import Runners
 
 #: Milliseconds between two looks while there may be something to do.
 _TICK_MS = 8
@@ -49,7 +50,7 @@ class Attendant:
             self._sleeps = False
             os.write(self._call_fd, b"c")
 
-    def run(self, inbound: Inbound, outbox: Outbox) -> None:
+    def run(self, runners: Runners, inbound: Inbound, outbox: Outbox) -> None:
         """Look after the pipes; the thread runs this."""
         poller = native.original("select", "poll")()
         poller.register(self._bell_fd, _READABLE)
@@ -65,6 +66,7 @@ class Attendant:
                 ready = poller.poll(_TICK_MS if outbox.pending else None)
                 self._sleeps = False
             now = time.monotonic()
+            runners.turn_over = True
             for fd, _ in ready:
                 if not os.read(fd, 4096):
                     os._exit(1)  # the parent is gone
@@ -77,7 +79,7 @@ class Attendant:
                     listen_until = awake_until = time.monotonic() + _LINGER
                 if now >= insist_at:
                     insist_at = now + _INSIST_SECONDS
-                    if inbound.insist():
+                    if runners.insist():
                         listen_until = awake_until = insist_at + _LINGER
             if outbox.pending:
                 awake_until = now + _LINGER

@@ -42,10 +42,6 @@ class Inbound:
             self._outbox.write()
         return arrived
 
-    def insist(self) -> bool:
-        """See :meth:`Runners.insist`."""
-        return self._runners.insist()
-
     def _read(self) -> bool:
         """Handle the frames of one read; whether there was anything to read."""
         if not self._lock.acquire(False):

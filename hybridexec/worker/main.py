@@ -53,7 +53,7 @@ def run(start: WorkerStart) -> None:
     runners = Runners(start.concurrency, page, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
     inbound = Inbound(start.calls.fd, runners, outbox)
-    native.start_thread(partial(attendant.run, inbound, outbox), "hybridexec-attendant")
+    native.start_thread(partial(attendant.run, runners, inbound, outbox), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()

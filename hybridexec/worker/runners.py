@@ -34,7 +34,7 @@ from . import failures, tracing
 from .inbox import Inbox, Job, Run
 from .interrupts import Interrupts
 
-#: A runner that has run calls for so long without a switch lets the hub see to the others.
+#: The hub sees to everything else after it has woken runners for so long.
 _TURN_SECONDS = 0.005
 #: How often the hub shows that it is alive.
 _HEARTBEAT_SECONDS = 0.1
@@ -133,7 +133,9 @@ class Runners:
         # scheduled, or a runner is on its way to the inbox.
         self._feed_scheduled = False
         self._woken = False
-        self._turn_began = 0.0
+        #: Whether the hub should see to the others: set by the attendant, which looks at the clock
+        #: so that a runner need not do so for every call.
+        self.turn_over = False
         self._traced = False  # whether CURRENT is kept
         self._released = 0  # the number of the last RECLAIM
         self._stopped = gevent.event.Event()
@@ -185,7 +187,8 @@ class Runners:
             self._feed_scheduled = False
             return  # the RECLAIM that is on its way has the hub look
         self._feed_scheduled = True  # a runner woken below need not schedule another feed
-        self._turn_began = _monotonic()
+        self.turn_over = False
+        began = _monotonic()
         while self._inbox.head() is not None:
             if self._parked:
                 self._parked.popitem()[0].switch()
@@ -194,7 +197,7 @@ class Runners:
                     # It starts in a later callback, takes a call and schedules the next feed.
                     self._pool.spawn(self._run, self._free_slots.pop())
                 break
-            if _monotonic() - self._turn_began > _TURN_SECONDS:
+            if _monotonic() - began > _TURN_SECONDS:
                 self._hub.loop.run_callback(self._feed)
                 return
         self._feed_scheduled = False
@@ -214,40 +217,39 @@ class Runners:
                     run = None
                     self._park(me)
                     continue
-                ended = self._run_calls(me, slot, run)
+                self._run_calls(me, slot, run)
                 self._words[slot_index(slot)] = 0
                 run = None
-                if ended - self._turn_began > _TURN_SECONDS:
+                if self.turn_over:
                     if not self._feed_scheduled:
                         self._schedule_feed()
                     gevent.sleep(0)
-                    self._turn_began = _monotonic()
+                    self.turn_over = False
         finally:
             # Only a runner that the user's code killed gets here; another takes its place.
             self._parked.pop(me, None)
             self._free_slots.append(slot)
 
-    def _run_calls(self, me: Runner, slot: int, run: Run) -> float:
+    def _run_calls(self, me: Runner, slot: int, run: Run) -> None:
         """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
-        must see to the others; when the last one began.
+        must see to the others.
 
         As long as no call waits, nothing else runs on this thread: what others may change meanwhile
         only then is kept in locals, because every bytecode counts here.
         """
         words = self._words
-        times = self._times
         inbox = self._inbox
         put = self._put
-        clock = _monotonic
         copy_context = self._context.copy
         items, job, bare = run.items, run.job, run.bare
         function = job.function
         released = self._released
         special = job.special or self._traced
+        feed_scheduled = self._feed_scheduled
         slot_id = slot_index(slot)
-        slot_since = slot_id + 1
-        until = self._turn_began + _TURN_SECONDS
         taken = self._taken
+        following = run.next
+        plain = frames.VALUE
         row: Row | None = None
         values: list[Any] = []  # the row's
         stage = "call"
@@ -255,8 +257,9 @@ class Runners:
             self._waiting[self._call] = self._runner
             self._call = 0
         self._runner = me
-        now = began = clock()
-        while items and began <= until:
+        # Unless the calls are timed, when the first began is good enough for those after it.
+        self._times[slot_id + 1] = began = _monotonic()
+        while items and not self.turn_over:
             words[TAKEN] = taken + 1
             try:
                 if words[HELD] != released:
@@ -267,23 +270,24 @@ class Runners:
                 break
             taken += 1
             self._taken = taken
-            call = run.next
-            run.next = call + 1
+            call = following
+            run.next = following = call + 1
+            if not feed_scheduled and (items or len(inbox.runs) > 1):
+                feed_scheduled = True
+                self._schedule_feed()
             if inbox.asked and inbox.arrived - taken <= inbox.low:
                 inbox.asked = False
                 put((frames.HUNGRY,))
-            if not self._feed_scheduled and (items or len(inbox.runs) > 1):
-                self._schedule_feed()
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
                 put((call, frames.CANCELLED, None, None))
                 row = None
                 continue
-            began = now
-            times[slot_since] = began
             words[slot_id] = call
             self._call = call
-            expiry = self._begin_special(call, job) if special else None
+            if special:
+                self._times[slot_id + 1] = began = _monotonic()
+                expiry = self._begin_special(call, job)
             try:
                 if function is None:
                     stage = "arguments"
@@ -301,7 +305,7 @@ class Runners:
                     args = kwargs = None
                 kind = type(value)
                 if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT):
-                    status = _VALUE
+                    status = plain
                 else:
                     stage = "result"
                     value = payload.dumps(value)
@@ -314,22 +318,21 @@ class Runners:
             except BaseException as error:
                 status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
                 value = failures.describe(error, stage, function, (item,) if bare else item)
-            waited = self._call != call
             # From here on nothing is raised in it.
+            waited = self._call != call
             if waited:
                 del self._waiting[call]
             else:
                 self._call = 0
-            now = clock()
-            if row is not None and status == _VALUE and not waited:
-                values.append(value)
-                if len(values) == 1:
-                    put(row)
-                continue
-            seconds = self._end_special(expiry, job, now - began) if special else None
+                if row is not None and status == plain:
+                    values.append(value)
+                    if len(values) == 1:
+                        put(row)
+                    continue
+            seconds = self._end_special(expiry, job, began) if special else None
             if self._is_new_turn():
                 self._put_first((call, status, value, seconds))
-            elif status == _VALUE and not special:
+            elif status == plain and not special:
                 row = Row(call)
                 values = row.values
                 values.append(value)
@@ -342,7 +345,12 @@ class Runners:
             if waited:
                 break
             stage = "call"
-        return began
+
+    def _is_new_turn(self) -> bool:
+        """Whether nothing has asked this before in this turn of the hub."""
+        turn = self._hub.loop.now()
+        before, self._last_turn = self._last_turn, turn
+        return turn != before
 
     def _begin_special(self, call: int, job: Job) -> Any:
         """A call is about to start about which there is more to do; its timer, if it has one."""
@@ -357,19 +365,13 @@ class Runners:
         timer.start(self._throw, call, CallExpired)
         return timer
 
-    def _end_special(self, expiry: Any, job: Job, seconds: float) -> float | None:
-        """Such a call has ended; how long it took, if that is wanted."""
+    def _end_special(self, expiry: Any, job: Job, began: float) -> float | None:
+        """Such a call has ended; how many seconds it took, if that is wanted."""
         if expiry is not None:
             expiry.close()
         if self._traced:
             self._words[CURRENT] = 0
-        return seconds if job.timed else None
-
-    def _is_new_turn(self) -> bool:
-        """Whether nothing has asked this before in this turn of the hub."""
-        turn = self._hub.loop.now()
-        before, self._last_turn = self._last_turn, turn
-        return turn != before
+        return _monotonic() - began if job.timed else None
 
     def _park(self, me: greenlet.greenlet) -> None:
         self._parked[me] = None

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from .. import native
 from ..wire.contract import Boot, BootName, InheritedFd, WorkerStart
 from ..wire.page import StatusPage, create_fd
+from ..wire.shared import Channel, open_channel
 from . import exits
 from .forkserver import ForkServer, ServerProcess
 
@@ -35,6 +36,7 @@ class Started(NamedTuple):
     page: StatusPage
     #: The page's own descriptor, to read the fault log through.
     log_fd: int
+    channel: Channel
 
 
 def main_travels_by_value() -> bool:
@@ -136,6 +138,7 @@ class Launcher:
         calls_read, calls_write = os.pipe()
         results_read, results_write = os.pipe()
         status_fd = create_fd(self._slots)
+        channel, channel_other = open_channel()
         exits.keep_from_children(calls_write, results_read)
         lifeline_fd = self._lifeline_end()
         if self.method != "fork":
@@ -150,6 +153,7 @@ class Launcher:
                 calls=InheritedFd(calls_read),
                 results=results,
                 status=InheritedFd(status_fd),
+                channel=InheritedFd(channel_other),
                 lifeline=lifeline,
                 concurrency=self._slots,
                 initializer=self._initializer,
@@ -161,15 +165,16 @@ class Launcher:
             log_fd = os.dup(status_fd)
         except BaseException:
             exits.close(calls_write, results_read)
+            channel.close()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            for fd in (calls_read, results_write, status_fd, lifeline_fd):
+            for fd in (calls_read, results_write, status_fd, channel_other, lifeline_fd):
                 os.close(fd)
         os.set_blocking(calls_write, False)
         os.set_blocking(results_read, False)
         exits.keep_from_children(log_fd)
-        return Started(process, calls_write, results_read, page, log_fd)
+        return Started(process, calls_write, results_read, page, log_fd, channel)
 
     def _lifeline_end(self) -> int:
         """A copy of the lifeline's read end, for a process to inherit."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
 from ..wire import frames, page
+from ..wire.shared import Part
 from . import exits
 from .launch import Started
 
@@ -35,7 +38,8 @@ class Link:
         self.results_fd = started.results_fd
         self.sentinel: int = started.process.sentinel
         self._log_fd = started.log_fd
-        self._reader = frames.FrameReader(started.results_fd)
+        self._channel = started.channel
+        self._reader = frames.FrameReader(started.results_fd, self._channel.take)
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[memoryview] = deque()
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
@@ -58,9 +62,10 @@ class Link:
             pass
         return received
 
-    def write(self, buffers: list[frames.Buffer]) -> None:
-        """Queue buffers; :meth:`flush` writes them."""
+    def write(self, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> None:
+        """Queue a frame; :meth:`flush` writes it."""
         if not self.broken:
+            buffers = frames.encode(head, segments, self._channel.hand_over)
             self.backlog.extend(memoryview(buffer).cast("B") for buffer in buffers)
 
     def flush(self) -> bool:
@@ -136,6 +141,7 @@ class Link:
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""
         exits.close(self.calls_fd, self.results_fd, self._log_fd)
+        self._channel.close()
         self.page.close()
         try:
             self.process.close()

@@ -60,6 +60,7 @@ class WorkerStart(NamedTuple):
     calls: InheritedFd
     results: InheritedFd
     status: InheritedFd
+    channel: InheritedFd
     lifeline: InheritedFd
     concurrency: int
     initializer: Callable[..., object] | None

@@ -17,6 +17,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
+from ..wire.shared import Channel
 from . import boot, children, cooperative, lifeline, stacks, timeouts
 from .pipes import Inbound, Outbound
 from .runners import Runners
@@ -46,10 +47,11 @@ def run(start: WorkerStart) -> None:
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return
-    outbound = Outbound(results_fd)
+    channel = Channel(start.channel.fd)
+    outbound = Outbound(results_fd, channel)
     runners = Runners(start.concurrency, page, outbound.put, outbound.put_first)
     native.start_thread(outbound.run, "hybridexec-outbound")
-    inbound = Inbound(start.calls.fd, runners, outbound.put)
+    inbound = Inbound(start.calls.fd, channel, runners, outbound.put)
     native.start_thread(inbound.run, "hybridexec-inbound")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.

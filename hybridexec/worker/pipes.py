@@ -13,11 +13,13 @@ from __future__ import annotations
 import contextlib
 import os
 from _queue import Empty, SimpleQueue
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
 from .. import native
 from ..wire import frames
+from ..wire.shared import Channel, Part
 from . import stacks
 from .runners import Entry, Job, Put, Runners
 
@@ -38,10 +40,10 @@ _READABLE, _WRITABLE = 1, 4  # select.POLLIN and POLLOUT
 class Inbound:
     """Reads frames and hands their calls to the runners."""
 
-    def __init__(self, fd: int, runners: Runners, put: Put) -> None:
+    def __init__(self, fd: int, channel: Channel, runners: Runners, put: Put) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
-        self._reader = frames.FrameReader(fd)
+        self._reader = frames.FrameReader(fd, channel.take)
         self._runners = runners
         self._put = put
         # Held by whoever reads: the hub or the thread.
@@ -118,9 +120,10 @@ class Inbound:
 class Outbound:
     """Writes results and other frames."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, channel: Channel) -> None:
         os.set_blocking(fd, False)
         self._fd = fd
+        self._channel = channel
         # The C queue: the patched one would need a hub in the thread.
         self._entries: SimpleQueue[Entry | None] = SimpleQueue()
         # Held while a frame is being written.
@@ -136,9 +139,10 @@ class Outbound:
         here and now, which costs less than waking the thread, if that cannot block."""
         if self._entries.empty() and self._lock.acquire(False):
             try:
-                buffers = _results_frame([result])
-                if len(buffers) == 1 and len(buffers[0]) <= _ATOMIC:
-                    os.write(self._fd, buffers[0])
+                head, segments = _results_frame([result])
+                frame = b"" if segments else frames.encode(head)[0]
+                if 0 < len(frame) <= _ATOMIC:
+                    os.write(self._fd, frame)
                     return
             except BlockingIOError:
                 pass
@@ -166,16 +170,19 @@ class Outbound:
             results = [entry for entry in batch if entry is not None and len(entry) == 4]
             with self._lock:
                 if results:
-                    self._write(_results_frame(results))
+                    self._write(*_results_frame(results))
                 if len(results) < len(batch):
                     for entry in batch:
                         if entry is not None and len(entry) < 4:
-                            self._write(frames.encode(entry))
+                            self._write(entry)
+            # While it waits for more, the thread must keep no large result alive.
+            batch = results = entry = None  # type: ignore[assignment]
             if last:
                 self._finished.release()
                 return
 
-    def _write(self, buffers: list[frames.Buffer]) -> None:
+    def _write(self, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> None:
+        buffers = frames.encode(head, segments, self._channel.hand_over)
         poller = native.original("select", "poll")()
         poller.register(self._fd, _WRITABLE)
         views = [memoryview(buffer).cast("B") for buffer in buffers]
@@ -193,8 +200,9 @@ class Outbound:
                 views[0] = views[0][count:]
 
 
-def _results_frame(results: list[Any]) -> list[frames.Buffer]:
-    segments: list[frames.Buffer] = []
+def _results_frame(results: list[Any]) -> tuple[tuple[Any, ...], list[Part]]:
+    """The head and the segments of a frame with these results."""
+    segments: list[Part] = []
     for index, (call, status, value, seconds) in enumerate(results):
         if status == frames.PICKLED:
             if type(value) is not bytes:
@@ -202,4 +210,4 @@ def _results_frame(results: list[Any]) -> list[frames.Buffer]:
         elif status in (frames.ERROR, frames.RETRIABLE):
             error, trace, note = value
             results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
-    return frames.encode((frames.RESULTS, results), segments)
+    return (frames.RESULTS, results), segments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..wire import frames
+from ..wire.shared import Part
 
 
 class Start(NamedTuple):
@@ -19,7 +19,7 @@ class Send(NamedTuple):
 
     worker: int
     head: tuple[Any, ...]
-    segments: Sequence[frames.Buffer]
+    segments: Sequence[Part]
 
 
 class Kill(NamedTuple):
@@ -42,9 +42,7 @@ class Actions:
         """Decide on a :class:`Start`."""
         self._actions.append(Start(worker))
 
-    def send(
-        self, worker: int, head: tuple[Any, ...], segments: Sequence[frames.Buffer] = ()
-    ) -> None:
+    def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
         """Decide on a :class:`Send`."""
         self._actions.append(Send(worker, head, segments))
 

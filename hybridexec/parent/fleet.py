@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import native
 from ..wire import frames
+from ..wire.shared import Part
 from . import fates
 from .actions import Action, Kill, Send, Start
 from .launch import Launcher, Started
@@ -94,11 +95,9 @@ class Fleet:
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
 
-    def _send(
-        self, link: Link, head: tuple[Any, ...], segments: Iterable[frames.Buffer] = ()
-    ) -> None:
+    def _send(self, link: Link, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> None:
         waiting = bool(link.backlog)
-        link.write(frames.encode(head, segments), head[0] in frames.URGENT)
+        link.write(head, segments, head[0] in frames.URGENT)
         if not waiting and not link.flush():
             self._poller.register(link.calls_fd, native.Poller.WRITABLE)
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from .. import native
 from ..wire.contract import Boot, BootName, InheritedFd, WorkerStart
 from ..wire.page import StatusPage, create_fd
+from ..wire.shared import Channel, open_channel
 from . import exits
 from .forkserver import ServerProcess
 from .server import ForkServer
@@ -39,6 +40,7 @@ class Started(NamedTuple):
     log_fd: int
     #: Becomes readable when the process has ended.
     sentinel: int
+    channel: Channel
 
 
 # One at a time in the whole process: multiprocessing's own locks are gevent's in a patched one, and
@@ -112,6 +114,9 @@ class Launcher:
             ours.callback(page.close)
             log_fd = os.dup(status_fd)
             exits.keep(log_fd, ours)
+            channel, channel_other = open_channel()
+            theirs.callback(os.close, channel_other)
+            ours.callback(channel.close)
             lifeline_fd = self._lifeline_end()
             theirs.callback(os.close, lifeline_fd)
             results = InheritedFd(results_write)
@@ -122,6 +127,7 @@ class Launcher:
                 bell=InheritedFd(bell_read),
                 results=results,
                 status=InheritedFd(status_fd),
+                channel=InheritedFd(channel_other),
                 lifeline=lifeline,
                 concurrency=self._slots,
                 initializer=self._initializer,
@@ -131,7 +137,9 @@ class Launcher:
             process = self._started_process(start, name)
             sentinel = self._sentinel(process, ours)
             ours.pop_all()
-        return Started(process, calls_write, bell_write, results_read, page, log_fd, sentinel)
+        return Started(
+            process, calls_write, bell_write, results_read, page, log_fd, sentinel, channel
+        )
 
     def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
         """A descriptor that tells of the end of a child no sooner than there is an exit status, as

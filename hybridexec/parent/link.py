@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
+from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
 from ..wire import frames, page
+from ..wire.shared import Part
 from . import exits
 from .launch import Started
 
@@ -37,7 +40,8 @@ class Link:
         self.results_fd = started.results_fd
         self.sentinel = started.sentinel
         self._log_fd = started.log_fd
-        self._reader = frames.FrameReader(started.results_fd)
+        self._channel = started.channel
+        self._reader = frames.FrameReader(started.results_fd, self._channel.take)
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[memoryview] = deque()
         self._bell_fd = started.bell_fd
@@ -62,10 +66,13 @@ class Link:
             pass
         return received
 
-    def write(self, buffers: list[frames.Buffer], urgent: bool = False) -> None:
-        """Queue buffers; :meth:`flush` writes them. Urgent ones are to be read even while a call
+    def write(
+        self, head: tuple[Any, ...], segments: Iterable[Part] = (), urgent: bool = False
+    ) -> None:
+        """Queue a frame; :meth:`flush` writes it. Urgent ones are to be read even while a call
         keeps the worker's hub."""
         if not self.broken:
+            buffers = frames.encode(head, segments, self._channel.hand_over)
             self.backlog.extend(memoryview(buffer).cast("B") for buffer in buffers)
             self._urgent = self._urgent or urgent
 
@@ -156,6 +163,7 @@ class Link:
         """Let go of the process and everything that connected to it."""
         exits.close(self.calls_fd, self._bell_fd, self.results_fd, self._log_fd)
         exits.close(self.sentinel)  # if it is ours
+        self._channel.close()
         self.page.close()
         try:
             self.process.close()

@@ -9,15 +9,16 @@ from typing import Any
 
 from ..options import CallOptions
 from ..wire import frames
+from ..wire.shared import Part
 from .waiting import Span
 from .workers import Worker
 
 
-def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[frames.Buffer]]:
+def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[Part]]:
     """The head and the segments of a frame with these calls; the worker gets to know their
     functions."""
     functions: list[tuple[int, Any]] = []
-    segments: list[frames.Buffer] = []
+    segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
     last_function, last_options, last_bare, next_id = None, None, False, 0
     last_items: list[Any] = []

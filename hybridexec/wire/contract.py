@@ -61,6 +61,7 @@ class WorkerStart(NamedTuple):
     bell: InheritedFd
     results: InheritedFd
     status: InheritedFd
+    channel: InheritedFd
     lifeline: InheritedFd
     concurrency: int
     initializer: Callable[..., object] | None

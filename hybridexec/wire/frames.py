@@ -10,7 +10,8 @@ Layout, in native byte order, since both ends are the same interpreter on the sa
 
 The head is a marshalled tuple whose first member is the kind of frame. Where it would hold a large
 payload it holds a list ``[first, count]`` that names segments instead; nothing else in a head is a
-list of its own type at that place.
+list of its own type at that place. A segment whose length has its highest bit set does not follow:
+it is in a memory file that was handed over before. See :mod:`hybridexec.wire.shared`.
 
 Parent to worker::
 
@@ -45,10 +46,11 @@ from __future__ import annotations
 import marshal
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from .payload import Payload, Segments
+from .shared import Buffer, File, Part, Region
 
 CALLS, ASK, CANCEL, RECALL, RECLAIM, FORGET, STOP, EXPIRE, WHERE = range(1, 10)
 #: What must be heard while a call keeps the worker's hub.
@@ -63,15 +65,15 @@ VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 _READ_SIZE = 256 * 1024
 _PREFIX = struct.Struct("=II")
 _LENGTH = struct.Struct("=Q")
-
-Buffer = bytes | bytearray | memoryview
+#: Beside a segment's length: it is in a memory file; it is the first in the next one.
+_IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
 
 
 class Frame(NamedTuple):
     """A decoded frame: its head, and the segments that the head names."""
 
     head: tuple[Any, ...]
-    segments: tuple[bytearray, ...]
+    segments: tuple[bytearray | Region, ...]
 
     def payload(self, reference: bytes | list[int]) -> Payload:
         """The payload at ``reference``: itself, or the segments it names."""
@@ -81,7 +83,7 @@ class Frame(NamedTuple):
         return reference  # type: ignore[return-value]
 
 
-def embed(payload: Payload, segments: list[Buffer]) -> bytes | list[int]:
+def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
     """What stands for ``payload`` in a head; a large one's parts are added to ``segments``."""
     if type(payload) is Segments:
         first = len(segments)
@@ -90,28 +92,52 @@ def embed(payload: Payload, segments: list[Buffer]) -> bytes | list[int]:
     return payload  # type: ignore[return-value]
 
 
-def encode(head: tuple[Any, ...], segments: Iterable[Buffer] = ()) -> list[Buffer]:
-    """The buffers to write for one frame."""
+def encode(
+    head: tuple[Any, ...],
+    segments: Iterable[Part] = (),
+    hand_over: Callable[[File], bool] | None = None,
+) -> list[Buffer]:
+    """The buffers to write for one frame.
+
+    What ``hand_over`` takes is on its way before them: they must be the next to be written.
+    """
     body = marshal.dumps(head)
-    segments = list(segments)
-    prefix = bytearray(_PREFIX.pack(len(body), len(segments)))
+    lengths: list[int] = []
+    written: list[Buffer] = []
+    handed_over = False
     for segment in segments:
-        prefix += _LENGTH.pack(memoryview(segment).nbytes)
+        if isinstance(segment, Region):
+            begins = segment.is_first
+            if begins:
+                handed_over = hand_over is not None and hand_over(segment.file)
+            if handed_over:
+                lengths.append(segment.size | _IN_FILE | (_NEXT_FILE if begins else 0))
+                continue
+            segment = segment.load()
+        lengths.append(memoryview(segment).nbytes)
+        written.append(segment)
+    prefix = bytearray(_PREFIX.pack(len(body), len(lengths)))
+    prefix += struct.pack(f"={len(lengths)}Q", *lengths)
     prefix += body
-    return [prefix, *segments]
+    return [prefix, *written]
 
 
 class FrameReader:
     """Cuts what a pipe delivers into frames; blocks exactly where the descriptor does."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, take: Callable[[], File] | None = None) -> None:
+        """
+        Args:
+            take: returns the next file that was handed over.
+        """
         self._fd = fd
+        self._take = take
         self._buffer = bytearray()
         self._head: tuple[Any, ...] = ()
-        # Invariant: _segments is empty unless a head was read and its segments are incomplete.
-        self._segments: list[bytearray] = []
-        self._filled = 0  # bytes of the current segment that have arrived
-        self._current = 0  # index of the segment that is being filled
+        self._segments: list[bytearray | Region] = []
+        # Invariant: _missing is empty unless a head was read and its segments are incomplete.
+        self._missing: list[bytearray] = []  # those that are to arrive, the next one last
+        self._filled = 0  # bytes of the next one that have arrived
 
     def read(self) -> list[Frame] | None:
         """Do one read; return the frames it completed, or None at the end of the pipe.
@@ -119,9 +145,9 @@ class FrameReader:
         Raises:
             BlockingIOError: a non-blocking descriptor had nothing to read.
         """
-        if self._segments:
+        if self._missing:
             # Straight into its place: a gigabyte is received once and never copied.
-            view = memoryview(self._segments[self._current])[self._filled :]
+            view = memoryview(self._missing[-1])[self._filled :]
             count = os.readv(self._fd, [view])
             if not count:
                 return None
@@ -138,12 +164,12 @@ class FrameReader:
     def _next_segment(self) -> list[Frame]:
         """Go on to the next segment; the finished frame, if that was the last."""
         self._filled = 0
-        self._current += 1
-        if self._current < len(self._segments):
-            return []
+        self._missing.pop()
+        return [] if self._missing else self._finished()
+
+    def _finished(self) -> list[Frame]:
         frame = Frame(self._head, tuple(self._segments))
         self._segments = []
-        self._current = 0
         return [frame]
 
     def _cut(self, frames: list[Frame]) -> list[Frame]:
@@ -151,8 +177,8 @@ class FrameReader:
         position = 0
         size = len(buffer)
         while True:
-            if self._segments:
-                target = self._segments[self._current]
+            if self._missing:
+                target = self._missing[-1]
                 take = min(len(target) - self._filled, size - position)
                 target[self._filled : self._filled + take] = buffer[position : position + take]
                 self._filled += take
@@ -169,10 +195,29 @@ class FrameReader:
                 break
             self._head = marshal.loads(memoryview(buffer)[start : start + length])
             if count:
-                lengths = struct.unpack_from(f"={count}Q", buffer, position + _PREFIX.size)
-                self._segments = [bytearray(n) for n in lengths]
-            else:
-                frames.append(Frame(self._head, ()))
+                self._place(struct.unpack_from(f"={count}Q", buffer, position + _PREFIX.size))
+            if not self._missing:
+                frames += self._finished()
             position = start + length
         del buffer[:position]
         return frames
+
+    def _place(self, lengths: Iterable[int]) -> None:
+        """Make a place for each segment of a frame that has begun."""
+        missing: list[bytearray] = []
+        file: File | None = None
+        for length in lengths:
+            if not length & _IN_FILE:
+                missing.append(bytearray(length))
+                self._segments.append(missing[-1])
+                continue
+            if length & _NEXT_FILE:
+                assert self._take is not None
+                if file is not None:
+                    file.received()
+                file = self._take()
+            assert file is not None
+            self._segments.append(file.receive(length & ~(_IN_FILE | _NEXT_FILE)))
+        if file is not None:
+            file.received()
+        self._missing = missing[::-1]

@@ -10,7 +10,7 @@ Three forms travel:
   them exactly and cannot fail, so they need no pickle of their own;
 - ``bytes``: a pickle;
 - :class:`Segments`: a large pickle, or one with protocol 5 buffers, sent out of band so that no
-  frame is ever built by copying megabytes.
+  frame is ever built by copying megabytes; the largest parts in shared memory.
 
 What ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. What plain pickle
 refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
@@ -19,7 +19,6 @@ refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpick
 from __future__ import annotations
 
 import copyreg
-import io
 import pickle
 import sys
 import types
@@ -27,6 +26,8 @@ from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, ClassVar, NamedTuple
+
+from . import shared
 
 PROTOCOL = 5
 #: Bytes above which a payload travels out of band instead of inside the frame's head.
@@ -52,10 +53,20 @@ _main_by_value = False
 class Segments(NamedTuple):
     """A payload out of band: the pickle, then its protocol 5 buffers."""
 
-    parts: tuple[bytes | bytearray, ...]
+    parts: tuple[shared.Part, ...]
 
 
 Payload = bytes | Segments
+
+
+class _Pickle(list[bytes]):
+    """A pickle in pieces: a large object of bytes is one of them, and is not copied."""
+
+    __slots__ = ()
+
+    def write(self, piece: Any) -> None:
+        """Take the next piece from a pickler."""
+        self.append(piece if type(piece) is bytes else bytes(piece))
 
 
 class _ReferencePickler(pickle.Pickler):
@@ -101,32 +112,36 @@ def dumps(value: object) -> Payload:
         Whatever plain pickle raised, if cloudpickle cannot manage either.
     """
     buffers: list[pickle.PickleBuffer] = []
-    stream = io.BytesIO()
+    pieces = _Pickle()
     if _main_by_value:
-        _value_pickler()(stream, PROTOCOL, buffers.append).dump(value)
+        _value_pickler()(pieces, PROTOCOL, buffers.append).dump(value)
     else:
         try:
-            _ReferencePickler(stream, PROTOCOL, buffer_callback=buffers.append).dump(value)
+            _ReferencePickler(pieces, PROTOCOL, buffer_callback=buffers.append).dump(value)
         except _REFUSALS as refusal:
-            stream, buffers = io.BytesIO(), []
+            pieces, buffers = _Pickle(), []
             try:
-                _value_pickler()(stream, PROTOCOL, buffers.append).dump(value)
+                _value_pickler()(pieces, PROTOCOL, buffers.append).dump(value)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
                 refusal.add_note(f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
-    if not buffers and stream.tell() <= INLINE_LIMIT:
-        return stream.getvalue()
+    # The pickler writes more than one piece only if they are large.
+    if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:
+        return pieces[0]
     # Buffers are copied here: the caller may go on to change the array while the frame waits.
-    return Segments((stream.getvalue(), *(bytearray(buffer.raw()) for buffer in buffers)))
+    return Segments(shared.keep([pieces, *([buffer.raw()] for buffer in buffers)]))
 
 
 def loads(payload: Payload) -> Any:
     """The object of a payload; raises whatever its unpickling raises."""
     if type(payload) is Segments:
-        return pickle.loads(payload.parts[0], buffers=payload.parts[1:])
+        first, *buffers = [
+            part.load() if type(part) is shared.Region else part for part in payload.parts
+        ]
+        return pickle.loads(first, buffers=buffers)  # type: ignore[arg-type]
     return pickle.loads(payload)  # type: ignore[arg-type]
 
 

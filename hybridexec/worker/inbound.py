@@ -11,6 +11,7 @@ import os
 
 from .. import native
 from ..wire import frames
+from ..wire.shared import Channel
 from . import stacks
 from .inbox import Job, Run
 from .outbox import Outbox
@@ -20,9 +21,9 @@ from .runners import Runners
 class Inbound:
     """Reads frames and hands their calls to the runners."""
 
-    def __init__(self, fd: int, runners: Runners, outbox: Outbox) -> None:
+    def __init__(self, fd: int, channel: Channel, runners: Runners, outbox: Outbox) -> None:
         os.set_blocking(fd, False)
-        self._reader = frames.FrameReader(fd)
+        self._reader = frames.FrameReader(fd, channel.take)
         self._runners = runners
         self._outbox = outbox
         # Held by whoever reads: the hub or the attendant.

@@ -18,6 +18,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
+from ..wire.shared import Channel
 from . import boot, children, lifeline, patching, stacks, timeouts
 from .attendant import Attendant
 from .inbound import Inbound
@@ -48,11 +49,12 @@ def run(start: WorkerStart) -> None:
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return
+    channel = Channel(start.channel.fd)
     attendant = Attendant(start.bell.fd)
-    outbox = Outbox(results_fd, attendant.call, gevent.get_hub().loop.run_callback)
+    outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop.run_callback)
     runners = Runners(start.concurrency, page, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
-    inbound = Inbound(start.calls.fd, runners, outbox)
+    inbound = Inbound(start.calls.fd, channel, runners, outbox)
     native.start_thread(partial(attendant.run, runners, inbound, outbox), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import native
 from ..wire import frames
+from ..wire.shared import Channel, Part
 from .runners import Entry, Row
 
 #: Results in one frame that are not in a row: enough to spread its cost, and to send early.
@@ -31,16 +32,22 @@ class Outbox:
     """Frames on their way to the parent."""
 
     def __init__(
-        self, fd: int, call_attendant: Callable[[], None], soon: Callable[[Callable[[], None]], Any]
+        self,
+        fd: int,
+        channel: Channel,
+        call_attendant: Callable[[], None],
+        soon: Callable[[Callable[[], None]], Any],
     ) -> None:
         """
         Args:
             fd: the results pipe.
+            channel: on which large results are handed over.
             call_attendant: has the attendant look, within milliseconds; for any thread.
             soon: has the hub call something before it waits; for its own thread.
         """
         os.set_blocking(fd, False)
         self._fd = fd
+        self._channel = channel
         self._call_attendant = call_attendant
         self._soon = soon
         # Results (id, status, value, seconds), rows, and heads of other frames, which are shorter.
@@ -75,9 +82,10 @@ class Outbox:
         now, if that cannot block."""
         if not self.pending and self._lock.acquire(False):
             try:
-                buffers = _frame([result], [])
-                if len(buffers) == 1 and len(buffers[0]) <= _ATOMIC:
-                    os.write(self._fd, buffers[0])
+                head, segments = _results([result], [])
+                frame = b"" if segments else frames.encode(head)[0]
+                if 0 < len(frame) <= _ATOMIC:
+                    os.write(self._fd, frame)
                     return
             except BlockingIOError:
                 pass
@@ -155,18 +163,25 @@ class Outbox:
                 break
             else:
                 entries.popleft()
-                return _views(frames.encode(entry))
+                return self._views(entry)
         if not results and not rows:
             return []
-        buffers = _frame(results, rows)
+        buffers = self._views(*_results(results, rows))
         if rows and not results:
             size = len(buffers[0]) // sum(len(values) for _, values in rows)
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
-        return _views(buffers)
+        return buffers
+
+    def _views(self, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> list[memoryview]:
+        buffers = frames.encode(head, segments, self._channel.hand_over)
+        return [memoryview(buffer).cast("B") for buffer in buffers]
 
 
-def _frame(results: list[Any], rows: list[tuple[int, list[Any]]]) -> list[frames.Buffer]:
-    segments: list[frames.Buffer] = []
+def _results(
+    results: list[Any], rows: list[tuple[int, list[Any]]]
+) -> tuple[tuple[Any, ...], list[Part]]:
+    """The head and the segments of a frame with these results."""
+    segments: list[Part] = []
     for index, (call, status, value, seconds) in enumerate(results):
         if status == frames.PICKLED:
             if type(value) is not bytes:
@@ -174,8 +189,4 @@ def _frame(results: list[Any], rows: list[tuple[int, list[Any]]]) -> list[frames
         elif status in (frames.ERROR, frames.RETRIABLE):
             error, trace, note = value
             results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
-    return frames.encode((frames.RESULTS, results, rows), segments)
-
-
-def _views(buffers: list[frames.Buffer]) -> list[memoryview]:
-    return [memoryview(buffer).cast("B") for buffer in buffers]
+    return (frames.RESULTS, results, rows), segments

@@ -115,8 +115,12 @@ def test_no_process_has_a_socket_that_others_can_reach(family: Family) -> None:
         assert not own & _reachable_sockets(), psutil.Process(pid).cmdline()
 
 
-def test_a_worker_holds_no_socket_at_all(family: Family) -> None:
-    assert [_sockets(pid) - family.sockets_before for pid in family.workers] == [set(), set()]
+def test_a_workers_one_socket_is_its_own(family: Family) -> None:
+    """An end of a pair, so that nobody can connect to it; your process has the other."""
+    for pid in family.workers:
+        (socket,) = _sockets(pid) - family.sockets_before
+        assert socket not in _reachable_sockets()
+        assert not any(socket in _sockets(other) for other in family.pids if other != pid)
 
 
 def test_no_worker_holds_a_pipe_of_another(family: Family) -> None:

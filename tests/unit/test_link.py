@@ -18,6 +18,7 @@ from hybridexec.parent.link import Link
 from hybridexec.wire import frames
 from hybridexec.wire.frames import FrameReader, encode
 from hybridexec.wire.page import DUMP_SIGNAL, create_fd
+from hybridexec.wire.shared import Channel, open_channel
 
 
 class FakeProcess:
@@ -51,6 +52,8 @@ class Ends:
         exits.keep_from_children(calls_write, bell_write, results_read, log_fd)
         self.page_closed = False
         page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
+        self.channel, other = open_channel()
+        self.worker_channel = Channel(other)
         started: Any = SimpleNamespace(
             process=FakeProcess(),
             page=page,
@@ -59,12 +62,14 @@ class Ends:
             results_fd=results_read,
             log_fd=log_fd,
             sentinel=FakeProcess.sentinel,
+            channel=self.channel,
         )
         self.link = Link(started)
-        self.worker = FrameReader(self.calls_read)
+        self.worker = FrameReader(self.calls_read, self.worker_channel.take)
 
     def close(self) -> None:
         self.link.close()
+        self.worker_channel.close()
         for fd in (self.calls_read, self.bell_read, self.results_write, self.status_fd):
             try:
                 os.close(fd)
@@ -87,7 +92,7 @@ def result_frame(number: int, *segments: bytes) -> bytes:
 
 
 def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
-    ends.link.write(encode((frames.RECALL, 5), [b"segment"]))
+    ends.link.write((frames.RECALL, 5), [b"segment"])
     assert ends.link.flush()
     (frame,) = ends.worker.read() or []
     assert frame.head == (frames.RECALL, 5)
@@ -96,7 +101,7 @@ def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
 
 def test_nothing_is_written_before_flush(ends: Ends) -> None:
     os.set_blocking(ends.calls_read, False)
-    ends.link.write(encode((frames.STOP,)))
+    ends.link.write((frames.STOP,))
     with pytest.raises(BlockingIOError):
         ends.worker.read()
 
@@ -107,8 +112,8 @@ def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
     large = os.urandom(3_000_000)
-    ends.link.write(encode((frames.CALLS, 1), [large, b"", b"tail"]))
-    ends.link.write(encode((frames.STOP,)))
+    ends.link.write((frames.CALLS, 1), [large, b"", b"tail"])
+    ends.link.write((frames.STOP,))
     assert not ends.link.flush(), "a pipe does not hold that much, and nobody has waited"
     received = []
     flushed = False
@@ -122,7 +127,7 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
 
 def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
     for number in range(3000):
-        ends.link.write(encode((frames.RECALL, number), [b"x"]))
+        ends.link.write((frames.RECALL, number), [b"x"])
     received: list[int] = []
     while len(received) < 3000:
         ends.link.flush()
@@ -133,7 +138,7 @@ def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
 def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends) -> None:
     count = 20_000
     for number in range(count):
-        ends.link.write(encode((frames.RECALL, number)))
+        ends.link.write((frames.RECALL, number))
         if number % 1000 == 0:
             ends.link.flush()
     assert not ends.link.flush()
@@ -153,10 +158,10 @@ def rings(ends: Ends) -> int:
 
 
 def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
-    ends.link.write(encode((frames.STOP,)))
+    ends.link.write((frames.STOP,))
     ends.link.flush()
     assert rings(ends) == 0
-    ends.link.write(encode((frames.RECALL, 1)), urgent=True)
+    ends.link.write((frames.RECALL, 1), urgent=True)
     assert rings(ends) == 0, "not before it is written"
     ends.link.flush()
     assert rings(ends) == 1
@@ -165,8 +170,8 @@ def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
 
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
-    ends.link.write(encode((frames.CALLS, 1), [bytes(1_000_000)]))
-    ends.link.write(encode((frames.RECALL, 1)), urgent=True)
+    ends.link.write((frames.CALLS, 1), [bytes(1_000_000)])
+    ends.link.write((frames.RECALL, 1), urgent=True)
     assert not ends.link.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
     received: list[object] = []
@@ -180,20 +185,20 @@ def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(e
 
 def test_a_bell_that_nobody_hears_keeps_nobody_waiting(ends: Ends) -> None:
     for number in range(70_000):
-        ends.link.write(encode((frames.RECALL, number)), urgent=True)
+        ends.link.write((frames.RECALL, number), urgent=True)
         ends.link.flush()
     assert rings(ends)
 
 
 def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.link.write(encode((frames.STOP,)))
+    ends.link.write((frames.STOP,))
     assert ends.link.flush(), "there is nothing left that could be written"
     assert ends.link.broken
 
 
 def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
-    ends.link.write(encode((frames.CALLS,), [bytes(1_000_000)]))
+    ends.link.write((frames.CALLS,), [bytes(1_000_000)])
     assert not ends.link.flush()
     os.close(ends.calls_read)
     assert ends.link.flush()
@@ -202,10 +207,10 @@ def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
 
 def test_a_broken_link_keeps_nothing(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.link.write(encode((frames.STOP,)))
+    ends.link.write((frames.STOP,))
     ends.link.flush()
     before = sys.getrefcount(FILLER)
-    ends.link.write([FILLER])
+    ends.link.write((frames.CALLS,), [FILLER])
     assert sys.getrefcount(FILLER) == before
     assert ends.link.flush()
 

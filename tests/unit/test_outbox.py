@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hybridexec.wire import frames, payload
+from hybridexec.wire.shared import Channel, open_channel
 from hybridexec.worker.outbox import Outbox
 from hybridexec.worker.runners import Row
 
@@ -21,8 +22,10 @@ class Ends:
         self.read_fd, self.write_fd = os.pipe()
         self.calls = 0  # how often the attendant was called
         self.due: list[Callable[[], None]] = []  # what the hub is to do at the end of its turn
-        self.outbox = Outbox(self.write_fd, self.call, self.due.append)
-        self.reader = frames.FrameReader(self.read_fd)
+        self.channel, other = open_channel()
+        self.worker_channel = Channel(other)
+        self.outbox = Outbox(self.write_fd, self.worker_channel, self.call, self.due.append)
+        self.reader = frames.FrameReader(self.read_fd, self.channel.take)
 
     def call(self) -> None:
         self.calls += 1
@@ -61,6 +64,8 @@ class Ends:
 def ends() -> Iterator[Ends]:
     ends = Ends()
     yield ends
+    ends.channel.close()
+    ends.worker_channel.close()
     os.close(ends.read_fd)
     os.close(ends.write_fd)
 
@@ -105,7 +110,7 @@ def test_the_attendant_is_called_in_case_the_turn_does_not_end(ends: Ends) -> No
 
 
 def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends) -> None:
-    large = payload.dumps(bytes(3_000_000))
+    large = payload.Segments((bytes(3_000_000),))
     ends.outbox.put((1, frames.PICKLED, large, None))
     ends.outbox.put(result(2))
     ends.end_turn()

@@ -123,7 +123,7 @@ def test_an_array_travels_out_of_band_and_stays_writable(size: int) -> None:
     assert type(travelling) is Segments
     assert len(travelling.parts) == 2
     assert len(travelling.parts[0]) < 1000, "the data is not in the pickle"
-    received = Segments(tuple(bytearray(part) for part in travelling.parts))
+    received = Segments(tuple(bytearray(bytes(part)) for part in travelling.parts))
     name, back = loads(received)
     assert name == "name"
     assert np.array_equal(back, array)

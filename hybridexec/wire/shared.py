@@ -1,0 +1,335 @@
+"""Large parts of payloads in anonymous memory files, which one process writes and another reads.
+
+Runs on: whoever pickles writes a file; the threads that write and read frames hand it over, and
+copy what is in it; who unpickles maps what is huge. Nothing here waits.
+Guarantees: what cannot be shared travels through the pipe as everything else does; nothing is left
+behind, whichever process ends, when and how.
+
+Who owns what:
+
+- A :class:`File` owns a descriptor. In the process that wrote it, it lives as long as its payload:
+  until the call has ended, or the result has been sent. A call that is sent again is handed over
+  again. In the process that got it, it lives until it has been read.
+- To hand a file over is to give the other process a descriptor of its own. The kernel keeps that
+  until it is taken, and closes it if the channel goes before.
+- The memory is the kernel's, has no name, and is freed with the last descriptor and mapping.
+- While its payload lives, a file does not change. A reader copies what it gets, and then marks the
+  file as read; what is huge is mapped instead, privately: the kernel copies the pages that the
+  reader writes to.
+- A process writes a file again, for a later payload, if it was never handed over, or if the one
+  process that it was handed to has marked it: filling pages that are there takes a fifth of the
+  time that new ones take. It keeps a few such files for as long as it has a channel.
+- A process holds a bounded number of descriptors for all this.
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import contextlib
+import errno
+import mmap
+import os
+import resource
+import weakref
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+Buffer = bytes | bytearray | memoryview
+
+#: Bytes from which a part of a payload goes into a file: below, a pipe is as fast.
+SHARED_FROM = 256 * 1024
+#: Bytes from which a part is mapped by its reader. Below, malloc mostly has memory that was used
+#: before, and a copy costs less than page faults.
+MAPPED_FROM = 32 * 1024 * 1024
+#: Bytes in the files that a process keeps to write them again, and in one of them. None is so large
+#: that it can have been mapped.
+SPARE_BYTES = 48 * 1024 * 1024
+_LARGEST_SPARE = 24 * 1024 * 1024
+_MAX_SPARES = 16
+
+#: The most descriptors of a process, and the most of what it may have, that are held here.
+_MOST = 1024
+_MOST_OF_ALL = 1 / 4
+_MAX_BUFFERS = 512
+_PAGE = mmap.ALLOCATIONGRANULARITY
+_UNREAD, _READ = b"\0", b"\1"  # a file's first byte
+
+
+class File:
+    """A memory file: a page for the mark, then each part of a payload on pages of its own."""
+
+    def __init__(self, fd: int, ours: bool) -> None:
+        """
+        Args:
+            fd: from now on this object's own; -1 if the file was lost on its way.
+            ours: whether this process writes the file.
+        """
+        self.fd = fd
+        self.ours = ours
+        self.size = _PAGE  # of what is in it now
+        self.pages = 0  # of what was ever in it
+        self.readers = 0  # how many times it was handed over
+        self.lasts = False  # whether a part of it is read only when that is unpickled
+        _holders.add(self)
+
+    def __del__(self) -> None:
+        if self.ours and self.readers <= 1:
+            _spares.put(self)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def append(self, pieces: Sequence[Buffer], size: int) -> Region:
+        """Write a part of ``size`` bytes."""
+        region = Region(self, size)
+        position = region.offset
+        left = [memoryview(piece) for piece in pieces]
+        while left:
+            count = os.pwritev(self.fd, left[:_MAX_BUFFERS], position)
+            position += count
+            while left and count >= len(left[0]):
+                count -= len(left.pop(0))
+            if count:
+                left[0] = left[0][count:]
+        return region
+
+    def receive(self, size: int) -> bytearray | Region:
+        """The next part, of ``size`` bytes, of a file that was taken."""
+        region = Region(self, size)
+        if self.fd < 0 or (size >= MAPPED_FROM and has_room()):
+            self.lasts = True
+            return region
+        return region.copy()
+
+    def received(self) -> None:
+        """All its parts were received: if they were copied, who wrote it may write it again."""
+        if not self.lasts:
+            os.pwrite(self.fd, _READ, 0)
+            self.close()
+
+
+class _Mapping(mmap.mmap):
+    """Memory that Python keeps a descriptor for."""
+
+
+class Region:
+    """A part of a payload that is in a file."""
+
+    __slots__ = ("file", "offset", "size")
+
+    def __init__(self, file: File, size: int) -> None:
+        """The next ``size`` bytes of ``file``."""
+        self.file = file
+        self.offset = file.size
+        self.size = size
+        file.size += -(-size // _PAGE) * _PAGE
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is its file's first."""
+        return self.offset == _PAGE
+
+    def load(self) -> bytearray | memoryview:
+        """The bytes, for the caller to change at will.
+
+        Raises:
+            OSError: there is no memory, or the file was lost on its way.
+        """
+        if self.file.fd < 0:
+            raise OSError(errno.EMFILE, "no descriptor was left for a large argument or result")
+        if self.size >= MAPPED_FROM and has_room():
+            with contextlib.suppress(OSError):
+                mapping = _Mapping(
+                    self.file.fd, self.size, access=mmap.ACCESS_COPY, offset=self.offset
+                )
+                _holders.add(mapping)
+                return memoryview(mapping)
+        return self.copy()
+
+    def copy(self) -> bytearray:
+        """As :meth:`load`, but always a copy."""
+        data = bytearray(self.size)
+        left = memoryview(data)
+        while left:
+            count = os.preadv(self.file.fd, [left], self.offset + self.size - len(left))
+            if not count:
+                raise OSError(errno.EIO, "a memory file was cut short")
+            left = left[count:]
+        return data
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.load())
+
+
+Part = bytes | bytearray | memoryview | Region
+
+#: What holds a descriptor.
+_holders: weakref.WeakSet[File | _Mapping] = weakref.WeakSet()
+
+
+def has_room() -> bool:
+    """Whether this process may hold another descriptor."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    most = _MOST if limit == resource.RLIM_INFINITY else min(_MOST, int(limit * _MOST_OF_ALL))
+    return len(_holders) < most
+
+
+class _Spares:
+    """Files to write again, the oldest first; for any thread, so by single operations only."""
+
+    def __init__(self) -> None:
+        self._files: deque[tuple[int, int, bool]] = deque()  # descriptor, bytes, handed over
+
+    def put(self, file: File) -> None:
+        """Take the descriptor of a file whose payload is gone, if it is worth keeping."""
+        size = max(file.size, file.pages)
+        if file.fd < 0 or size > _LARGEST_SPARE:
+            return
+        fd, file.fd = file.fd, -1
+        self._files.append((fd, size, file.readers > 0))
+        while len(self._files) > _MAX_SPARES or self._bytes() > SPARE_BYTES:
+            self._close_oldest()
+        if not _channels:
+            self.clear()  # after the file was added: the last one may be closed just now
+
+    def take(self) -> File | None:
+        """A file that nobody reads."""
+        for _ in range(len(self._files)):
+            try:
+                spare = self._files.popleft()
+            except IndexError:  # another thread was faster
+                break
+            fd, pages, handed_over = spare
+            if not handed_over or os.pread(fd, 1, 0) == _READ:
+                file = File(fd, ours=True)
+                file.pages = pages
+                os.pwrite(fd, _UNREAD, 0)
+                return file
+            self._files.append(spare)
+        return None
+
+    def clear(self) -> None:
+        """Let go of all."""
+        while self._files:
+            self._close_oldest()
+
+    def _bytes(self) -> int:
+        return sum(size for _, size, _ in tuple(self._files))
+
+    def _close_oldest(self) -> None:
+        with contextlib.suppress(IndexError):  # another thread was faster
+            os.close(self._files.popleft()[0])
+
+
+_spares = _Spares()
+
+
+def keep(parts: Iterable[Sequence[Buffer]]) -> tuple[Part, ...]:
+    """Copies of a payload's parts, each given in pieces: the large ones share a file, if that is
+    possible."""
+    kept: list[Part] = []
+    file: File | None = None
+    possible = hasattr(os, "memfd_create")
+    for pieces in parts:
+        size = sum(map(len, pieces))
+        if possible and size >= SHARED_FROM:
+            try:
+                file = file or _spares.take() or _new_file()
+                kept.append(file.append(pieces, size))
+                continue
+            except OSError:  # no room, in memory or among the descriptors
+                possible = False
+        kept.append(b"".join(pieces))
+    return tuple(kept)
+
+
+def _new_file() -> File:
+    if not has_room():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    file = File(os.memfd_create("hybridexec-payload", os.MFD_CLOEXEC), ours=True)
+    os.fchmod(file.fd, 0o600)
+    return file
+
+
+class Channel:
+    """One end of the socket pair on which parent and worker hand files to each other.
+
+    A file is handed over before the frame that tells of it is written, and taken when that has been
+    read: so it is there, and both know which one it is.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Use, and own, the end ``fd``."""
+        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        self._socket.settimeout(0.0)
+        _channels.add(self)
+
+    def hand_over(self, file: File) -> bool:
+        """Give the other side a descriptor of ``file``; whether that was possible."""
+        rights = array.array("i", [file.fd])
+        try:
+            self._socket.sendmsg([b"f"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        except OSError:  # too many are on their way, or nobody is there
+            return False
+        file.readers += 1
+        return True
+
+    def take(self) -> File:
+        """The next file that was handed over."""
+        _close_reserve()
+        fds = array.array("i", [-1])
+        space = _socket.CMSG_SPACE(fds.itemsize)
+        with contextlib.suppress(OSError):
+            for _, _, data in self._socket.recvmsg(1, space, _socket.MSG_CMSG_CLOEXEC)[1]:
+                fds = array.array("i", data)
+        if not _reserve:
+            with contextlib.suppress(OSError):
+                _reserve.append(os.memfd_create("hybridexec-reserve", os.MFD_CLOEXEC))
+        return File(fds[0], ours=False)
+
+    def close(self) -> None:
+        """Let go of this end, and of all that was not taken from it."""
+        _channels.discard(self)
+        self._socket.close()
+        if not _channels:
+            _spares.clear()
+            _close_reserve()
+
+
+_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+# A descriptor that makes way for a file where no other is left: most files are read at once, and
+# then it can be had again.
+_reserve: list[int] = []
+
+
+def _close_reserve() -> None:
+    with contextlib.suppress(IndexError):
+        os.close(_reserve.pop())
+
+
+def open_channel() -> tuple[Channel, int]:
+    """One end of a new channel, and the descriptor of the other."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return Channel(ours.detach()), theirs.detach()
+
+
+def _after_fork_in_child() -> None:
+    """Let go of what belongs to the parent: the child must not keep its memory, nor write to it.
+
+    What came and is still to be unpickled stays.
+    """
+    _spares.clear()
+    for holder in list(_holders):
+        if isinstance(holder, File) and not holder.lasts:
+            holder.close()
+    for channel in list(_channels):
+        channel.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,440 @@
+"""Memory files: what is in them arrives, nobody sees another's changes, and nothing is left."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hybridexec.wire import frames, shared
+from hybridexec.wire.frames import FrameReader, embed, encode
+from hybridexec.wire.payload import Payload, Segments, dumps, loads
+from hybridexec.wire.shared import SHARED_FROM, Channel, Region, has_room, open_channel
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
+
+SIZE = SHARED_FROM  # bytes, the smallest that are shared
+
+
+def files() -> list[tuple[int, int]]:
+    """This process's descriptors of payloads: each with the file's number."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "hybridexec-payload" in os.readlink(f"/proc/self/fd/{name}"):
+                found.append((int(name), os.stat(int(name)).st_ino))
+        except OSError:
+            continue  # the listing's own
+    return found
+
+
+def mapped() -> bool:
+    with open("/proc/self/maps") as maps:
+        return "hybridexec-payload" in maps.read()
+
+
+def file_of(payload: Payload) -> shared.File:
+    assert type(payload) is Segments
+    (file,) = {part.file for part in payload.parts if isinstance(part, Region)}
+    return file
+
+
+def number_of(payload: Payload) -> int:
+    return os.stat(file_of(payload).fd).st_ino
+
+
+class Sides:
+    """A writer and a reader of frames, with a channel."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        self.ours, other = open_channel()
+        self.theirs = Channel(other)
+        self.reader = FrameReader(self.read_fd, self.theirs.take)
+
+    def write(self, *payloads: Payload) -> int:
+        """Send payloads in one frame; how many bytes of it went through the pipe."""
+        segments: list[shared.Part] = []
+        head = (frames.CALLS, [embed(payload, segments) for payload in payloads])
+        buffers = encode(head, segments, self.ours.hand_over)
+        return sum(os.write(self.write_fd, buffer) for buffer in buffers)
+
+    def read(self) -> list[Payload]:
+        """The payloads of the next frame."""
+        while not (received := self.reader.read()):
+            pass
+        (frame,) = received
+        return [frame.payload(reference) for reference in frame.head[1]]
+
+    def send(self, *payloads: Payload) -> list[Payload]:
+        self.write(*payloads)
+        return self.read()
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Each test begins without files, and leaves none but spare ones."""
+    shared._spares.clear()
+    assert files() == []
+    yield
+    gc.collect()
+    shared._spares.clear()
+    assert files() == []
+    assert not mapped()
+
+
+@pytest.fixture
+def sides() -> Iterator[Sides]:
+    sides = Sides()
+    yield sides
+    sides.close()
+
+
+@pytest.fixture
+def map_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is shared is mapped by its readers, and so never written again."""
+    monkeypatch.setattr(shared, "MAPPED_FROM", SHARED_FROM)
+    monkeypatch.setattr(shared, "_LARGEST_SPARE", 0)
+
+
+def arrays(*sizes: int) -> list[np.ndarray]:
+    return [np.random.default_rng(size).integers(0, 256, size, np.uint8) for size in sizes]
+
+
+# -- what travels how -----------------------------------------------------------------------------
+
+
+def test_small_parts_are_copied_and_large_ones_share_a_file() -> None:
+    payload = dumps(arrays(SIZE - 1, SIZE, 10, 2 * SIZE + 1))
+    assert type(payload) is Segments
+    assert [isinstance(part, Region) for part in payload.parts] == [False, False, True, False, True]
+    assert len(files()) == 1
+    assert [len(array) for array in loads(payload)] == [SIZE - 1, SIZE, 10, 2 * SIZE + 1]
+
+
+@pytest.mark.parametrize(
+    "value", [bytes(range(256)) * 4096, "é" * SIZE, list(range(SIZE)), bytearray(SIZE)], ids=type
+)
+def test_a_large_pickle_is_shared_too(sides: Sides, value: Any) -> None:
+    payload = dumps(value)
+    assert len(files()) == 1
+    assert sides.write(payload) < 1000
+    (received,) = sides.read()
+    assert loads(received) == value
+
+
+@pytest.mark.usefixtures("map_all")
+def test_huge_parts_are_mapped_and_arrive_as_they_were(sides: Sides) -> None:
+    test_parts_arrive_as_they_were(sides)
+    assert not mapped()
+
+
+def test_parts_arrive_as_they_were(sides: Sides) -> None:
+    sent = arrays(SIZE, 3, SIZE + 1, 5 * SIZE - 1, 999)
+    more = arrays(SIZE + 7, SIZE)
+    first, small, second = sides.send(dumps(sent), b"small", dumps(more))
+    assert small == b"small"
+    for payload, expected in ((first, sent), (second, more)):
+        received = loads(payload)
+        assert all(np.array_equal(a, b) for a, b in zip(received, expected, strict=True))
+        for array in received:
+            array[0] ^= 255  # it is writable
+    sent[0].flags.writeable = False
+    (payload,) = sides.send(dumps(sent[0]))
+    assert not loads(payload).flags.writeable, "what was read-only still is"
+
+
+@pytest.mark.parametrize("mapped_from", [SHARED_FROM, shared.MAPPED_FROM])
+def test_nobody_sees_what_another_changes(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, mapped_from: int
+) -> None:
+    """A call may change its argument and be tried again, with the same payload."""
+    monkeypatch.setattr(shared, "MAPPED_FROM", mapped_from)
+    array = np.zeros(SIZE)
+    payload = dumps(array)
+    array[:] = 1
+    for _ in range(2):
+        (received,) = sides.send(payload)
+        back = loads(received)
+        assert not back.any()
+        back[:] = 2
+    assert not loads(payload).any()
+
+
+def test_what_is_handed_over_outlives_the_payload(sides: Sides) -> None:
+    sides.write(dumps(np.full(SIZE, 7)))
+    shared._spares.clear()
+    assert files() == []
+    assert (loads(sides.read()[0]) == 7).all()
+
+
+def test_what_nobody_takes_goes_with_the_channel() -> None:
+    """What a killed worker had been sent, and what it had sent."""
+    sides = Sides()
+    sides.write(dumps(np.zeros(SIZE)))
+    sides.close()
+
+
+# -- when it cannot be shared ---------------------------------------------------------------------
+
+
+def refuse(*arguments: object) -> Any:
+    raise OSError(errno.ENOSPC, "no room")
+
+
+@pytest.mark.parametrize("function", ["memfd_create", "fchmod", "pwritev"])
+def test_without_a_file_it_travels_through_the_pipe(
+    monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    monkeypatch.setattr(os, function, refuse)
+    (array,) = arrays(2 * SIZE)
+    payload = dumps(("name", array))
+    assert type(payload) is Segments
+    assert not any(isinstance(part, Region) for part in payload.parts)
+    assert np.array_equal(loads(payload)[1], array)
+
+
+def test_where_there_is_no_memfd_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    assert not any(isinstance(part, Region) for part in dumps(np.zeros(SIZE)).parts)  # type: ignore[union-attr]
+
+
+def test_a_process_holds_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_MOST", len(shared._holders) + 3)
+    payloads = [dumps(np.full(SIZE, n)) for n in range(10)]
+    assert len(files()) == 3
+    assert [loads(payload)[0] for payload in payloads] == list(range(10))
+
+
+def test_most_of_the_descriptors_are_left_to_others() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [dumps(np.zeros(SIZE)) for _ in range(5)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4 * len(shared._holders), limits[1]))
+        assert not has_room()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4 * len(shared._holders) + 4, limits[1]))
+        assert has_room()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(held) == 5
+
+
+def test_what_cannot_be_handed_over_is_written_to_the_pipe(sides: Sides) -> None:
+    """A worker that does not read: the kernel keeps only so many descriptors on their way."""
+    first, last = np.full(SIZE // 8, 1), np.full(SIZE // 8, 2)
+    filler = dumps(np.zeros(SIZE))
+    payloads = [dumps(first)]
+    while sides.ours.hand_over(file_of(filler)):
+        payloads.append(filler)
+        assert len(payloads) < 100_000
+    segments: list[shared.Part] = []
+    references = [embed(dumps(last), segments)]
+    buffers = encode((frames.CALLS, references), segments, sides.ours.hand_over)
+    assert sum(memoryview(buffer).nbytes for buffer in buffers) > SIZE
+    sides.ours.close()
+    assert not sides.ours.hand_over(file_of(filler)), "nor when nobody is there"
+
+
+def test_shared_and_written_parts_mix_in_one_frame(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads = [dumps(arrays(SIZE + n, n, SIZE + 2 * n)) for n in range(6)]
+    refused = {id(file_of(payload)) for payload in payloads[::2]}
+    hand_over = sides.ours.hand_over
+    segments: list[shared.Part] = []
+    head = (frames.CALLS, [embed(payload, segments) for payload in payloads])
+    buffers = encode(head, segments, lambda file: id(file) not in refused and hand_over(file))
+    received: list[Any] = []
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        for start in range(0, len(view), 50_000):
+            os.write(sides.write_fd, view[start : start + 50_000])
+            received += sides.reader.read() or []
+    (frame,) = received
+    for n, reference in enumerate(frame.head[1]):
+        back = loads(frame.payload(reference))
+        expected = arrays(SIZE + n, n, SIZE + 2 * n)
+        assert all(np.array_equal(a, b) for a, b in zip(back, expected, strict=True))
+
+
+# -- descriptors run out --------------------------------------------------------------------------
+
+
+class NoDescriptors:
+    """While in use, this process cannot open another descriptor."""
+
+    def __enter__(self) -> None:
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, self._limits[1]))
+
+    def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+
+
+def test_a_reserve_lets_files_in_where_no_descriptor_is_left(sides: Sides) -> None:
+    sides.send(dumps(np.zeros(SIZE)))  # the reserve is made with the first
+    sent = [arrays(SIZE + n, SIZE) for n in range(3)]
+    sides.write(*[dumps(value) for value in sent])
+    with NoDescriptors():
+        received = sides.read()
+    for payload, expected in zip(received, sent, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(loads(payload), expected, strict=True))
+
+
+def test_a_lost_file_fails_its_own_payload_only(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_reserve", [])
+    sides.write(dumps(np.zeros(SIZE)))
+    with NoDescriptors():
+        (lost,) = sides.read()
+    with pytest.raises(OSError, match="no descriptor was left"):
+        loads(lost)
+    (next_one,) = sides.send(dumps(np.full(SIZE, 3)))
+    assert (loads(next_one) == 3).all()
+
+
+@pytest.mark.usefixtures("map_all")
+def test_what_cannot_be_mapped_is_copied(sides: Sides) -> None:
+    (array,) = arrays(3 * SIZE)
+    (received,) = sides.send(dumps(array))
+    with NoDescriptors():
+        back = loads(received)
+    assert not mapped()
+    assert np.array_equal(back, array)
+
+
+# -- files that are written again -----------------------------------------------------------------
+
+
+def test_a_file_is_written_again_once_it_was_read(sides: Sides) -> None:
+    payload = dumps(np.full(4 * SIZE, 1, np.uint8))
+    number = number_of(payload)
+    sides.write(payload)
+    del payload
+    second = dumps(np.full(SIZE, 2, np.uint8))
+    assert number_of(second) != number, "it has not been read"
+    (received,) = sides.read()
+    third = dumps(np.full(8 * SIZE, 3, np.uint8))
+    assert number_of(third) == number
+    assert (loads(received) == 1).all()
+    sides.write(second, third)
+    del second, third
+    fourth = dumps(np.full(SIZE, 4, np.uint8))
+    assert number_of(fourth) != number, "now that must be read first"
+    assert [loads(p)[-1] for p in sides.read()] == [2, 3]
+
+
+def test_a_file_is_not_written_while_its_payload_lives(sides: Sides) -> None:
+    payload = dumps(np.zeros(SIZE))
+    sides.send(payload)
+    other = dumps(np.ones(SIZE))
+    assert number_of(other) != number_of(payload)
+    assert not loads(payload).any()
+
+
+def test_a_file_that_went_to_two_readers_is_not_written_again(sides: Sides) -> None:
+    """The mark would not tell whether both have read it: the first may be slow, or stuck."""
+    payload = dumps(np.zeros(SIZE))
+    sides.send(payload)
+    sides.send(payload)
+    del payload
+    assert files() == []
+
+
+def test_a_file_that_is_mapped_is_not_written_again(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shared.MAPPED_FROM > shared._LARGEST_SPARE
+    monkeypatch.setattr(shared, "MAPPED_FROM", SHARED_FROM)
+    payload = dumps(np.zeros(SIZE))
+    number = number_of(payload)
+    (received,) = sides.send(payload)
+    back = loads(received)
+    del payload, received
+    other = dumps(np.ones(SIZE))
+    assert number_of(other) != number
+    assert not back.any()
+
+
+@pytest.mark.usefixtures("sides")
+def test_few_files_are_spared_and_no_huge_ones() -> None:
+    held = [dumps(np.zeros(SIZE)) for _ in range(3 * shared._MAX_SPARES)]
+    del held
+    assert len(files()) == shared._MAX_SPARES
+    held = [dumps(bytes(shared._LARGEST_SPARE - 10_000)) for _ in range(4)]
+    del held
+    assert len(files()) == shared.SPARE_BYTES // shared._LARGEST_SPARE
+    shared._spares.clear()
+    dumps(bytes(shared._LARGEST_SPARE))
+    assert files() == []
+
+
+def test_with_the_last_channel_the_spare_files_go() -> None:
+    first, second = Sides(), Sides()
+    first.send(dumps(np.zeros(SIZE)))
+    first.close()
+    assert len(files()) == 1, "there still is a channel"
+    held = dumps(np.zeros(SIZE))
+    second.close()
+    assert len(files()) == 1
+    del held
+    assert files() == []
+    assert shared._reserve == []
+
+
+# -- forks ----------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_lets_go_of_the_parents_files(sides: Sides) -> None:
+    spare = dumps(np.zeros(SIZE))
+    held = dumps(np.full(SIZE, 5))
+    del spare
+    assert len(files()) == 2
+    pid = os.fork()
+    if not pid:
+        inherited = len(files())
+        own = dumps(np.ones(SIZE))  # with what may be the same descriptor as one of the parent's
+        del held
+        good = not inherited and len(files()) == 1 and loads(own).sum() == SIZE
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (loads(sides.send(held)[0]) == 5).all()
+
+
+@pytest.mark.usefixtures("map_all")
+def test_a_forked_child_can_unpickle_what_had_come(sides: Sides) -> None:
+    (received,) = sides.send(dumps(np.full(SIZE, 5)))
+    pid = os.fork()
+    if not pid:
+        back = loads(received)
+        good = bool((back == 5).all())
+        back[:] = 6
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (loads(received) == 5).all()
+
+
+@pytest.mark.usefixtures("map_all")
+def test_an_array_is_not_shared_with_a_forked_child(sides: Sides) -> None:
+    array = loads(sides.send(dumps(np.full(SIZE, 5)))[0])
+    pid = os.fork()
+    if not pid:
+        array[:] = 6
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert (array == 5).all()

@@ -106,11 +106,13 @@ class CallFuture(Future[T]):
         condition = self._made_condition
         if condition is None:
             fresh = threading.Condition()
+            waiters: list[Any] = []
+            callbacks: list[Callable[[Future[T]], Any]] = []
             with _making_conditions:
                 condition = self._made_condition
                 if condition is None:
-                    self._waiters: list[Any] = []
-                    self._done_callbacks: list[Callable[[Future[T]], Any]] = []
+                    self._waiters = waiters
+                    self._done_callbacks = callbacks
                     condition = self._made_condition = fresh
         return condition
 
@@ -258,12 +260,13 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
     batch, place = futures[0].batch, futures[0].place
     assert batch is not None, "none has ended"
     batch.forget(place, place + len(futures))
-    observed = []
+    observed: list[CallFuture[Any]] = []
+    pairs = zip(futures, values, strict=True)
+    # Under the lock, nothing is let go and no container made: no finalizer of the user's must run.
     with _making_conditions:
-        for future, value in zip(futures, values, strict=True):
-            future.batch = future.arguments = None
+        for future, value in pairs:
             if future._made_condition is not None:
-                observed.append((future, value))
+                observed.append(future)
                 continue
             if future._state != _PENDING:
                 continue
@@ -271,5 +274,7 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
             future._state = _FINISHED
             if future._lone_waiter is not None:
                 future._lone_waiter.release()
-    for future, value in observed:
-        deliver(future, (0, frames.VALUE, value, None, None, None))
+    for future in observed:
+        deliver(future, (0, frames.VALUE, values[future.place - place], None, None, None))
+    for future in futures:
+        future.batch = future.arguments = None

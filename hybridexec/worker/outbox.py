@@ -75,7 +75,7 @@ class Outbox:
         if not self._flush_is_due:
             self._flush_is_due = True
             self._soon(self.flush)
-            self._call_attendant()  # in case a call keeps the hub's turn from ending
+        self._call_attendant()  # in case a call keeps the hub's turn from ending
 
     def put_first(self, result: Entry) -> None:
         """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and

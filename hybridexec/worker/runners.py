@@ -101,7 +101,7 @@ class Runners:
         """
         self._put = put
         self._put_first = put_first
-        self._last_turn = 0.0  # the loop's time in the turn that last had a result
+        self._last_turn = -1  # the turn, as the loop counts them, that last had a result
         self._words = page.words
         self._times = page.times
         #: The main thread, by the system's name for it; gevent patches the usual ones.
@@ -171,7 +171,7 @@ class Runners:
     def look(self) -> None:
         """See to what the inbound pipe has brought."""
         self._woken = False
-        self._last_turn = 0.0  # what was brought just now begins a turn, though the loop did not
+        self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
         while self._cancellations:
             self._stop_calls(*self._cancellations.popleft())
         while self._expired:
@@ -332,6 +332,7 @@ class Runners:
             seconds = self._end_special(expiry, job, began) if special else None
             if self._is_new_turn():
                 self._put_first((call, status, value, seconds))
+                row = None
             elif status == plain and not special:
                 row = Row(call)
                 values = row.values
@@ -348,7 +349,7 @@ class Runners:
 
     def _is_new_turn(self) -> bool:
         """Whether nothing has asked this before in this turn of the hub."""
-        turn = self._hub.loop.now()
+        turn = self._hub.loop.iteration
         before, self._last_turn = self._last_turn, turn
         return turn != before
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import os
 import struct
 import termios
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, 
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, Outcome
@@ -457,3 +459,42 @@ def test_a_submit_from_a_callback_never_waits_for_room(make: Make, gate: Gate) -
     gate.open()
     wait_until(lambda: len(second) == 2, "both submits")
     assert [future.result(timeout=30) for future in second] == [25, 36]
+
+
+# -- rows of results ------------------------------------------------------------------------------
+
+
+def start_a_timer_now_and_then(n: int) -> object:
+    if n % 3 != 2:
+        return n
+    timeout = gevent.Timeout(60)
+    timeout.start()
+    timeout.close()
+    return [n]
+
+
+def test_results_keep_to_their_calls_whatever_kinds_they_are_of(make: Make) -> None:
+    results = list(make(max_workers=1).map(start_a_timer_now_and_then, range(3_000)))
+    assert results == [[n] if n % 3 == 2 else n for n in range(3_000)]
+
+
+def keep_the_cpu(until: float | str) -> None:
+    if isinstance(until, str):
+        while not os.path.exists(until):
+            pass
+        return
+    end = time.monotonic() + until
+    while time.monotonic() < end:
+        pass
+
+
+def test_a_result_leaves_though_the_next_call_keeps_the_cpu(make: Make, tmp_path: Path) -> None:
+    executor = make(max_workers=1)
+    list(executor.map(keep_the_cpu, [0] * 5_000))
+    go_on = tmp_path / "go on"
+    # The fourth ends so late that nobody looks up any more for the first three's sake.
+    results = executor.map_unordered(keep_the_cpu, [0, 0, 0, 0.3, str(go_on)])
+    for _ in range(4):
+        next(results)
+    go_on.touch()
+    assert list(results) == [None]

@@ -162,3 +162,16 @@ def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> 
         sink.deliver(ended)
     assert futures[0].result() == "a"
     assert futures[1].cancelled()
+
+
+def test_a_finalizer_of_an_argument_may_touch_futures() -> None:
+    class Argument:
+        def __del__(self) -> None:
+            other.cancel()
+
+    (other,) = make("other")
+    futures = make(1, 2)
+    futures[0].arguments = Argument()
+    bundle(futures).sink.deliver(Values(0, ["a", "b"]))
+    assert other.cancelled()
+    assert futures[1].result() == "b"

@@ -324,12 +324,11 @@ def _after_fork_in_child() -> None:
 
     What came and is still to be unpickled stays.
     """
-    _spares.clear()
     for holder in list(_holders):
         if isinstance(holder, File) and not holder.lasts:
             holder.close()
     for channel in list(_channels):
-        channel.close()
+        channel.close()  # and with the last one the spare files
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -31,6 +31,8 @@ ARGUMENTS_NOTE = (
 
 #: Items packed into one batch at most: bounds how long a long iterable is read before calls start.
 _MAX_BATCH = 4096
+#: Bytes of large payloads in one batch, about.
+_MAX_WEIGHT = 4 << 20
 #: Longest time, in seconds, for which items are read before they are submitted.
 _READ_SECONDS = 0.005
 
@@ -142,24 +144,28 @@ class Stream:
                 self._send(chunk, offset, None, bare=True)
                 return
             chunk = [(item,) for item in chunk]
-        start = 0
+        start = weight = 0
         items: list[Item] = []
-        are_plain = payload.are_plain
         for place, arguments in enumerate(chunk):
-            if are_plain(arguments):
-                items.append(arguments)
-                continue
             try:
-                items.append(payload.dumps((arguments, {})))
+                item = arguments if payload.are_plain(arguments) else _pickled(arguments)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
-                self._send(items, offset + start, chunk)
+                self._send(items, offset + start, chunk[start:place])
                 error.add_note(ARGUMENTS_NOTE)
                 self.deliver([_refused(offset + place, error)])
-                items, start = [], place + 1
-        self._send(items, offset + start, chunk)
+                items, start, weight = [], place + 1, 0
+                continue
+            items.append(item)
+            if isinstance(item, payload.Segments):
+                weight += item.size
+                if weight > _MAX_WEIGHT:
+                    # On its way, and its memory free again, before more is pickled.
+                    self._send(items, offset + start, chunk[start : place + 1])
+                    items, start, weight = [], place + 1, 0
+        self._send(items, offset + start, chunk[start:])
 
     def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
         if items:
@@ -264,6 +270,10 @@ class Stream:
 
 def _refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None
+
+
+def _pickled(arguments: tuple[Any, ...]) -> payload.Payload:
+    return payload.dumps((arguments, {}))
 
 
 def _size(entry: Ended | Values) -> int:

@@ -55,6 +55,13 @@ class Segments(NamedTuple):
 
     parts: tuple[shared.Part, ...]
 
+    @property
+    def size(self) -> int:
+        """How many bytes it is."""
+        return sum(
+            part.size if isinstance(part, shared.Region) else len(part) for part in self.parts
+        )
+
 
 Payload = bytes | Segments
 

@@ -256,6 +256,18 @@ def test_mixed_items_travel_plainly_where_they_can() -> None:
     assert values(outcomes_of(stream)) == [1, [2], "3"]
 
 
+def test_large_items_are_submitted_before_all_are_pickled() -> None:
+    engine, stream = make([bytes([n]) * 1_000_000 for n in range(20)])
+    stream.fill()
+    assert len(engine.batches) > 2
+    assert all(batch.size <= 6 for batch in engine.batches)
+    assert [batch.offset for batch in engine.batches] == [
+        sum(batch.size for batch in engine.batches[:n]) for n in range(len(engine.batches))
+    ]
+    engine.finish_all()
+    assert [value[0] for value in values(outcomes_of(stream))] == list(range(20))
+
+
 # -- time -------------------------------------------------------------------------------------
 
 

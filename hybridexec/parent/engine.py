@@ -60,6 +60,7 @@ class Engine:
 
     def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
+        self._books = pool.books  # what is read at each submit
         self._fork = launcher.method == "fork"
         self._launcher = launcher
         self._fleet = Fleet(pool, launcher, self._post, watchdog)
@@ -106,11 +107,11 @@ class Engine:
             ExecutorBroken: it cannot run calls any more.
         """
         with self._lock:
-            if self._closed is not None or self.broken is not None or self.inert:
+            if self._closed is not None or self._books.broken_because is not None or self.inert:
                 self.check_open()
             if self._hubs is not None:
                 self._hubs.hold()
-            if self._watching and not self._pool.unfinished:
+            if self._watching and not self._books.unfinished:
                 calls = calls if isinstance(calls, Batch) else bundles.bundle([calls])
                 if self._express(calls):
                     return
@@ -153,7 +154,7 @@ class Engine:
             return
         try:
             # Awake, the I/O thread may have the outcome in hand.
-            if not self._asleep or self._pool.unfinished != 1:
+            if not self._asleep or self._books.unfinished != 1:
                 return
             worker = self._expressed[1]
             results_fd = self._fleet.lead(worker, seconds)
@@ -175,7 +176,7 @@ class Engine:
         outcomes: list[Delivery] = []
         with self._turning:
             try:
-                if pool.unfinished == 1:
+                if self._books.unfinished == 1:
                     self._fleet.receive_led()
                     outcomes = pool.take_outcomes()
                 self._fleet.follow()
@@ -275,7 +276,7 @@ class Engine:
     @property
     def broken(self) -> BaseException | None:
         """What the engine is broken by, if it is."""
-        return self._pool.broken_because
+        return self._books.broken_because
 
     def on_own_thread(self) -> bool:
         """Whether outcomes cannot be delivered before the caller returns: it is a callback."""

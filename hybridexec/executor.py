@@ -219,14 +219,15 @@ class HybridExecutor(Calls):
 
         now = time.monotonic()
         workers = []
-        for worker, link in self._engine.workers():
+        overview = self._engine.overview
+        for worker, link in overview.workers():
             lag = 0.0
             try:
                 if link is not None and link.page.heartbeat:
                     lag = max(0.0, now - link.page.heartbeat - 0.1)
                 running = max(0, worker.running)
                 queued = max(0, len(worker.sent) - running)
-                current = self._engine.current(worker.id)
+                current = overview.current(worker.id)
             except ValueError:  # it ended just now, and its page was unmapped
                 continue
             workers.append(
@@ -296,7 +297,7 @@ class HybridExecutor(Calls):
     @property
     def _processes(self) -> dict[int, Any]:
         """The worker processes by pid: ProcessPoolExecutor's attribute, which much code reads."""
-        return self._engine.processes()
+        return self._engine.overview.processes()
 
     @property
     def _broken(self) -> str | Literal[False]:

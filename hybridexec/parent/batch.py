@@ -65,6 +65,12 @@ def deliver(sink: Any, ended: Any) -> None:
         _logger.exception("a callback of a call's outcome failed")
 
 
+def deliver_all(deliveries: Iterable[Delivery]) -> None:
+    """Give each sink its outcomes."""
+    for sink, ended in deliveries:
+        deliver(sink, ended)
+
+
 class Troubles:
     """What became of a call's earlier runs."""
 

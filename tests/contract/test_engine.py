@@ -22,11 +22,11 @@ def test_a_full_wake_up_pipe_holds_nobody_up() -> None:
         with engine._lock:  # nobody starts or ends the engine meanwhile
             try:
                 while True:
-                    os.write(engine._wake_write, bytes(4096))
+                    os.write(engine._queue._wake_fd, bytes(4096))
             except BlockingIOError:
                 pass
             # As it is when the thread has been asked to wake and has not come round to it.
-            engine._asleep = True
+            engine._queue.asleep = True
         futures = [executor.submit(abs, -n) for n in range(100)]
         assert [future.result(timeout=30) for future in futures] == list(range(100))
 

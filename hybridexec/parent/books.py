@@ -1,0 +1,202 @@
+"""The books: which calls there are, and how they end.
+
+Runs on: the I/O thread, as part of the pool; what is read by other threads says so.
+Guarantees: every call that enters is delivered to its sink exactly once, unless it was cancelled
+while it ran: its sink knows then. After a batch's last call, workers forget its function, unless it
+is one to be kept.
+
+A call is with a worker (in its ``sent``), or it waits here: to be sent, to be tried again at some
+time, or, if a worker died while it ran, to be tried apart from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..wire import frames
+from .actions import Actions
+from .aside import Call
+from .batch import LOST, Batch, Delivery, Ended, Values
+from .retries import Retries
+from .suspects import Suspects
+from .waiting import Waiting
+from .workers import Worker, WorkerState
+
+
+class Books:
+    """A pool's calls."""
+
+    def __init__(self, workers: dict[int, Worker], actions: Actions) -> None:
+        self._workers = workers
+        self._actions = actions
+        self.waiting = Waiting()
+        self.retries = Retries()
+        self.suspects = Suspects()
+        #: How many calls have no outcome yet; other threads read it.
+        # Invariant: waiting + retries + suspects + the calls in all workers' `sent` whose outcome
+        # is not delivered yet.
+        self.unfinished = 0
+        #: Whether calls that are not running end here and now, instead of being sent (again).
+        self.closing = False
+        #: What no call can run any more for, if that is so; other threads read it.
+        self.broken_because: BaseException | None = None
+        self._users: dict[int, int] = {}  # passing functions: how many batches use them
+        self._outcomes: list[Delivery] = []
+
+    def take_outcomes(self) -> list[Delivery]:
+        """Outcomes to deliver, and to whom."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        held = sum(
+            call - batch.first not in batch.dropped
+            for worker in self._workers.values()
+            for call, batch in worker.sent.calls()
+        )
+        waiting = sum(
+            place not in batch.dropped
+            for batch, low, high in self.waiting.spans()
+            for place in range(low, high)
+        )
+        assert waiting == self.waiting.count, (waiting, self.waiting.count)
+        apart = self.retries.count + self.suspects.count
+        assert held + waiting + apart == self.unfinished, (held, waiting, apart, self.unfinished)
+        if self.closing:
+            assert not apart, "nothing is kept that will not be tried again"
+
+    def enter(self, batch: Batch) -> None:
+        """There are new calls."""
+        self.unfinished += batch.size
+        if not batch.function.lasting:
+            number = batch.function.number
+            self._users[number] = self._users.get(number, 0) + 1
+
+    def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
+        """See :meth:`.pool.Pool.cancel`."""
+        wanted = set(range(batch.size) if places is None else places) - batch.dropped
+        for worker in list(self._workers.values()):
+            if worker.state is WorkerState.STARTING:
+                continue
+            sent = worker.sent
+            calls = [batch.first + place for place in wanted if batch.first + place in sent]
+            if not calls:
+                continue
+            wanted.difference_update(call - batch.first for call in calls)
+            self._actions.send(worker.id, (frames.CANCEL, calls, running))
+            if not running:
+                batch.leave_alone([call - batch.first for call in calls])
+            else:
+                for call in calls:
+                    worker.deadlines.remove(call)
+                batch.drop([call - batch.first for call in calls])
+                self.unfinished -= len(calls)
+        apart = self.retries.cancel(batch, wanted) + self.suspects.cancel(batch, wanted)
+        batch.drop(apart)
+        for place in apart + self.waiting.cancel(batch, wanted.difference(apart)):
+            self.unfinished -= 1
+            self.ended(batch, place)
+
+    def stop(self) -> None:
+        """See :meth:`.pool.Pool.stop`."""
+        for worker in list(self._workers.values()):
+            left: dict[Batch, list[int]] = {}
+            for call, batch in worker.sent.calls():
+                if call - batch.first not in batch.dropped:
+                    left.setdefault(batch, []).append(call - batch.first)
+            for batch, places in left.items():
+                self.cancel(batch, places, running=True)
+                ended: list[Ended] = [
+                    (batch.offset + place, frames.CANCELLED, None, None, worker.pid, None)
+                    for place in places
+                ]
+                self._outcomes.append((batch.sink, ended))
+
+    def close(self, cause: BaseException | None = None) -> None:
+        """End the calls that no worker has, now and from now on: as cancelled, or because of
+        ``cause``."""
+        self.closing = True
+        if cause is not None:
+            self.broken_because = cause
+        for batch, low, high in self.waiting.clear():
+            self.refuse(batch, range(low, high))
+        for batch, place in self.retries.clear() + self.suspects.clear():
+            self.refuse(batch, (place,))
+
+    def wanted(self, calls: list[tuple[Batch, int]]) -> list[Call]:
+        """Of calls that did not start, by batch and id, those that are still to run, by batch and
+        place; the others end here."""
+        kept: list[Call] = []
+        for batch, call in calls:
+            place = call - batch.first
+            if place in batch.dropped:
+                self.ended(batch, place)
+            elif place in batch.unwanted or self.closing:
+                self.refuse(batch, (place,))
+            else:
+                kept.append((batch, place))
+        return kept
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def refuse(self, batch: Batch, places: Iterable[int]) -> None:
+        """End calls that no worker has: with what broke the pool, or as cancelled."""
+        if self.broken_because is not None:
+            status, value = LOST, self.broken_because
+        else:
+            status, value = frames.CANCELLED, None
+        ended = [
+            _outcome(batch, place, status, value, None)
+            for place in places
+            if place not in batch.dropped
+        ]
+        self.deliver(batch, ended)
+
+    def end(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+        """End a call that is with no worker any more."""
+        self.deliver(batch, [_outcome(batch, place, status, value, pid)])
+
+    def give_up(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+        """End a call, unless it was cancelled, that its worker has and may go on with: what
+        becomes of that is nothing to its sink."""
+        if place not in batch.dropped:
+            batch.drop((place,))
+            self.unfinished -= 1
+            self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
+
+    def deliver(self, batch: Batch, ended: list[Ended]) -> None:
+        """End calls with these outcomes."""
+        if ended:
+            self.unfinished -= len(ended)
+            self._outcomes.append((batch.sink, ended))
+            for outcome in ended:
+                self.ended(batch, outcome[0] - batch.offset)
+
+    def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
+        """End calls in a row, from ``place`` on, with plain values."""
+        self.unfinished -= len(values)
+        self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
+        self.ended(batch, place, len(values))
+
+    def ended(self, batch: Batch, place: int, count: int = 1) -> None:
+        """Calls are over, their sink told if it was to be, and no worker has them; after the last
+        of a batch, workers need not keep its function."""
+        batch.end(place, place + count)
+        if batch.remaining or batch.function.lasting:
+            return
+        number = batch.function.number
+        self._users[number] -= 1
+        if self._users[number]:
+            return
+        del self._users[number]
+        for worker in self._workers.values():
+            if number in worker.known:
+                worker.known.discard(number)
+                self._actions.send(worker.id, (frames.FORGET, number))
+
+
+def _outcome(batch: Batch, place: int, status: int, value: Any, pid: int | None) -> Ended:
+    troubles = batch.troubles.get(place) if batch.troubles else None
+    return batch.offset + place, status, value, None, pid, troubles

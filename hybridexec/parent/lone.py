@@ -1,0 +1,163 @@
+"""Lone calls: sent by their caller's own thread, and read by the one that waits for them.
+
+A program that waits for each call would wake the I/O thread twice a call for nothing. So a call
+that comes while there is no other is sent by its caller if the I/O thread sleeps, and whoever waits
+for it leads for a moment: it reads the worker's results itself.
+
+Runs on: callers' threads, but for :meth:`LoneCalls.watch`.
+Guarantees: one thread at a time has to do with the pool and the fleet; a lone call overtakes no
+other; its outcome is delivered once, and if nobody leads, by the I/O thread.
+
+Why it is right:
+
+- *The turn* is a lock. Whoever has to do with the pool and the fleet holds it: the I/O thread takes
+  it whenever poll has returned. A caller who would send only tries, and goes the usual way if it is
+  taken. One who has read waits for it, and not for long: nothing that is done in a turn blocks.
+  Outcomes are delivered after a turn, never in it, because callbacks may submit calls.
+- *Who may send*: a caller who has the turn while the I/O thread is asleep, with nothing queued and
+  no call unfinished. Asleep, that thread has delivered and handled all that it took, and whatever
+  wakes it, it waits for the turn. So the pool is at rest, and no call is there that could be
+  overtaken; others that come go the usual way.
+- *Nobody sleeps too long.* How long it sleeps, the I/O thread has decided before the call came: it
+  knows nothing of the call's deadline, for one. That is why callers may send only while it is
+  watching: it has no other time to wake up then, but looks up now and then, and decides anew. It
+  does so until a while after the last sign of life, and as long as somebody leads. In an executor
+  that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
+- *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
+  thread is asleep. Awake, it may have the outcome in hand. From then on the fleet leaves that
+  worker's results to the leader, who waits for them without the turn, so that others get theirs. If
+  calls have come meanwhile, it reads nothing. In the end it lets the I/O thread read again, whose
+  poll tells of everything that was left.
+- *A leader that is interrupted* by Ctrl-C does that, too, on its way out. If another Ctrl-C hits it
+  there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
+- *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
+- *A caller that is interrupted in its turn* may leave the pool at odds with itself. It fails, then.
+  No other call can suffer from that, for there is none.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import native
+from ..errors import ExecutorBroken
+from .batch import Batch, Delivery, deliver_all
+from .fleet import Fleet
+from .futures import CallFuture
+from .pool import Phase, Pool
+from .queue import Queue
+
+#: How long, in seconds, the I/O thread goes on looking up after the last sign of life.
+_WATCH_SECONDS = 1.0
+#: How long, in seconds, a leader reads at most. Whatever else could end its wait is noticed after
+#: that.
+_LEAD_SECONDS = 0.002
+
+
+class LoneCalls:
+    """What callers' threads do in place of the I/O thread."""
+
+    def __init__(self, pool: Pool, fleet: Fleet, turning: Any, queue: Queue) -> None:
+        """
+        Args:
+            turning: the lock that is held by whoever has to do with the pool and the fleet.
+            queue: the I/O thread's.
+        """
+        self._pool = pool
+        self._books = pool.books
+        self._fleet = fleet
+        self._turning = turning
+        self._queue = queue
+        #: Whether the I/O thread looks up now and then, so that callers may send.
+        self.watching = False
+        #: When there was a sign of life: something woke the I/O thread, or a caller sent a call.
+        self.active_at = 0.0
+        # The call that its caller sent last, as a batch, and the worker that has it.
+        self._expressed: tuple[Batch, int] | None = None
+        self._poll = native.original("select", "poll")
+
+    def watch(self, now: float, idle: bool) -> bool:
+        """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
+        it is to look up now and then."""
+        self.watching = idle and (now < self.active_at + _WATCH_SECONDS or self._fleet.led)
+        return self.watching
+
+    def express(self, batch: Batch) -> bool:
+        """Send a call from its caller's own thread; whether that was possible.
+
+        Nothing may be queued, nor come meanwhile: the caller holds the engine's lock.
+        """
+        if not self._take_turn():
+            return False
+        try:
+            now = time.monotonic()
+            worker = self._pool.express(batch, now) if self._queue.asleep else None
+            if worker is None:
+                return False
+            self.active_at = now
+            self._expressed = (batch, worker)
+            self._fleet.act()
+            return True
+        except BaseException:
+            self.interrupted()
+            raise
+        finally:
+            self._turning.release()
+
+    def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
+        """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
+        the thread that wants it, and deliver it."""
+        if self._expressed is None or self._expressed[0] is not call.batch:
+            return
+        seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
+        if seconds <= 0 or not self._take_turn():
+            return
+        try:
+            if not self._queue.asleep or self._books.unfinished != 1:
+                return
+            worker = self._expressed[1]
+            results_fd = self._fleet.lead(worker, seconds)
+        finally:
+            self._turning.release()
+        if results_fd is None:
+            return
+        try:
+            poller = self._poll()
+            poller.register(results_fd, native.Poller.READABLE)
+            poller.poll(seconds * 1000)
+        finally:
+            # After Ctrl-C, too: what has been read by now would reach nobody else.
+            deliver_all(self._receive())
+
+    def _take_turn(self) -> bool:
+        """Be the one who has to do with the pool, if nobody is; not even this thread, in what has
+        been interrupted."""
+        return not self._turning._is_owned() and self._turning.acquire(False)
+
+    def _receive(self) -> list[Delivery]:
+        """Read what has come, and let the I/O thread read again; what has ended."""
+        pool = self._pool
+        outcomes: list[Delivery] = []
+        with self._turning:
+            try:
+                if self._books.unfinished == 1:
+                    self._fleet.receive_led()
+                    outcomes = pool.take_outcomes()
+                self._fleet.follow()
+                self._fleet.act()
+                if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
+                    self._queue.post(_nothing)  # the I/O thread sees to what this has made possible
+            except BaseException:
+                self.interrupted()
+                raise
+        return outcomes
+
+    def interrupted(self) -> None:
+        """Ctrl-C has hit a caller in the midst of a turn."""
+        if self._books.unfinished:
+            self._queue.post(self._pool.fail, ExecutorBroken("interrupted while it handled a call"))
+
+
+def _nothing() -> None:
+    """An event that only has the I/O thread take a turn."""

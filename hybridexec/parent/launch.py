@@ -9,6 +9,7 @@ that has happened already); what failed to start leaves nothing behind.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,8 @@ from .forkserver import ServerProcess
 from .server import ForkServer
 
 _WORKER_NAME = "HybridWorker-"
+#: Bytes that a pipe holds. A user may have a few hundred of that size.
+_PIPE_SIZE = 256 * 1024
 
 
 class Started(NamedTuple):
@@ -54,6 +57,12 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold what is just not large enough for shared memory, if the system allows it."""
+    with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a quota is used up
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 class Launcher:
@@ -108,6 +117,8 @@ class Launcher:
             exits.keep(results_read, ours)
             for fd in (calls_write, bell_write, results_read):
                 os.set_blocking(fd, False)
+            for fd in (calls_write, results_read):
+                _widen(fd)
             status_fd = create_fd(self._slots)
             theirs.callback(os.close, status_fd)
             page = StatusPage(status_fd, self._slots)

@@ -132,7 +132,9 @@ class FrameReader:
         """
         self._fd = fd
         self._take = take
-        self._buffer = bytearray()
+        # What is read goes here; for each read anew, the memory would cost more than the reading.
+        self._arrival = memoryview(bytearray(_READ_SIZE))
+        self._begun = bytearray()  # the beginning of a head
         self._head: tuple[Any, ...] = ()
         self._segments: list[bytearray | Region] = []
         # Invariant: _missing is empty unless a head was read and its segments are incomplete.
@@ -154,12 +156,22 @@ class FrameReader:
             self._filled += count
             if count < len(view):
                 return []
-            return self._cut(self._next_segment())
-        data = os.read(self._fd, _READ_SIZE)
-        if not data:
+            received = self._next_segment()
+            self._cut(self._arrival[:0], received)
+            return received
+        count = os.readv(self._fd, [self._arrival])
+        if not count:
             return None
-        self._buffer += data
-        return self._cut([])
+        received = []
+        arrived = self._arrival[:count]
+        if self._begun:
+            self._begun += arrived
+            with memoryview(self._begun) as view:
+                position = self._cut(view, received)
+            del self._begun[:position]
+        else:
+            self._begun += arrived[self._cut(arrived, received) :]
+        return received
 
     def _next_segment(self) -> list[Frame]:
         """Go on to the next segment; the finished frame, if that was the last."""
@@ -172,15 +184,15 @@ class FrameReader:
         self._segments = []
         return [frame]
 
-    def _cut(self, frames: list[Frame]) -> list[Frame]:
-        buffer = self._buffer
+    def _cut(self, data: memoryview, frames: list[Frame]) -> int:
+        """Add the frames that are complete with ``data``; how much of it is used up."""
         position = 0
-        size = len(buffer)
+        size = len(data)
         while True:
             if self._missing:
                 target = self._missing[-1]
                 take = min(len(target) - self._filled, size - position)
-                target[self._filled : self._filled + take] = buffer[position : position + take]
+                target[self._filled : self._filled + take] = data[position : position + take]
                 self._filled += take
                 position += take
                 if self._filled < len(target):
@@ -189,18 +201,17 @@ class FrameReader:
                 continue
             if size - position < _PREFIX.size:
                 break
-            length, count = _PREFIX.unpack_from(buffer, position)
+            length, count = _PREFIX.unpack_from(data, position)
             start = position + _PREFIX.size + count * _LENGTH.size
             if size < start + length:
                 break
-            self._head = marshal.loads(memoryview(buffer)[start : start + length])
+            self._head = marshal.loads(data[start : start + length])
             if count:
-                self._place(struct.unpack_from(f"={count}Q", buffer, position + _PREFIX.size))
+                self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX.size))
             if not self._missing:
                 frames += self._finished()
             position = start + length
-        del buffer[:position]
-        return frames
+        return position
 
     def _place(self, lengths: Iterable[int]) -> None:
         """Make a place for each segment of a frame that has begun."""

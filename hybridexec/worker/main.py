@@ -51,7 +51,7 @@ def run(start: WorkerStart) -> None:
         return
     channel = Channel(start.channel.fd)
     attendant = Attendant(start.bell.fd)
-    outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop.run_callback)
+    outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop)
     runners = Runners(start.concurrency, page, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
     inbound = Inbound(start.calls.fd, channel, runners, outbox)

@@ -36,20 +36,22 @@ class Outbox:
         fd: int,
         channel: Channel,
         call_attendant: Callable[[], None],
-        soon: Callable[[Callable[[], None]], Any],
+        loop: Any,
     ) -> None:
         """
         Args:
             fd: the results pipe.
             channel: on which large results are handed over.
             call_attendant: has the attendant look, within milliseconds; for any thread.
-            soon: has the hub call something before it waits; for its own thread.
+            loop: the hub's.
         """
         os.set_blocking(fd, False)
         self._fd = fd
         self._channel = channel
         self._call_attendant = call_attendant
-        self._soon = soon
+        self._soon: Callable[[Callable[[], None]], Any] = loop.run_callback
+        # While it is started, the hub goes on writing as soon as there is room in the pipe.
+        self._room = loop.io(fd, 2)
         # Results (id, status, value, seconds), rows, and heads of other frames, which are shorter.
         self._entries: deque[Entry] = deque()
         # Held by whoever writes: the hub or the attendant.
@@ -93,20 +95,26 @@ class Outbox:
                 os._exit(1)  # the parent is gone
             finally:
                 self._lock.release()
-        self.put(result)
+            self._entries.append(result)
+            self.flush()
+        else:
+            self.put(result)
 
     def flush(self) -> None:
         """Write what there is, as far as that cannot block; on the hub's thread."""
         self._flush_is_due = False
-        if not self._lock.acquire(False):
-            return  # the attendant is writing, and looks again
-        try:
-            while self.pending:
-                if not self._write_frame(None):
-                    self._call_attendant()
-                    return
-        finally:
-            self._lock.release()
+        written = True  # if the attendant is at it, it looks again
+        if self._lock.acquire(False):
+            try:
+                while written and self.pending:
+                    written = self._write_frame(None)
+            finally:
+                self._lock.release()
+        if written:
+            self._room.stop()
+        elif not self._room.active:
+            self._room.start(self.flush)
+            self._call_attendant()  # in case a call keeps the hub
 
     def write(self) -> None:
         """Write what there is, however long that takes; not on the hub's thread, but at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,11 +25,20 @@ class Ends:
         self.due: list[Callable[[], None]] = []  # what the hub is to do at the end of its turn
         self.channel, other = open_channel()
         self.worker_channel = Channel(other)
-        self.outbox = Outbox(self.write_fd, self.worker_channel, self.call, self.due.append)
+        self.room = SimpleNamespace(active=False, start=self.start, stop=self.stop)
+        loop = SimpleNamespace(run_callback=self.due.append, io=lambda fd, events: self.room)
+        self.outbox = Outbox(self.write_fd, self.worker_channel, self.call, loop)
         self.reader = frames.FrameReader(self.read_fd, self.channel.take)
 
     def call(self) -> None:
         self.calls += 1
+
+    def start(self, when_there_is_room: Callable[[], None]) -> None:
+        self.room.active = True
+        self.go_on = when_there_is_room
+
+    def stop(self) -> None:
+        self.room.active = False
 
     def end_turn(self) -> None:
         due, self.due[:] = list(self.due), []
@@ -125,6 +135,23 @@ def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends
     attendant.join()
     got += ends.read()
     assert sorted(call for _, results, _ in got for call, *_ in results) == [1, 2, 3]
+
+
+def test_the_hub_goes_on_when_there_is_room(ends: Ends) -> None:
+    ends.outbox.put_first((1, frames.PICKLED, payload.Segments((bytes(3_000_000),)), None))
+    assert ends.room.active
+    got: list[Any] = []
+    while not got:
+        got += ends.read()
+        ends.go_on()
+    assert not ends.room.active
+    assert not ends.outbox.pending
+
+
+def test_a_large_result_that_fits_leaves_at_once_too(ends: Ends) -> None:
+    ends.outbox.put_first((1, frames.PICKLED, payload.Segments((bytes(40_000),)), None))
+    assert len(ends.read()) == 1
+    assert not ends.calls
 
 
 def test_frames_of_other_kinds_keep_their_place(ends: Ends) -> None:

@@ -43,7 +43,7 @@ class Staff:
 
     def need(self, unfinished: int) -> None:
         """There are so many unfinished calls."""
-        if unfinished > self._size:
+        if unfinished > self._size or not self.workers:
             self.short = True
 
     def hire(self, unfinished: int, groups: int) -> None:

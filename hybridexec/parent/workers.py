@@ -58,6 +58,7 @@ class Worker:
         "holds",
         "id",
         "known",
+        "limited",
         "moved_at",
         "page",
         "pid",
@@ -104,6 +105,7 @@ class Worker:
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
         self.asked = False  # a HUNGRY is due
+        self.limited = False  # when it was last sent calls, its window kept it from more
         self.deadlines = deadlines
         #: Calls that it is being killed for: they would not end when their time was up.
         self.expired: set[int] = set()
@@ -154,6 +156,15 @@ class Worker:
 
     def sample(self, now: float) -> None:
         """Fit the window to the rate at which it takes calls."""
+        if self.limited and not self.sent:
+            # It has run dry: its calls take less time than sending others does, or than it waits
+            # for a processor, which says nothing about the calls.
+            self.limited = False
+            self.window = min(2 * self.window, MAX_WINDOW)
+            self.ahead = min(2 * self.ahead, MAX_WINDOW)
+            self.moved_at = now
+            self._begin_sample(now)
+            return
         taken = self.taken
         if taken == self.sampled_taken:
             return
@@ -161,15 +172,20 @@ class Worker:
         elapsed = now - self.sampled_at
         if elapsed < _MIN_SAMPLE:
             return
-        self.window = _fit(self.window, taken - self.sampled_taken, elapsed)
-        self.ahead = _fit(self.ahead, self.done - self.sampled_done, elapsed)
+        # Down only if calls wait: one that has taken all it was sent could have taken more.
+        least = 2 if self.waiting > 0 else 1
+        self.window = _fit(self.window // least, taken - self.sampled_taken, elapsed)
+        self.ahead = _fit(self.ahead // least, self.done - self.sampled_done, elapsed)
+        self._begin_sample(now)
+
+    def _begin_sample(self, now: float) -> None:
         self.sampled_at = now
-        self.sampled_taken = taken
+        self.sampled_taken = self.taken
         self.sampled_done = self.done
 
 
-def _fit(window: int, calls: int, elapsed: float) -> int:
+def _fit(least: int, calls: int, elapsed: float) -> int:
     """The next window after ``calls`` went through in ``elapsed`` seconds."""
     wanted = int(calls / elapsed * HORIZON)
     # Up at once, down by halves: one slow call does not make a stream of fast ones stutter.
-    return max(MIN_WINDOW, min(MAX_WINDOW, max(wanted, window // 2)))
+    return max(MIN_WINDOW, min(MAX_WINDOW, max(wanted, least)))

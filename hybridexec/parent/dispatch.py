@@ -88,8 +88,8 @@ class Dispatch:
         for worker in ready:
             # Only if it is the window that keeps it from getting more: what else does is bound to
             # change with an event of its own, and the answer would come at once, again and again.
-            worker.limited = bool(waiting.count) and self._room(worker, share) > 0
-            ask = worker.limited and not worker.asked
+            worker.limited = bool(waiting.count)
+            ask = worker.limited and not worker.asked and self._room(worker, share) > 0
             worker.asked = worker.asked or ask
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)

@@ -79,16 +79,15 @@ class Queue:
 
     def handle(self, pool: Pool) -> None:
         """Tell the pool of new calls, and handle events."""
-        submitted = self.submitted
+        submitted, events = self.submitted, self.events
+        # Only those: one that comes after the last look at what was submitted may be about a call
+        # that came after it, too.
+        count = min(len(events), _MAX_EVENTS)
         end = len(submitted) - _MAX_EVENTS
         while submitted and len(submitted) > end:
             pool.submit(bundles.take_batch(submitted))
-        events = self.events
-        for _ in range(0 if submitted else _MAX_EVENTS):
-            try:
-                event, arguments = events.popleft()
-            except IndexError:
-                break
+        for _ in range(0 if submitted else count):
+            event, arguments = events.popleft()
             event(*arguments)
 
     def close(self) -> None:

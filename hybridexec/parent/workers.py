@@ -105,7 +105,7 @@ class Worker:
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
         self.asked = False  # a HUNGRY is due
-        self.limited = False  # when it was last sent calls, its window kept it from more
+        self.limited = False  # when calls were last sent, some were left over
         self.deadlines = deadlines
         #: Calls that it is being killed for: they would not end when their time was up.
         self.expired: set[int] = set()

@@ -15,7 +15,7 @@ from typing import Any
 from .. import native
 from ..wire import frames
 from ..wire.shared import Channel, Part
-from .runners import Entry, Row
+from .rows import Entry, Row
 
 #: Results in one frame that are not in a row: enough to spread its cost, and to send early.
 _MAX_RESULTS = 1024

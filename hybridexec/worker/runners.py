@@ -16,41 +16,32 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.event
-import gevent.lock
 import gevent.pool
 import greenlet
 from gevent import getcurrent
 
 from .. import native
 from ..wire import frames, payload
-from ..wire.page import CURRENT, HEARTBEAT, HELD, TAKEN, StatusPage, slot_index
+from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
+from .functions import Functions
 from .inbox import Inbox, Job, Run
 from .interrupts import Interrupts
+from .rows import Put, Row
+from .service import Service
+from .stops import CallExpired, StopCall, Stops
 
 #: The hub sees to everything else after it has woken runners for so long.
 _TURN_SECONDS = 0.005
-#: How often the hub shows that it is alive.
-_HEARTBEAT_SECONDS = 0.1
 
 _VALUE = frames.VALUE
 _INLINE_LIMIT = payload.INLINE_LIMIT
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = time.monotonic
-
-
-class StopCall(gevent.GreenletExit):
-    """Raised in a call that was cancelled, at the point where it waits."""
-
-
-class CallExpired(gevent.GreenletExit):
-    """Raised in a call whose time is up, at the point where it waits."""
 
 
 class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for the checker only
@@ -59,33 +50,6 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
     slot = -1
     #: The last call in which something was raised from outside.
     raised = 0
-
-
-class Row:
-    """Plain results of calls in a row, on their way out.
-
-    The runner that makes them appends; whoever writes takes from the front, on either thread. A row
-    is put into the outbox whenever a value is added to none, so none is left behind.
-    """
-
-    __slots__ = ("first", "values")
-
-    def __init__(self, first: int) -> None:
-        self.first = first  # the id of the call that values[0] is the result of
-        self.values: list[Any] = []
-
-    def take(self, most: int) -> tuple[int, list[Any]]:
-        """Up to so many values, and the id of the first one's call."""
-        first, values = self.first, self.values[:most]
-        del self.values[: len(values)]
-        self.first += len(values)
-        return first, values
-
-
-#: What leaves the worker: a result ``(id, status, value, seconds)``, a row of results, or a shorter
-#: head of a frame.
-Entry = tuple[Any, ...] | Row
-Put = Callable[[Entry], None]
 
 
 class Runners:
@@ -99,6 +63,7 @@ class Runners:
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
         """
+        # No more than 30 attributes: with more, CPython takes longer to get at any of them.
         self._put = put
         self._put_first = put_first
         self._last_turn = -1  # the turn, as the loop counts them, that last had a result
@@ -123,24 +88,21 @@ class Runners:
         self._runner: Any = None
         # Who runs which call that waits, or has waited.
         self._waiting: dict[int, Any] = {}
-        self._cancellations: deque[tuple[list[int], bool]] = deque()
-        self._expired: deque[int] = deque()
-        ours = frozenset({__name__, failures.__name__})
-        self._interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
-        self._functions: dict[int, payload.Payload | Callable[..., Any]] = {}
-        self._loading = gevent.lock.RLock()
+        # Whose functions _run_calls calls itself.
+        ours = frozenset({__name__, Functions.__module__, failures.__name__})
+        interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
+        self._stops = Stops(self.runner_of, self._inbox, interrupts)
+        self._functions = Functions()
+        self._load = self._functions.load
+        self._service = Service(self.look, page.times)
         # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
         # scheduled, or a runner is on its way to the inbox.
         self._feed_scheduled = False
-        self._woken = False
         #: Whether the hub should see to the others: set by the attendant, which looks at the clock
         #: so that a runner need not do so for every call.
         self.turn_over = False
         self._traced = False  # whether CURRENT is kept
         self._released = 0  # the number of the last RECLAIM
-        self._stopped = gevent.event.Event()
-        self._stop_requested = False
-        self._wake = self._hub.loop.async_()
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -152,32 +114,17 @@ class Runners:
         Whenever ``calls_fd`` is readable, the hub calls ``on_readable``.
         """
         self._context = context
-        self._wake.start(self.look)
-        arrivals = self._hub.loop.io(calls_fd, 1)
-        arrivals.start(on_readable)
-        heartbeat = self._hub.loop.timer(0, _HEARTBEAT_SECONDS, ref=False)
-        heartbeat.start(self._beat, update=True)
-        # For what arrived before the watchers were started. Not wake(): it thinks that the hub has
-        # been told already, but nobody was there to hear it.
-        self._hub.loop.run_callback(self.look)
-        self._stopped.wait()
-        arrivals.close()
-        heartbeat.close()
-        self._wake.close()
-
-    def _beat(self) -> None:
-        self._times[HEARTBEAT] = _monotonic()
+        self._service.run(calls_fd, on_readable)
 
     def look(self) -> None:
         """See to what the inbound pipe has brought."""
-        self._woken = False
+        service, stops = self._service, self._stops
+        service.woken = False
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
-        while self._cancellations:
-            self._stop_calls(*self._cancellations.popleft())
-        while self._expired:
-            self._throw(self._expired.popleft(), CallExpired)
-        if self._stop_requested:
-            self._stopped.set()
+        if stops.cancelled or stops.expired:
+            stops.look()
+        if service.stopping:
+            service.end()
         elif not self._feed_scheduled:
             self._feed()
 
@@ -362,9 +309,7 @@ class Runners:
             self._words[CURRENT] = call
         if job.timeout is None:
             return None
-        timer = self._hub.loop.timer(job.timeout)
-        timer.start(self._throw, call, CallExpired)
-        return timer
+        return self._stops.timer(call, job.timeout)
 
     def _end_special(self, expiry: Any, job: Job, began: float) -> float | None:
         """Such a call has ended; how many seconds it took, if that is wanted."""
@@ -386,39 +331,6 @@ class Runners:
         finally:
             self._parked.pop(me, None)
 
-    def _load(self, job: Job) -> Callable[..., Any]:
-        """The job's function, unpickled when its first call runs."""
-        reference = job.reference
-        if isinstance(reference, int):
-            loaded = self._functions[reference]
-            if callable(loaded):
-                job.function = loaded
-                return loaded
-        with self._loading:
-            if isinstance(reference, int):
-                known = self._functions[reference]
-                if not callable(known):
-                    known = self._functions[reference] = payload.loads(known)
-            else:
-                known = payload.loads(reference)
-            job.function = known
-        return job.function
-
-    def _throw(self, call: int, error: type[BaseException]) -> None:
-        """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
-        runner = self.runner_of(call)
-        if runner is not None:
-            runner.raised = call
-            runner.throw(error())
-
-    def _stop_calls(self, calls: list[int], running: bool) -> None:
-        for call in calls:
-            if self.runner_of(call) is not None:
-                self._inbox.dropped.discard(call)
-                if running:
-                    self._throw(call, StopCall)
-        self._inbox.forget_dropped()
-
     def call_of(self, who: object) -> int:
         """The call that a greenlet runs; 0 if it runs none."""
         return self._words[slot_index(who.slot)] if type(who) is Runner and who.slot >= 0 else 0
@@ -430,12 +342,12 @@ class Runners:
         return self._runner if self._call == call else self._waiting.get(call)
 
     def learn(self, number: int, function: payload.Payload) -> None:
-        """Know ``function`` by ``number`` from now on."""
-        self._functions[number] = function
+        """See :meth:`Functions.learn`."""
+        self._functions.learn(number, function)
 
     def forget(self, number: int) -> None:
-        """Forget the function known by ``number``."""
-        self._functions.pop(number, None)
+        """See :meth:`Functions.forget`."""
+        self._functions.forget(number)
 
     def add(self, run: Run) -> None:
         """Put calls into the inbox; :meth:`look` must follow, or :meth:`wake`."""
@@ -448,36 +360,17 @@ class Runners:
         inbox.asked = inbox.arrived - self._taken > low
         return not inbox.asked
 
-    def wake(self) -> None:
-        """Have the hub look."""
-        if not self._woken:
-            self._woken = True
-            self._wake.send()
-
     def cancel(self, calls: list[int], running: bool) -> None:
-        """Drop those calls that have not started; with ``running``, stop those that have."""
-        self._inbox.drop(calls)
-        if running:
-            for call in calls:
-                if self._interrupts.interrupt(call, StopCall):
-                    break  # only one has the CPU
-        self._cancellations.append((calls, running))
+        """See :meth:`Stops.cancel`."""
+        self._stops.cancel(calls, running)
 
     def insist(self) -> bool:
-        """Interrupt once more what is to be stopped and was just about to start, or in code of
-        ours, the first time; whether there are cancellations that the hub has not got to."""
-        for calls, running in list(self._cancellations):
-            for call in calls if running else ():
-                self._interrupts.interrupt(call, StopCall)
-        return bool(self._cancellations)
+        """See :meth:`Stops.insist`."""
+        return self._stops.insist()
 
     def expire(self, call: int) -> None:
-        """Stop a call whose time is up, unless it has been told: then it may be cleaning up."""
-        runner = self.runner_of(call)
-        if runner is None or runner.raised == call:
-            return
-        if not self._interrupts.interrupt(call, CallExpired):
-            self._expired.append(call)
+        """See :meth:`Stops.expire`."""
+        self._stops.expire(call)
 
     def recall(self, count: int) -> list[int]:
         """Take back up to ``count`` calls that have not started, the newest first."""
@@ -491,6 +384,10 @@ class Runners:
         self._inbox.remove(set(calls))
         self._released = number
 
+    def wake(self) -> None:
+        """See :meth:`Service.wake`."""
+        self._service.wake()
+
     def stop(self) -> None:
-        """End :meth:`serve`."""
-        self._stop_requested = True
+        """See :meth:`Service.stop`."""
+        self._service.stop()

@@ -13,7 +13,7 @@ import pytest
 from hybridexec.wire import frames, payload
 from hybridexec.wire.shared import Channel, open_channel
 from hybridexec.worker.outbox import Outbox
-from hybridexec.worker.runners import Row
+from hybridexec.worker.rows import Row
 
 
 class Ends:

@@ -1,0 +1,51 @@
+"""The functions that calls name by number, so that each crosses to the worker once.
+
+Runs on: the inbound pipe's reader, on the hub or on its native thread, adds and removes; runners
+load.
+Guarantees: no function is unpickled by two runners at once, nor before a call needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent.lock
+
+from ..wire import payload
+from .inbox import Job
+
+
+class Functions:
+    """The functions that the worker knows."""
+
+    def __init__(self) -> None:
+        # By number; a payload as long as no call has needed it.
+        self._known: dict[int, payload.Payload | Callable[..., Any]] = {}
+        self._loading = gevent.lock.RLock()
+
+    def learn(self, number: int, function: payload.Payload) -> None:
+        """Know ``function`` by ``number`` from now on."""
+        self._known[number] = function
+
+    def forget(self, number: int) -> None:
+        """Forget the function known by ``number``."""
+        self._known.pop(number, None)
+
+    def load(self, job: Job) -> Callable[..., Any]:
+        """The job's function, unpickled when its first call runs."""
+        reference = job.reference
+        if isinstance(reference, int):
+            loaded = self._known[reference]
+            if callable(loaded):
+                job.function = loaded
+                return loaded
+        with self._loading:
+            if isinstance(reference, int):
+                known = self._known[reference]
+                if not callable(known):
+                    known = self._known[reference] = payload.loads(known)
+            else:
+                known = payload.loads(reference)
+            job.function = known
+        return job.function

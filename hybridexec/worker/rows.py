@@ -1,0 +1,36 @@
+"""Results of calls in a row, which leave the worker as one thing, however many they are.
+
+Runs on: a runner appends; the hub or the attendant, whichever writes, takes from the front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Row:
+    """Plain results of calls in a row, on their way out.
+
+    The runner that makes them appends; whoever writes takes from the front, on either thread. A row
+    is put into the outbox whenever a value is added to none, so none is left behind.
+    """
+
+    __slots__ = ("first", "values")
+
+    def __init__(self, first: int) -> None:
+        self.first = first  # the id of the call that values[0] is the result of
+        self.values: list[Any] = []
+
+    def take(self, most: int) -> tuple[int, list[Any]]:
+        """Up to so many values, and the id of the first one's call."""
+        first, values = self.first, self.values[:most]
+        del self.values[: len(values)]
+        self.first += len(values)
+        return first, values
+
+
+#: What leaves the worker: a result ``(id, status, value, seconds)``, a row of results, or a shorter
+#: head of a frame.
+Entry = tuple[Any, ...] | Row
+Put = Callable[[Entry], None]

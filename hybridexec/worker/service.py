@@ -1,0 +1,73 @@
+"""Keep the hub at work until the parent says stop.
+
+Runs on: the hub; :meth:`Service.wake` and :meth:`Service.stop` on any thread.
+Guarantees: after each :meth:`Service.wake`, the hub looks; its heartbeat goes on as long as no call
+keeps it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import gevent
+import gevent.event
+
+from ..wire.page import HEARTBEAT
+
+#: How often the hub shows that it is alive.
+_HEARTBEAT_SECONDS = 0.1
+
+
+class Service:
+    """The hub's watchers."""
+
+    def __init__(self, look: Callable[[], None], times: memoryview[float]) -> None:
+        """
+        Args:
+            look: sees to what has come; it must take :attr:`woken` back, and call :meth:`end` if it
+                finds :attr:`stopping`.
+            times: the status page's.
+        """
+        self._look = look
+        self._times = times
+        self._loop = gevent.get_hub().loop
+        self._async = self._loop.async_()
+        self._ended = gevent.event.Event()
+        #: Whether the hub was told to look and has not done so yet.
+        self.woken = False
+        #: Whether the parent has said stop.
+        self.stopping = False
+
+    def run(self, calls_fd: int, on_readable: Callable[[], None]) -> None:
+        """Have the hub look when it is told to, and call ``on_readable`` when ``calls_fd`` is
+        readable, until :meth:`end`."""
+        self._async.start(self._look)
+        arrivals = self._loop.io(calls_fd, 1)
+        arrivals.start(on_readable)
+        heartbeat = self._loop.timer(0, _HEARTBEAT_SECONDS, ref=False)
+        heartbeat.start(self._beat, update=True)
+        # For what arrived before the watchers were started. Not wake(): it thinks that the hub has
+        # been told already, but nobody was there to hear it.
+        self._loop.run_callback(self._look)
+        self._ended.wait()
+        arrivals.close()
+        heartbeat.close()
+        self._async.close()
+
+    def _beat(self) -> None:
+        self._times[HEARTBEAT] = time.monotonic()
+
+    def wake(self) -> None:
+        """Have the hub look."""
+        if not self.woken:
+            self.woken = True
+            self._async.send()
+
+    def stop(self) -> None:
+        """The parent says stop; the hub must look."""
+        self.stopping = True
+
+    def end(self) -> None:
+        """End :meth:`run`; on the hub."""
+        self._ended.set()

@@ -1,0 +1,114 @@
+"""Stop calls: those that are cancelled, and those whose time is up.
+
+Runs on: the hub; the methods under "from the inbound pipe's reader" also on its native thread. They
+touch only deques and sets, whose single operations the GIL makes atomic.
+Guarantees: what stops a call is raised in it and in no other.
+
+A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
+the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from .inbox import Inbox
+from .interrupts import Interrupts
+
+
+class StopCall(gevent.GreenletExit):
+    """Raised in a call that was cancelled, at the point where it waits."""
+
+
+class CallExpired(gevent.GreenletExit):
+    """Raised in a call whose time is up, at the point where it waits."""
+
+
+class Stops:
+    """Stops the calls that :class:`.runners.Runners` runs."""
+
+    def __init__(
+        self, runner_of: Callable[[int], Any], inbox: Inbox, interrupts: Interrupts
+    ) -> None:
+        """Must be made on the main thread.
+
+        Args:
+            runner_of: the runner that runs a call; None if it does not run.
+            inbox: where the calls are that have not started.
+            interrupts: reaches the call that keeps the CPU.
+        """
+        self._runner_of = runner_of
+        self._inbox = inbox
+        self._interrupts = interrupts
+        self._loop = gevent.get_hub().loop
+        #: What the hub is to see to.
+        self.cancelled: deque[tuple[list[int], bool]] = deque()
+        self.expired: deque[int] = deque()
+
+    # -- on the hub ---------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """See to what the inbound pipe has brought."""
+        while self.cancelled:
+            self._stop(*self.cancelled.popleft())
+        while self.expired:
+            self._throw(self.expired.popleft(), CallExpired)
+
+    def timer(self, call: int, seconds: float) -> Any:
+        """Have a call that is about to start stopped after so many seconds; what is to be closed at
+        its end."""
+        timer = self._loop.timer(seconds)
+        timer.start(self._throw, call, CallExpired)
+        return timer
+
+    def _stop(self, calls: list[int], running: bool) -> None:
+        for call in calls:
+            if self._runner_of(call) is not None:
+                self._inbox.dropped.discard(call)
+                if running:
+                    self._throw(call, StopCall)
+        self._inbox.forget_dropped()
+
+    def _throw(self, call: int, error: type[BaseException]) -> None:
+        """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
+        runner = self._runner_of(call)
+        if runner is not None:
+            runner.raised = call
+            runner.throw(error())
+
+    # -- from the inbound pipe's reader ---------------------------------------------------------
+
+    def cancel(self, calls: list[int], running: bool) -> None:
+        """Drop those calls that have not started; with ``running``, stop those that have.
+
+        :meth:`look` must follow.
+        """
+        self._inbox.drop(calls)
+        if running:
+            for call in calls:
+                if self._interrupts.interrupt(call, StopCall):
+                    break  # only one has the CPU
+        self.cancelled.append((calls, running))
+
+    def insist(self) -> bool:
+        """Interrupt once more what is to be stopped and was just about to start, or in code of
+        ours, the first time; whether there are cancellations that the hub has not got to."""
+        for calls, running in list(self.cancelled):
+            for call in calls if running else ():
+                self._interrupts.interrupt(call, StopCall)
+        return bool(self.cancelled)
+
+    def expire(self, call: int) -> None:
+        """Stop a call whose time is up, unless it has been told: then it may be cleaning up.
+
+        :meth:`look` must follow.
+        """
+        runner = self._runner_of(call)
+        if runner is None or runner.raised == call:
+            return
+        if not self._interrupts.interrupt(call, CallExpired):
+            self.expired.append(call)

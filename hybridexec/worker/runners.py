@@ -89,7 +89,7 @@ class Runners:
         # Who runs which call that waits, or has waited.
         self._waiting: dict[int, Any] = {}
         # Whose functions _run_calls calls itself.
-        ours = frozenset({__name__, Functions.__module__, failures.__name__})
+        ours = frozenset({__name__, Job.__module__, Functions.__module__, failures.__name__})
         interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
         self._stops = Stops(self.runner_of, self._inbox, interrupts)
         self._functions = Functions()

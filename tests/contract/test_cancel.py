@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import zlib
 from concurrent.futures import CancelledError, as_completed, wait
 from pathlib import Path
 
@@ -191,3 +192,14 @@ def test_cancelled_calls_do_not_hold_up_shutdown(make_each: Make, gate: Gate) ->
         future.cancel()
     executor.shutdown()
     assert executor.stats().workers == ()
+
+
+def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> None:
+    # The first Python code that runs after the stop was asked for is ours, which describes the
+    # error: it must not be hit.
+    wrong = zlib.compress(bytes(100_000_000))[:-1] + b"x"
+    executor = make(max_workers=1)
+    future = executor.submit(zlib.decompress, wrong)
+    wait_until(future.running)
+    assert future.cancel()
+    assert executor.submit(square, 3).result() == 9

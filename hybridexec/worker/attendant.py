@@ -25,8 +25,6 @@ from .runners import Runners
 _TICK_MS = 8
 #: Seconds for which it goes on looking after there was something.
 _LINGER = 0.05
-#: Seconds that it leaves to the hub to read what has arrived.
-_GRACE = 0.002
 #: Seconds after which a call that keeps the hub from a cancellation is interrupted again, if it has
 #: not been.
 _INSIST_SECONDS = 0.05
@@ -55,7 +53,6 @@ class Attendant:
         poller = native.original("select", "poll")()
         poller.register(self._bell_fd, _READABLE)
         poller.register(self._called_fd, _READABLE)
-        sleep = native.original("time", "sleep")
         awake_until = listen_until = insist_at = 0.0
         while True:
             if time.monotonic() < awake_until:
@@ -67,20 +64,22 @@ class Attendant:
                 self._sleeps = False
             now = time.monotonic()
             runners.turn_over = True
-            for fd, _ in ready:
-                if not os.read(fd, 4096):
-                    os._exit(1)  # the parent is gone
+            if ready:
                 awake_until = now + _LINGER
-                if fd == self._bell_fd:
+                if any(fd == self._bell_fd for fd, _ in ready):
                     listen_until = awake_until
-                    sleep(_GRACE)
             if now < listen_until:
+                # Before anything else: to get the GIL back from a call that keeps it takes
+                # milliseconds, and each system call here gives it away.
                 while inbound.read_aside():
                     listen_until = awake_until = time.monotonic() + _LINGER
                 if now >= insist_at:
                     insist_at = now + _INSIST_SECONDS
                     if runners.insist():
                         listen_until = awake_until = insist_at + _LINGER
+            for fd, _ in ready:
+                if not os.read(fd, 4096):
+                    os._exit(1)  # the parent is gone
             if outbox.pending:
                 awake_until = now + _LINGER
                 outbox.write()

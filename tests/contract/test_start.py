@@ -177,6 +177,7 @@ if __name__ == "__main__":
     started.page.close()
     exits.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
                 started.sentinel)
+    started.channel.close()
     launcher.close()
     gc.collect()
     assert descriptors() == before

@@ -1,6 +1,6 @@
 """The operating system's own primitives, whatever gevent has patched.
 
-Used by: both sides. The parent's I/O thread and the worker's two pipe threads must be real
+Used by: both sides. The parent's I/O thread and the worker's attendant must be real
 threads that block for real, also in a process where ``gevent.monkey`` replaced ``threading``,
 ``select`` and ``time``.
 Guarantees: never imports gevent; asks it for the originals only where it is loaded already.

@@ -6,7 +6,7 @@ if it was; nothing here waits, looks at a clock or ends a worker.
 
 An episode that has lasted for the limit is looked into before it is reported::
 
-    ask the worker's inbound thread ──answer──▶ report
+    ask the worker's attendant ──answer──▶ report
           └──no answer, so the GIL is held──▶ ask for faulthandler's dump ──▶ report
 
 A worker that cannot answer either (its process is stopped, say) is reported without a stack. If the
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-#: Seconds that the inbound thread has to answer: many times what it needs to get the GIL.
+#: Seconds that the attendant has to answer: many times what it needs to get the GIL.
 ANSWER_SECONDS = 0.5
 #: Seconds that faulthandler has to write.
 DUMP_SECONDS = 0.2

@@ -1,6 +1,6 @@
 """Frames: what crosses a pipe, many calls or many results in one write.
 
-Runs on: the parent's I/O thread and the worker's two pipe threads.
+Runs on: the parent's I/O thread and the worker's hub and attendant.
 Guarantees: a frame is delivered whole and in order; large payloads are neither copied into a frame
 nor out of one.
 

@@ -1,7 +1,7 @@
 """Turn Python objects into what a frame can carry, and back.
 
-Runs on: whichever thread or greenlet owns the object, never a pipe thread, because pickling runs
-user code and must not see another greenlet's half-made change.
+Runs on: whichever thread or greenlet owns the object, never the worker's attendant, because
+pickling runs user code and must not see another greenlet's half-made change.
 Guarantees: one object's failure is an exception here and touches no other call.
 
 Three forms travel:

@@ -1,6 +1,6 @@
 """The functions that calls name by number, so that each crosses to the worker once.
 
-Runs on: the inbound pipe's reader, on the hub or on its native thread, adds and removes; runners
+Runs on: who reads the call pipe, the hub or the attendant, adds and removes; runners
 load.
 Guarantees: no function is unpickled by two runners at once, nor before a call needs it.
 """

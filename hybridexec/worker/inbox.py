@@ -1,7 +1,7 @@
 """The calls that have come and not started, in runs of calls that share a job.
 
-Runs on: the inbound pipe's reader puts calls in and takes some back, on the hub or on its native
-thread; the hub's runners take calls out. The single operations of a deque, which the GIL makes
+Runs on: who reads the call pipe, the hub or the attendant's thread, puts calls in and takes some
+back; the hub's runners take calls out. The single operations of a deque, which the GIL makes
 atomic, decide between the two.
 Guarantees: calls leave in the order in which they came; each is taken out or back, never both.
 """

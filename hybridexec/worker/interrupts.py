@@ -1,6 +1,6 @@
 """Stop a call that keeps the CPU: it never waits, so the hub cannot raise anything in it.
 
-Runs on: the inbound thread asks; a signal handler on the main thread raises.
+Runs on: the attendant's thread asks; a signal handler on the main thread raises.
 Guarantees: the exception is raised in the call's own code, or in what pickles for it, and nowhere
 else: in no other call, and not in ours.
 

@@ -7,7 +7,7 @@ whatever that does: computing, in C code that holds the GIL, or stopped.
 The parent alone has the pipe's write end and never writes. A process that holds the read end has
 the kernel send it SIGKILL when something happens to the pipe: and all that ever happens is that its
 last writer goes. (prctl's PR_SET_PDEATHSIG would not do: it fires when the *thread* that started
-the process ends.) Elsewhere the end of the call pipe has to do, which takes a thread that runs.
+the process ends.) Elsewhere the end of the bell has to do, which takes a thread that runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The hub's side of the worker: long-lived greenlets that take calls from the inbox and run them.
 
-Runs on: the main thread, whose hub switches between the runners. The methods under "from the
-inbound pipe's reader" are also called on its native thread; they touch only deques and sets, whose
-single operations the GIL makes atomic.
+Runs on: the main thread, whose hub switches between the runners. The methods under "from
+who reads the call pipe" are also called on the attendant's thread; they touch only deques and sets,
+whose single operations the GIL makes atomic.
 Guarantees: a call's exception, whatever it is, becomes that call's result and reaches nothing
 else; calls are taken in the order they were sent; a call that blocks holds its runner only.
 
@@ -117,7 +117,7 @@ class Runners:
         self._service.run(calls_fd, on_readable)
 
     def look(self) -> None:
-        """See to what the inbound pipe has brought."""
+        """See to what the call pipe has brought."""
         service, stops = self._service, self._stops
         service.woken = False
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
@@ -335,7 +335,7 @@ class Runners:
         """The call that a greenlet runs; 0 if it runs none."""
         return self._words[slot_index(who.slot)] if type(who) is Runner and who.slot >= 0 else 0
 
-    # -- from the inbound pipe's reader, on the hub or its thread -------------------------------
+    # -- from who reads the call pipe -----------------------------------------------------------
 
     def runner_of(self, call: int) -> Any:
         """The runner that runs a call; None if it does not run."""

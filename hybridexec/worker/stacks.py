@@ -1,11 +1,11 @@
 """What the main thread is doing, told without its help: the call that has the CPU, and its stack.
 
-Runs on: ``record_faults`` on the main thread, once; the rest on the inbound thread, while the hub
+Runs on: ``record_faults`` on the main thread, once; the rest on the attendant's thread, while the hub
 is busy. All of it looks at the main thread from outside and changes nothing there.
 
 There are three ways to know what a worker is doing, for ever harder cases:
 
-- it burns CPU in Python, or waits in C code that lets the GIL go: the inbound thread gets its
+- it burns CPU in Python, or waits in C code that lets the GIL go: the attendant gets its
   turns, walks the main thread's frames and finds the call by the frame of the runner that runs it;
 - C code holds the GIL: no thread of Python's runs, but a signal handler in C does. faulthandler
   registers one that writes the main thread's stack to the fault log, which the parent reads;

@@ -1,7 +1,7 @@
 """Stop calls: those that are cancelled, and those whose time is up.
 
-Runs on: the hub; the methods under "from the inbound pipe's reader" also on its native thread. They
-touch only deques and sets, whose single operations the GIL makes atomic.
+Runs on: the hub; the methods under "from who reads the call pipe" also on the attendant's thread.
+They touch only deques and sets, whose single operations the GIL makes atomic.
 Guarantees: what stops a call is raised in it and in no other.
 
 A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
@@ -52,7 +52,7 @@ class Stops:
     # -- on the hub ---------------------------------------------------------------------------
 
     def look(self) -> None:
-        """See to what the inbound pipe has brought."""
+        """See to what the call pipe has brought."""
         while self.cancelled:
             self._stop(*self.cancelled.popleft())
         while self.expired:
@@ -80,7 +80,7 @@ class Stops:
             runner.raised = call
             runner.throw(error())
 
-    # -- from the inbound pipe's reader ---------------------------------------------------------
+    # -- from who reads the call pipe -----------------------------------------------------------
 
     def cancel(self, calls: list[int], running: bool) -> None:
         """Drop those calls that have not started; with ``running``, stop those that have.

@@ -145,7 +145,7 @@ def test_each_pipe_is_held_by_its_two_ends_only(family: Family) -> None:
             assert len(ends) == 1
             assert not ends & mine[pipe], f"{pipe} has one end on both sides"
             assert not any(pipe in _pipes(other) for other in family.others)
-    assert shared >= 4, "two pipes at least for each worker"
+    assert shared >= 6, "three pipes at least for each worker"
 
 
 def _lifelines() -> set[str]:

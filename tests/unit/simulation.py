@@ -79,7 +79,7 @@ class Sink:
 
 
 class SimulatedWorker:
-    """A worker process with its two pipes."""
+    """A worker process with its pipes."""
 
     def __init__(self, number: int, clock: Callable[[], float]) -> None:
         self.number = number

@@ -92,7 +92,7 @@ def _raise_descriptor_limit(concurrency: int) -> None:
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        # Only root may; the executor has refused what others cannot have.
+        # Only root may; others were warned.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
             return

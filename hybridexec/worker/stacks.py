@@ -1,7 +1,7 @@
 """What the main thread is doing, told without its help: the call that has the CPU, and its stack.
 
-Runs on: ``record_faults`` on the main thread, once; the rest on the attendant's thread, while the hub
-is busy. All of it looks at the main thread from outside and changes nothing there.
+Runs on: ``record_faults`` on the main thread, once; the rest on the attendant's thread, while the
+hub is busy. All of it looks at the main thread from outside and changes nothing there.
 
 There are three ways to know what a worker is doing, for ever harder cases:
 

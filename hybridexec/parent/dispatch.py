@@ -246,11 +246,7 @@ class Dispatch:
             return []
         calls = [call for call, _ in worker.sent.calls()[worker.running :]]
         self.release(worker, calls)
-        for call in calls:
-            worker.deadlines.remove(call)
-        if worker.budget is not None:
-            worker.budget += len(calls)
-        return [(worker.sent.pop(call), call) for call in calls]
+        return worker.take_back(calls)
 
     def release(self, worker: Worker, calls: list[int]) -> None:
         """Let a worker that is held take calls again, but for these."""

@@ -262,12 +262,7 @@ class Pool:
         if worker.held_at is not None:
             self._dispatch.release(worker, [])  # it can hear again
         calls = [call for call in reversed(calls) if call in worker.sent]  # not reclaimed by now
-        if worker.budget is not None:
-            worker.budget += len(calls)
-        for call in calls:
-            worker.deadlines.remove(call)
-        returned = [(worker.sent.pop(call), call) for call in calls]
-        self.books.waiting.put_back(self.books.wanted(returned))
+        self.books.waiting.put_back(self.books.wanted(worker.take_back(calls)))
         self._settle()
 
     def measured(self, number: int, resident: int) -> None:

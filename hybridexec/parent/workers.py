@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import Protocol
 
+from .batch import Batch
 from .deadlines import HUB_LATE, Deadlines, Page
 from .sent import Sent
 
@@ -145,6 +146,14 @@ class Worker:
             and not self.quarantine
             and self.waiting > 0
         )
+
+    def take_back(self, calls: list[int]) -> list[tuple[Batch, int]]:
+        """These calls, which have not started, are not the worker's any more: batches and ids."""
+        if self.budget is not None:
+            self.budget += len(calls)
+        for call in calls:
+            self.deadlines.remove(call)
+        return [(self.sent.pop(call), call) for call in calls]
 
     def begin_sample(self, now: float) -> None:
         """Calls are about to be sent: time during which it had none to take does not count."""

@@ -63,6 +63,10 @@ HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
 VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
 _READ_SIZE = 256 * 1024
+#: marshal's format without references, which cost several times what small values do. Of large
+#: ones, those that are in a head many times are better sent once.
+_PLAINLY = 2
+_LARGE = 256 * 1024
 _PREFIX = struct.Struct("=II")
 _LENGTH = struct.Struct("=Q")
 #: Beside a segment's length: it is in a memory file; it is the first in the next one.
@@ -101,7 +105,9 @@ def encode(
 
     What ``hand_over`` takes is on its way before them: they must be the next to be written.
     """
-    body = marshal.dumps(head)
+    body = marshal.dumps(head, _PLAINLY)
+    if len(body) > _LARGE:
+        body = marshal.dumps(head)
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False

@@ -209,3 +209,9 @@ def test_kinds_of_frames_and_outcomes_are_distinct() -> None:
     endings = [frames.VALUE, frames.PICKLED, frames.ERROR, frames.CANCELLED, frames.TIMED_OUT]
     for group in (to_worker, to_parent, endings):
         assert len(set(group)) == len(group)
+
+
+def test_a_large_value_that_is_there_many_times_is_sent_once() -> None:
+    text = "x" * 30_000
+    (frame,) = encode((frames.RESULTS, [], [(1, [text] * 1000)]))
+    assert len(frame) < 100_000

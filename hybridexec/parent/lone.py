@@ -73,8 +73,8 @@ class LoneCalls:
         self.watching = False
         #: When there was a sign of life: something woke the I/O thread, or a caller sent a call.
         self.active_at = 0.0
-        # The call that its caller sent last, as a batch, and the worker that has it.
-        self._expressed: tuple[Batch, int] | None = None
+        # The id of the call that its caller sent last, and the worker that has it.
+        self._expressed = (0, 0)
         self._poll = native.original("select", "poll")
 
     def watch(self, now: float, idle: bool) -> bool:
@@ -96,7 +96,7 @@ class LoneCalls:
             if worker is None:
                 return False
             self.active_at = now
-            self._expressed = (batch, worker)
+            self._expressed = (batch.first, worker)
             self._fleet.act()
             return True
         except BaseException:
@@ -108,7 +108,8 @@ class LoneCalls:
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
         the thread that wants it, and deliver it."""
-        if self._expressed is None or self._expressed[0] is not call.batch:
+        batch = call.batch
+        if batch is None or batch.first != self._expressed[0]:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
         if seconds <= 0 or not self._take_turn():

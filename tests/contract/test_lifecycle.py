@@ -576,7 +576,11 @@ def before(method: str | None) -> Any:
     with make_executor(method) as warm_up:  # modules and the resource tracker stay
         warm_up.submit(square, 1).result()
     gc.collect()
-    wait_until(lambda: not workers_of())
+    try:
+        wait_until(lambda: not workers_of())
+    except AssertionError:
+        left = [(child.pid, child.status(), child.cmdline()) for child in workers_of()]
+        pytest.fail(f"an earlier test has left {left}")
     return belongings()
 
 

@@ -68,7 +68,7 @@ class CallOptions(NamedTuple):
                 raise TypeError(f"options() has no option {name!r}; it takes: {known}")
         changes = dict(changes)
         if changes.get("timeout") is not None:
-            seconds(changes["timeout"], "timeout")
+            changes["timeout"] = seconds(changes["timeout"], "timeout")
         if "retries" in changes:
             integer(changes["retries"], "retries", low=0, high=MAX_RETRIES)
         if "retry_on" in changes:

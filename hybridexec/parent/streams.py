@@ -33,7 +33,7 @@ ARGUMENTS_NOTE = (
 _MAX_BATCH = 4096
 #: Bytes of large payloads in one batch, about.
 _MAX_WEIGHT = 4 << 20
-#: Longest time, in seconds, for which items are read before they are submitted.
+#: Seconds, going by the last ones, for which items are read before they are submitted.
 _READ_SECONDS = 0.005
 
 
@@ -99,8 +99,9 @@ class Stream:
     def fill(self) -> None:
         """Read items and submit their calls, as far as the bound allows.
 
-        A slow iterable keeps nobody waiting: what has been read is submitted every few
-        milliseconds, and outcomes that are ready are handed out before more is read.
+        An iterable that is slow keeps nobody waiting for long: about as much is read at once as
+        has come in a few milliseconds before, and outcomes that are ready are handed out before
+        more is read.
         """
         least = self._refill if self._submitted else 1
         while not self._exhausted:

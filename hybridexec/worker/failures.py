@@ -33,7 +33,10 @@ def describe(
         )
     else:
         note = f"Raised {where}"
-    trace = _format(error)
+    try:
+        trace = _format(error)
+    except BaseException as refusal:
+        trace = f"(the traceback could not be written: {type(refusal).__name__})\n"
     try:
         pickled = payload.dumps(error)
         # An exception that cannot be rebuilt from its args fails only when it is unpickled, which
@@ -68,5 +71,5 @@ def _format(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return "<its __str__ failed>"

@@ -38,7 +38,7 @@ class _Finder:
         if name not in _waiting:
             return None
         for finder in sys.meta_path:
-            if finder is not cls:
+            if finder is not cls and hasattr(finder, "find_spec"):
                 spec: ModuleSpec | None = finder.find_spec(name, path, target)
                 if spec is not None:
                     spec.loader = _Loader(spec.loader)  # type: ignore[assignment]

@@ -72,7 +72,7 @@ class Runners:
         #: The main thread, by the system's name for it; gevent patches the usual ones.
         self.thread: int = native.original("_thread", "get_ident")()
         self._hub = gevent.get_hub()
-        self._pool = gevent.pool.Pool(concurrency, greenlet_class=Runner)
+        self._pool = gevent.pool.Pool(greenlet_class=Runner)
         self._context = contextvars.Context()
         self._inbox = Inbox()
         self._taken = 0  # how many calls were taken out of the inbox
@@ -176,6 +176,8 @@ class Runners:
             # Only a runner that the user's code killed gets here; another takes its place.
             self._parked.pop(me, None)
             self._free_slots.append(slot)
+            if not self._feed_scheduled:
+                self._schedule_feed()
 
     def _run_calls(self, me: Runner, slot: int, run: Run) -> None:
         """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import gevent
 import pytest
 
 from hybridexec import HybridExecutor
@@ -562,3 +563,19 @@ def test_a_mapping_gives_patch_alls_switches(make_each: Make) -> None:
 
 def test_pids_are_the_workers(executor: HybridExecutor) -> None:
     assert executor.submit(pid_of).result() in executor._processes
+
+
+def kill_own_greenlet(n: int) -> int:
+    """What kills it arrives when the call is over: it hits who runs the calls."""
+    if n % 5 == 0:
+        gevent.getcurrent().kill(block=False)
+    end = time.monotonic() + 0.012
+    while time.monotonic() < end:
+        pass
+    return n
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_who_runs_the_calls_is_replaced_if_it_is_killed(make: Make, concurrency: int) -> None:
+    executor = make(max_workers=1, concurrency=concurrency)
+    assert list(executor.map(kill_own_greenlet, range(40), timeout=60)) == list(range(40))

@@ -9,6 +9,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
@@ -284,3 +285,13 @@ def test_nothing_is_raised_in_a_sibling_under_load(make: Make) -> None:
     # On a machine that is very busy a deadline may cost its worker all the same.
     executor = make(max_workers=2, concurrency=20, timeout_grace=1.5, on_worker_loss="retry")
     stress(executor, 200)
+
+
+class Seconds(float):
+    """As numpy's numbers are: a float, and yet not quite."""
+
+
+def test_a_timeout_may_be_any_kind_of_number(make: Make) -> None:
+    executor = make(max_workers=1)
+    for timeout in (Seconds(20), np.float64(20), 20):
+        assert executor.options(timeout=timeout).submit(abs, -3).result(timeout=30) == 3

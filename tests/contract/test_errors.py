@@ -281,3 +281,22 @@ def test_our_own_errors_travel(error: Any) -> None:
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+
+
+class Indescribable(Exception):
+    @property
+    def __notes__(self) -> list[str]:
+        raise RuntimeError("look away")
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def raise_indescribable() -> None:
+    raise Indescribable
+
+
+def test_an_error_that_cannot_be_described_is_its_calls_alone(make: Make) -> None:
+    executor = make(max_workers=1)
+    assert executor.submit(raise_indescribable).exception(timeout=30) is not None
+    assert executor.submit(square, 3).result(timeout=30) == 9

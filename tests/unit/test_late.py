@@ -36,6 +36,12 @@ def test_it_is_done_before_the_importer_gets_the_module(name: str) -> None:
     assert importlib.import_module(name).answer() == 43
 
 
+def test_a_finder_of_the_old_kind_is_passed_over(name: str) -> None:
+    sys.meta_path.insert(0, object())  # type: ignore[arg-type]
+    late.after_import(name, lambda module: setattr(module, "answer", lambda: 43))
+    assert importlib.import_module(name).answer() == 43
+
+
 def test_it_is_done_at_once_to_a_module_that_is_there(name: str) -> None:
     module = importlib.import_module(name)
     seen: list[Any] = []

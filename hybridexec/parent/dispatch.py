@@ -34,7 +34,7 @@ SILENT_SECONDS = 0.1
 #: Seconds from a worker's being held to the count of what it has taken. See :meth:`_reclaim`.
 HOLD_SECONDS = 0.01
 #: Calls in one frame: enough to spread its cost, few enough to be on the way early.
-MAX_FRAME = 1024
+MAX_FRAME = 2048
 
 
 class Dispatch:

@@ -14,11 +14,11 @@ from .sent import Sent
 
 #: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
 MIN_WINDOW = 2
-MAX_WINDOW = 4096
+MAX_WINDOW = 16384
 #: A new worker's window, before anything is known about its calls.
 FIRST_WINDOW = 4
 #: Seconds' worth of calls that a window holds, at the rate the worker takes them.
-HORIZON = 0.005
+HORIZON = 0.01
 #: Shortest time, in seconds, over which that rate is measured.
 _MIN_SAMPLE = 0.0005
 

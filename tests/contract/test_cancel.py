@@ -35,11 +35,8 @@ def swallow_everything(gate: Gate, name: str) -> str:
 
 
 def tell_workers(executor: HybridExecutor) -> None:
-    """Wait until workers have been sent all that was asked for.
-
-    Calls that they were sent ahead start as soon as there is room, if they are cancelled later than
-    that by the clock of another process.
-    """
+    """Wait until workers were sent all cancellations: a call that was sent ahead may start before
+    its own gets there."""
     engine = executor._engine
     wait_until(lambda: not engine._queue.events)
     with engine._turning:

@@ -271,11 +271,13 @@ def test_workers_that_die_at_birth_break_the_executor(make_each: Make) -> None:
 
 
 def workers_of(process: psutil.Process | None = None) -> list[psutil.Process]:
-    """The processes below this one, but multiprocessing's tracker, which is one for all."""
+    """The processes below this one, but multiprocessing's tracker, which is one for all, and the
+    servers that other tests have started."""
     found = []
     for child in (process or psutil.Process()).children(recursive=True):
         try:
-            if "resource_tracker" not in " ".join(child.cmdline()):
+            command = " ".join(child.cmdline())
+            if "resource_tracker" not in command and "loopback_server.py" not in command:
                 found.append(child)
         except psutil.Error:
             continue

@@ -92,6 +92,7 @@ class Batch:
         "bare",
         "dropped",
         "ended",
+        "entered",
         "first",
         "function",
         "items",
@@ -124,6 +125,8 @@ class Batch:
         #: The place of the first call among all of the sink's.
         self.offset = offset
         self.options = options
+        #: Whether the pool has it: a submission may be refused, or interrupted.
+        self.entered = False
         #: Calls that have not ended, and by place whether they have.
         self.remaining = len(items)
         self.ended = bytearray(len(items))

@@ -69,6 +69,7 @@ class Books:
 
     def enter(self, batch: Batch) -> None:
         """There are new calls."""
+        batch.entered = True
         self.unfinished += batch.size
         if not batch.function.lasting:
             number = batch.function.number
@@ -76,6 +77,8 @@ class Books:
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """See :meth:`.pool.Pool.cancel`."""
+        if not batch.entered:
+            return
         wanted = set(range(batch.size) if places is None else places) - batch.dropped
         for worker in list(self._workers.values()):
             if worker.state is WorkerState.STARTING:

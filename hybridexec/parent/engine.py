@@ -304,7 +304,7 @@ class Engine:
         """A fault of ours: end every call with it rather than leave one waiting."""
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
-        self._pool.fail(broken)
+        self._pool.abort(broken)
         self._deliver(self._pool.take_outcomes())
         self._fleet.kill_all()
 

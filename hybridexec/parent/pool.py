@@ -278,9 +278,12 @@ class Pool:
             self._settle()
 
     def fail(self, cause: BaseException) -> None:
-        """No call can run any more, because of ``cause``."""
-        if self.phase in (Phase.BROKEN, Phase.KILLED):
-            return
+        """No worker can be had, because of ``cause``: unless none is wanted, every call ends."""
+        if self.phase not in (Phase.BROKEN, Phase.KILLED):
+            self.abort(cause)
+
+    def abort(self, cause: BaseException) -> None:
+        """End every call, because of ``cause``."""
         self.phase = Phase.BROKEN
         self.books.close(cause)
         for worker in self.workers.values():

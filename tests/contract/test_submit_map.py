@@ -284,6 +284,21 @@ def test_map_unordered_bounds_an_endless_iterable_by_default(executor: HybridExe
     results.close()
 
 
+def test_a_map_that_a_shutdown_cuts_short_hurts_no_other_call(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=2)
+    results = executor.map_unordered(identity, itertools.count(), buffersize=10)
+    assert next(results) == 0
+    waiting = [executor.submit(gate.wait, n) for n in range(20)]
+    executor.shutdown(wait=False)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        for _ in results:
+            pass  # the next calls are refused
+    results.close()
+    gate.open()
+    assert [future.result(timeout=30) for future in waiting] == list(range(20))
+    executor.shutdown()
+
+
 def test_map_unordered_raises_or_yields_errors(executor: HybridExecutor) -> None:
     calls = (fail_on, itertools.repeat(2), range(5))
     with pytest.raises(ValueError, match="2 is bad"):

@@ -253,6 +253,12 @@ class Simulation:
                     self.silent.add(call)
         self._event(self.pool.cancel, batch, places, running)
 
+    def cancel_refused(self, size: int, running: bool) -> None:
+        """As :meth:`cancel`, for calls whose submission was refused."""
+        function = Function(b"function", lasting=True)
+        batch = Batch(function, [()] * size, self.sink, CallOptions(), 0)
+        self._event(self.pool.cancel, batch, None, running)
+
     def shutdown(self, cancel_unstarted: bool = False) -> None:
         self.closing = self.closing or cancel_unstarted
         self._event(self.pool.shutdown, cancel_unstarted)

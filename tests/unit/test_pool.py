@@ -785,7 +785,34 @@ def test_a_pool_breaks_once_and_stays_broken() -> None:
     assert set(simulation.sink.got) == {0, 2}
 
 
+def test_a_killed_pool_needs_no_workers_but_a_fault_of_ours_ends_its_calls() -> None:
+    simulation = running(slots=2)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.kill()
+    simulation.pool.fail(ExecutorBroken("no workers"))
+    assert simulation.pool.phase is Phase.KILLED
+    assert simulation.pool.unfinished == 2
+    fault = ExecutorBroken("a fault of ours")
+    simulation.pool.abort(fault)
+    simulation.turn()
+    assert simulation.pool.unfinished == 0
+    assert [outcome[1:3] for outcome in simulation.sink.got.values()][1:] == [(LOST, fault)] * 2
+    simulation.die(1)
+    assert simulation.pool.finished
+
+
 # -- cancel -----------------------------------------------------------------------------------
+
+
+def test_calls_that_never_came_can_be_cancelled_like_others() -> None:
+    simulation = running(slots=1)
+    others = simulation.submit(5)
+    simulation.cancel_refused(3, running=False)
+    simulation.cancel_refused(3, running=True)
+    assert simulation.pool.pending == others.size
+    simulation.finish()
 
 
 def test_cancelled_pending_calls_are_never_sent_and_their_sink_hears_nothing() -> None:

@@ -98,6 +98,10 @@ class PoolMachine(RuleBasedStateMachine):
             places = {place for place in places if place < len(batch.items)}
         self.simulation.cancel(batch, places, running)
 
+    @rule(size=st.integers(1, 5), running=st.booleans())
+    def cancel_what_was_refused(self, size: int, running: bool) -> None:
+        self.simulation.cancel_refused(size, running)
+
     @precondition(lambda self: len(self.simulation.sent) > 10)
     @rule(cancel_unstarted=st.booleans(), choice=choices)
     def shutdown(self, cancel_unstarted: bool, choice: int) -> None:

@@ -157,8 +157,9 @@ class Batch:
 
     def end(self, low: int, high: int) -> None:
         """Note that the calls from place ``low`` up to ``high`` have ended."""
-        self.ended[low:high] = b"\1" * (high - low)
-        self.remaining -= high - low
+        count = high - low
+        self.ended[low:high] = b"\1" * count
+        self.remaining -= count
 
     def forget(self, low: int, high: int) -> None:
         """Let go of the arguments of calls whose outcome was delivered."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from ..wire import frames
-from .actions import Actions
+from .actions import Actions, Send
 from .batch import Batch
 from .sending import calls_frame
 from .staff import Staff
@@ -118,15 +118,23 @@ class Dispatch:
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._staff.retire(worker)
 
-    def express(self, batch: Batch, now: float) -> int | None:
-        """Send a call that comes while there is no other, if one can have it at once: the worker it
-        went to, or None."""
+    def express(self, batch: Batch, now: float) -> Send | None:
+        """What is to be sent of a call that comes while there is no other, if a worker can have it
+        at once."""
         for worker in self._workers.values():
-            if self._may_receive(worker) and worker.budget is None and not worker.recalls:
+            if (
+                worker.state is WorkerState.READY
+                and not worker.sent
+                and not worker.recalls
+                and worker.budget is None
+                and worker.predecessor is None
+            ):
                 worker.begin_sample(now)
                 worker.sent.add(batch, 0, 1)
-                self._send(worker, [(batch, 0, 1)], now)
-                return worker.id
+                timeout = batch.options.timeout
+                if timeout is not None:
+                    worker.deadlines.add(batch.first, timeout, now)
+                return Send(worker.id, *calls_frame(worker, [(batch, 0, 1)]))
         return None
 
     def _room(self, worker: Worker, share: int | None = None) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import native
@@ -83,22 +83,25 @@ class Fleet:
                     self._post(self._not_started, action.worker, error)
             raise
 
+    def send(self, action: Send) -> None:
+        """Send a frame."""
+        link = self.links.get(action.worker)
+        # Frames for one that ended just now go nowhere: its calls are being returned.
+        if link is not None:
+            self._send(link, action.head, action.segments)
+
     def _act(self, actions: Iterator[Action]) -> None:
         for action in actions:
             if type(action) is Send:
-                link = self.links.get(action.worker)
-                # Frames for one that ended just now go nowhere: its calls are being returned.
-                if link is not None:
-                    self._send(link, action.head, action.segments)
+                self.send(action)
             elif type(action) is Start:
                 self._start(action.worker)
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
 
-    def _send(self, link: Link, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> None:
+    def _send(self, link: Link, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
         waiting = bool(link.backlog)
-        link.write(head, segments, head[0] in frames.URGENT)
-        if not waiting and not link.flush():
+        if not link.write(head, segments, head[0] in frames.URGENT) and not waiting:
             self._poller.register(link.calls_fd, native.Poller.WRITABLE)
 
     def look_seconds(self, now: float) -> float | None:

@@ -148,14 +148,17 @@ class CallFuture(Future[T]):
         return super().exception(timeout)
 
     def _wait_alone(self, timeout: float | None) -> float | None:
-        """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
+        """Wait for the outcome of a lone call, or on a plain lock, if no other thread does; the
+        rest of ``timeout``."""
+        self._engine.lead(self, timeout)
+        if self._state != _PENDING:
+            return timeout
         waiter = _allocate_lock()
         waiter.acquire()
         with _making_conditions:
             if self._state != _PENDING or self._made_condition or self._lone_waiter:
                 return timeout
             self._lone_waiter = waiter
-        self._engine.lead(self, timeout)
         native.wait(lambda seconds: bool(waiter.acquire(timeout=seconds)), timeout)
         return None if timeout is None else 0
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
 from ..wire import frames, page
-from ..wire.shared import Part
+from ..wire.shared import Buffer, Part
 from . import exits
 from .launch import Started
 
@@ -43,7 +43,7 @@ class Link:
         self._channel = started.channel
         self._reader = frames.FrameReader(started.results_fd, self._channel.take)
         #: What has not fitted into the call pipe yet.
-        self.backlog: deque[memoryview] = deque()
+        self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd
         self._urgent = False  # the bell is to be rung
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
@@ -62,22 +62,29 @@ class Link:
                     self.broken = True
                     break
                 received += some
+                if self._reader.drained and not everything:
+                    break
         except BlockingIOError:
             pass
         return received
 
     def write(
-        self, head: tuple[Any, ...], segments: Iterable[Part] = (), urgent: bool = False
-    ) -> None:
-        """Queue a frame; :meth:`flush` writes it. Urgent ones are to be read even while a call
-        keeps the worker's hub."""
-        if not self.broken:
-            buffers = frames.encode(head, segments, self._channel.hand_over)
-            self.backlog.extend(memoryview(buffer).cast("B") for buffer in buffers)
-            self._urgent = self._urgent or urgent
+        self, head: tuple[Any, ...], segments: Sequence[Part] = (), urgent: bool = False
+    ) -> bool:
+        """Write a frame; whether nothing is left of it in the backlog, for :meth:`flush`. Urgent
+        ones are to be read even while a call keeps the worker's hub."""
+        if self.broken:
+            return True
+        buffers = frames.encode(head, segments, self._channel.hand_over)
+        # There may be room for more by now; but who waits for that is told, unless it is urgent.
+        waits = bool(self.backlog) and not urgent
+        self.backlog += buffers[:1]
+        self.backlog += [memoryview(buffer).cast("B") for buffer in buffers[1:]]
+        self._urgent = self._urgent or urgent
+        return not waits and self.flush()
 
     def flush(self) -> bool:
-        """Write as much as fits; whether nothing is left."""
+        """Write as much of the backlog as fits; whether nothing is left."""
         written = self._flush()
         if self._urgent:
             # Also if not all was written: what is in the pipe is in the way.
@@ -92,7 +99,10 @@ class Link:
         backlog = self.backlog
         while backlog:
             try:
-                count = os.writev(self.calls_fd, list(islice(backlog, _MAX_BUFFERS)))
+                if len(backlog) == 1:
+                    count = os.write(self.calls_fd, backlog[0])
+                else:
+                    count = os.writev(self.calls_fd, list(islice(backlog, _MAX_BUFFERS)))
             except BlockingIOError:
                 return False
             except OSError:
@@ -102,7 +112,7 @@ class Link:
             while backlog and count >= len(backlog[0]):
                 count -= len(backlog.popleft())
             if count:
-                backlog[0] = backlog[0][count:]
+                backlog[0] = memoryview(backlog[0])[count:]
         return True
 
     def kill(self, number: int) -> None:

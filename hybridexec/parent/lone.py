@@ -92,12 +92,12 @@ class LoneCalls:
             return False
         try:
             now = time.monotonic()
-            worker = self._pool.express(batch, now) if self._queue.asleep else None
-            if worker is None:
+            send = self._pool.express(batch, now) if self._queue.asleep else None
+            if send is None:
                 return False
             self.active_at = now
-            self._expressed = (batch.first, worker)
-            self._fleet.act()
+            self._expressed = (batch.first, send.worker)
+            self._fleet.send(send)
             return True
         except BaseException:
             self.interrupted()

@@ -28,7 +28,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .actions import Action, Actions
+from .actions import Action, Actions, Send
 from .answers import Answers
 from .batch import LOST, Batch, Delivery
 from .books import Books
@@ -167,15 +167,15 @@ class Pool:
         books.waiting.add(batch)
         self._staff.need(books.unfinished)
 
-    def express(self, batch: Batch, now: float) -> int | None:
-        """As :meth:`submit` and :meth:`dispatch`, for a call that comes while there is no other, if
-        it can be sent at once: the worker it went to, or None."""
+    def express(self, batch: Batch, now: float) -> Send | None:
+        """As :meth:`submit` and :meth:`dispatch`, for a call that comes while there is no other: if
+        it can be sent at once, the action that does that."""
         if self.phase is not Phase.RUNNING or self.books.unfinished or batch.size != 1:
             return None
-        worker = self._dispatch.express(batch, now)
-        if worker is not None:
+        send = self._dispatch.express(batch, now)
+        if send is not None:
             self.books.enter(batch)
-        return worker
+        return send
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.

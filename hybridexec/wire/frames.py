@@ -46,7 +46,7 @@ from __future__ import annotations
 import marshal
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .payload import Payload, Segments
@@ -98,7 +98,7 @@ def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
 
 def encode(
     head: tuple[Any, ...],
-    segments: Iterable[Part] = (),
+    segments: Sequence[Part] = (),
     hand_over: Callable[[File], bool] | None = None,
 ) -> list[Buffer]:
     """The buffers to write for one frame.
@@ -108,6 +108,8 @@ def encode(
     body = marshal.dumps(head, _PLAINLY)
     if len(body) > _LARGE:
         body = marshal.dumps(head)
+    if not segments:
+        return [_PREFIX.pack(len(body), 0) + body]
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False
@@ -138,6 +140,8 @@ class FrameReader:
         """
         self._fd = fd
         self._take = take
+        #: Whether the last read left nothing in the pipe.
+        self.drained = False
         # What is read goes here; for each read anew, the memory would cost more than the reading.
         self._arrival = memoryview(bytearray(_READ_SIZE))
         self._begun = bytearray()  # the beginning of a head
@@ -160,7 +164,8 @@ class FrameReader:
             if not count:
                 return None
             self._filled += count
-            if count < len(view):
+            self.drained = count < len(view)
+            if self.drained:
                 return []
             received = self._next_segment()
             self._cut(self._arrival[:0], received)
@@ -168,6 +173,7 @@ class FrameReader:
         count = os.readv(self._fd, [self._arrival])
         if not count:
             return None
+        self.drained = count < _READ_SIZE
         received = []
         arrived = self._arrival[:count]
         if self._begun:
@@ -176,7 +182,9 @@ class FrameReader:
                 position = self._cut(view, received)
             del self._begun[:position]
         else:
-            self._begun += arrived[self._cut(arrived, received) :]
+            position = self._cut(arrived, received)
+            if position < count:
+                self._begun += arrived[position:]
         return received
 
     def _next_segment(self) -> list[Frame]:
@@ -211,11 +219,14 @@ class FrameReader:
             start = position + _PREFIX.size + count * _LENGTH.size
             if size < start + length:
                 break
-            self._head = marshal.loads(data[start : start + length])
-            if count:
+            head = marshal.loads(data[start : start + length])
+            if not count:
+                frames.append(Frame(head, ()))
+            else:
+                self._head = head
                 self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX.size))
-            if not self._missing:
-                frames += self._finished()
+                if not self._missing:
+                    frames += self._finished()
             position = start + length
         return position
 

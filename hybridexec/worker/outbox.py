@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import native
@@ -180,7 +180,7 @@ class Outbox:
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
         return buffers
 
-    def _views(self, head: tuple[Any, ...], segments: Iterable[Part] = ()) -> list[memoryview]:
+    def _views(self, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> list[memoryview]:
         buffers = frames.encode(head, segments, self._channel.hand_over)
         return [memoryview(buffer).cast("B") for buffer in buffers]
 

@@ -234,6 +234,24 @@ class Simulation:
         sink: Sink | None = None,
         **options: Any,
     ) -> Batch:
+        batch = self._make_batch(size, function, sink, **options)
+        self._event(self.pool.submit, batch)
+        return batch
+
+    def express(self, **options: Any) -> tuple[Batch, int | None]:
+        """Submit a call to be sent at once, if it is alone; the worker that it goes to."""
+        batch = self._make_batch(1, None, None, **options)
+        send = self.pool.express(batch, self.now)
+        if send is None:
+            self._event(self.pool.submit, batch)
+            return batch, None
+        self._note_send(send)
+        self.pool.check()
+        return batch, send.worker
+
+    def _make_batch(
+        self, size: int, function: Function | None, sink: Sink | None, **options: Any
+    ) -> Batch:
         function = function or Function(b"function", lasting=True)
         sink = sink or self.sink
         items = [(sink.size + place,) for place in range(size)]
@@ -241,7 +259,6 @@ class Simulation:
         sink.calls.extend(range(batch.first, batch.first + size))
         self.batches.append(batch)
         self.batch_of.update(dict.fromkeys(range(batch.first, batch.first + size), batch))
-        self._event(self.pool.submit, batch)
         return batch
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import ExecutorBroken
-from hybridexec.options import CallOptions
 from hybridexec.parent.batch import LOST, Batch
 from hybridexec.parent.dispatch import HOLD_SECONDS, MAX_FRAME, SILENT_SECONDS, STUCK_SECONDS
 from hybridexec.parent.functions import Function
@@ -1463,20 +1462,9 @@ def test_the_pool_looks_up_for_what_is_due_first() -> None:
 # -- lone calls -------------------------------------------------------------------------------
 
 
-def express(simulation: Simulation) -> tuple[Batch, int | None]:
-    sink = Sink()
-    batch = Batch(Function(b"f", lasting=True), [(0,)], sink, CallOptions(timeout=1.0), 0)
-    sink.calls.append(batch.first)
-    simulation.batches.append(batch)
-    simulation.batch_of[batch.first] = batch
-    number = simulation.pool.express(batch, simulation.now)
-    simulation.turn()
-    return batch, number
-
-
 def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
     simulation = running()
-    batch, number = express(simulation)
+    batch, number = simulation.express(timeout=1.0)
     assert number == 1
     assert list(simulation.at) == [batch.first]
     assert simulation.pool.wait_seconds(simulation.now) is not None
@@ -1486,11 +1474,11 @@ def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() ->
 def test_no_call_is_lone_beside_others_or_without_a_worker() -> None:
     simulation = running()
     simulation.submit(1)
-    assert express(simulation)[1] is None
+    assert simulation.express()[1] is None
     simulation = Simulation()
-    assert express(simulation)[1] is None
+    assert simulation.express()[1] is None
     simulation = running(budget=5)
-    assert express(simulation)[1] is None
+    assert simulation.express()[1] is None
 
 
 # -- memory -----------------------------------------------------------------------------------

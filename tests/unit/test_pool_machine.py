@@ -85,6 +85,11 @@ class PoolMachine(RuleBasedStateMachine):
         if turn:
             self.simulation.turn()
 
+    @precondition(lambda self: not self.simulation.pool.unfinished)
+    @rule(timeout=st.none() | st.just(0.1))
+    def submit_alone(self, timeout: float | None) -> None:
+        self.simulation.express(timeout=timeout)
+
     @precondition(lambda self: self.simulation.batches)
     @rule(
         choice=choices,

@@ -192,11 +192,11 @@ class HybridExecutor(Calls):
         """Return a view of this executor with options for the calls made through it.
 
         Args:
-            timeout: seconds a call may run, counted from its start; it is then stopped and fails
-                with :class:`CallTimeout`. It is stopped where it waits; if it keeps the CPU in
-                Python code, it is interrupted there; if neither ends it within ``timeout_grace``,
-                its worker is killed, and the worker's other calls follow ``on_worker_loss``. None
-                for no limit.
+            timeout: seconds a call may run, counted from its start, when its function has been
+                imported; it is then stopped and fails with :class:`CallTimeout`. It is stopped
+                where it waits; if it keeps the CPU in Python code, it is interrupted there; if
+                neither ends it within ``timeout_grace``, its worker is killed, and the worker's
+                other calls follow ``on_worker_loss``. None for no limit.
             retries: how many times a call that failed is tried again, at most. **It then runs more
                 than once**, so it must be safe to repeat.
             retry_on: an exception type, or a tuple of them, after which it is; by default

@@ -37,6 +37,9 @@ from .stops import CallExpired, StopCall, Stops
 
 #: The hub sees to everything else after it has woken runners for so long.
 _TURN_SECONDS = 0.005
+#: A call's time does not begin before its function is there, but after so many seconds: importing
+#: its module may take long, and must not take for ever.
+_LOAD_SECONDS = 60.0
 
 _VALUE = frames.VALUE
 _INLINE_LIMIT = payload.INLINE_LIMIT
@@ -201,6 +204,7 @@ class Runners:
         plain = frames.VALUE
         row: Row | None = None
         values: list[Any] = []  # the row's
+        expiry: Any = None
         stage = "call"
         if self._call:  # it has not ended, so it waits
             self._waiting[self._call] = self._runner
@@ -235,13 +239,18 @@ class Runners:
             words[slot_id] = call
             self._call = call
             if special:
-                self._times[slot_id + 1] = began = _monotonic()
-                expiry = self._begin_special(call, job)
+                self._trace(call, job)
             try:
                 if function is None:
                     stage = "arguments"
+                    self._times[slot_id + 1] = _monotonic() + _LOAD_SECONDS
                     function = self._load(job)
+                    self._times[slot_id + 1] = began = _monotonic()
                     stage = "call"
+                if special:
+                    self._times[slot_id + 1] = began = _monotonic()
+                    if job.timeout is not None:
+                        expiry = self._stops.timer(call, job.timeout)
                 if bare:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
@@ -302,16 +311,14 @@ class Runners:
         before, self._last_turn = self._last_turn, turn
         return turn != before
 
-    def _begin_special(self, call: int, job: Job) -> Any:
-        """A call is about to start about which there is more to do; its timer, if it has one."""
+    def _trace(self, call: int, job: Job) -> None:
+        """A call is about to start about which there is more to do than to run it: have the status
+        page tell when it has the CPU, if that is wanted."""
         if job.traced and not self._traced:
             self._traced = True
             tracing.trace(self._words, self.call_of)
         if self._traced:
             self._words[CURRENT] = call
-        if job.timeout is None:
-            return None
-        return self._stops.timer(call, job.timeout)
 
     def _end_special(self, expiry: Any, job: Job, began: float) -> float | None:
         """Such a call has ended; how many seconds it took, if that is wanted."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
+import os
 import random
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
+from hybridexec.worker import runners
 
 from .conftest import Make
 from .helpers import PATIENCE, Gate, nap, pid_of, square
@@ -74,6 +80,53 @@ def clean_up(gate: Gate, seconds: float) -> str:
 def times_out(future: Future[Any]) -> None:
     with pytest.raises(CallTimeout, match=f"its timeout of {TIMEOUT} s"):
         future.result(timeout=SOON)
+
+
+SLOW_MODULE = """
+import os, time
+if os.getpid() != {parent}:
+    {import_it}
+
+def answer():
+    return 42
+"""
+
+
+@pytest.fixture
+def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Makes a module that takes its time to be imported, but not here."""
+
+    def make(import_it: str) -> ModuleType:
+        text = SLOW_MODULE.format(parent=os.getpid(), import_it=import_it)
+        (tmp_path / "slow_to_import.py").write_text(text)
+        return importlib.import_module("slow_to_import")
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
+    return make
+
+
+@pytest.mark.parametrize("import_it", ["time.sleep(1.5)", "sum(range(50_000_000))"])
+def test_the_import_of_a_calls_function_is_no_part_of_its_time(
+    make: Make, slow_module: Callable[[str], ModuleType], import_it: str
+) -> None:
+    answer = slow_module(import_it).answer
+    executor = make(max_workers=1, timeout_grace=0.3)
+    pid = executor.submit(pid_of).result(timeout=30)
+    assert executor.options(timeout=TIMEOUT).submit(answer).result(timeout=30) == 42
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def be_impatient() -> None:
+    runners._LOAD_SECONDS = 0.1
+
+
+def test_an_import_that_never_ends_times_out(
+    make: Make, slow_module: Callable[[str], ModuleType]
+) -> None:
+    answer = slow_module("time.sleep(60)").answer
+    executor = make(max_workers=1, timeout_grace=0.3, initializer=be_impatient)
+    times_out(executor.options(timeout=TIMEOUT).submit(answer))
 
 
 # -- rungs ------------------------------------------------------------------------------------

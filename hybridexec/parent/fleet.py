@@ -53,7 +53,7 @@ class Fleet:
         self._post = post
         self.links: dict[int, Link] = {}
         self._by_fd: dict[int, tuple[Link, int]] = {}
-        self._lookout = Lookout(watchdog, pool.workers, self.links, self._send)
+        self._lookout = Lookout(watchdog, pool.workers, self.links, self.send)
         self._measure_at = 0.0  # when to look at the workers' memory
         self._starting = 0  # start threads under way
         self._breakage_logged = False
@@ -73,8 +73,9 @@ class Fleet:
     def act(self) -> None:
         """Do what the pool has decided."""
         actions = iter(self._pool.take_actions())
+        written: set[Link] = set()
         try:
-            self._act(actions)
+            self._act(actions, written)
         except BaseException as error:
             # Ctrl-C, where workers are forked by a caller. The pool counts on those that are left.
             for action in actions:
@@ -82,26 +83,35 @@ class Fleet:
                     self._starting += 1
                     self._post(self._not_started, action.worker, error)
             raise
+        finally:
+            for link in written:
+                self._flush(link)
 
-    def send(self, action: Send) -> None:
-        """Send a frame."""
-        link = self.links.get(action.worker)
-        # Frames for one that ended just now go nowhere: its calls are being returned.
-        if link is not None:
-            self._send(link, action.head, action.segments)
-
-    def _act(self, actions: Iterator[Action]) -> None:
+    def _act(self, actions: Iterator[Action], written: set[Link]) -> None:
         for action in actions:
             if type(action) is Send:
-                self.send(action)
+                link = self.links.get(action.worker)
+                # Frames for one that ended just now go nowhere: its calls are being returned.
+                if link is not None:
+                    link.write(action.head, action.segments, action.head[0] in frames.URGENT)
+                    # All that goes to a worker in a turn does so in one system call.
+                    written.add(link)
             elif type(action) is Start:
                 self._start(action.worker)
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
 
-    def _send(self, link: Link, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
-        waiting = bool(link.backlog)
-        if not link.write(head, segments, head[0] in frames.URGENT) and not waiting:
+    def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
+        """Send a worker a frame, here and now."""
+        link = self.links.get(worker)
+        if link is not None:
+            link.write(head, segments, head[0] in frames.URGENT)
+            self._flush(link)
+
+    def _flush(self, link: Link) -> None:
+        """Write what there is, and wait for room in the pipe if it does not fit."""
+        waited = link.stuck
+        if (not waited or link.urgent) and not link.flush() and not waited:
             self._poller.register(link.calls_fd, native.Poller.WRITABLE)
 
     def look_seconds(self, now: float) -> float | None:

@@ -45,7 +45,8 @@ class Link:
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd
-        self._urgent = False  # the bell is to be rung
+        self.urgent = False  # the bell is to be rung
+        self.stuck = False  # not all was written: somebody waits until there is room in the pipe
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
@@ -70,25 +71,22 @@ class Link:
 
     def write(
         self, head: tuple[Any, ...], segments: Sequence[Part] = (), urgent: bool = False
-    ) -> bool:
-        """Write a frame; whether nothing is left of it in the backlog, for :meth:`flush`. Urgent
-        ones are to be read even while a call keeps the worker's hub."""
-        if self.broken:
-            return True
-        buffers = frames.encode(head, segments, self._channel.hand_over)
-        # There may be room for more by now; but who waits for that is told, unless it is urgent.
-        waits = bool(self.backlog) and not urgent
-        self.backlog += buffers[:1]
-        self.backlog += [memoryview(buffer).cast("B") for buffer in buffers[1:]]
-        self._urgent = self._urgent or urgent
-        return not waits and self.flush()
+    ) -> None:
+        """Queue a frame; :meth:`flush` writes it. Urgent ones are to be read even while a call
+        keeps the worker's hub."""
+        if not self.broken:
+            buffers = frames.encode(head, segments, self._channel.hand_over)
+            self.backlog += buffers[:1]
+            self.backlog += [memoryview(buffer).cast("B") for buffer in buffers[1:]]
+            self.urgent = self.urgent or urgent
 
     def flush(self) -> bool:
-        """Write as much of the backlog as fits; whether nothing is left."""
+        """Write as much as fits; whether nothing is left."""
         written = self._flush()
-        if self._urgent:
+        self.stuck = not written
+        if self.urgent:
             # Also if not all was written: what is in the pipe is in the way.
-            self._urgent = not written
+            self.urgent = not written
             try:
                 os.write(self._bell_fd, b"r")
             except OSError:

@@ -97,7 +97,7 @@ class LoneCalls:
                 return False
             self.active_at = now
             self._expressed = (batch.first, send.worker)
-            self._fleet.send(send)
+            self._fleet.send(*send)
             return True
         except BaseException:
             self.interrupted()

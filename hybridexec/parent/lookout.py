@@ -44,12 +44,12 @@ class Lookout:
         watchdog: Watchdog | None,
         workers: Mapping[int, Worker],
         links: Mapping[int, Link],
-        send: Callable[[Link, tuple[Any, ...]], None],
+        send: Callable[[int, tuple[Any, ...]], None],
     ) -> None:
         """
         Args:
             watchdog: who decides; None if nothing is to be reported.
-            send: writes a frame to a worker.
+            send: writes a frame to the worker of this number.
         """
         self._watchdog = watchdog
         self._workers = workers
@@ -80,7 +80,7 @@ class Lookout:
         for step in self._watchdog.look(now, beats):
             link = self._links[step.worker]
             if type(step) is Ask:
-                self._send(link, (frames.WHERE,))
+                self._send(step.worker, (frames.WHERE,))
             elif type(step) is Dump:
                 link.request_dump()
             elif type(step) is Discard:

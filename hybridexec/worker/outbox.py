@@ -107,7 +107,7 @@ class Outbox:
         if self._lock.acquire(False):
             try:
                 while written and self.pending:
-                    written = self._write_frame(None)
+                    written = self._write_some(None)
             finally:
                 self._lock.release()
         if written:
@@ -124,12 +124,12 @@ class Outbox:
         poller.register(self._fd, _WRITABLE)
         while self.pending:
             with self._lock:
-                self._write_frame(poller)
+                self._write_some(poller)
 
-    def _write_frame(self, poller: Any) -> bool:
-        """Write a frame, or the rest of one; whether it is written. With a poller, wait until it
-        is."""
-        self._begun = self._begun or self._next_frame()
+    def _write_some(self, poller: Any) -> bool:
+        """Write some frames, or the rest of them; whether they are written. With a poller, wait
+        until they are."""
+        self._begun = self._begun or self._next_frames()
         while self._begun:
             try:
                 count = os.writev(self._fd, self._begun[:_MAX_BUFFERS])
@@ -149,15 +149,19 @@ class Outbox:
                 self._begun[0] = self._begun[0][count:]
         return True
 
-    def _next_frame(self) -> list[memoryview]:
-        """The buffers of a frame of what comes next; none if there is nothing."""
+    def _next_frames(self) -> list[memoryview]:
+        """The buffers of what comes next: a frame of results, and shorter ones around it."""
         entries = self._entries
+        before: list[memoryview] = []
+        after: list[memoryview] = []
         results: list[Any] = []
         rows: list[tuple[int, list[Any]]] = []
         room = self._fitting
         while entries and len(results) < _MAX_RESULTS and room > 0:
             entry = entries[0]
             if isinstance(entry, Row):
+                if after:
+                    break
                 # Emptied first: from then on, the next value added puts it in again.
                 row = entry.take(room)
                 room -= len(row[1])
@@ -166,19 +170,23 @@ class Outbox:
                 if row[1]:
                     rows.append(row)
             elif len(entry) == 4:
+                if after:
+                    break
                 results.append(entries.popleft())
-            elif results or rows:
-                break
             else:
                 entries.popleft()
-                return self._views(entry)
+                frame = self._views(entry)
+                if results or rows:
+                    after += frame
+                else:
+                    before += frame
         if not results and not rows:
-            return []
-        buffers = self._views(*_results(results, rows))
+            return before
+        frame = self._views(*_results(results, rows))
         if rows and not results:
-            size = len(buffers[0]) // sum(len(values) for _, values in rows)
+            size = len(frame[0]) // sum(len(values) for _, values in rows)
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
-        return buffers
+        return before + frame + after
 
     def _views(self, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> list[memoryview]:
         buffers = frames.encode(head, segments, self._channel.hand_over)

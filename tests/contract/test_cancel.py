@@ -143,6 +143,17 @@ def test_cancelling_a_call_that_hogs_the_cpu_returns_at_once(make: Make, gate: G
     assert other.result(timeout=30) == 16
 
 
+def test_a_call_that_hogs_the_cpu_hears_of_it_behind_a_full_pipe(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=4)
+    hog = executor.submit(gate.hog, "hog")
+    gate.wait_for(1)
+    # They are sent ahead, and are more than the pipe holds.
+    behind = [executor.submit(len, bytes(200_000)) for _ in range(4)]
+    wait_until(lambda: any(link.backlog for link in executor._engine._fleet.links.values()))
+    assert hog.cancel()
+    assert [call.result(timeout=20) for call in behind] == [200_000] * 4
+
+
 def test_waiters_see_a_cancelled_call_as_done(executor: HybridExecutor, gate: Gate) -> None:
     future = executor.submit(gate.wait, "a")
     gate.wait_for(1)

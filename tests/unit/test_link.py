@@ -92,10 +92,18 @@ def result_frame(number: int, *segments: bytes) -> bytes:
 
 
 def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
-    assert ends.link.write((frames.RECALL, 5), [b"segment"])
+    ends.link.write((frames.RECALL, 5), [b"segment"])
+    assert ends.link.flush()
     (frame,) = ends.worker.read() or []
     assert frame.head == (frames.RECALL, 5)
     assert frame.segments == (b"segment",)
+
+
+def test_nothing_is_written_before_flush(ends: Ends) -> None:
+    os.set_blocking(ends.calls_read, False)
+    ends.link.write((frames.STOP,))
+    with pytest.raises(BlockingIOError):
+        ends.worker.read()
 
 
 def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
@@ -104,9 +112,9 @@ def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
     large = os.urandom(3_000_000)
-    assert not ends.link.write((frames.CALLS, 1), [large, b"", b"tail"]), "that is too much"
-    assert not ends.link.write((frames.STOP,)), "it must not overtake"
-    assert not ends.link.flush()
+    ends.link.write((frames.CALLS, 1), [large, b"", b"tail"])
+    ends.link.write((frames.STOP,))
+    assert not ends.link.flush(), "a pipe does not hold that much, and nobody has waited"
     received = []
     flushed = False
     while len(received) < 2:
@@ -151,8 +159,11 @@ def rings(ends: Ends) -> int:
 
 def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
     ends.link.write((frames.STOP,))
+    ends.link.flush()
     assert rings(ends) == 0
     ends.link.write((frames.RECALL, 1), urgent=True)
+    assert rings(ends) == 0, "not before it is written"
+    ends.link.flush()
     assert rings(ends) == 1
     ends.link.flush()
     assert rings(ends) == 0
@@ -160,8 +171,8 @@ def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
     ends.link.write((frames.CALLS, 1), [bytes(1_000_000)])
-    assert rings(ends) == 0
-    assert not ends.link.write((frames.RECALL, 1), urgent=True)
+    ends.link.write((frames.RECALL, 1), urgent=True)
+    assert not ends.link.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
     received: list[object] = []
     while len(received) < 2:
@@ -175,12 +186,14 @@ def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(e
 def test_a_bell_that_nobody_hears_keeps_nobody_waiting(ends: Ends) -> None:
     for number in range(70_000):
         ends.link.write((frames.RECALL, number), urgent=True)
+        ends.link.flush()
     assert rings(ends)
 
 
 def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
     os.close(ends.calls_read)
-    assert ends.link.write((frames.STOP,)), "there is nothing left that could be written"
+    ends.link.write((frames.STOP,))
+    assert ends.link.flush(), "there is nothing left that could be written"
     assert ends.link.broken
 
 

@@ -102,7 +102,7 @@ class CallFuture(Future[T]):
         self.item = None
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition
         if condition is None:
             fresh = threading.Condition()

@@ -81,10 +81,10 @@ class Frame(NamedTuple):
 
     def payload(self, reference: bytes | list[int]) -> Payload:
         """The payload at ``reference``: itself, or the segments it names."""
-        if type(reference) is list:
+        if isinstance(reference, list):
             first, count = reference
             return Segments(self.segments[first : first + count])
-        return reference  # type: ignore[return-value]
+        return reference
 
 
 def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
@@ -93,7 +93,7 @@ def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
         first = len(segments)
         segments.extend(payload.parts)
         return [first, len(payload.parts)]
-    return payload  # type: ignore[return-value]
+    return payload
 
 
 def encode(

@@ -73,4 +73,4 @@ def test_a_limit_below_what_a_fresh_worker_holds_loses_no_call(make: Make) -> No
 @pytest.mark.parametrize("wrong", [0, -1, True, "1 GiB", 1.5])
 def test_the_limit_is_checked(wrong: object) -> None:
     with pytest.raises((TypeError, ValueError), match="max_memory_per_child"):
-        HybridExecutor(1, max_memory_per_child=wrong)  # type: ignore[arg-type]
+        HybridExecutor(1, max_memory_per_child=wrong)

@@ -248,7 +248,7 @@ def test_a_replaced_submit_of_one_instance_sees_maps_calls(
         seen.append(args)
         return original(fn, *args)
 
-    executor.submit = submit  # type: ignore[method-assign,assignment]
+    executor.submit = submit
     assert list(executor.map(square, range(3), buffersize=buffersize)) == [0, 1, 4]
     assert seen == [(0,), (1,), (2,)]
 

@@ -18,7 +18,7 @@ from . import calls
 from .leftovers import Belongings, belongings, left_behind
 
 METHODS = ["forkserver", "spawn"]
-#: Values of ``on_worker_loss``; the checks know "retry" too.
+#: Values of ``on_worker_loss``.
 MODES = ["fail", "retry"]
 
 

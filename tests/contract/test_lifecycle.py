@@ -284,11 +284,6 @@ def workers_of(process: psutil.Process | None = None) -> list[psutil.Process]:
     return found
 
 
-def touch_later(path: Path, seconds: float) -> None:
-    time.sleep(seconds)
-    path.touch()
-
-
 def test_shutdown_waits_for_calls_and_workers(make_each: Make) -> None:
     executor = make_each()
     calls = [executor.submit(nap, 0.05) for _ in range(10)]
@@ -454,7 +449,7 @@ def test_a_forgotten_idle_executor_ends(method: str | None) -> None:
     wait_until(lambda: not is_alive(pid))
 
 
-def test_a_view_keeps_its_executor(make: Make) -> None:
+def test_a_view_keeps_its_executor() -> None:
     view = make_executor(None).options(timeout=60)
     gc.collect()
     assert view.submit(square, 3).result(timeout=30) == 9

@@ -269,7 +269,7 @@ def wait_if_first(gate: Gate, n: int) -> int:
     return n
 
 
-def test_map_unordered_is_lazy_and_bounded(executor: HybridExecutor, gate: Gate) -> None:
+def test_map_unordered_is_lazy_and_bounded(executor: HybridExecutor) -> None:
     read = itertools.count()
     results = executor.map_unordered(identity, read, buffersize=6)
     assert next(read) == 0

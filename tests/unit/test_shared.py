@@ -247,9 +247,7 @@ def test_what_cannot_be_handed_over_is_written_to_the_pipe(sides: Sides) -> None
     assert not sides.ours.hand_over(file_of(filler)), "nor when nobody is there"
 
 
-def test_shared_and_written_parts_mix_in_one_frame(
-    sides: Sides, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shared_and_written_parts_mix_in_one_frame(sides: Sides) -> None:
     payloads = [dumps(arrays(SIZE + n, n, SIZE + 2 * n)) for n in range(6)]
     refused = {id(file_of(payload)) for payload in payloads[::2]}
     hand_over = sides.ours.hand_over

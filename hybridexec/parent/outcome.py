@@ -1,6 +1,6 @@
 """Turn what came from the wire into a value or an exception.
 
-Runs on: whoever wants the value: the I/O thread for a Future, the consumer's thread for a stream.
+Runs on: whoever delivers to a Future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
 Guarantees: never raises; what cannot be unpickled becomes that call's exception.
 """
 

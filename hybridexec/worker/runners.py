@@ -1,8 +1,8 @@
 """The hub's side of the worker: long-lived greenlets that take calls from the inbox and run them.
 
-Runs on: the main thread, whose hub switches between the runners. The methods under "from
-who reads the call pipe" are also called on the attendant's thread; they touch only deques and sets,
-whose single operations the GIL makes atomic.
+Runs on: the main thread, whose hub switches between the runners. The methods under "from who reads
+the call pipe" are also called on the attendant's thread: single operations, which the GIL makes
+atomic, are all they do to what is shared.
 Guarantees: a call's exception, whatever it is, becomes that call's result and reaches nothing
 else; calls are taken in the order they were sent; a call that blocks holds its runner only.
 
@@ -58,11 +58,21 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
 class Runners:
     """Runs calls in a gevent pool."""
 
-    def __init__(self, concurrency: int, page: StatusPage, put: Put, put_first: Put) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        page: StatusPage,
+        inbox: Inbox,
+        functions: Functions,
+        put: Put,
+        put_first: Put,
+    ) -> None:
         """
         Args:
             concurrency: how many calls may run at once.
             page: where to write what runs.
+            inbox: where calls are taken from.
+            functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
         """
@@ -77,7 +87,7 @@ class Runners:
         self._hub = gevent.get_hub()
         self._pool = gevent.pool.Pool(greenlet_class=Runner)
         self._context = contextvars.Context()
-        self._inbox = Inbox()
+        self._inbox = inbox
         self._taken = 0  # how many calls were taken out of the inbox
         # Invariant: a slot is in _free_slots or owned by one living runner.
         self._free_slots = list(range(concurrency - 1, -1, -1))
@@ -94,9 +104,8 @@ class Runners:
         # Whose functions _run_calls calls itself.
         ours = frozenset({__name__, Job.__module__, Functions.__module__, failures.__name__})
         interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
-        self._stops = Stops(self.runner_of, self._inbox, interrupts)
-        self._functions = Functions()
-        self._load = self._functions.load
+        self._stops = Stops(self.runner_of, inbox, interrupts)
+        self._load = functions.load
         self._service = Service(self.look, page.times)
         # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
         # scheduled, or a runner is on its way to the inbox.
@@ -350,18 +359,6 @@ class Runners:
         """The runner that runs a call; None if it does not run."""
         return self._runner if self._call == call else self._waiting.get(call)
 
-    def learn(self, number: int, function: payload.Payload) -> None:
-        """See :meth:`Functions.learn`."""
-        self._functions.learn(number, function)
-
-    def forget(self, number: int) -> None:
-        """See :meth:`Functions.forget`."""
-        self._functions.forget(number)
-
-    def add(self, run: Run) -> None:
-        """Put calls into the inbox; :meth:`look` must follow, or :meth:`wake`."""
-        self._inbox.add(run)
-
     def ask(self, low: int) -> bool:
         """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
         inbox = self._inbox
@@ -380,10 +377,6 @@ class Runners:
     def expire(self, call: int) -> None:
         """See :meth:`Stops.expire`."""
         self._stops.expire(call)
-
-    def recall(self, count: int) -> list[int]:
-        """Take back up to ``count`` calls that have not started, the newest first."""
-        return self._inbox.take_back(count)
 
     def reclaim(self, number: int, calls: list[int]) -> None:
         """Forget these calls, the last that were sent: they run elsewhere. Take others again.

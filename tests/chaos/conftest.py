@@ -28,7 +28,7 @@ def pytest_report_header() -> str:
 
 #: The first storm's; the next have the numbers after it.
 SEED = int(os.environ.get("HYBRIDEXEC_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-#: How long the storms of one start method blow, in all.
+#: How long the storms of one start method and ``on_worker_loss`` blow, in all.
 SECONDS = float(os.environ.get("HYBRIDEXEC_CHAOS_SECONDS") or 20)
 
 

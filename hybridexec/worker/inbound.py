@@ -50,7 +50,7 @@ class Inbound:
         """Read what the hub has left unread; whether there was anything. Not on its thread."""
         arrived = self._read()
         if arrived:
-            self._runners.wake()
+            self._runners.service.wake()
             self._outbox.write()
         return arrived
 
@@ -86,9 +86,9 @@ class Inbound:
             if runners.ask(*rest):
                 self._outbox.add((frames.HUNGRY,))
         elif kind == frames.CANCEL:
-            runners.cancel(*rest)
+            runners.stops.cancel(*rest)
         elif kind == frames.EXPIRE:
-            runners.expire(*rest)
+            runners.stops.expire(*rest)
         elif kind == frames.RECALL:
             self._outbox.add((frames.RECALLED, self._inbox.take_back(*rest)))
         elif kind == frames.RECLAIM:
@@ -96,7 +96,7 @@ class Inbound:
         elif kind == frames.FORGET:
             self._functions.forget(*rest)
         elif kind == frames.STOP:
-            runners.stop()
+            runners.service.stop()
         elif kind == frames.WHERE:
             self._outbox.add((frames.HERE, *self._whereabouts()))
 

@@ -104,9 +104,11 @@ class Runners:
         # Whose functions _run_calls calls itself.
         ours = frozenset({__name__, Job.__module__, Functions.__module__, failures.__name__})
         interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
-        self._stops = Stops(self.runner_of, inbox, interrupts)
+        #: Stops running calls.
+        self.stops = Stops(self.runner_of, inbox, interrupts)
         self._load = functions.load
-        self._service = Service(self.look, page.times)
+        #: Wakes the hub, and ends it.
+        self.service = Service(self.look, page.times)
         # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
         # scheduled, or a runner is on its way to the inbox.
         self._feed_scheduled = False
@@ -126,11 +128,11 @@ class Runners:
         Whenever ``calls_fd`` is readable, the hub calls ``on_readable``.
         """
         self._context = context
-        self._service.run(calls_fd, on_readable)
+        self.service.run(calls_fd, on_readable)
 
     def look(self) -> None:
         """See to what the call pipe has brought."""
-        service, stops = self._service, self._stops
+        service, stops = self.service, self.stops
         service.woken = False
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
         if stops.cancelled or stops.expired:
@@ -259,7 +261,7 @@ class Runners:
                 if special:
                     self._times[slot_id + 1] = began = _monotonic()
                     if job.timeout is not None:
-                        expiry = self._stops.timer(call, job.timeout)
+                        expiry = self.stops.timer(call, job.timeout)
                 if bare:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
@@ -366,30 +368,10 @@ class Runners:
         inbox.asked = inbox.arrived - self._taken > low
         return not inbox.asked
 
-    def cancel(self, calls: list[int], running: bool) -> None:
-        """See :meth:`Stops.cancel`."""
-        self._stops.cancel(calls, running)
-
-    def insist(self) -> bool:
-        """See :meth:`Stops.insist`."""
-        return self._stops.insist()
-
-    def expire(self, call: int) -> None:
-        """See :meth:`Stops.expire`."""
-        self._stops.expire(call)
-
     def reclaim(self, number: int, calls: list[int]) -> None:
         """Forget these calls, the last that were sent: they run elsewhere. Take others again.
 
-        :meth:`look` must follow, or :meth:`wake`.
+        :meth:`look` must follow, or :meth:`.service.Service.wake`.
         """
         self._inbox.remove(set(calls))
         self._released = number
-
-    def wake(self) -> None:
-        """See :meth:`Service.wake`."""
-        self._service.wake()
-
-    def stop(self) -> None:
-        """See :meth:`Service.stop`."""
-        self._service.stop()

@@ -26,18 +26,18 @@ class Pair:
             for _ in range(processes)
         ]
         for process in self._processes:
-            assert pickle.load(process.stdout) == "ready"  # type: ignore[arg-type]
+            assert pickle.load(process.stdout) == "ready"
 
     def run(self, function: Callable[[Any], Any], items: Sequence[Any], limit: int) -> list[Any]:
         """``function`` of every item, at most ``limit`` at once in each process."""
         part = -(-len(items) // len(self._processes))
         for number, process in enumerate(self._processes):
             mine = items[number * part : (number + 1) * part]
-            pickle.dump((function, mine, limit), process.stdin)  # type: ignore[arg-type]
-            process.stdin.flush()  # type: ignore[union-attr]
+            pickle.dump((function, mine, limit), process.stdin)
+            process.stdin.flush()
         results: list[Any] = []
         for process in self._processes:
-            results += pickle.load(process.stdout)  # type: ignore[arg-type]
+            results += pickle.load(process.stdout)
         return results
 
     def __enter__(self) -> Pair:
@@ -46,4 +46,4 @@ class Pair:
     def __exit__(self, *exc_info: object) -> None:
         for process in self._processes:
             with process:
-                process.stdin.close()  # type: ignore[union-attr]
+                process.stdin.close()

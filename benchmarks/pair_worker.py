@@ -4,15 +4,15 @@ Reads ``(function, items, limit)`` from standard input, writes the list of resul
 output, again and again until the input ends.
 """
 
-# Before any other import, or what they import would keep the unpatched originals.
+# ruff: noqa: E402 - patched before any other import, which would keep the unpatched originals
 from gevent import monkey
 
 monkey.patch_all()
 
-import pickle  # noqa: E402
-import sys  # noqa: E402
+import pickle
+import sys
 
-import gevent.pool  # noqa: E402
+import gevent.pool
 
 
 def main() -> None:

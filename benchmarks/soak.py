@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         loads = [Load(rough, options.seed), Load(steady, options.seed + 1)]
         killer = Killer(rough, options.seed)
-        # Two long calls: both workers of the steady one are there from the first sample on.
+        # As many calls as slots: both workers of the steady one are there from the first sample on.
         list(steady.map(nap, [19] * WORKERS * CONCURRENCY))
         watch = Watch(steady)
         pids = {worker.pid for worker in steady.stats().workers}

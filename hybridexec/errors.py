@@ -5,7 +5,7 @@ listed here: ``RuntimeError`` for a closed executor, ``CancelledError``, ``Timeo
 ``result(timeout=...)``, and whatever the user's function raised.
 
 This module imports ``concurrent.futures.process``, and with it multiprocessing: it is loaded when
-an executor gets its first call, not when ``hybridexec`` is imported.
+one of these errors is imported or an executor gets its first call, not with ``hybridexec``.
 """
 
 from __future__ import annotations

@@ -43,7 +43,6 @@ _SWITCHES = frozenset(
     }
 )
 
-MonkeyPatch = bool | Mapping[str, bool]
 OnWorkerLoss = Literal["fail", "retry"]
 
 

@@ -37,4 +37,4 @@ class Outcome(Generic[R]):
         """The value; raises the error if there is one."""
         if self.error is not None:
             raise self.error
-        return self.value  # type: ignore[return-value]
+        return self.value  # type: ignore[return-value]  # None, if that was returned

@@ -20,8 +20,8 @@ class WorkerStats:
         hub_lag: seconds for which its hub has been overdue: more than a few tenths mean that a call
             keeps the CPU without ever waiting.
         current: the call that has the CPU, in a few words, if one has and it is known: in a worker
-            that has run a call with a ``timeout``, and in one whose hub was found to have been
-            blocked for ``hub_lag_warning`` seconds.
+            that has run a call with a ``timeout`` or with ``on_worker_loss="retry"``, and in one
+            whose hub was found to have been blocked for ``hub_lag_warning`` seconds.
     """
 
     pid: int | None

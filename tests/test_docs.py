@@ -1,4 +1,4 @@
-"""The documentation's examples run, and its reference is complete.
+"""The documentation's examples run, its reference is complete, and what it names is there.
 
 Each ```python block of README.md and docs/*.md is run as a script of its own, from a file, as a
 reader would: so workers can import its `__main__`, and a missing guard shows. A block that cannot
@@ -166,3 +166,18 @@ def test_the_tests_that_pages_name_exist() -> None:
     for path, name in named:
         source = (ROOT / path).read_text("utf-8")
         assert not name or f"def {name}(" in source, f"{path}::{name}"
+
+
+def test_the_tests_that_the_security_page_names_exist() -> None:
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8"))
+    source = (ROOT / "tests" / "contract" / "test_security.py").read_text("utf-8")
+    assert len(named) > 5
+    assert not [name for name in named if f"def {name}(" not in source]
+
+
+def test_the_architecture_names_every_module_and_none_that_is_gone() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    named = {name for name in re.findall(r"`([\w/]+\.py)`", text) if not name.startswith("tests/")}
+    package = ROOT / "hybridexec"
+    files = {path.relative_to(package) for path in package.rglob("*.py")}
+    assert named == {str(path) for path in files if path.name != "__init__.py"}

@@ -1,4 +1,4 @@
-"""What the pool asks the I/O thread to do."""
+"""What the pool asks the fleet to do."""
 
 from __future__ import annotations
 

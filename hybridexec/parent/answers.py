@@ -1,6 +1,6 @@
 """What workers answer: the outcomes of calls, one by one or in rows.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: what is answered is not the worker's any more; it is delivered, or kept to be tried
 again.
 """

@@ -1,6 +1,6 @@
 """Calls that wait for something else than a free worker.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 """
 
 from __future__ import annotations

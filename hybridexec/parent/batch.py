@@ -49,7 +49,8 @@ class Sink(Protocol):
     """Who wants to know how calls ended."""
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
-        """Take outcomes, each call's exactly once; on the I/O thread."""
+        """Take outcomes, each call's exactly once; on the I/O thread, or on what delivers in its
+        place (see :mod:`.lone` and :mod:`.hubs`)."""
 
 
 #: Outcomes, and to whom they go.

@@ -1,6 +1,6 @@
 """The books: which calls there are, and how they end.
 
-Runs on: the I/O thread, as part of the pool; what is read by other threads says so.
+Runs on: whoever has the engine's turn, as part of the pool; what is read by other threads says so.
 Guarantees: every call that enters is delivered to its sink exactly once, unless it was cancelled
 while it ran: its sink knows then. After a batch's last call, workers forget its function, unless it
 is one to be kept.

@@ -1,7 +1,8 @@
 """Calls that were submitted one by one, made batches of: what is done once for a batch need not be
 done for each of them.
 
-Runs on: whoever has the engine's turn.
+Runs on: whoever has the engine's turn, and who delivers outcomes; a lone call is made a batch of by
+who submits it.
 Guarantees: the calls of a batch were submitted one after another; each Future gets its own
 outcome, and neither it nor its arguments are kept alive for its neighbours' sake.
 """
@@ -30,7 +31,7 @@ class Bundle:
         self._futures: list[CallFuture[Any] | None] = list(futures)
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
-        """Take outcomes; on the I/O thread."""
+        """Take outcomes; see :meth:`.batch.Sink.deliver`."""
         if isinstance(ended, Values):
             first, values = ended
             end = first + len(values)

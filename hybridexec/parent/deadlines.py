@@ -1,6 +1,6 @@
 """Deadlines that a worker does not keep by itself.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: a call ends within the grace after its deadline, whatever its worker does.
 
 The worker's hub stops a call whose time is up at the point where it waits. Whether that has worked

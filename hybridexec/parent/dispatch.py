@@ -1,6 +1,6 @@
 """Who gets which call.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 
 How credit works: a worker is sent calls ahead of its free slots so that it never waits for the
 parent, but only as many as it takes in a round trip or so (its window), and only as many beyond

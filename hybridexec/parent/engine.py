@@ -5,7 +5,8 @@ Callers' threads only put into a queue, which wakes the thread::
     submit, cancel, shutdown ──▶ Queue ────┐
     result pipes, sentinels, deadlines ────┴▶ Pool ──▶ actions: frames, starts, signals, outcomes
 
-Runs on: everything under "on the I/O thread" there, and there alone; the rest on any thread.
+Runs on: everything under "on the I/O thread" there, and there alone, but for the first turn where
+workers are forked; the rest on any thread.
 Guarantees: the thread is a native one and waits with the system's own poll, so that a gevent parent
 neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
 been shut down and nothing of it is left.

@@ -80,7 +80,7 @@ class _ServerPopen(popen_fork.Popen):
         preparation = spawn.get_preparation_data(process.name)
         preparation["name"] = process._boot_name
         data = io.BytesIO()
-        context.set_spawning_popen(self)  # type: ignore[arg-type]
+        context.set_spawning_popen(self)  # type: ignore[arg-type]  # it acts as one of theirs
         try:
             reduction.dump(preparation, data)
             reduction.dump(process, data)
@@ -97,7 +97,7 @@ class _ServerPopen(popen_fork.Popen):
             alive = os.dup(write)
             ours.callback(os.close, alive)
             # One tracker for the whole family: a worker's own would unlink its parent's segments.
-            tracker: int = resource_tracker.getfd()  # type: ignore[assignment]
+            tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
             process._server.request([preparation_read, status, tracker, *self._fds])
             theirs.close()
             pipe.write(data.getbuffer())

@@ -1,6 +1,6 @@
 """The functions that calls name: each crosses to a worker once, then goes by a number.
 
-Runs on: callers' threads intern; the I/O thread reads.
+Runs on: callers' threads intern; whoever has the engine's turn reads.
 Guarantees: a number is used only where pickling would merely name the function, or for the calls of
 one ``map``; so a function means what it would mean if it were pickled with every call.
 """

@@ -1,6 +1,6 @@
 """The Future of one submitted call.
 
-Runs on: any thread; the outcome arrives on the I/O thread.
+Runs on: any thread.
 Guarantees: it is a ``concurrent.futures.Future``, so ``wait``, ``as_completed``,
 ``asyncio.wrap_future`` and callbacks work as they do with any; it ends exactly once.
 
@@ -102,7 +102,7 @@ class CallFuture(Future[T]):
         self.item = None
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition
         if condition is None:
             fresh = threading.Condition()
@@ -216,7 +216,7 @@ class CallFuture(Future[T]):
         self._finish(None, error)
 
     def deliver(self, outcome: Ended) -> None:
-        """Take the outcome; on the I/O thread."""
+        """Take the outcome; see :meth:`.batch.Sink.deliver`."""
         _, status, value, _, pid, troubles = outcome
         if status == frames.VALUE:
             self._finish(value, None)
@@ -256,7 +256,7 @@ class CallFuture(Future[T]):
 
 
 def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
-    """End calls that follow each other in one batch with these values; on the I/O thread.
+    """End calls that follow each other in one batch with these values.
 
     For futures that nobody waits for, with less ado than one by one.
     """

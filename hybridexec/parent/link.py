@@ -1,6 +1,8 @@
-"""One worker's pipes and process, as the I/O thread handles them.
+"""One worker's pipes and process.
 
-Runs on: the I/O thread, which never blocks here: writes that do not fit wait in a backlog.
+Runs on: whoever has the engine's turn.
+Guarantees: nothing here waits for a worker, but for the exit status of one that has ended: writes
+that do not fit stay in a backlog.
 """
 
 from __future__ import annotations

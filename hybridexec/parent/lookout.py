@@ -1,6 +1,6 @@
 """The shell around the watchdog: reads heartbeats, asks workers, words the reports.
 
-Runs on: the I/O thread; :meth:`Lookout.current` on any.
+Runs on: whoever has the engine's turn; :meth:`Lookout.current` on any thread.
 Guarantees: reads shared memory and writes frames, so no worker can keep it waiting; while no call
 is unfinished and no hub was reported as blocked, it wants no look.
 """

@@ -50,7 +50,7 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
 def _need_fork(initargs: tuple[Any, ...]) -> bool:
     from multiprocessing import context, reduction
 
-    context.set_spawning_popen(_Rehearsal())  # type: ignore[arg-type]
+    context.set_spawning_popen(_Rehearsal())  # type: ignore[arg-type]  # it acts as one
     try:
         reduction.ForkingPickler(io.BytesIO(), 5).dump(initargs)
     except RuntimeError as error:

@@ -1,6 +1,6 @@
 """Turn what came from the wire into a value or an exception.
 
-Runs on: whoever wants the value: the I/O thread for a Future, the consumer's thread for a stream.
+Runs on: whoever delivers to a Future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
 Guarantees: never raises; what cannot be unpickled becomes that call's exception.
 """
 
@@ -59,16 +59,17 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
 
 
 def _remote_exception(pickled: payload.Payload, trace: str, note: str) -> BaseException:
-    error = payload.loads(pickled)
+    error: BaseException | str = payload.loads(pickled)
     if isinstance(error, str):
         error = RemoteError(error)
     error.__cause__ = remote_traceback(trace)
     error.add_note(note)
-    return error  # type: ignore[no-any-return]
+    return error
 
 
 def remote_traceback(text: str) -> BaseException:
     """ProcessPoolExecutor's carrier of a remote traceback, which a printed error shows as cause."""
+    # Its stub asks for a traceback object; the standard library's code gives it a text, too.
     cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
     return cause
 

@@ -1,7 +1,7 @@
 """The pool: every decision about workers and calls, as a state machine without I/O.
 
-Runs on: the I/O thread, which tells it what happened (each public method is one event) and then
-carries out the actions it has collected.
+Runs on: whoever has the engine's turn, who tells it what happened (each public method is one event)
+and then carries out the actions it has collected.
 Guarantees: every call that enters is delivered to its sink exactly once; a call is with one worker
 at a time; a call that may have started is not sent again, unless its options allow it.
 
@@ -11,8 +11,11 @@ A worker is::
         │                                                ▲
         └─ready──▶ QUARANTINE ──its suspects are sent────┘            lost at any time ──────▶ gone
 
-and the pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot
-be had) or KILLED (asked to end at once), until :attr:`Pool.finished`.
+(One for which there is nothing left, because the pool is ending or the suspects are gone, goes to
+STOPPING at once, and so does one that is killed for a call that nothing else stops.)
+
+The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot be had)
+or KILLED (asked to end at once), until :attr:`Pool.finished`.
 
 What is decided where: which calls there are and how they end in :mod:`.books`, which workers there
 are in :mod:`.staff`, who gets which call in :mod:`.dispatch`, what becomes of a worker's answers in
@@ -88,7 +91,7 @@ class Pool:
         self._answers = Answers(self.books, self._setbacks)
         self._birth_deaths = 0
 
-    # -- what the I/O thread asks -------------------------------------------------------------
+    # -- what the engine asks -----------------------------------------------------------------
 
     def take_actions(self) -> list[Action]:
         """The actions decided on since the last time, in order."""

@@ -1,6 +1,6 @@
 """Failed calls that wait to be tried again.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: a call that waits here holds no slot; one that was cancelled is never handed out.
 """
 

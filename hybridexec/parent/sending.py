@@ -1,6 +1,6 @@
 """Calls, as the head of a CALLS frame.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The calls that a worker was sent and has not answered.
 
-Runs on: the I/O thread, as part of the pool; other threads may look one call up, or count.
+Runs on: whoever has the engine's turn, as part of the pool; other threads may look one call up,
+or count.
 Guarantees: a call is in it once; :meth:`Sent.calls` has the order in which they were sent.
 
 Calls are sent as spans of a batch, and answered in rows if they are short: so long as what

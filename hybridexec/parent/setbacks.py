@@ -1,6 +1,6 @@
 """What follows when a call fails, is late, or loses its worker: it runs again, or it ends.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: a call that may have started runs again only if its options allow it, and only so often;
 one that cannot be stopped when its time is up costs its worker, and those beside it no more than
 another run.

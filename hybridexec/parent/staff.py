@@ -1,6 +1,6 @@
 """Which workers there are: how many are started, and which are to end.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: while the pool runs, there are no more workers than were asked for, but for those that
 drain while others take their place, and a quarantine worker where there is room for no other.
 """

@@ -1,6 +1,6 @@
 """The results of many calls without a Future for each: what ``map`` and its relatives iterate.
 
-Runs on: outcomes arrive on the I/O thread; everything else runs in the consumer's.
+Runs on: the consumer's thread, but for :meth:`Stream.deliver`.
 Guarantees: each call's outcome is handed out once; with a bound, no more calls than that are
 unfinished or waiting to be fetched; closing the stream cancels what has not started.
 """
@@ -177,7 +177,7 @@ class Stream:
             self._engine.submit(batch)
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
-        """Take outcomes; on the I/O thread."""
+        """Take outcomes; see :meth:`.batch.Sink.deliver`."""
         with self._changed:
             if not self._ordered:
                 if isinstance(ended, Values):

@@ -1,6 +1,6 @@
 """Calls whose worker died while they ran: one of them may have killed it, and nobody knows which.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: a suspect runs with no call that is not one; each is tried a bounded number of times; a
 call that was cancelled is never handed out.
 

@@ -1,6 +1,6 @@
 """The calls that no worker has, in the order in which they will be sent.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 Guarantees: calls that came back from a worker go before all others; a call that was cancelled is
 never handed out.
 """

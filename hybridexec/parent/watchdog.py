@@ -1,6 +1,7 @@
 """The watchdog: notices hubs that have stopped ticking, and says once what each is stuck in.
 
-Runs on: the I/O thread, which tells it the time, heartbeats and answers, and does what it says.
+Runs on: whoever has the engine's turn, tells it the time, heartbeats and answers, and does what it
+says.
 Guarantees: each *episode*, from a hub's last tick to its next, is reported once, and its end once
 if it was; nothing here waits, looks at a clock or ends a worker.
 

@@ -1,6 +1,6 @@
 """What the pool knows of a worker, and how far ahead of it calls are sent.
 
-Runs on: the I/O thread, as part of the pool.
+Runs on: whoever has the engine's turn, as part of the pool.
 """
 
 from __future__ import annotations

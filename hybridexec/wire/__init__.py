@@ -1,5 +1,5 @@
 """What both sides agree on: frames, payloads, the status page and the worker's start.
 
-Nothing in this package knows the parent or the worker, and nothing in it does I/O of its own
-accord but for the reads that :mod:`~hybridexec.wire.frames` is asked to do.
+Nothing in this package knows the parent or the worker. It reads and writes what it is asked to, and
+has no thread or loop of its own.
 """

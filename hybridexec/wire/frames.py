@@ -1,6 +1,7 @@
 """Frames: what crosses a pipe, many calls or many results in one write.
 
-Runs on: the parent's I/O thread and the worker's hub and attendant.
+Runs on: whoever reads or writes a pipe: in the parent, who has the engine's turn; in the worker,
+the hub or the attendant.
 Guarantees: a frame is delivered whole and in order; large payloads are neither copied into a frame
 nor out of one.
 
@@ -32,10 +33,10 @@ Parent to worker::
 
 Worker to parent::
 
-    (HELLO, pid)         ready for calls
+    (HELLO,)             ready for calls
     (FAILED, stage, text)   cannot get ready: why
     (RESULTS, [(id, status, value, seconds)], [(first id, [plain value, ...])])
-    (HUNGRY,)            the inbox is low and slots are free
+    (HUNGRY,)            the answer to ASK: no more calls than that wait in the inbox
     (RECALLED, ids)      the answer to RECALL
     (HERE, call, stack)  the answer to WHERE: the call that has the CPU (0: none), and the main
                          thread's stack as text, empty if the hub itself had time to answer
@@ -81,10 +82,10 @@ class Frame(NamedTuple):
 
     def payload(self, reference: bytes | list[int]) -> Payload:
         """The payload at ``reference``: itself, or the segments it names."""
-        if type(reference) is list:
+        if isinstance(reference, list):
             first, count = reference
             return Segments(self.segments[first : first + count])
-        return reference  # type: ignore[return-value]
+        return reference
 
 
 def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
@@ -93,7 +94,7 @@ def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
         first = len(segments)
         segments.extend(payload.parts)
         return [first, len(payload.parts)]
-    return payload  # type: ignore[return-value]
+    return payload
 
 
 def encode(

@@ -25,7 +25,7 @@ import types
 from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, final
 
 from . import shared
 
@@ -50,6 +50,7 @@ _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
 _main_by_value = False
 
 
+@final
 class Segments(NamedTuple):
     """A payload out of band: the pickle, then its protocol 5 buffers."""
 
@@ -86,17 +87,17 @@ def set_main_by_value(by_value: bool) -> None:
     _main_by_value = by_value
 
 
-def is_plain(value: object) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether ``value`` may travel in a frame as it is."""
     kind = type(value)
-    return kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT)  # type: ignore[arg-type]
+    return kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT)
 
 
-def are_plain(values: tuple[object, ...]) -> bool:
+def are_plain(values: tuple[Any, ...]) -> bool:
     """Whether all of ``values`` may travel in a frame as they are."""
     for value in values:
         kind = type(value)
-        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT):  # type: ignore[arg-type]
+        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT):
             continue
         return False
     return True
@@ -148,8 +149,8 @@ def loads(payload: Payload) -> Any:
         first, *buffers = [
             part.load() if type(part) is shared.Region else part for part in payload.parts
         ]
-        return pickle.loads(first, buffers=buffers)  # type: ignore[arg-type]
-    return pickle.loads(payload)  # type: ignore[arg-type]
+        return pickle.loads(first, buffers=buffers)
+    return pickle.loads(payload)
 
 
 def travels_by_reference(function: object) -> bool:
@@ -175,7 +176,7 @@ def _value_pickler() -> type[Any]:
     if _value_pickler_type is None:
         import cloudpickle
 
-        class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
+        class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             """cloudpickle with ForkingPickler's reducers, which leaves importable mains alone."""
 
             dispatch_table: ClassVar = ChainMap(

@@ -34,6 +34,7 @@ import resource
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import final
 
 Buffer = bytes | bytearray | memoryview
 
@@ -117,6 +118,7 @@ class _Mapping(mmap.mmap):
     """Memory that Python keeps a descriptor for."""
 
 
+@final
 class Region:
     """A part of a payload that is in a file."""
 

@@ -75,7 +75,7 @@ class Attendant:
                     listen_until = awake_until = time.monotonic() + _LINGER
                 if now >= insist_at:
                     insist_at = now + _INSIST_SECONDS
-                    if runners.insist():
+                    if runners.stops.insist():
                         listen_until = awake_until = insist_at + _LINGER
             for fd, _ in ready:
                 if not os.read(fd, 4096):

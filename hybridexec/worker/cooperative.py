@@ -128,7 +128,7 @@ def _wait(wait: Callable[[int], None], fd: int) -> None:
 def _make_methods(lock: Any) -> None:
     """Give a lock or semaphore an ``acquire`` and ``release`` that wait in the hub."""
     semaphore = lock._semlock
-    try_acquire = semaphore.acquire
+    try_acquire: Callable[..., bool] = semaphore.acquire
     recursive = semaphore.kind == _RECURSIVE_MUTEX
     # The greenlet that holds a recursive lock: in C its holder is the thread, which is all of them.
     holder: Any = None
@@ -136,7 +136,7 @@ def _make_methods(lock: Any) -> None:
     def acquire(block: bool = True, timeout: float | None = None) -> bool:
         nonlocal holder
         if get_hub_if_exists() is None:
-            return try_acquire(block, timeout)  # type: ignore[no-any-return]
+            return try_acquire(block, timeout)
         me = getcurrent()
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _FIRST_PAUSE

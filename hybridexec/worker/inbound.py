@@ -1,4 +1,4 @@
-"""What comes to the worker: frames, which it reads and hands to the runners.
+"""What comes to the worker: frames are read here, and what they ask for is done.
 
 Runs on: the hub, when the call pipe is readable; the attendant's thread, when a call keeps the hub.
 Guarantees: no user code runs here; the end of the pipe, which means that the parent is gone, ends
@@ -13,17 +13,28 @@ from .. import native
 from ..wire import frames
 from ..wire.shared import Channel
 from . import stacks
-from .inbox import Job, Run
+from .functions import Functions
+from .inbox import Inbox, Job, Run
 from .outbox import Outbox
 from .runners import Runners
 
 
 class Inbound:
-    """Reads frames and hands their calls to the runners."""
+    """Reads frames, puts their calls into the inbox, and tells the runners."""
 
-    def __init__(self, fd: int, channel: Channel, runners: Runners, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        fd: int,
+        channel: Channel,
+        inbox: Inbox,
+        functions: Functions,
+        runners: Runners,
+        outbox: Outbox,
+    ) -> None:
         os.set_blocking(fd, False)
         self._reader = frames.FrameReader(fd, channel.take)
+        self._inbox = inbox
+        self._functions = functions
         self._runners = runners
         self._outbox = outbox
         # Held by whoever reads: the hub or the attendant.
@@ -39,7 +50,7 @@ class Inbound:
         """Read what the hub has left unread; whether there was anything. Not on its thread."""
         arrived = self._read()
         if arrived:
-            self._runners.wake()
+            self._runners.service.wake()
             self._outbox.write()
         return arrived
 
@@ -65,27 +76,27 @@ class Inbound:
         if kind == frames.CALLS:
             functions, spans = rest
             for number, reference in functions:
-                runners.learn(number, frame.payload(reference))
+                self._functions.learn(number, frame.payload(reference))
             for function, how, first, items, bare in spans:
                 reference = function if type(function) is int else frame.payload(function)
                 if frame.segments and not bare:
                     items = [item if type(item) is tuple else frame.payload(item) for item in items]
-                runners.add(Run(Job(reference, *how), first, items, bare))
+                self._inbox.add(Run(Job(reference, *how), first, items, bare))
         elif kind == frames.ASK:
             if runners.ask(*rest):
                 self._outbox.add((frames.HUNGRY,))
         elif kind == frames.CANCEL:
-            runners.cancel(*rest)
+            runners.stops.cancel(*rest)
         elif kind == frames.EXPIRE:
-            runners.expire(*rest)
+            runners.stops.expire(*rest)
         elif kind == frames.RECALL:
-            self._outbox.add((frames.RECALLED, runners.recall(*rest)))
+            self._outbox.add((frames.RECALLED, self._inbox.take_back(*rest)))
         elif kind == frames.RECLAIM:
             runners.reclaim(*rest)
         elif kind == frames.FORGET:
-            runners.forget(*rest)
+            self._functions.forget(*rest)
         elif kind == frames.STOP:
-            runners.stop()
+            runners.service.stop()
         elif kind == frames.WHERE:
             self._outbox.add((frames.HERE, *self._whereabouts()))
 

@@ -41,7 +41,7 @@ class _Finder:
             if finder is not cls and hasattr(finder, "find_spec"):
                 spec: ModuleSpec | None = finder.find_spec(name, path, target)
                 if spec is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # acts as one
                     return spec
         return None
 

@@ -21,7 +21,9 @@ from ..wire.page import StatusPage
 from ..wire.shared import Channel
 from . import boot, children, lifeline, patching, stacks, timeouts
 from .attendant import Attendant
+from .functions import Functions
 from .inbound import Inbound
+from .inbox import Inbox
 from .outbox import Outbox
 from .runners import Runners
 
@@ -52,9 +54,10 @@ def run(start: WorkerStart) -> None:
     channel = Channel(start.channel.fd)
     attendant = Attendant(start.bell.fd)
     outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop)
-    runners = Runners(start.concurrency, page, outbox.put, outbox.put_first)
+    inbox, functions = Inbox(), Functions()
+    runners = Runners(start.concurrency, page, inbox, functions, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
-    inbound = Inbound(start.calls.fd, channel, runners, outbox)
+    inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
     native.start_thread(partial(attendant.run, runners, inbound, outbox), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.

@@ -37,7 +37,7 @@ def patch(switches: bool | Mapping[str, bool]) -> None:
         # asyncio's C module keeps the running loop per OS thread, which all greenlets share. The
         # pure-Python one keeps it in a threading.local, which patching makes per greenlet: so
         # asyncio.run works in many calls at once.
-        sys.modules["_asyncio"] = None  # type: ignore[assignment]
+        sys.modules["_asyncio"] = None  # type: ignore[assignment]  # importing it fails now
     from gevent import monkey
 
     with _without_plugins(), _ssl_later(monkey), warnings.catch_warnings():

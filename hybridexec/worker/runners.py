@@ -1,8 +1,8 @@
 """The hub's side of the worker: long-lived greenlets that take calls from the inbox and run them.
 
-Runs on: the main thread, whose hub switches between the runners. The methods under "from
-who reads the call pipe" are also called on the attendant's thread; they touch only deques and sets,
-whose single operations the GIL makes atomic.
+Runs on: the main thread, whose hub switches between the runners. The methods under "from who reads
+the call pipe" are also called on the attendant's thread: single operations, which the GIL makes
+atomic, are all they do to what is shared.
 Guarantees: a call's exception, whatever it is, becomes that call's result and reaches nothing
 else; calls are taken in the order they were sent; a call that blocks holds its runner only.
 
@@ -58,11 +58,21 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
 class Runners:
     """Runs calls in a gevent pool."""
 
-    def __init__(self, concurrency: int, page: StatusPage, put: Put, put_first: Put) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        page: StatusPage,
+        inbox: Inbox,
+        functions: Functions,
+        put: Put,
+        put_first: Put,
+    ) -> None:
         """
         Args:
             concurrency: how many calls may run at once.
             page: where to write what runs.
+            inbox: where calls are taken from.
+            functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
         """
@@ -77,7 +87,7 @@ class Runners:
         self._hub = gevent.get_hub()
         self._pool = gevent.pool.Pool(greenlet_class=Runner)
         self._context = contextvars.Context()
-        self._inbox = Inbox()
+        self._inbox = inbox
         self._taken = 0  # how many calls were taken out of the inbox
         # Invariant: a slot is in _free_slots or owned by one living runner.
         self._free_slots = list(range(concurrency - 1, -1, -1))
@@ -94,10 +104,11 @@ class Runners:
         # Whose functions _run_calls calls itself.
         ours = frozenset({__name__, Job.__module__, Functions.__module__, failures.__name__})
         interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
-        self._stops = Stops(self.runner_of, self._inbox, interrupts)
-        self._functions = Functions()
-        self._load = self._functions.load
-        self._service = Service(self.look, page.times)
+        #: Stops running calls.
+        self.stops = Stops(self.runner_of, inbox, interrupts)
+        self._load = functions.load
+        #: Wakes the hub, and ends it.
+        self.service = Service(self.look, page.times)
         # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
         # scheduled, or a runner is on its way to the inbox.
         self._feed_scheduled = False
@@ -117,11 +128,11 @@ class Runners:
         Whenever ``calls_fd`` is readable, the hub calls ``on_readable``.
         """
         self._context = context
-        self._service.run(calls_fd, on_readable)
+        self.service.run(calls_fd, on_readable)
 
     def look(self) -> None:
         """See to what the call pipe has brought."""
-        service, stops = self._service, self._stops
+        service, stops = self.service, self.stops
         service.woken = False
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
         if stops.cancelled or stops.expired:
@@ -250,7 +261,7 @@ class Runners:
                 if special:
                     self._times[slot_id + 1] = began = _monotonic()
                     if job.timeout is not None:
-                        expiry = self._stops.timer(call, job.timeout)
+                        expiry = self.stops.timer(call, job.timeout)
                 if bare:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
@@ -350,18 +361,6 @@ class Runners:
         """The runner that runs a call; None if it does not run."""
         return self._runner if self._call == call else self._waiting.get(call)
 
-    def learn(self, number: int, function: payload.Payload) -> None:
-        """See :meth:`Functions.learn`."""
-        self._functions.learn(number, function)
-
-    def forget(self, number: int) -> None:
-        """See :meth:`Functions.forget`."""
-        self._functions.forget(number)
-
-    def add(self, run: Run) -> None:
-        """Put calls into the inbox; :meth:`look` must follow, or :meth:`wake`."""
-        self._inbox.add(run)
-
     def ask(self, low: int) -> bool:
         """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
         inbox = self._inbox
@@ -369,34 +368,10 @@ class Runners:
         inbox.asked = inbox.arrived - self._taken > low
         return not inbox.asked
 
-    def cancel(self, calls: list[int], running: bool) -> None:
-        """See :meth:`Stops.cancel`."""
-        self._stops.cancel(calls, running)
-
-    def insist(self) -> bool:
-        """See :meth:`Stops.insist`."""
-        return self._stops.insist()
-
-    def expire(self, call: int) -> None:
-        """See :meth:`Stops.expire`."""
-        self._stops.expire(call)
-
-    def recall(self, count: int) -> list[int]:
-        """Take back up to ``count`` calls that have not started, the newest first."""
-        return self._inbox.take_back(count)
-
     def reclaim(self, number: int, calls: list[int]) -> None:
         """Forget these calls, the last that were sent: they run elsewhere. Take others again.
 
-        :meth:`look` must follow, or :meth:`wake`.
+        :meth:`look` must follow, or :meth:`.service.Service.wake`.
         """
         self._inbox.remove(set(calls))
         self._released = number
-
-    def wake(self) -> None:
-        """See :meth:`Service.wake`."""
-        self._service.wake()
-
-    def stop(self) -> None:
-        """See :meth:`Service.stop`."""
-        self._service.stop()

@@ -2,5 +2,6 @@
 
 Each run is made from a seed, which it prints; ``HYBRIDEXEC_CHAOS_SEED=...`` makes the same plan
 again (what the scheduler of the machine does in the meantime is not in it).
-``HYBRIDEXEC_CHAOS_SECONDS`` says how long each start method has; see ``make chaos``.
+``HYBRIDEXEC_CHAOS_SECONDS`` says how long each start method has, with each ``on_worker_loss``; see
+``make chaos``.
 """

@@ -18,7 +18,7 @@ from . import calls
 from .leftovers import Belongings, belongings, left_behind
 
 METHODS = ["forkserver", "spawn"]
-#: Values of ``on_worker_loss``; the checks know "retry" too.
+#: Values of ``on_worker_loss``.
 MODES = ["fail", "retry"]
 
 
@@ -28,7 +28,7 @@ def pytest_report_header() -> str:
 
 #: The first storm's; the next have the numbers after it.
 SEED = int(os.environ.get("HYBRIDEXEC_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-#: How long the storms of one start method blow, in all.
+#: How long the storms of one start method and ``on_worker_loss`` blow, in all.
 SECONDS = float(os.environ.get("HYBRIDEXEC_CHAOS_SECONDS") or 20)
 
 

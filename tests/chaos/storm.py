@@ -59,7 +59,7 @@ class Storm:
             mp_context=multiprocessing.get_context(method),
             initializer=calls.arm,
             initargs=(str(folder),),
-            on_worker_loss=mode,  # type: ignore[arg-type]
+            on_worker_loss=mode,
             **self._arguments,
         )
         self._calls = 0
@@ -290,7 +290,7 @@ class Stream:
         except BaseException as error:
             self._raised = error
         finally:
-            iterator.close()  # type: ignore[attr-defined]
+            iterator.close()
 
     def join(self) -> None:
         self._thread.join(BOUND)

@@ -65,7 +65,7 @@ def ended(
         context,
         calls.arm,
         (str(tmp_path),),
-        on_worker_loss=mode,  # type: ignore[arg-type]
+        on_worker_loss=mode,
     ) as executor:
         killer = Killer(executor)
         try:

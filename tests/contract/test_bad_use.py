@@ -98,7 +98,7 @@ def test_max_tasks_per_child_needs_no_context() -> None:
 
 def test_options_after_initargs_are_by_keyword_only() -> None:
     with pytest.raises(TypeError, match="positional"):
-        HybridExecutor(1, None, None, (), 5)  # type: ignore[misc]
+        HybridExecutor(1, None, None, (), 5)
 
 
 def test_a_preloaded_module_that_does_not_exist_is_reported(make_each: Make) -> None:
@@ -168,7 +168,7 @@ def test_an_async_function_is_a_type_error_that_says_what_to_do(
 
 def test_submit_without_a_function_is_a_type_error(one: HybridExecutor) -> None:
     with pytest.raises(TypeError):
-        one.submit()  # type: ignore[call-arg]
+        one.submit()
 
 
 WRONG_SIZES = [
@@ -199,12 +199,12 @@ def test_a_wrong_buffersize_is_refused(
 
 def test_items_that_are_not_iterable_are_a_type_error(one: HybridExecutor) -> None:
     with pytest.raises(TypeError, match="iterable"):
-        one.map(square, 3)  # type: ignore[arg-type]
+        one.map(square, 3)
 
 
 def test_wrong_arguments_for_the_function_are_the_calls_error(one: HybridExecutor) -> None:
     with pytest.raises(TypeError, match="square"):
-        one.submit(square).result()  # type: ignore[call-arg]
+        one.submit(square).result()
 
 
 # -- scripts --------------------------------------------------------------------------------------

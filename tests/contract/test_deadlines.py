@@ -204,7 +204,7 @@ def test_c_code_that_holds_the_gil_costs_its_worker(make: Make, gate: Gate) -> N
     assert executor.submit(pid_of).result(timeout=30) != pid
 
 
-def test_a_native_wait_is_interrupted(make: Make, gate: Gate) -> None:
+def test_a_native_wait_is_interrupted(make: Make) -> None:
     executor = make(max_workers=1, monkey_patch=False)
     pid = executor.submit(pid_of).result(timeout=30)
     times_out(executor.options(timeout=TIMEOUT).submit(nap, LONG))

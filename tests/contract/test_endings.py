@@ -267,7 +267,7 @@ def test_shutdown_in_a_worker_of_another_executor(make: Make, start: str) -> Non
     assert not any(is_alive(pid) for pid in pids)
 
 
-def test_shutdown_while_many_threads_submit(make: Make, gate: Gate) -> None:
+def test_shutdown_while_many_threads_submit(make: Make) -> None:
     executor = make()
     calls: list[Future[int]] = []
     refused = []

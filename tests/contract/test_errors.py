@@ -63,7 +63,7 @@ def fail_in_a_chain() -> None:
 
 
 def exit_with(code: object) -> None:
-    sys.exit(code)  # type: ignore[arg-type]
+    sys.exit(code)
 
 
 def leave_greenlet() -> None:

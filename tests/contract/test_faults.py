@@ -320,7 +320,7 @@ def test_a_stack_is_had_though_c_code_holds_the_gil(make: Make, log: Log) -> Non
 
 
 def sleep_with_gil(microseconds: int) -> int:
-    return ctypes.PyDLL(None).usleep(microseconds)  # type: ignore[no-any-return]
+    return ctypes.PyDLL(None).usleep(microseconds)
 
 
 @pytest.mark.slow
@@ -456,7 +456,7 @@ def with_tracer_and_odd_greenlet() -> tuple[bool, list[str]]:
     import gevent
     import greenlet
 
-    class Odd(gevent.Greenlet):  # type: ignore[misc]
+    class Odd(gevent.Greenlet):
         call = "something else"
 
     seen: list[str] = []
@@ -469,12 +469,12 @@ def set_tracer() -> None:
 
     events: list[str] = []
     greenlet.settrace(lambda event, _: events.append(event))
-    sys.modules["tracer_events"] = events  # type: ignore[assignment]
+    sys.modules["tracer_events"] = events
 
 
 def traced_events() -> int:
     time.sleep(0)
-    return len(sys.modules["tracer_events"])  # type: ignore[arg-type]
+    return len(sys.modules["tracer_events"])
 
 
 def test_tracing_gets_along_with_what_users_do(make: Make) -> None:

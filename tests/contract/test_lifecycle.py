@@ -207,7 +207,7 @@ def test_all_calls_that_were_running_are_lost_and_counted(make: Make, gate: Gate
     os.kill(pid, signal.SIGTERM)
     errors = [call.exception(timeout=30) for call in running]
     assert [type(error) for error in errors] == [WorkerLost] * 5
-    assert {error.in_flight for error in errors} == {5}  # type: ignore[union-attr]
+    assert {error.in_flight for error in errors} == {5}
     assert len({id(error) for error in errors}) == 5
 
 
@@ -282,11 +282,6 @@ def workers_of(process: psutil.Process | None = None) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def touch_later(path: Path, seconds: float) -> None:
-    time.sleep(seconds)
-    path.touch()
 
 
 def test_shutdown_waits_for_calls_and_workers(make_each: Make) -> None:
@@ -454,7 +449,7 @@ def test_a_forgotten_idle_executor_ends(method: str | None) -> None:
     wait_until(lambda: not is_alive(pid))
 
 
-def test_a_view_keeps_its_executor(make: Make) -> None:
+def test_a_view_keeps_its_executor() -> None:
     view = make_executor(None).options(timeout=60)
     gc.collect()
     assert view.submit(square, 3).result(timeout=30) == 9
@@ -655,4 +650,4 @@ def test_stats_shows_a_hub_that_does_not_tick(make: Make, gate: Gate) -> None:
 def test_stats_cannot_be_changed(make: Make) -> None:
     stats = make().stats()
     with pytest.raises(AttributeError):
-        stats.pending = 3  # type: ignore[misc]
+        stats.pending = 3

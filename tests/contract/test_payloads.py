@@ -145,7 +145,7 @@ class Adder:
 
 
 class Unhashable(Adder):
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_with_every_start_method(make_each: Make, tmp_path: Path) -> None:
     in_flight(make_each, tmp_path, segfault, 100, on_worker_loss="retry")
 
 
-def test_it_can_be_chosen_for_some_calls(make: Make, tmp_path: Path, gate: Gate) -> None:
+def test_it_can_be_chosen_for_some_calls(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     again = executor.options(on_worker_loss="retry").submit(die_once, gate, "retry")
     lost = executor.submit(die_once, gate, "fail")
@@ -152,7 +152,7 @@ def test_healthy_workers_go_on(make: Make, gate: Gate) -> None:
     assert len(gate.arrived) == 1
 
 
-def test_several_culprits_are_all_found(make: Make, tmp_path: Path) -> None:
+def test_several_culprits_are_all_found(make: Make) -> None:
     executor = make(max_workers=2, concurrency=30, on_worker_loss="retry")
     culprits = [executor.submit(leave) for _ in range(3)]
     others = [executor.submit(square, n) for n in range(60)]

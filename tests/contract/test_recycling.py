@@ -64,13 +64,18 @@ def test_its_running_calls_finish_and_its_others_move(make: Make, gate: Gate) ->
 def test_a_limit_below_what_a_fresh_worker_holds_loses_no_call(make: Make) -> None:
     executor = make(max_memory_per_child=MIB)
     futures: list[Future[int]] = []
-    for number in range(30):
-        futures.append(executor.submit(identity, number))
-        time.sleep(0.02)
-    assert [future.result(timeout=30) for future in futures] == list(range(30))
+    pids: set[int] = set()
+
+    def several_were_replaced() -> bool:
+        futures.append(executor.submit(identity, len(futures)))
+        pids.add(executor.submit(os.getpid).result(timeout=30))
+        return len(pids) > 4
+
+    wait_until(several_were_replaced)
+    assert [future.result(timeout=30) for future in futures] == list(range(len(futures)))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "1 GiB", 1.5])
 def test_the_limit_is_checked(wrong: object) -> None:
     with pytest.raises((TypeError, ValueError), match="max_memory_per_child"):
-        HybridExecutor(1, max_memory_per_child=wrong)  # type: ignore[arg-type]
+        HybridExecutor(1, max_memory_per_child=wrong)

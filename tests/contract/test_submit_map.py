@@ -248,7 +248,7 @@ def test_a_replaced_submit_of_one_instance_sees_maps_calls(
         seen.append(args)
         return original(fn, *args)
 
-    executor.submit = submit  # type: ignore[method-assign,assignment]
+    executor.submit = submit
     assert list(executor.map(square, range(3), buffersize=buffersize)) == [0, 1, 4]
     assert seen == [(0,), (1,), (2,)]
 
@@ -269,7 +269,7 @@ def wait_if_first(gate: Gate, n: int) -> int:
     return n
 
 
-def test_map_unordered_is_lazy_and_bounded(executor: HybridExecutor, gate: Gate) -> None:
+def test_map_unordered_is_lazy_and_bounded(executor: HybridExecutor) -> None:
     read = itertools.count()
     results = executor.map_unordered(identity, read, buffersize=6)
     assert next(read) == 0

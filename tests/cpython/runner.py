@@ -12,15 +12,12 @@ import importlib
 import sys
 import unittest
 from concurrent import futures
-from pathlib import Path
 from typing import Any
 
-from test.test_concurrent_futures import util  # type: ignore[import-not-found]
+from exclusions import EXCLUDED
+from test.test_concurrent_futures import util
 
-sys.path[:0] = [str(Path(__file__).parent)]
-from exclusions import EXCLUDED  # noqa: E402
-
-from hybridexec import HybridExecutor  # noqa: E402
+from hybridexec import HybridExecutor
 
 MODULES = (
     "test_as_completed",
@@ -86,7 +83,7 @@ def _give_scripts_the_executor() -> None:
 def main() -> int:
     """Run; the exit status says whether all passed."""
     method, concurrency, *wanted = sys.argv[1:]
-    futures.ProcessPoolExecutor = HybridExecutor  # type: ignore[misc,assignment]
+    futures.ProcessPoolExecutor = HybridExecutor
     for mixin in MIXINS.values():
         mixin.executor_type = HybridExecutor
         mixin.executor_kwargs = {"concurrency": int(concurrency)} if int(concurrency) else {}

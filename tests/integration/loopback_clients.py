@@ -235,7 +235,7 @@ def log_through_queue(queue: object) -> None:
     """An initializer: all that is logged in the worker goes to the parent."""
     import logging.handlers
 
-    handler = logging.handlers.QueueHandler(queue)  # type: ignore[arg-type]
+    handler = logging.handlers.QueueHandler(queue)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

@@ -145,7 +145,7 @@ def test_map_goes_through_a_replaced_submit() -> None:
             seen.append(args)
             return original(functools.partial(fn, 10), *args)
 
-        executor.submit = submit  # type: ignore[assignment, method-assign]
+        executor.submit = submit
         assert list(executor.map(add, range(3))) == [10, 11, 12]
         assert seen == [(0,), (1,), (2,)]
 

@@ -154,7 +154,7 @@ def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> 
     pool.submit(batch)
     pool.dispatch(1.0)
     (number,) = pool.workers
-    pool.workers[number].page.taken = 3  # type: ignore[union-attr,misc]
+    pool.workers[number].page.taken = 3
     pool.results(number, [], [(batch.first, ["a", "b"])], 1.0)
     assert futures[1].cancel()
     bundles.cancel(pool, futures[1])

@@ -12,7 +12,7 @@ from hybridexec.parent import fates
 
 def lost(code: int | None = -9, running: int = 1, **changes: object) -> WorkerLost:
     arguments = {"calls": ("f(1)",), "fault_log": "", "goes_on": True, "by_us": False, **changes}
-    return fates.lost(7, code, running, **arguments)  # type: ignore[arg-type]
+    return fates.lost(7, code, running, **arguments)
 
 
 def test_one_call_is_not_listed() -> None:

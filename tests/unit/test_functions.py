@@ -35,7 +35,7 @@ class Callable:
 
 
 class Unhashable(Callable):
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 class Refuses(Callable):
@@ -86,7 +86,7 @@ def test_numbers_differ_between_functions_and_between_executors() -> None:
 @pytest.mark.parametrize("value", [None, 5, "print", [print]], ids=repr)
 def test_what_is_not_callable_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match=f"must be callable, not {type(value).__name__}$"):
-        Functions().intern(value)  # type: ignore[arg-type]
+        Functions().intern(value)
 
 
 @pytest.mark.parametrize("function", [coroutine, generator, functools.partial(coroutine)])

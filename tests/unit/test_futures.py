@@ -31,7 +31,7 @@ PATIENCE = 20
 
 def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
     engine = FakeEngine()
-    future: CallFuture[Any] = CallFuture(engine, FUNCTION, (argument,), OPTIONS)  # type: ignore[arg-type]
+    future: CallFuture[Any] = CallFuture(engine, FUNCTION, (argument,), OPTIONS)
     engine.submit(future)
     return engine, future
 

@@ -121,7 +121,7 @@ def test_a_call_that_waits_is_left_to_the_hub(running: Any, made: Interrupts) ->
     assert running[1].switch("done") == ("value", "done")
 
 
-def test_a_call_that_does_not_run_is_left_alone(running: Any, made: Interrupts) -> None:
+def test_a_call_that_does_not_run_is_left_alone(made: Interrupts) -> None:
     assert not made.interrupt(1, Stopped)
 
 
@@ -139,9 +139,7 @@ def test_a_signal_that_comes_late_hits_no_other_call(running: Any, made: Interru
     assert running[1].switch("done") == ("value", "done")
 
 
-def test_a_signal_that_comes_when_its_call_has_ended_hits_nothing(
-    running: Any, made: Interrupts
-) -> None:
+def test_a_signal_that_comes_when_its_call_has_ended_hits_nothing(made: Interrupts) -> None:
     made._wanted = (1, Stopped)
     signal.raise_signal(interrupts._SIGNAL)
     assert a_while() == "ran on"
@@ -171,7 +169,7 @@ def test_our_own_functions_are_not_interrupted_nor_what_they_call(
         return a_while()
 
     def ours() -> str:
-        return inner()  # type: ignore[name-defined] # noqa: F821
+        return inner()  # noqa: F821 - its globals are given below
 
     made._wanted = (1, Stopped)
     function = FunctionType(ours.__code__, {"__name__": "ours", "inner": describe})

@@ -37,7 +37,7 @@ def test_it_is_done_before_the_importer_gets_the_module(name: str) -> None:
 
 
 def test_a_finder_of_the_old_kind_is_passed_over(name: str) -> None:
-    sys.meta_path.insert(0, object())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, object())
     late.after_import(name, lambda module: setattr(module, "answer", lambda: 43))
     assert importlib.import_module(name).answer() == 43
 

@@ -316,7 +316,7 @@ CATCH = (
     f"import signal; signal.signal({DUMP_SIGNAL}, lambda number, frame: None)\nprint(flush=True)"
 )
 SPIN = "while True: pass"
-SLEEP = "import time; time.sleep(60)"
+WAIT = "input()"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
@@ -324,7 +324,7 @@ SLEEP = "import time; time.sleep(60)"
     ("program", "state", "sent"),
     [
         pytest.param(f"{CATCH}\n{SPIN}", "R", True, id="runs"),
-        pytest.param(f"{CATCH}\n{SLEEP}", "S", False, id="waits"),
+        pytest.param(f"{CATCH}\n{WAIT}", "S", False, id="waits"),
         pytest.param(f"print(flush=True)\n{SPIN}", "R", False, id="would-die"),
     ],
 )
@@ -332,7 +332,8 @@ def test_a_dump_is_requested_only_where_that_does_no_harm(
     ends: Ends, monkeypatch: pytest.MonkeyPatch, program: str, state: str, sent: bool
 ) -> None:
     signals: list[int] = []
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()

@@ -30,7 +30,7 @@ class Point:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Point) and self.x == other.x
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def double(self) -> int:
         return 2 * self.x
@@ -266,7 +266,7 @@ def shadowed() -> None:
 
 
 original_shadowed = shadowed
-shadowed = module_level  # type: ignore[assignment]
+shadowed = module_level
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ class FakePool:
 
 
 def make_batch() -> Batch:
-    return Batch(FUNCTION, [(0,)], FakeEngine(), OPTIONS, 0)  # type: ignore[arg-type]
+    return Batch(FUNCTION, [(0,)], FakeEngine(), OPTIONS, 0)
 
 
 def test_calls_come_before_events() -> None:
     queue, pool, batch = Queue(), FakePool(), make_batch()
     queue.post(pool.seen.append, "event")
     queue.submit(batch)
-    queue.handle(pool)  # type: ignore[arg-type]
+    queue.handle(pool)
     assert pool.seen == [batch, "event"]
 
 
@@ -42,7 +42,7 @@ def test_no_event_overtakes_the_call_it_is_about() -> None:
 
     queue.post(meanwhile)
     while queue.submitted or queue.events:
-        queue.handle(pool)  # type: ignore[arg-type]
+        queue.handle(pool)
     assert pool.seen == [batch, "its cancellation"]
 
 

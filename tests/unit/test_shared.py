@@ -208,7 +208,7 @@ def test_without_a_file_it_travels_through_the_pipe(
 
 def test_where_there_is_no_memfd_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
-    assert not any(isinstance(part, Region) for part in dumps(np.zeros(SIZE)).parts)  # type: ignore[union-attr]
+    assert not any(isinstance(part, Region) for part in dumps(np.zeros(SIZE)).parts)
 
 
 def test_a_process_holds_a_bounded_number_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,9 +247,7 @@ def test_what_cannot_be_handed_over_is_written_to_the_pipe(sides: Sides) -> None
     assert not sides.ours.hand_over(file_of(filler)), "nor when nobody is there"
 
 
-def test_shared_and_written_parts_mix_in_one_frame(
-    sides: Sides, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shared_and_written_parts_mix_in_one_frame(sides: Sides) -> None:
     payloads = [dumps(arrays(SIZE + n, n, SIZE + 2 * n)) for n in range(6)]
     refused = {id(file_of(payload)) for payload in payloads[::2]}
     hand_over = sides.ours.hand_over

@@ -29,7 +29,7 @@ def make(
 ) -> tuple[FakeEngine, Stream]:
     engine = FakeEngine()
     function = None if refusal else FUNCTION
-    stream = Stream(engine, function, refusal, iter(items), True, OPTIONS, bound, ordered)  # type: ignore[arg-type]
+    stream = Stream(engine, function, refusal, iter(items), True, OPTIONS, bound, ordered)
     return engine, stream
 
 

@@ -1,20 +1,22 @@
 """A parent that gevent has patched: ``gevent_parent.py METHOD SCENARIO``."""
 
+# ruff: noqa: E402 - patched before anything else is imported
+
 from gevent import monkey
 
 monkey.patch_all()
 
-import asyncio  # noqa: E402
-import concurrent.futures  # noqa: E402
-import gc  # noqa: E402
-import multiprocessing  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
+import asyncio
+import concurrent.futures
+import gc
+import multiprocessing
+import os
+import sys
+import time
 
-import gevent  # noqa: E402
+import gevent
 
-from hybridexec import HybridExecutor  # noqa: E402
+from hybridexec import HybridExecutor
 
 MEGABYTE = 2**20
 

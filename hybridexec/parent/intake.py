@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..options import CallOptions
 from ..wire import payload
+from ..wire.wording import add_note
 from .batch import Ended, Item, Troubles, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
@@ -60,7 +61,7 @@ class Intake:
         except BaseException as error:
             check_callable(fn)
             engine.check_open()
-            error.add_note(ARGUMENTS_NOTE)
+            add_note(error, ARGUMENTS_NOTE)
             refused: CallFuture[T] = CallFuture(engine, UNSENT, None, options)
             refused.fail(error)
             return refused
@@ -148,7 +149,7 @@ class Intake:
             raise
         except BaseException as error:
             check_callable(fn)
-            error.add_note(ARGUMENTS_NOTE)
+            add_note(error, ARGUMENTS_NOTE)
             refusal = error
         return Stream(engine, function, refusal, items, single, options, bound, ordered)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ..wire import frames, payload
+from ..wire.wording import add_note
 from .batch import LOST, UNPICKLABLE, Loss, Troubles
 
 #: Stands for a call in the text that the errors of all calls of a lost worker share.
@@ -28,7 +29,7 @@ def decode(
     result, error = _decode(status, value, pid)
     if error is not None and troubles is not None:
         for number, text in enumerate(troubles.texts, 1):
-            error.add_note(f"Run {number} of this call ended with: {text}")
+            add_note(error, f"Run {number} of this call ended with: {text}")
     return result, error
 
 
@@ -39,9 +40,10 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
         if status == frames.ERROR:
             return None, _remote_exception(*value)
     except BaseException as error:
-        error.add_note(
+        add_note(
+            error,
             f"The result of this call, from worker process {pid}, could not be unpickled. Its "
-            "class must be importable here and rebuild itself without errors."
+            "class must be importable here and rebuild itself without errors.",
         )
         return None, error
     if status == UNPICKLABLE:
@@ -62,8 +64,9 @@ def _remote_exception(pickled: payload.Payload, trace: str, note: str) -> BaseEx
     error: BaseException | str = payload.loads(pickled)
     if isinstance(error, str):
         error = RemoteError(error)
-    error.__cause__ = remote_traceback(trace)
-    error.add_note(note)
+    # Not by setting the attribute: a frozen dataclass, say, would refuse that.
+    BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
+    add_note(error, note)
     return error
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import native
 from ..options import CallOptions
 from ..wire import payload
+from ..wire.wording import add_note
 from .batch import UNPICKLABLE, Batch, Ended, Item, Values
 from .functions import Function
 
@@ -155,7 +156,7 @@ class Stream:
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
                 self._send(items, offset + start, chunk[start:place])
-                error.add_note(ARGUMENTS_NOTE)
+                add_note(error, ARGUMENTS_NOTE)
                 self.deliver([_refused(offset + place, error)])
                 items, start, weight = [], place + 1, 0
                 continue

@@ -28,6 +28,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, ClassVar, NamedTuple, final
 
 from . import shared
+from .wording import add_note
 
 PROTOCOL = 5
 #: Bytes above which a payload travels out of band instead of inside the frame's head.
@@ -134,7 +135,7 @@ def dumps(value: object) -> Payload:
                 raise
             except BaseException as error:
                 reason = f"{type(error).__name__}: {error}"
-                refusal.add_note(f"By value it cannot be pickled either: {reason}")
+                add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
     # The pickler writes more than one piece only if they are large.
     if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:

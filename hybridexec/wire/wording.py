@@ -1,12 +1,13 @@
 """How a call is named to people: in errors, in the log, in statistics.
 
 Runs on: whoever words a message, in the parent or in a worker.
-Guarantees: naming a call runs no code of the user's and never raises; the text is short, whatever
-the arguments.
+Guarantees: nothing here raises, whatever the function or the exception; the text that names a call
+is short, whatever the arguments.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -19,7 +20,10 @@ def function_name(function: Any) -> str:
     """What to call ``function``: its qualified name, or its type's."""
     while isinstance(function, functools.partial):
         function = function.func
-    name = getattr(function, "__qualname__", None)
+    try:
+        name = getattr(function, "__qualname__", None)
+    except Exception:  # the object's own __getattr__
+        name = None
     return name if type(name) is str else type(function).__qualname__
 
 
@@ -31,6 +35,13 @@ def call_text(name: str, item: Any) -> str:
     if len(item) > _MAX_ARGUMENTS:
         arguments.append("...")
     return f"{name}({', '.join(arguments)})"
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an exception of the user's; also to one that, being a frozen dataclass, say,
+    refuses to have its attributes set."""
+    with contextlib.suppress(Exception):
+        error.__dict__.setdefault("__notes__", []).append(note)
 
 
 def _argument_text(argument: Any) -> str:

@@ -43,16 +43,24 @@ def describe(
         # would be in the parent, where nothing of the original is left.
         payload.loads(pickled)
     except BaseException as refusal:
-        kind = type(error)
-        stand_in = (
+        return payload.dumps(_stand_in(error, refusal)), trace, note
+    finally:
+        # Not by setting the attribute: a frozen dataclass, say, would refuse that.
+        BaseException.with_traceback(error, None)
+    return pickled, trace, note
+
+
+def _stand_in(error: BaseException, refusal: BaseException) -> str:
+    """What is told of an exception that could not be pickled."""
+    kind = type(error)
+    try:
+        return (
             f"{kind.__module__}.{kind.__qualname__}: {_text_of(error)} (this exception could not "
             f"be pickled: {type(refusal).__name__}: {_text_of(refusal)}; give it a __reduce__, "
             "or pass all its arguments to super().__init__())"
         )
-        return payload.dumps(stand_in), trace, note
-    finally:
-        error.__traceback__ = None
-    return pickled, trace, note
+    except BaseException:
+        return "an exception that could be neither pickled nor put into words"
 
 
 def _format(error: BaseException) -> str:

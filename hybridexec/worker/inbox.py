@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..wire import payload
+from ..wire.wording import add_note
 
 
 class Job:
@@ -53,9 +54,10 @@ class Job:
         try:
             return isinstance(error, payload.loads(self._retry_types))
         except BaseException as refusal:
-            error.add_note(
+            add_note(
+                error,
                 f"It was not tried again: retry_on could not be used in process {os.getpid()}: "
-                f"{type(refusal).__name__}: {refusal}"
+                f"{type(refusal).__name__}: {refusal}",
             )
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import sys
 import traceback
@@ -47,12 +48,40 @@ class NoText(Exception):
         raise RuntimeError("no text either")
 
 
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Refuses to have attributes set: those that unpickling sets, and ``__traceback__`` too."""
+
+    code: int
+
+
+class FrozenButRebuilt(Frozen):
+    def __reduce__(self) -> Any:
+        return type(self), (self.code,)
+
+
+class _Wordless(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name == "__qualname__":
+            raise RuntimeError("no name either")
+        return super().__getattribute__(name)
+
+
+class Wordless(Exception, metaclass=_Wordless):
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+
 def fail(error: BaseException) -> None:
     raise error
 
 
 def fail_with(kind: type[BaseException], *args: Any) -> None:
     raise kind(*args)
+
+
+def fail_wordlessly() -> None:
+    raise Wordless
 
 
 def fail_in_a_chain() -> None:
@@ -246,6 +275,29 @@ def test_an_exception_without_even_a_text_becomes_a_remote_error(
     error = executor.submit(fail_with, NoText, 1, "x").exception(timeout=30)
     assert isinstance(error, RemoteError)
     assert "NoText" in str(error)
+
+
+def test_a_frozen_exception_becomes_a_remote_error(executor: HybridExecutor) -> None:
+    error = executor.submit(fail_with, Frozen, 7).exception(timeout=30)
+    assert isinstance(error, RemoteError)
+    assert "Frozen" in str(error)
+
+
+def test_a_frozen_exception_that_can_be_rebuilt_arrives_with_its_history(
+    executor: HybridExecutor,
+) -> None:
+    error = executor.submit(fail_with, FrozenButRebuilt, 7).exception(timeout=30)
+    assert isinstance(error, FrozenButRebuilt)
+    assert error.code == 7
+    assert isinstance(error.__cause__, _RemoteTraceback)
+    assert any("Raised in worker process" in note for note in error.__notes__)
+
+
+def test_an_exception_that_nothing_can_be_said_of_becomes_a_remote_error(
+    executor: HybridExecutor,
+) -> None:
+    error = executor.submit(fail_wordlessly).exception(timeout=30)
+    assert isinstance(error, RemoteError)
 
 
 def test_arguments_whose_repr_fails_do_not_hide_the_error(executor: HybridExecutor) -> None:

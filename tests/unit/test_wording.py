@@ -1,4 +1,4 @@
-"""How calls are named: shortly, and without running anything of the user's."""
+"""How calls are named: shortly, and whatever the user's objects are like."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec.wire.wording import call_text, function_name
+from hybridexec.wire.wording import add_note, call_text, function_name
 
 
 class Tool:
@@ -20,10 +20,27 @@ class Tool:
         raise AssertionError("nobody asked for it")
 
 
+class Stubborn:
+    """As objects are whose __getattr__ looks into a dict."""
+
+    def __getattr__(self, name: str) -> None:
+        raise KeyError(name) if name == "__qualname__" else AttributeError(name)
+
+    def __call__(self) -> None: ...
+
+
+class Frozen(Exception):
+    """As a frozen dataclass is."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
 @pytest.mark.parametrize(
     ("function", "name"),
     [
         (len, "len"),
+        (Stubborn(), "Stubborn"),
         (Tool, "Tool"),
         (Tool().method, "Tool.method"),
         (Tool(), "Tool"),
@@ -59,3 +76,17 @@ def test_the_text_is_short(argument: object) -> None:
 def test_a_long_text_keeps_its_ends() -> None:
     url = f"http://example.org/{'long/' * 50}page-5"
     assert re.fullmatch(r"f\('http://example.org/long.*\.\.\..*page-5'\)", call_text("f", (url,)))
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), Frozen("x")])
+def test_notes_are_added_in_order(error: BaseException) -> None:
+    add_note(error, "one")
+    add_note(error, "two")
+    assert error.__notes__ == ["one", "two"]  # type: ignore[attr-defined]
+
+
+def test_an_exception_that_takes_no_notes_gets_none() -> None:
+    error = ValueError("x")
+    error.__notes__ = "not a list"  # type: ignore[attr-defined]
+    add_note(error, "one")
+    assert error.__notes__ == "not a list"  # type: ignore[attr-defined]

@@ -36,8 +36,8 @@ class Interrupts:
         """Must be made on the main thread.
 
         Args:
-            runner_of: tells the greenlet that runs a call, or None. It notes as ``raised`` the last
-                call in which something was raised.
+            runner_of: tells the greenlet that runs a call, or None. It notes as ``raised`` what was
+                last raised in it, and in which call.
             run_code: what those greenlets run, from where calls are called.
             ours: modules whose functions, when called from there, must not be interrupted.
         """
@@ -54,7 +54,7 @@ class Interrupts:
         # Of all greenlets only the one that runs has no frame to go on with.
         if runner is None or runner.gr_frame is not None:
             return False
-        if runner.raised == call:
+        if runner.raised == (call, error):
             return True
         self._wanted = (call, error)
         signal.pthread_kill(self._main, _SIGNAL)
@@ -74,5 +74,5 @@ class Interrupts:
         if frame is None or called is None:
             return
         if called.f_globals.get("__name__") not in self._ours:
-            runner.raised = call
+            runner.raised = (call, error)
             raise error()

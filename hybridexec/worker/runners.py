@@ -51,8 +51,8 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
     """A greenlet that runs calls, one after another."""
 
     slot = -1
-    #: The last call in which something was raised from outside.
-    raised = 0
+    #: The last call in which something was raised from outside, and what that was.
+    raised: tuple[int, type[BaseException] | None] = (0, None)
 
 
 class Runners:

@@ -2,7 +2,7 @@
 
 Runs on: the hub; the methods under "from who reads the call pipe" also on the attendant's thread.
 They touch only deques and sets, whose single operations the GIL makes atomic.
-Guarantees: what stops a call is raised in it and in no other.
+Guarantees: what stops a call is raised in it and in no other, and once: then it may be cleaning up.
 
 A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
 the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it.
@@ -61,6 +61,8 @@ class Stops:
     def timer(self, call: int, seconds: float) -> Any:
         """Have a call that is about to start stopped after so many seconds; what is to be closed at
         its end."""
+        # It may have run in this runner before, until its time was up.
+        self._runner_of(call).raised = (0, None)
         timer = self._loop.timer(seconds)
         timer.start(self._throw, call, CallExpired)
         return timer
@@ -76,8 +78,8 @@ class Stops:
     def _throw(self, call: int, error: type[BaseException]) -> None:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
         runner = self._runner_of(call)
-        if runner is not None:
-            runner.raised = call
+        if runner is not None and not _is_told(runner, call, error):
+            runner.raised = (call, error)
             runner.throw(error())
 
     # -- from who reads the call pipe -----------------------------------------------------------
@@ -103,12 +105,19 @@ class Stops:
         return bool(self.cancelled)
 
     def expire(self, call: int) -> None:
-        """Stop a call whose time is up, unless it has been told: then it may be cleaning up.
+        """Stop a call whose time is up, unless it has been told.
 
         :meth:`look` must follow.
         """
         runner = self._runner_of(call)
-        if runner is None or runner.raised == call:
+        if runner is None or _is_told(runner, call, CallExpired):
             return
         if not self._interrupts.interrupt(call, CallExpired):
             self.expired.append(call)
+
+
+def _is_told(runner: Any, call: int, error: type[BaseException]) -> bool:
+    """Whether there is no need to raise ``error`` in a call. One whose time is up can still be
+    cancelled."""
+    told, what = runner.raised
+    return bool(told == call) and (what is error or error is CallExpired)

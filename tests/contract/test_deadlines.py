@@ -21,7 +21,7 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 from hybridexec.worker import runners
 
 from .conftest import Make
-from .helpers import PATIENCE, Gate, nap, pid_of, square
+from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until
 
 TIMEOUT = 0.3
 #: Far more than any rung needs, far less than the calls would take.
@@ -46,6 +46,14 @@ def burn_without_except_exception(cleaned: Gate) -> str:
     except Exception:
         return "caught"
     finally:
+        cleaned.arrive("cleaned")
+
+
+def burn_and_wait_while_cleaning_up(burning: Gate, cleaned: Gate) -> None:
+    try:
+        burn(burning)
+    finally:
+        time.sleep(0.1)
         cleaned.arrive("cleaned")
 
 
@@ -165,6 +173,24 @@ def test_an_interrupted_call_cleans_up_and_does_not_catch_it_by_exception(
     assert cleaned.arrived == ["cleaned"]
 
 
+def test_an_interrupted_call_is_left_alone_while_it_cleans_up(
+    make: Make, gate: Gate, tmp_path: Path
+) -> None:
+    cleaned = Gate(tmp_path / "cleaned")
+    executor = make(max_workers=1)
+    view = executor.options(timeout=TIMEOUT)
+    times_out(view.submit(burn_and_wait_while_cleaning_up, gate, cleaned))
+    assert cleaned.arrived == ["cleaned"]
+
+
+def test_an_interrupted_call_that_runs_again_is_interrupted_again(make: Make) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    view = executor.options(timeout=TIMEOUT, retries=1, retry_on=CallTimeout, backoff=0)
+    times_out(view.submit(burn))
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
 def test_a_call_that_goes_on_all_the_same_costs_its_worker(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=0.3)
     pid = executor.submit(pid_of).result(timeout=30)
@@ -267,6 +293,28 @@ def test_cancelling_a_call_that_keeps_the_cpu_frees_its_slot(make: Make, gate: G
     pid = executor.submit(pid_of).result(timeout=30)
     future = executor.submit(burn, gate)
     gate.wait_for(1)
+    assert future.cancel()
+    assert executor.submit(pid_of).result(timeout=SOON) == pid
+
+
+def test_a_cancelled_call_that_kept_the_cpu_is_left_alone_while_it_cleans_up(
+    make: Make, gate: Gate, tmp_path: Path
+) -> None:
+    cleaned = Gate(tmp_path / "cleaned")
+    executor = make(max_workers=1, concurrency=1)
+    future = executor.submit(burn_and_wait_while_cleaning_up, gate, cleaned)
+    gate.wait_for(1)
+    assert future.cancel()
+    executor.submit(pid_of).result(timeout=SOON)
+    assert cleaned.arrived == ["cleaned"]
+
+
+def test_a_call_whose_time_was_up_can_still_be_cancelled(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=1, timeout_grace=SOON)
+    pid = executor.submit(pid_of).result(timeout=30)
+    future = executor.options(timeout=TIMEOUT).submit(clean_up, gate, LONG)
+    wait_until(lambda: executor.stats().running == 1)
+    nap(2 * TIMEOUT)
     assert future.cancel()
     assert executor.submit(pid_of).result(timeout=SOON) == pid
 

@@ -97,11 +97,15 @@ def report_failures(results_fd: int) -> None:
     sys.excepthook = report
 
 
+def failure(stage: str, error: BaseException) -> tuple[int, str, str]:
+    """The head of the frame that tells the parent why this worker will never be ready."""
+    return frames.FAILED, stage, "".join(traceback.format_exception(error))
+
+
 def send_failure(results_fd: int, stage: str, error: BaseException) -> None:
-    """Tell the parent why this worker will never be ready."""
-    text = "".join(traceback.format_exception(error))
+    """Write that frame, as long as there is no outbox, and a write waits until all is written."""
     with contextlib.suppress(OSError):
-        for buffer in frames.encode((frames.FAILED, stage, text)):
+        for buffer in frames.encode(failure(stage, error)):
             os.write(results_fd, buffer)
 
 

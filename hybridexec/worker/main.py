@@ -62,7 +62,7 @@ def run(start: WorkerStart) -> None:
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()
-    setup = gevent.spawn(context.run, _initialize, start, results_fd)
+    setup = gevent.spawn(context.run, _initialize, start, outbox)
     setup.join()
     if setup.value is True:
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
@@ -71,7 +71,7 @@ def run(start: WorkerStart) -> None:
     outbox.write()
 
 
-def _initialize(start: WorkerStart, results_fd: int) -> bool:
+def _initialize(start: WorkerStart, outbox: Outbox) -> bool:
     if start.initializer is None:
         return True
     try:
@@ -81,7 +81,7 @@ def _initialize(start: WorkerStart, results_fd: int) -> bool:
         logging.getLogger("concurrent.futures").critical(
             "Exception in initializer:", exc_info=error
         )
-        boot.send_failure(results_fd, "initializer", error)
+        outbox.add(boot.failure("initializer", error))
         return False
     return True
 

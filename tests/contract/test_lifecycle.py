@@ -92,6 +92,17 @@ def test_a_failing_initializer_breaks_the_executor_and_says_why(make_each: Make)
         executor.map(square, [1])
 
 
+def fail_at_length() -> None:
+    raise ValueError("no luck" + "!" * 1_000_000)
+
+
+def test_what_an_initializer_fails_with_may_be_more_than_fits_into_a_pipe(make: Make) -> None:
+    executor = make(max_workers=1, initializer=fail_at_length)
+    error = executor.submit(square, 1).exception(timeout=30)
+    assert isinstance(error, ExecutorBroken)
+    assert "no luck!" in str(error)
+
+
 def test_a_failing_initializer_is_logged_as_the_standard_librarys_is(
     make_each: Make, method: str | None
 ) -> None:

@@ -19,7 +19,7 @@ from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, children, lifeline, patching, stacks, timeouts
+from . import boot, children, faults, lifeline, patching, stacks, timeouts
 from .attendant import Attendant
 from .functions import Functions
 from .inbound import Inbound
@@ -58,7 +58,9 @@ def run(start: WorkerStart) -> None:
     runners = Runners(start.concurrency, page, inbox, functions, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
     inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
-    native.start_thread(partial(attendant.run, runners, inbound, outbox), "hybridexec-attendant")
+    faults.install()
+    attend = partial(attendant.run, runners, inbound, outbox)
+    native.start_thread(partial(faults.guard, attend), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ import pytest
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost
 
 from .conftest import Make
-from .helpers import Gate, identity, run_script, square, wait_until
+from .helpers import Gate, identity, pid_of, run_script, square, wait_until
 
 
 def crash(_: object = None) -> None:
@@ -135,6 +136,40 @@ def test_a_fault_of_a_forked_child_is_not_the_workers(make: Make) -> None:
     assert isinstance(error, WorkerLost)
     assert error.exitcode == signal.SIGSEGV
     assert error.fault_log == ""
+
+
+def break_worker(module: str, owner: str, name: str) -> int:
+    """Have something of the library's fail in this process, as it would without memory."""
+
+    def fail(*arguments: Any) -> None:
+        raise MemoryError
+
+    setattr(getattr(importlib.import_module(f"hybridexec.worker.{module}"), owner), name, fail)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("method", ["_handle", "_read"])
+def test_a_worker_whose_hub_cannot_read_is_replaced(make: Make, method: str) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(break_worker, "inbound", "Inbound", method).result(timeout=30)
+    assert executor.submit(pid_of).result(timeout=30) != pid
+
+
+def test_a_worker_whose_attendant_cannot_read_is_replaced(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(break_worker, "inbound", "Inbound", "read_aside").result(timeout=30)
+    call = executor.submit(wait_at, gate, 0)
+    gate.wait_for(1)
+    assert call.cancel()  # which the attendant is to hear of
+    wait_until(lambda: pid not in executor._processes)
+
+
+def test_a_worker_whose_runner_fails_around_a_call_is_replaced(make: Make) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(break_worker, "runners", "Runners", "_trace").result(timeout=30)
+    error = executor.options(timeout=100).submit(pid_of).exception(timeout=30)
+    assert isinstance(error, WorkerLost)
+    assert executor.submit(pid_of).result(timeout=30) != pid
 
 
 def test_a_fault_before_a_worker_is_ready_is_told_too(make: Make) -> None:

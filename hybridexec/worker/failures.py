@@ -12,12 +12,14 @@ from typing import Any
 
 from ..wire import payload
 from ..wire.wording import call_text, function_name
+from . import forks
 
 
 def describe(
     error: BaseException, stage: str, function: Callable[..., Any] | None, item: Any
 ) -> tuple[payload.Payload, str, str]:
     """The exception as a payload, its traceback as text, and a note that says where it was."""
+    forks.leave(error)
     where = f"in worker process {getpid()}"
     if function is not None:
         where += f", call {call_text(function_name(function), item)}"

@@ -19,7 +19,7 @@ from ..wire import frames, payload
 from ..wire.contract import WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, children, faults, lifeline, patching, stacks, timeouts
+from . import boot, children, faults, forks, lifeline, patching, stacks, timeouts
 from .attendant import Attendant
 from .functions import Functions
 from .inbound import Inbound
@@ -57,6 +57,7 @@ def run(start: WorkerStart) -> None:
     inbox, functions = Inbox(), Functions()
     runners = Runners(start.concurrency, page, inbox, functions, outbox.put, outbox.put_first)
     timeouts.install(runners.call_of)
+    forks.install(runners, outbox)
     inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
     faults.install()
     attend = partial(attendant.run, runners, inbound, outbox)
@@ -78,7 +79,9 @@ def _initialize(start: WorkerStart, outbox: Outbox) -> bool:
         return True
     try:
         start.initializer(*start.initargs)
+        forks.leave()
     except BaseException as error:
+        forks.leave(error)
         # The standard library's logger and text: programs filter on them.
         logging.getLogger("concurrent.futures").critical(
             "Exception in initializer:", exc_info=error

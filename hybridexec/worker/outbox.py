@@ -100,6 +100,14 @@ class Outbox:
         else:
             self.put(result)
 
+    def let_go(self) -> None:
+        """In a child of the process: let nothing leave."""
+        self._entries = deque(maxlen=0)
+        self._begun = []
+        self._lock = native.original("_thread", "allocate_lock")()
+        self._lock.acquire()
+        self._room.stop()
+
     def flush(self) -> None:
         """Write what there is, as far as that cannot block; on the hub's thread."""
         self._flush_is_due = False

@@ -27,7 +27,7 @@ from gevent import getcurrent
 from .. import native
 from ..wire import frames, payload
 from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
-from . import failures, tracing
+from . import failures, forks, tracing
 from .functions import Functions
 from .inbox import Inbox, Job, Run
 from .interrupts import Interrupts
@@ -340,6 +340,7 @@ class Runners:
         return _monotonic() - began if job.timed else None
 
     def _park(self, me: greenlet.greenlet) -> None:
+        forks.leave()
         self._parked[me] = None
         try:
             self._hub.switch()
@@ -350,6 +351,17 @@ class Runners:
             pass
         finally:
             self._parked.pop(me, None)
+
+    def let_go(self) -> None:
+        """In a child of the process: take no calls, and keep the status page to itself."""
+        for run in self._inbox.runs:
+            run.items.clear()
+        self.turn_over = False
+        words = bytearray(self._words)
+        self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
+        self.service.let_go()
+        if self._traced:
+            greenlet.settrace(None)
 
     def call_of(self, who: object) -> int:
         """The call that a greenlet runs; 0 if it runs none."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import gevent.event
@@ -33,6 +34,7 @@ class Service:
         self._times = times
         self._loop = gevent.get_hub().loop
         self._async = self._loop.async_()
+        self._watchers: list[Any] = [self._async]
         self._ended = gevent.event.Event()
         #: Whether the hub was told to look and has not done so yet.
         self.woken = False
@@ -47,13 +49,18 @@ class Service:
         arrivals.start(on_readable)
         heartbeat = self._loop.timer(0, _HEARTBEAT_SECONDS, ref=False)
         heartbeat.start(self._beat, update=True)
+        self._watchers += [arrivals, heartbeat]
         # For what arrived before the watchers were started. Not wake(): it thinks that the hub has
         # been told already, but nobody was there to hear it.
         self._loop.run_callback(self._look)
         self._ended.wait()
-        arrivals.close()
-        heartbeat.close()
-        self._async.close()
+        for watcher in self._watchers:
+            watcher.close()
+
+    def let_go(self) -> None:
+        """In a child of the process: have the hub look at nothing."""
+        for watcher in self._watchers:
+            watcher.stop()
 
     def _beat(self) -> None:
         self._times[HEARTBEAT] = time.monotonic()

@@ -2,11 +2,13 @@
 
 Runs on: who reads the call pipe, the hub or the attendant, adds and removes; runners
 load.
-Guarantees: no function is unpickled by two runners at once, nor before a call needs it.
+Guarantees: no function is unpickled by two runners at once, nor before a call needs it; none goes,
+which may run code of the user's, where it is removed.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,8 @@ class Functions:
         # By number; a payload as long as no call has needed it.
         self._known: dict[int, payload.Payload | Callable[..., Any]] = {}
         self._loading = gevent.lock.RLock()
+        #: Those that are not known any more, for the main thread to let go of.
+        self.forgotten: deque[object] = deque()
 
     def learn(self, number: int, function: payload.Payload) -> None:
         """Know ``function`` by ``number`` from now on."""
@@ -30,7 +34,7 @@ class Functions:
 
     def forget(self, number: int) -> None:
         """Forget the function known by ``number``."""
-        self._known.pop(number, None)
+        self.forgotten.append(self._known.pop(number, None))
 
     def load(self, job: Job) -> Callable[..., Any]:
         """The job's function, unpickled when its first call runs."""

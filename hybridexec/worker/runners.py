@@ -107,6 +107,7 @@ class Runners:
         #: Stops running calls.
         self.stops = Stops(self.runner_of, inbox, interrupts)
         self._load = functions.load
+        self._forgotten = functions.forgotten
         #: Wakes the hub, and ends it.
         self.service = Service(self.look, page.times)
         # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
@@ -137,6 +138,8 @@ class Runners:
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
         if stops.cancelled or stops.expired:
             stops.look()
+        if self._forgotten:
+            gevent.spawn(self._forgotten.clear)  # not in the hub, where nothing may wait
         if service.stopping:
             service.end()
         elif not self._feed_scheduled:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 
-from hybridexec import HybridExecutor
+from hybridexec import HybridExecutor, native
 
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until
@@ -563,6 +564,52 @@ def test_a_mapping_gives_patch_alls_switches(make_each: Make) -> None:
 
 def test_pids_are_the_workers(executor: HybridExecutor) -> None:
     assert executor.submit(pid_of).result() in executor._processes
+
+
+def thread_of(_: object = None) -> int:
+    """The system's thread."""
+    ident: int = native.original("_thread", "get_ident")()
+    return ident
+
+
+class TellsItsEnd:
+    """A function that says, when it goes, on which thread that is."""
+
+    def __init__(self, ends: Gate) -> None:
+        self.ends = ends
+        self.called = False
+
+    def __call__(self, n: int) -> int:
+        self.called = True
+        return n
+
+    def __del__(self) -> None:
+        if self.called:
+            self.ends.arrive(thread_of())
+
+
+def test_functions_go_on_the_main_thread_also_while_a_call_keeps_it(
+    make: Make, gate: Gate, tmp_path: Path
+) -> None:
+    executor = make(max_workers=1, concurrency=5)
+    main = executor.submit(thread_of).result(timeout=30)
+    first, ends = Gate(tmp_path / "first"), Gate(tmp_path / "ends")
+    executor.submit(first.hog, "hog")
+    first.wait_for(1)
+    # All of this arrives at once, so that the hub does not get to see that the map is over.
+    results = executor.map(TellsItsEnd(ends), range(3))
+    hog = executor.submit(gate.hog, "hog")
+    first.open()
+    assert list(results) == [0, 1, 2]
+    gate.wait_for(1)
+    other = executor.submit(nap, 0)
+    wait_until(lambda: executor.stats().pending == 0)
+    assert other.cancel()  # which the attendant hears of, and reads all there is
+    nap(0.1)
+    gate.open()
+    hog.result(timeout=30)
+    ends.wait_for(1)
+    assert ends.arrived == [str(main)]
 
 
 def kill_own_greenlet(n: int) -> int:

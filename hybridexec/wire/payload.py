@@ -131,9 +131,7 @@ def dumps(value: object) -> Payload:
             pieces, buffers = _Pickle(), []
             try:
                 _value_pickler()(pieces, PROTOCOL, buffers.append).dump(value)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
+            except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None

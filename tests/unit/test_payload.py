@@ -41,6 +41,21 @@ class RefusesToBePickled:
         raise RuntimeError("leave me here")
 
 
+class Stopped(BaseException):
+    """As what stops a call is."""
+
+
+class StoppedWhileByValue:
+    """Is refused when it is pickled for the first time, and being pickled again is stopped."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def __reduce__(self) -> Any:
+        self.tries += 1
+        raise TypeError if self.tries == 1 else Stopped
+
+
 class RefusesToBeBuilt:
     def __reduce__(self) -> Any:
         return divmod, (1, 0)
@@ -183,6 +198,11 @@ def test_identity_within_one_payload_is_kept() -> None:
 def test_lambdas_and_closures_travel_by_value() -> None:
     bonus = 5
     assert loads(dumps(lambda x: x + bonus))(1) == 6
+
+
+def test_what_stops_pickling_by_value_is_not_taken_for_a_refusal() -> None:
+    with pytest.raises(Stopped):
+        dumps(StoppedWhileByValue())
 
 
 def test_a_class_of_a_function_travels_by_value() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
+from hybridexec.wire.shared import SHARED_FROM
 from hybridexec.worker import runners
 
 from .conftest import Make
@@ -161,6 +162,19 @@ def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
     times_out(executor.options(timeout=TIMEOUT).submit(burn))
     gate.open()
     assert [sibling.result(timeout=30) for sibling in siblings] == [0, 1, 2]
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+def test_a_call_that_keeps_the_cpu_is_interrupted_though_the_pipe_is_full(
+    make: Make, gate: Gate
+) -> None:
+    executor = make(max_workers=1)
+    pid = executor.submit(pid_of).result(timeout=30)
+    late = executor.options(timeout=TIMEOUT).submit(burn, gate)
+    gate.wait_for(1)
+    behind = [executor.submit(len, bytes(SHARED_FROM - 1000)) for _ in range(3)]
+    times_out(late)
+    assert [future.result(timeout=SOON) for future in behind] == [SHARED_FROM - 1000] * 3
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 

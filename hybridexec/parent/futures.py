@@ -206,10 +206,15 @@ class CallFuture(Future[T]):
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
+        self._invoke_callbacks()
+        return True
+
+    def _invoke_callbacks(self) -> None:
+        # It has ended by way of the condition: whoever waits on it has been told by now, and the
+        # lone waiter must be, too, before callbacks run, which may wait for its thread.
         if self._lone_waiter is not None:
             self._lone_waiter.release()
-        self._invoke_callbacks()  # type: ignore[attr-defined]
-        return True
+        super()._invoke_callbacks()  # type: ignore[misc]
 
     def fail(self, error: BaseException) -> None:
         """End with ``error``: the call could not be sent."""
@@ -251,8 +256,6 @@ class CallFuture(Future[T]):
                 self.set_exception(error)
         except InvalidStateError:
             return  # cancelled at the same moment: the cancellation stands
-        if self._lone_waiter is not None:
-            self._lone_waiter.release()
 
 
 def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import threading
+import time
 import weakref
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -389,6 +391,52 @@ def test_a_callback_that_raises_keeps_none_of_the_others_from_theirs(
     assert called == [future]
     assert future.result() == "value"
     assert "in a callback" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["value", "cancel", "set_result"])
+def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(ending: str) -> None:
+    _, future = make()
+    told = threading.Event()
+    in_time: list[bool] = []
+
+    def wait_for_it() -> None:
+        with contextlib.suppress(CancelledError):
+            future.result(PATIENCE)
+        told.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    while future._lone_waiter is None:
+        time.sleep(0.001)
+    future.add_done_callback(lambda _: in_time.append(told.wait(2)))
+    if ending == "value":
+        end(future)
+    elif ending == "cancel":
+        future.cancel()
+    else:
+        future.set_result("value")
+    thread.join(PATIENCE)
+    assert in_time == [True]
+
+
+def test_an_exit_out_of_a_callback_leaves_nobody_waiting() -> None:
+    _, future = make()
+    got: list[Any] = []
+    thread = threading.Thread(target=lambda: got.append(future.result(PATIENCE)))
+    thread.start()
+    while future._lone_waiter is None:
+        time.sleep(0.001)
+
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    future.add_done_callback(leave)
+    began = time.monotonic()
+    with pytest.raises(SystemExit):
+        end(future)
+    thread.join(PATIENCE)
+    assert got == ["value"]
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 @pytest.mark.parametrize("ending", ["value", "cancel"])

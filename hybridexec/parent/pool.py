@@ -341,5 +341,6 @@ class Pool:
             self._staff.hire_to_finish(self.pending, self.books.suspects.groups)
 
     def _settle(self) -> None:
-        ending = self.phase is Phase.DRAINING and not self.books.unfinished
+        # Also if it is broken or killed: workers may survive the signal.
+        ending = self.phase is not Phase.RUNNING and not self.books.unfinished
         self._staff.settle(ending, self.books.suspects.count)

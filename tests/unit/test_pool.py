@@ -1015,6 +1015,26 @@ def test_no_worker_is_started_after_kill() -> None:
     assert simulation.pool.finished
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_worker_that_survives_its_signal_is_stopped_when_its_calls_have_ended(
+    broken: bool,
+) -> None:
+    simulation = running(slots=2)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.take(1, 2)
+    if broken:
+        simulation.pool.fail(ExecutorBroken("no workers"))
+    else:
+        simulation.kill()
+    worker = simulation.workers[1]
+    first, second = worker.running
+    simulation.answer(1, first)
+    assert not worker.told_to_stop
+    simulation.answer(1, second)
+    assert worker.told_to_stop
+
+
 # -- retries ----------------------------------------------------------------------------------
 
 

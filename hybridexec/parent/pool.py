@@ -330,6 +330,7 @@ class Pool:
         if self.books.unfinished > 1 and not self.books.waiting.count:
             # A worker may have run out of calls just now.
             self._relieve(now)
+            self._dispatch.run(self.books.unfinished, now)  # what was reclaimed
         if self._staff.short:
             self._hire()  # for those that have just been sent all they may run
         self._settle()

@@ -403,6 +403,10 @@ class Simulation:
             if worker.hog is None:
                 worker.page.heartbeat = self.now
         self._event(self.pool.tick, self.now)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """The pool decides, without a look at the clock."""
         self._event(self.pool.dispatch, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:

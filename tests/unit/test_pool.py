@@ -1596,6 +1596,16 @@ def test_a_worker_that_does_not_answer_a_recall_loses_what_it_has_not_started() 
     simulation.finish()
 
 
+def test_what_is_reclaimed_between_two_looks_is_sent_at_once() -> None:
+    simulation = silent_worker()
+    simulation.turn(2 * SILENT_SECONDS)
+    simulation.now += 2 * HOLD_SECONDS
+    simulation.dispatch()
+    assert len(simulation.calls_at(1)) == 1
+    assert simulation.calls_at(2)
+    simulation.finish()
+
+
 def test_what_a_worker_takes_before_it_notices_the_hold_stays_its_own() -> None:
     simulation = silent_worker()
     simulation.turn(2 * SILENT_SECONDS)

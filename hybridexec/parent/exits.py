@@ -47,14 +47,17 @@ class Ending(Protocol):
 # Engines with a running I/O thread, and the descriptors that only their process may hold.
 _engines: set[Ending] = set()
 _descriptors: set[int] = set()
+# What has multiprocessing call us before it joins its children.
+_finalizer: Any = None
 
 
 def register(engine: Ending) -> None:
     """Look after ``engine`` from now on."""
-    if not _engines:
+    global _finalizer
+    if _finalizer is None or not _finalizer.still_active():  # a multiprocessing child has forgotten
         from multiprocessing import util  # slow to load; it has been by now
 
-        util.Finalize(None, _before_children_are_joined, exitpriority=100)
+        _finalizer = util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -557,8 +558,8 @@ def test_a_forked_copy_is_inert_and_says_so(tmp_path: Path) -> None:
 # -- what is left behind --------------------------------------------------------------------------
 
 
-def belongings() -> tuple[set[int], set[str], set[str], set[str]]:
-    """Processes, threads, descriptors and shared memory of this process now."""
+def belongings() -> tuple[set[Any], ...]:
+    """Processes, threads, descriptors, shared memory and finalizers of this process now."""
     descriptors = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
@@ -568,7 +569,8 @@ def belongings() -> tuple[set[int], set[str], set[str], set[str]]:
     processes = {process.pid for process in workers_of()}
     with open("/proc/self/maps") as maps:
         shared = {line.split()[0] for line in maps if "/memfd:" in line or "/dev/shm" in line}
-    return processes, set(os.listdir("/proc/self/task")), descriptors, shared
+    finalizers = set(util._finalizer_registry)  # type: ignore[attr-defined]
+    return processes, set(os.listdir("/proc/self/task")), descriptors, shared, finalizers
 
 
 def assert_nothing_more_than(before: tuple[set[Any], ...]) -> None:

@@ -229,7 +229,15 @@ class Engine:
             self._lone.interrupted()
             raise
         finally:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        try:
             native.start_thread(self._run, "hybridexec-io")
+        except Exception as error:  # out of threads, or the interpreter is exiting
+            self._abort(error)
+            self._finish()
+            raise
 
     # -- on the I/O thread --------------------------------------------------------------------
 
@@ -313,17 +321,19 @@ class Engine:
         with self._lock:
             self._closed = self._closed or "cannot schedule new futures after shutdown"
         queue = self._queue
-        while queue.submitted or queue.events:  # what came in before the door was closed
-            self._turn()
-        self._fleet.close()
-        self._poller.close()
-        queue.close()
-        exits.unregister(self)
-        if self._hubs is None:
-            self._ended.set()
-        else:
-            self._hubs.call(self._ended.set)
-            self._hubs.release()
+        try:
+            while queue.submitted or queue.events:  # what came in before the door was closed
+                self._turn()
+        finally:  # after a fault, the pool may be at odds with itself
+            self._fleet.close()
+            self._poller.close()
+            queue.close()
+            exits.unregister(self)
+            if self._hubs is None:
+                self._ended.set()
+            else:
+                self._hubs.call(self._ended.set)
+                self._hubs.release()
 
 
 def _log(records: list[Record]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 from hybridexec.parent.fleet import Fleet
 from hybridexec.parent.launch import Launcher
+from hybridexec.parent.pool import Pool
 
 
 def test_a_full_wake_up_pipe_holds_nobody_up() -> None:
@@ -136,3 +137,36 @@ def test_workers_that_cannot_be_started_break_the_executor(monkeypatch: pytest.M
         assert "Resource temporarily unavailable" in str(error)
         with pytest.raises(ExecutorBroken):
             executor.submit(abs, -1)
+
+
+def test_an_executor_whose_io_thread_cannot_be_started_is_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(target: Callable[[], None], name: str) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(native, "start_thread", refuse)
+    with HybridExecutor(1) as executor:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            executor.submit(abs, -1)
+        with pytest.raises(ExecutorBroken, match="can't start new thread"):
+            executor.submit(abs, -1)
+
+
+def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = HybridExecutor(1)
+    executor.submit(abs, -1).result(timeout=30)
+    engine = executor._engine
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+
+    def fail(self: Pool, now: float) -> None:
+        engine._queue.post(int)  # there is something to see to before the thread may end
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Pool, "dispatch", fail)
+    assert isinstance(executor.submit(time.sleep, 0.1).exception(timeout=30), ExecutorBroken)
+    assert died.wait(30)
+    assert engine._ended.is_set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -61,9 +62,15 @@ def deliver(sink: Any, ended: Any) -> None:
     """Give ``sink`` outcomes; the others get theirs, whatever it does."""
     try:
         sink.deliver(ended)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and _is_main_thread():
+            raise  # Ctrl-C has hit a caller that delivers what it has waited for
         # SystemExit out of a user's callback, say: it must not stop the deliveries.
         _logger.exception("a callback of a call's outcome failed")
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def deliver_all(deliveries: Iterable[Delivery]) -> None:

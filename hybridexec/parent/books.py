@@ -51,21 +51,25 @@ class Books:
 
     def check(self) -> None:
         """Assert the invariants."""
-        held = sum(
-            call - batch.first not in batch.dropped
-            for worker in self._workers.values()
-            for call, batch in worker.sent.calls()
-        )
         waiting = sum(
             place not in batch.dropped
             for batch, low, high in self.waiting.spans()
             for place in range(low, high)
         )
         assert waiting == self.waiting.count, (waiting, self.waiting.count)
-        apart = self.retries.count + self.suspects.count
-        assert held + waiting + apart == self.unfinished, (held, waiting, apart, self.unfinished)
+        assert self._count() == self.unfinished, (self._count(), waiting, self.unfinished)
         if self.closing:
+            apart = self.retries.count + self.suspects.count
             assert not apart, "nothing is kept that will not be tried again"
+
+    def _count(self) -> int:
+        """How many calls are unfinished, going by where they are."""
+        held = sum(
+            call - batch.first not in batch.dropped
+            for worker in self._workers.values()
+            for call, batch in worker.sent.calls()
+        )
+        return held + self.waiting.count + self.retries.count + self.suspects.count
 
     def enter(self, batch: Batch) -> None:
         """There are new calls."""
@@ -168,6 +172,15 @@ class Books:
             batch.drop((place,))
             self.unfinished -= 1
             self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
+
+    def repair(self, batch: Batch, place: int, cause: BaseException) -> None:
+        """A caller was interrupted while it handled a call: end that, if nobody has it any more.
+        Its sink, who may have heard of its end or not, hears of one."""
+        call = batch.first + place
+        if not batch.ended[place] and not any(call in w.sent for w in self._workers.values()):
+            batch.end(place, place + 1)
+        self.unfinished = self._count()
+        self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))
 
     def deliver(self, batch: Batch, ended: list[Ended]) -> None:
         """End calls with these outcomes."""

@@ -35,19 +35,18 @@ class Bundle:
         if isinstance(ended, Values):
             first, values = ended
             end = first + len(values)
-            futures = self._futures[first:end]
+            finish_all(self._futures[first:end], values)  # type: ignore[arg-type]  # each ends once
             self._futures[first:end] = [None] * len(values)
-            finish_all(futures, values)  # type: ignore[arg-type]  # each ends once
         else:
             for outcome in ended:
-                future = self.take(outcome[0])
-                if future is not None:  # it was cancelled after this was noted
+                future = self._futures[outcome[0]]
+                if future is not None:  # it was cancelled after this was noted, or has ended
                     deliver(future, outcome)
+                    self.drop(outcome[0])
 
-    def take(self, place: int) -> CallFuture[Any] | None:
-        """The future at ``place``, which is not kept any longer."""
-        future, self._futures[place] = self._futures[place], None
-        return future
+    def drop(self, place: int) -> None:
+        """Do not keep the future at ``place`` any longer."""
+        self._futures[place] = None
 
 
 def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
@@ -75,7 +74,7 @@ def cancel(pool: Pool, future: CallFuture[Any]) -> None:
     if batch is not None and not batch.ended[future.place]:
         pool.cancel(batch, (future.place,), running=True)
         assert isinstance(batch.sink, Bundle)
-        batch.sink.take(future.place)
+        batch.sink.drop(future.place)
         future.leave()
 
 

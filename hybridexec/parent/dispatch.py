@@ -118,9 +118,8 @@ class Dispatch:
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._staff.retire(worker)
 
-    def express(self, batch: Batch, now: float) -> Send | None:
-        """What is to be sent of a call that comes while there is no other, if a worker can have it
-        at once."""
+    def receiver(self) -> Worker | None:
+        """A worker that can have a call at once that comes while there is no other."""
         for worker in self._workers.values():
             if (
                 worker.state is WorkerState.READY
@@ -129,13 +128,17 @@ class Dispatch:
                 and worker.budget is None
                 and worker.predecessor is None
             ):
-                worker.begin_sample(now)
-                worker.sent.add(batch, 0, 1)
-                timeout = batch.options.timeout
-                if timeout is not None:
-                    worker.deadlines.add(batch.first, timeout, now)
-                return Send(worker.id, *calls_frame(worker, [(batch, 0, 1)]))
+                return worker
         return None
+
+    def express(self, worker: Worker, batch: Batch, now: float) -> Send:
+        """What is to be sent of such a call to such a worker."""
+        worker.begin_sample(now)
+        worker.sent.add(batch, 0, 1)
+        timeout = batch.options.timeout
+        if timeout is not None:
+            worker.deadlines.add(batch.first, timeout, now)
+        return Send(worker.id, *calls_frame(worker, [(batch, 0, 1)]))
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
         """How many more calls a worker may have, its window aside."""

@@ -178,9 +178,9 @@ class Fleet:
         if self._led is None:
             return
         link = self.links.get(self._led)
-        self._led = None
         if link is not None and not link.broken:
             self._poller.modify(link.results_fd, native.Poller.READABLE)
+        self._led = None  # last: if this is interrupted, it is done again
 
     def check_leader(self, now: float) -> None:
         """Do what a caller that was interrupted in the midst of it has not done."""

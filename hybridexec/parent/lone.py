@@ -32,7 +32,8 @@ Why it is right:
   there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
 - *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
 - *A caller that is interrupted in its turn* may leave the pool at odds with itself. It fails, then.
-  No other call can suffer from that, for there is none.
+  No other call can suffer from that, for there is none. This one ends in any case: whatever became
+  of its outcome, the I/O thread ends it once more, which is nothing to a future that has ended.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class LoneCalls:
             return True
         except BaseException:
             self.interrupted()
+            self._queue.post(self._books.repair, batch, 0, _interruption())
             raise
         finally:
             self._turning.release()
@@ -129,35 +131,45 @@ class LoneCalls:
             poller.poll(seconds * 1000)
         finally:
             # After Ctrl-C, too: what has been read by now would reach nobody else.
-            deliver_all(self._receive())
+            self._receive(batch, call.place)
 
     def _take_turn(self) -> bool:
         """Be the one who has to do with the pool, if nobody is; not even this thread, in what has
         been interrupted."""
         return not self._turning._is_owned() and self._turning.acquire(False)
 
-    def _receive(self) -> list[Delivery]:
-        """Read what has come, and let the I/O thread read again; what has ended."""
+    def _receive(self, batch: Batch, place: int) -> None:
+        """Read what has come, let the I/O thread read again, and deliver what has ended: the call
+        at ``place``, if it has."""
         pool = self._pool
         outcomes: list[Delivery] = []
-        with self._turning:
-            try:
-                if self._books.unfinished == 1:
-                    self._fleet.receive_led()
-                    outcomes = pool.take_outcomes()
-                self._fleet.follow()
-                self._fleet.act()
-                if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
-                    self._queue.post(_nothing)  # the I/O thread sees to what this has made possible
-            except BaseException:
-                self.interrupted()
-                raise
-        return outcomes
+        try:
+            with self._turning:
+                try:
+                    if self._books.unfinished == 1:
+                        self._fleet.receive_led()
+                        outcomes = pool.take_outcomes()
+                    self._fleet.follow()
+                    self._fleet.act()
+                    if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
+                        # The I/O thread sees to what this has made possible.
+                        self._queue.post(_nothing)
+                except BaseException:
+                    self.interrupted()
+                    raise
+            deliver_all(outcomes)
+        except BaseException:
+            self._queue.post(self._books.repair, batch, place, _interruption())
+            raise
 
     def interrupted(self) -> None:
         """Ctrl-C has hit a caller in the midst of a turn."""
         if self._books.unfinished:
-            self._queue.post(self._pool.fail, ExecutorBroken("interrupted while it handled a call"))
+            self._queue.post(self._pool.fail, _interruption())
+
+
+def _interruption() -> ExecutorBroken:
+    return ExecutorBroken("interrupted while it handled a call")
 
 
 def _nothing() -> None:

@@ -175,10 +175,11 @@ class Pool:
         it can be sent at once, the action that does that."""
         if self.phase is not Phase.RUNNING or self.books.unfinished or batch.size != 1:
             return None
-        send = self._dispatch.express(batch, now)
-        if send is not None:
-            self.books.enter(batch)
-        return send
+        worker = self._dispatch.receiver()
+        if worker is None:
+            return None
+        self.books.enter(batch)  # first: a caller that is interrupted knows that there is a call
+        return self._dispatch.express(worker, batch, now)
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.

@@ -7,11 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
+from hybridexec.parent.answers import Answers
+from hybridexec.parent.books import Books
+from hybridexec.parent.bundles import Bundle
+from hybridexec.parent.dispatch import Dispatch
 from hybridexec.parent.fleet import Fleet
+from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.launch import Launcher
 from hybridexec.parent.pool import Pool
 
@@ -110,6 +116,52 @@ def test_an_interrupted_leader_is_relieved() -> None:
             # As if its waiter had begun to read the results, and gone.
             assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.001) is not None
         assert Future.result(future, timeout=30) is None
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Books, "enter"),
+        (Dispatch, "express"),
+        (Answers, "take"),
+        (Books, "deliver"),
+        (Books, "ended"),
+        (Fleet, "follow"),
+        (Bundle, "deliver"),
+        (CallFuture, "_finish"),
+        (CallFuture, "leave"),
+    ],
+)
+def test_a_lone_call_whose_caller_is_interrupted_ends_and_so_does_its_executor(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    executor = HybridExecutor(1)
+    executor.submit(abs, -1).result(timeout=30)
+    method = getattr(owner, name)
+    interrupted = threading.Event()
+
+    def interrupt(*arguments: Any) -> Any:
+        if threading.current_thread() is threading.main_thread() and not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+        return method(*arguments)
+
+    monkeypatch.setattr(owner, name, interrupt)
+    future: Future[int] | None = None
+
+    def call_one_by_one() -> None:
+        nonlocal future
+        while not interrupted.is_set():
+            future = None
+            future = executor.submit(abs, -1)
+            future.result(timeout=30)
+
+    with pytest.raises(KeyboardInterrupt):
+        call_one_by_one()
+    if future is not None:
+        assert isinstance(future.exception(timeout=30), ExecutorBroken | None)
+    executor.shutdown(wait=False)
+    assert executor._engine._ended.wait(30)
 
 
 def test_workers_start_where_threads_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

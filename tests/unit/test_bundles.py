@@ -181,6 +181,6 @@ def test_a_future_that_was_cancelled_meanwhile_keeps_no_other_from_its_outcome()
     futures = make(*range(3))
     sink = bundle(futures).sink
     assert isinstance(sink, bundles.Bundle)
-    sink.take(1)
+    sink.drop(1)
     sink.deliver([(n, frames.CANCELLED, None, None, 7, None) for n in range(3)])
     assert [future.cancelled() for future in futures] == [True, False, True]

@@ -44,8 +44,9 @@ class Retries(Aside):
 
     def add(self, batch: Batch, place: int, due: float) -> None:
         """Keep a call until ``due``."""
-        self._waiting.add(batch.first + place)
+        # In this order: where a caller leads, the I/O thread may be asking when the next is due.
         heapq.heappush(self._due, (due, next(self._order), batch, place))
+        self._waiting.add(batch.first + place)
 
     def take(self, now: float) -> list[Call]:
         """Hand out the calls that are due."""

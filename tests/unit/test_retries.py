@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+from typing import Any
+
 import pytest
 
 from hybridexec.parent.batch import Batch
@@ -31,6 +34,22 @@ def test_no_wait_is_longer_than_the_limit(backoff: float, retry: int) -> None:
 def test_no_backoff_is_no_wait() -> None:
     assert delay(0, 1, lambda: 1.0) == 0
     assert delay(0, 1000, lambda: 1.0) == 0
+
+
+def test_another_thread_may_ask_what_is_due_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    retries = Retries()
+    push = heapq.heappush
+    told: list[float | None] = []
+
+    def push_when_asked(*arguments: Any) -> None:
+        told.append(retries.next_due)
+        push(*arguments)
+        told.append(retries.next_due)
+
+    monkeypatch.setattr(heapq, "heappush", push_when_asked)
+    retries.add(batch(), 0, 3.0)
+    assert told == [None, None]
+    assert retries.next_due == 3.0
 
 
 def test_calls_are_handed_out_when_they_are_due_the_soonest_first() -> None:

@@ -92,8 +92,11 @@ class LoneCalls:
         if not self._take_turn():
             return False
         try:
+            # It may have been watching a moment ago, and sleep without an end now.
+            if not (self._queue.asleep and self.watching):
+                return False
             now = time.monotonic()
-            send = self._pool.express(batch, now) if self._queue.asleep else None
+            send = self._pool.express(batch, now)
             if send is None:
                 return False
             self.active_at = now

@@ -215,7 +215,7 @@ def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
 
     def fail(self: Pool, now: float) -> None:
-        engine._queue.post(int)  # there is something to see to before the thread may end
+        engine._queue.post(lambda: None)  # there is something to see to before the thread may end
         raise ZeroDivisionError
 
     monkeypatch.setattr(Pool, "dispatch", fail)

@@ -53,8 +53,13 @@ class Queue:
 
     def _wake(self) -> None:
         self.asleep = False
-        with contextlib.suppress(OSError):  # the pipe is full, or closed
+        try:
             os.write(self._wake_fd, b"w")
+        except OSError:
+            pass  # the pipe is full, or closed
+        except BaseException:
+            self.asleep = True  # Ctrl-C: it may sleep on, for the next one to wake
+            raise
 
     def become_inert(self) -> None:
         """This process is a fork: nobody takes anything out."""

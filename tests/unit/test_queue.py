@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+import pytest
 
 from hybridexec.parent.batch import Batch
 from hybridexec.parent.queue import Queue
@@ -54,3 +57,17 @@ def test_an_inert_queue_takes_no_events() -> None:
     queue.post(print)
     assert not queue.submitted
     assert not queue.events
+
+
+def test_whoever_is_interrupted_while_waking_the_thread_leaves_that_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    queue = Queue()
+    queue.asleep = True
+    monkeypatch.setattr(os, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        queue.submit(make_batch())
+    assert queue.asleep

@@ -315,7 +315,6 @@ class Engine:
         broken.__cause__ = error
         self._pool.abort(broken)
         self._deliver(self._pool.take_outcomes())
-        self._fleet.kill_all()
 
     def _finish(self) -> None:
         with self._lock:

@@ -149,11 +149,6 @@ class Fleet:
         elif number != self._led:
             self.receive(number, link)
 
-    def kill_all(self) -> None:
-        """End every process, whatever it does."""
-        for link in self.links.values():
-            link.kill(signal.SIGKILL)
-
     # -- a lone call's outcome, read by its caller ----------------------------------------------
 
     def lead(self, number: int, seconds: float) -> int | None:
@@ -304,7 +299,11 @@ class Fleet:
             _logger.error("%s", broken)
 
     def close(self) -> None:
-        """Let go of what started the processes."""
+        """End the processes that a fault has left, and let go of what started them."""
+        while self.links:
+            _, link = self.links.popitem()
+            link.kill(signal.SIGKILL)
+            link.close()
         self._launcher.close()
 
 

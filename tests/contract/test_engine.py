@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
+from hybridexec.parent import exits
 from hybridexec.parent.answers import Answers
 from hybridexec.parent.books import Books
 from hybridexec.parent.bundles import Bundle
@@ -20,6 +21,8 @@ from hybridexec.parent.fleet import Fleet
 from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.launch import Launcher
 from hybridexec.parent.pool import Pool
+
+from .helpers import is_alive, wait_until
 
 
 def test_a_full_wake_up_pipe_holds_nobody_up() -> None:
@@ -208,9 +211,11 @@ def test_an_executor_whose_io_thread_cannot_be_started_is_broken(
 def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    descriptors = set(exits._descriptors)
     executor = HybridExecutor(1)
     executor.submit(abs, -1).result(timeout=30)
     engine = executor._engine
+    pids = list(executor._processes)
     died = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
 
@@ -222,3 +227,5 @@ def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     assert isinstance(executor.submit(time.sleep, 0.1).exception(timeout=30), ExecutorBroken)
     assert died.wait(30)
     assert engine._ended.is_set()
+    assert exits._descriptors <= descriptors
+    wait_until(lambda: not any(map(is_alive, pids)))

@@ -40,7 +40,9 @@ class Functions:
     """The functions an executor has met."""
 
     def __init__(self) -> None:
-        self._interned: dict[Callable[..., Any], Function] = {}
+        # By id, with the function itself, which so keeps that id. Not by the function: a proxy that
+        # does more than what it wraps may be equal to that.
+        self._interned: dict[int, tuple[Function, Callable[..., Any]]] = {}
 
     def intern(self, function: Callable[..., Any]) -> Function:
         """The :class:`Function` of ``function``.
@@ -50,14 +52,14 @@ class Functions:
             Exception: whatever pickling it raised.
         """
         try:
-            return self._interned[function]
-        except (KeyError, TypeError):  # TypeError: a callable need not be hashable
+            return self._interned[id(function)][0]
+        except KeyError:
             pass
         check_callable(function)
         lasting = payload.travels_by_reference(function)
         interned = Function(payload.dumps(function), lasting, wording.function_name(function))
         if lasting:
-            self._interned[function] = interned
+            self._interned[id(function)] = interned, function
         return interned
 
 

@@ -52,6 +52,28 @@ def test_a_function_named_by_reference_keeps_its_number(function: Any) -> None:
     assert payload.loads(first.payload) is function
 
 
+class Proxy:
+    """Does something else than what it wraps, and is equal to that, as wrapt's proxies are."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+
+    def __call__(self, x: int) -> str:
+        return f"wrapped {self.wrapped(x)}"
+
+    def __hash__(self) -> int:
+        return hash(self.wrapped)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.wrapped == other)
+
+
+def test_what_is_equal_to_a_function_is_not_taken_for_it() -> None:
+    functions = Functions()
+    functions.intern(plain)
+    assert payload.loads(functions.intern(Proxy(plain)).payload)(1) == "wrapped 1"
+
+
 @pytest.mark.parametrize(
     "function",
     [lambda: 1, functools.partial(plain, 1), Callable(1), Callable(1).method, Unhashable(1)],

@@ -63,14 +63,16 @@ def deliver(sink: Any, ended: Any) -> None:
     try:
         sink.deliver(ended)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and _is_main_thread():
-            raise  # Ctrl-C has hit a caller that delivers what it has waited for
+        if is_ctrl_c(error):
+            raise
         # SystemExit out of a user's callback, say: it must not stop the deliveries.
         _logger.exception("a callback of a call's outcome failed")
 
 
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether Ctrl-C has hit a caller that sees to an outcome itself: then it is the caller's."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and isinstance(error, KeyboardInterrupt)
 
 
 def deliver_all(deliveries: Iterable[Delivery]) -> None:

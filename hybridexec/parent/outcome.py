@@ -1,7 +1,7 @@
 """Turn what came from the wire into a value or an exception.
 
 Runs on: whoever delivers to a Future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
-Guarantees: never raises; what cannot be unpickled becomes that call's exception.
+Guarantees: raises nothing but Ctrl-C; what cannot be unpickled becomes that call's exception.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ..wire import frames, payload
 from ..wire.wording import add_note
-from .batch import LOST, UNPICKLABLE, Loss, Troubles
+from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
 
 #: Stands for a call in the text that the errors of all calls of a lost worker share.
 THIS_CALL = "this call"
@@ -40,6 +40,8 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
         if status == frames.ERROR:
             return None, _remote_exception(*value)
     except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         add_note(
             error,
             f"The result of this call, from worker process {pid}, could not be unpickled. Its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 import traceback
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -52,6 +53,18 @@ def test_a_value_that_cannot_be_unpickled_is_that_calls_error(garbage: Any) -> N
     assert value is None
     assert isinstance(error, Exception)
     assert "worker process 4711, could not be unpickled" in error.__notes__[0]
+
+
+class Interrupted:
+    """What Ctrl-C hits while it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return signal.raise_signal, (signal.SIGINT,)
+
+
+def test_ctrl_c_while_a_value_is_unpickled_is_no_outcome() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        decode(frames.PICKLED, payload.dumps(Interrupted()), 4711)
 
 
 def test_an_error_comes_with_its_remote_traceback_and_a_note() -> None:

@@ -111,7 +111,12 @@ class Fleet:
     def _flush(self, link: Link) -> None:
         """Write what there is, and wait for room in the pipe if it does not fit."""
         waited = link.stuck
-        if (not waited or link.urgent) and not link.flush() and not waited:
+        if waited and not link.urgent:
+            return
+        written = link.flush()
+        if waited and written:
+            self._poller.unregister(link.calls_fd)
+        elif not waited and not written:
             self._poller.register(link.calls_fd, native.Poller.WRITABLE)
 
     def look_seconds(self, now: float) -> float | None:

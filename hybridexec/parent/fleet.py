@@ -72,7 +72,10 @@ class Fleet:
 
     def act(self) -> None:
         """Do what the pool has decided."""
-        actions = iter(self._pool.take_actions())
+        decided = self._pool.take_actions()
+        if not decided:
+            return
+        actions = iter(decided)
         written: set[Link] = set()
         try:
             self._act(actions, written)

@@ -24,7 +24,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
     last_items: list[Any] = []
     for batch, low, high in granted:
         function = batch.function
-        items: list[Any] = list(batch.items[low:high])
+        items: list[Any] = batch.items[low:high]
         if not batch.bare:
             items = [
                 item if type(item) is tuple else frames.embed(item, segments) for item in items

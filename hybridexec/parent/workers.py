@@ -157,11 +157,11 @@ class Worker:
 
     def begin_sample(self, now: float) -> None:
         """Calls are about to be sent: time during which it had none to take does not count."""
-        if self.waiting <= 0:
+        if not self.sent:
+            self.moved_at = self.sampled_at = now
+            self.sampled_taken = self.sampled_done = self.done
+        elif self.waiting <= 0:
             self.moved_at = now
-            if not self.sent:
-                self.sampled_at = now
-                self.sampled_taken = self.sampled_done = self.taken
 
     def sample(self, now: float) -> None:
         """Fit the window to the rate at which it takes calls."""

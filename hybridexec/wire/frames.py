@@ -175,6 +175,11 @@ class FrameReader:
         if not count:
             return None
         self.drained = count < _READ_SIZE
+        if not self._begun and count >= _PREFIX.size:
+            # Mostly it is one frame, and nothing else.
+            length, segments = _PREFIX.unpack_from(self._arrival)
+            if not segments and length + _PREFIX.size == count:
+                return [Frame(marshal.loads(self._arrival[_PREFIX.size : count]), ())]
         received = []
         arrived = self._arrival[:count]
         if self._begun:

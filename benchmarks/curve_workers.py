@@ -16,7 +16,7 @@ QUESTION = Question(
     ),
     metrics=(
         Metric("start", "ms", "wall per worker"),
-        Metric("call", "µs", "wall per call"),
+        Metric("call", "µs", "wall per call", of_each=False),
     ),
     contenders=(OURS, FORK),
     cases=("1", "2", "4", "8", "16", "32", "64"),

@@ -18,6 +18,8 @@ from .rounds import Samples
 #: for ten times the work is what caches and the machine's other work can do; a cost that grows with
 #: the square of the work has 1.
 SLOPE = 0.15
+#: The same for what is not the cost of a unit, but all of it: with 1 it grows as their number does.
+WHOLE_SLOPE = 1 + SLOPE
 #: The fewest points that a slope is judged by: small numbers show what every run costs once.
 FEWEST_POINTS = 3
 
@@ -45,6 +47,8 @@ class Slope:
     metric: str
     contender: str
     power: float
+    bound: float
+    #: Empty for the others' curves.
     verdict: str
 
 
@@ -124,13 +128,11 @@ def slopes(question: Question, samples: Samples) -> list[Slope]:
             upper = points[-max(FEWEST_POINTS, math.ceil(len(points) / 2)) :]
             if len(upper) > 1:
                 power = linear_regression(*zip(*upper, strict=True)).slope
-                text = "" if not contender.startswith(OURS) else _growth(power)
-                made.append(Slope(metric.key, contender, power, text))
+                bound = SLOPE if metric.of_each else WHOLE_SLOPE
+                growth = "not superlinear" if power <= bound else "superlinear"
+                text = growth if contender.startswith(OURS) else ""
+                made.append(Slope(metric.key, contender, power, bound, text))
     return made
-
-
-def _growth(power: float) -> str:
-    return "not superlinear" if power <= SLOPE else "superlinear"
 
 
 def as_json(question: Question, samples: Samples, scale: str) -> dict[str, Any]:

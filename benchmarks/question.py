@@ -25,6 +25,9 @@ class Metric:
     unit: str
     what: str
     higher_is_better: bool = False
+    #: On a curve: whether it is the cost of one of what there is more and more of. If not, it is
+    #: the cost of something else, which is the same everywhere.
+    of_each: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .judge import SLOPE
 from .question import OURS
 
 #: A dictionary of the JSON: a question's, a table's, or the whole document.
@@ -130,7 +129,7 @@ def _question_targets(question: Found) -> Iterator[str]:
         if slope["verdict"]:
             yield line(
                 f"{question['title']}: {names[slope['metric']]}", slope["contender"], "",
-                f"power {slope['power']:+.2f}", f"≤ {SLOPE}", slope["verdict"],
+                f"power {slope['power']:+.2f}", f"≤ {slope['bound']}", slope["verdict"],
             )  # fmt: skip
 
 

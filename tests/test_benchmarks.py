@@ -9,6 +9,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -203,6 +204,17 @@ def test_a_curve_is_judged_by_the_slope_of_its_upper_half(
     (slope,) = judge.slopes(*curve(*costs))
     assert slope.power == pytest.approx(power)
     assert slope.verdict == verdict
+
+
+def test_a_cost_that_is_not_that_of_a_unit_may_grow_as_their_number_does() -> None:
+    whole = replace(TIME, of_each=False)
+    for costs, verdict in [
+        ((1.0, 10.0, 100.0), "not superlinear"),
+        ((1.0, 100.0, 10_000.0), "superlinear"),
+    ]:
+        asked, found = curve(*costs)
+        (slope,) = judge.slopes(replace(asked, metrics=(whole,)), found)
+        assert slope.verdict == verdict
 
 
 def found_out(name: str, asked: Question, found: Samples) -> dict[str, Any]:

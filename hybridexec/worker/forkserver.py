@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import struct
@@ -50,6 +51,7 @@ def main(
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
     try:
+        importlib.import_module("gevent.monkey")
         # gevent looks among all objects for locks that are held. None is, and frozen objects it
         # does not see: that is milliseconds less.
         gc.freeze()

@@ -47,7 +47,7 @@ class ForkServer:
     ) -> None:
         """Launch it; that it can be reached does not mean that it is ready."""
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
-        modules = preload if main_by_value else (*_FOR_MAIN, *preload)
+        later = () if main_by_value else _FOR_MAIN
         self._owner = os.getpid()
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             # The C socket: under gevent the patched one would need a hub here.
@@ -60,7 +60,7 @@ class ForkServer:
             lifeline, self._lifeline = os.pipe()
             exits.keep(self._lifeline, ours)
             its.callback(os.close, lifeline)
-            arguments = (connection, lifeline, switches, modules)
+            arguments = (connection, lifeline, switches, preload, later)
             self._pid = _launch(arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()

@@ -44,8 +44,14 @@ def main(
     lifeline_fd: int,
     monkey_patch: bool | Mapping[str, bool],
     preload: tuple[str, ...],
+    later: tuple[str, ...],
 ) -> None:
-    """Serve until the parent closes its end of the connection; the collector has been disabled."""
+    """Serve until the parent closes its end of the connection; the collector has been disabled.
+
+    Args:
+        later: modules to import when the first worker has been forked, which does not wait for
+            them: only all others get them from here.
+    """
     lifeline.hold(lifeline_fd)
     _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
@@ -62,12 +68,10 @@ def main(
     # What a worker would import first, so that it is there when forked.
     from . import main as _main  # noqa: F401
 
-    # Everything alive now stays: keep the collector from touching, and so copying, its pages.
-    gc.freeze()
-    gc.enable()
+    _keep_alive()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe
     try:
-        _serve(connection, lifeline_fd, workers)
+        _serve(connection, lifeline_fd, workers, later)
     finally:
         # The parent is gone, or done with us: nobody is left to read results. (On Linux those that
         # outlive a parent have been killed by their lifelines, and so has this process.)
@@ -87,7 +91,15 @@ def _close_others(ours: set[int]) -> None:
                     os.close(fd)
 
 
-def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> None:
+def _keep_alive() -> None:
+    """Everything alive now stays: keep the collector from touching, and so copying, its pages."""
+    gc.freeze()
+    gc.enable()
+
+
+def _serve(
+    connection: socket, lifeline_fd: int, workers: dict[int, int], later: tuple[str, ...]
+) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -98,7 +110,14 @@ def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> Non
     poller.register(connection.fileno(), 1)
     poller.register(wake_read, 1)
     while True:
-        ready = {fd for fd, _ in poller.poll()}
+        idle = later if workers else ()
+        ready = {fd for fd, _ in poller.poll(0 if idle else None)}
+        if not ready:
+            later = ()
+            gc.disable()
+            with contextlib.suppress(Exception):  # a worker that needs it will say why it cannot be
+                boot.import_all(idle)
+            _keep_alive()
         if wake_read in ready:
             os.read(wake_read, 4096)
             _reap(workers)

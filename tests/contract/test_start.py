@@ -332,3 +332,25 @@ def test_the_fork_server_keeps_nothing_inheritable_open(make: Make) -> None:
         assert is_alive(server_of(executor))
     finally:
         os.close(read)
+
+
+#: Its workers need the executor's module for nothing.
+MANY_WORKERS = """
+import sys
+
+def has(module):
+    return module in sys.modules
+
+if __name__ == "__main__":
+    from hybridexec import HybridExecutor
+
+    with HybridExecutor(1, max_tasks_per_child=1) as executor:
+        print(executor.submit(has, "hybridexec.executor").result())
+        while not executor.submit(has, "hybridexec.executor").result():
+            pass
+"""
+
+
+def test_all_workers_but_the_first_have_what_scripts_import(tmp_path: Path) -> None:
+    out = run_script(tmp_path / "script.py", MANY_WORKERS)
+    assert (out.stdout, out.stderr) == ("False\n", "")

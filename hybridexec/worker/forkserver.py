@@ -23,10 +23,15 @@ import struct
 import sys
 from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
 from collections.abc import Mapping
-from multiprocessing import spawn, util
 
 from .. import native
-from . import boot, late, lifeline, patching
+from . import late, lifeline
+
+# multiprocessing takes a function from it that few workers will call.
+with late.postponed("subprocess"):
+    from multiprocessing import spawn, util
+
+from . import boot, patching
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")

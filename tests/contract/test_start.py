@@ -241,23 +241,37 @@ def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(
 # -- what a worker has ----------------------------------------------------------------------------
 
 
-def import_ssl(first: str) -> tuple[bool, bool, bool]:
-    """In a worker: whether ssl was there before, and whether it is patched now."""
+def import_late(module: str, name: str, first: str) -> tuple[bool, bool, bool]:
+    """In a worker: whether a module was there before; whether it is patched now, and known to be.
+
+    Args:
+        name: what gevent replaces in it.
+        first: the module to import, or "" to ask for the original first.
+    """
     from gevent import monkey
 
-    before = "ssl" in sys.modules
-    importlib.import_module(first)
-    import ssl
+    before = module in sys.modules
+    known = monkey.is_module_patched(module)
+    if first:
+        importlib.import_module(first)
+    original = monkey.get_original(module, name)
+    found = getattr(importlib.import_module(module), name)
+    patched = found is getattr(importlib.import_module(f"gevent.{module}"), name)
+    return before, patched, known and original is not found
 
-    import gevent.ssl
 
-    patched = ssl.SSLContext is gevent.ssl.SSLContext and ssl.SSLSocket is gevent.ssl.SSLSocket
-    return before, patched, monkey.get_original("ssl", "SSLContext") is not ssl.SSLContext
+LATE = [
+    *(("ssl", "SSLContext", first) for first in ("", "ssl", "gevent.ssl", "http.client")),
+    *(("subprocess", "Popen", first) for first in ("", "subprocess", "gevent.subprocess", "uuid")),
+    ("subprocess", "Popen", "concurrent.futures.process"),
+]
 
 
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])
-@pytest.mark.parametrize("first", ["ssl", "gevent.ssl", "http.client"])
-def test_ssl_is_patched_when_it_is_imported(tmp_path: Path, start: str, first: str) -> None:
+@pytest.mark.parametrize(("module", "name", "first"), LATE)
+def test_what_few_need_is_patched_when_it_is_imported(
+    tmp_path: Path, start: str, module: str, name: str, first: str
+) -> None:
     # A script of its own: this module's imports would have been made in the worker too.
     script = f"""
 import multiprocessing, sys
@@ -265,14 +279,16 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from hybridexec import HybridExecutor
 import importlib
 
-{inspect.getsource(import_ssl)}
+{inspect.getsource(import_late)}
 
 if __name__ == "__main__":
     with HybridExecutor(1, multiprocessing.get_context({start!r})) as executor:
-        print(*executor.submit(import_ssl, {first!r}).result())
+        print(*executor.submit(import_late, {module!r}, {name!r}, {first!r}).result())
 """
     out = run_script(tmp_path / "script.py", script)
-    assert (out.stdout, out.stderr) == ("False True True\n", "")
+    # multiprocessing's own way to spawn has imported subprocess before anything is patched.
+    before = module == "subprocess" and start == "spawn"
+    assert (out.stdout, out.stderr) == (f"{before} True True\n", "")
 
 
 def patch_again() -> tuple[list[str], bool, bool]:

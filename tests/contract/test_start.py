@@ -6,6 +6,7 @@ import gc
 import importlib
 import inspect
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -348,6 +349,27 @@ def test_the_fork_server_keeps_nothing_inheritable_open(make: Make) -> None:
         assert is_alive(server_of(executor))
     finally:
         os.close(read)
+
+
+@pytest.mark.parametrize("options", ["", "-B", "-OO", "-I", "-s", "-W error", "-X dev", "-X utf8"])
+def test_the_fork_server_has_the_interpreters_options(options: str) -> None:
+    code = (
+        f"import sys, subprocess; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
+        "from hybridexec.parent import server; print(server._options());"
+        "print(subprocess._args_from_interpreter_flags())"
+    )
+    # Without what would have it ask subprocess in any case.
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    out = subprocess.run(
+        [sys.executable, *options.split(), "-c", code],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    ours, theirs = out.stdout.splitlines()
+    assert ours == theirs
 
 
 #: Its workers need the executor's module for nothing.

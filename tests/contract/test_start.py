@@ -372,6 +372,32 @@ def test_the_fork_server_has_the_interpreters_options(options: str) -> None:
     assert ours == theirs
 
 
+#: The priority of the resource tracker, which we start, or which was there before.
+TRACKERS = """
+import os, sys
+from multiprocessing import get_context, resource_tracker
+from hybridexec import HybridExecutor
+
+if __name__ == "__main__":
+    if sys.argv[2] == "before":
+        resource_tracker.ensure_running()
+    with HybridExecutor(1, get_context(sys.argv[1])) as executor:
+        assert executor.submit(pow, 2, 3).result() == 8
+        pid = resource_tracker._resource_tracker._pid
+        print(os.getpriority(os.PRIO_PROCESS, pid))
+"""
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+@pytest.mark.parametrize("when", ["with it", "before"])
+def test_only_the_resource_tracker_that_we_start_comes_last(
+    tmp_path: Path, start: str, when: str
+) -> None:
+    priority = os.getpriority(os.PRIO_PROCESS, 0) if when == "before" else 19
+    out = run_script(tmp_path / "script.py", TRACKERS, start, when)
+    assert (out.stdout, out.stderr) == (f"{priority}\n", "")
+
+
 #: Its workers need the executor's module for nothing.
 MANY_WORKERS = """
 import sys

@@ -139,7 +139,7 @@ def _patch_when_imported(name: str, patch_it: Callable[[], object], **_: object)
         with _without_plugins():
             patch_it()
 
-    sys.modules["gevent.monkey"].saved[name] = _Originals(name)  # type: ignore[attr-defined]
+    sys.modules["gevent.monkey"].saved[name] = _Originals(name)
     # Whichever of the two is imported first imports the other.
     after_import(f"gevent.{name}", patch_now)
     after_import(name, lambda _: importlib.import_module(f"gevent.{name}"))

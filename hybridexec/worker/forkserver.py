@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib
 import os
 import signal
 import struct
@@ -62,11 +61,7 @@ def main(
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
     try:
-        importlib.import_module("gevent.monkey")
-        # gevent looks among all objects for locks that are held. None is, and frozen objects it
-        # does not see: that is milliseconds less.
-        gc.freeze()
-        patching.patch(monkey_patch)
+        patching.patch(monkey_patch, locks_held=False)
         boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error

@@ -32,8 +32,12 @@ _CHANGES_START_METHOD = sys.platform == "darwin" or sys.version_info >= (3, 14)
 _patched = False
 
 
-def patch(switches: bool | Mapping[str, bool]) -> None:
-    """Patch this process with gevent, once: all of it, by ``switches``, or not at all."""
+def patch(switches: bool | Mapping[str, bool], locks_held: bool = True) -> None:
+    """Patch this process with gevent, once: all of it, by ``switches``, or not at all.
+
+    Args:
+        locks_held: whether this thread may hold locks. gevent looks for them among all objects.
+    """
     global _patched
     if _patched or switches is False:
         return
@@ -45,7 +49,7 @@ def patch(switches: bool | Mapping[str, bool]) -> None:
         sys.modules["_asyncio"] = None  # type: ignore[assignment]
     from gevent import monkey
 
-    with _without_plugins(), _some_later(monkey), warnings.catch_warnings():
+    with _without_plugins(), _sparingly(monkey, locks_held), warnings.catch_warnings():
         # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all(**({} if switches is True else switches))
@@ -116,20 +120,26 @@ class _Event:
 
 
 @contextlib.contextmanager
-def _some_later(monkey: Any) -> Iterator[None]:
-    """Have some modules patched when they are imported, if they have not been."""
+def _sparingly(monkey: Any, locks_held: bool) -> Iterator[None]:
+    """Have some modules patched when they are imported, if they have not been; look for held locks
+    only if there may be some."""
     # Nobody has seen the module by then: gevent need not look for those who have.
     later = {"ssl": partial(monkey.patch_ssl, _first_time=False)}
     if not _CHANGES_START_METHOD:
         later["subprocess"] = monkey.patch_subprocess
-    before = {f"patch_{name}": getattr(monkey, f"patch_{name}") for name in later}
-    for name, patch_it in later.items():
-        if name not in sys.modules:
-            setattr(monkey, f"patch_{name}", partial(_patch_when_imported, name, patch_it))
+    ours = {
+        f"patch_{name}": partial(_patch_when_imported, name, patch_it)
+        for name, patch_it in later.items()
+        if name not in sys.modules
+    }
+    if not locks_held:
+        ours["patch_thread"] = partial(monkey.patch_thread, existing_locks=False)
+    theirs = {name: getattr(monkey, name) for name in ours}
+    vars(monkey).update(ours)
     try:
         yield
     finally:
-        vars(monkey).update(before)
+        vars(monkey).update(theirs)
 
 
 def _patch_when_imported(name: str, patch_it: Callable[[], object], **_: object) -> None:

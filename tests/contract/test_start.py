@@ -317,6 +317,23 @@ def test_a_worker_may_be_patched_again(start: str) -> None:
         assert executor.submit(patch_again).result(timeout=60) == ([], True, True)
 
 
+def fork_amid_a_submit() -> int:
+    """In a worker: fork while a thread pool is given something to do; how the child ended."""
+    from concurrent.futures import thread
+
+    with thread._global_shutdown_lock:  # type: ignore[attr-defined]
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
+def test_a_call_may_fork_while_another_submits_to_a_thread_pool(start: str) -> None:
+    with make_executor(start, max_workers=1) as executor:
+        assert executor.submit(fork_amid_a_submit).result(timeout=30) == 7
+
+
 def context_text() -> str:
     """In a worker: how its hub represents what an error's greenlet was doing."""
     import gevent

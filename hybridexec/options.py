@@ -4,12 +4,12 @@ Guarantees: a value that gets past this module is of the right type and in range
 names the argument, what it may be, and what it was.
 """
 
-from __future__ import annotations
-
+# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
+# tests/test_layers.py.
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from . import native
 
@@ -59,7 +59,7 @@ class CallOptions(NamedTuple):
     #: ``retry_on`` as workers get it, pickled; None if there are no retries.
     retry_types: bytes | None = None
 
-    def updated(self, changes: Mapping[str, Any]) -> CallOptions:
+    def updated(self, changes: Mapping[str, Any]) -> Self:
         """A copy with ``changes``; TypeError names an option that does not exist."""
         for name in changes:
             if name not in PUBLIC_CALL_OPTIONS:

@@ -197,6 +197,25 @@ def test_importing_the_package_is_light() -> None:
     assert not loaded & {"gevent", "greenlet", "multiprocessing", "asyncio", "cloudpickle"}
 
 
+#: Modules without bytecode are compiled, too, but under the name of a file.
+REFUSE_TEXT = """
+import builtins
+real = builtins.compile
+
+def compile(source, name, *rest, **named):
+    assert name != "<string>", source
+    return real(source, name, *rest, **named)
+
+builtins.compile = compile
+"""
+
+
+def test_the_worker_side_compiles_nothing() -> None:
+    # Python's first compile() takes a millisecond, for which the first result would wait. A
+    # NamedTuple calls it for each annotation that is a string.
+    assert "hybridexec.worker.main" in loaded_by(f"{REFUSE_TEXT}\nimport hybridexec.worker.main")
+
+
 def test_the_parent_side_loads_no_gevent_and_no_worker() -> None:
     outside_worker = [name for name in modules(PACKAGE) if layer_of(name) != "worker"]
     loaded = loaded_by("\n".join(f"import {name}" for name in outside_worker))

@@ -29,6 +29,7 @@ from .server import ForkServer
 _WORKER_NAME = "HybridWorker-"
 #: Bytes that a pipe holds. A user may have a few hundred of that size.
 _PIPE_SIZE = 256 * 1024
+_LOWEST_PRIORITY = 19  # there is none below
 
 
 class Started(NamedTuple):
@@ -63,6 +64,20 @@ def _widen(pipe: int) -> None:
     """Let a pipe hold what is just not large enough for shared memory, if the system allows it."""
     with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a quota is used up
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+
+def _ensure_tracker() -> None:
+    """Have multiprocessing's resource tracker run, behind everything else if it is started here.
+
+    A worker is given its pipe. Nobody waits for what it does with what comes through that; but on
+    one CPU, or where others are busy, the first result would wait for it to start.
+    """
+    tracker: Any = resource_tracker._resource_tracker
+    before = tracker._pid
+    resource_tracker.ensure_running()
+    if tracker._pid != before:
+        with contextlib.suppress(OSError):  # it may not be allowed
+            os.setpriority(os.PRIO_PROCESS, tracker._pid, _LOWEST_PRIORITY)
 
 
 class Launcher:
@@ -184,7 +199,7 @@ class Launcher:
         script's path then, while calls it waits for at exit may still need new workers."""
         main: Any = sys.modules.get("__main__")
         if self.method != "fork":
-            resource_tracker.ensure_running()  # starting it would undo the mask below
+            _ensure_tracker()  # starting it would undo the mask below
         # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

@@ -15,7 +15,6 @@ import contextlib
 import os
 import signal
 import struct
-import subprocess
 import sys
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socketpair
 from collections.abc import Mapping
@@ -28,6 +27,22 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 #: What a worker needs to import the user's script, which most likely imports the executor.
 _FOR_MAIN = ("pkgutil", "hybridexec.executor")
+
+#: What is true in ``sys.flags`` only if an option, or the environment, says so.
+_FLAGS = (
+    "debug",
+    "dont_write_bytecode",
+    "optimize",
+    "no_user_site",
+    "no_site",
+    "ignore_environment",
+    "verbose",
+    "bytes_warning",
+    "quiet",
+    "isolated",
+    "dev_mode",
+    "safe_path",
+)
 
 # The collector would find nothing in what importing makes.
 _PROGRAM = (
@@ -47,7 +62,7 @@ class ForkServer:
     ) -> None:
         """Launch it; that it can be reached does not mean that it is ready."""
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
-        modules = preload if main_by_value else (*_FOR_MAIN, *preload)
+        later = () if main_by_value else _FOR_MAIN
         self._owner = os.getpid()
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             # The C socket: under gevent the patched one would need a hub here.
@@ -60,7 +75,7 @@ class ForkServer:
             lifeline, self._lifeline = os.pipe()
             exits.keep(self._lifeline, ours)
             its.callback(os.close, lifeline)
-            arguments = (connection, lifeline, switches, modules)
+            arguments = (connection, lifeline, switches, preload, later)
             self._pid = _launch(arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
@@ -101,14 +116,23 @@ def _launch(arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
     executable = sys.executable if spawn is None else os.fsdecode(spawn.get_executable())
     path = [entry for entry in sys.path if isinstance(entry, str)]
     program = _PROGRAM.format(path=[*path, _ROOT], arguments=arguments)
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
     return os.posix_spawn(
         executable,
-        [executable, *flags, "-c", program],
+        [executable, *_options(), "-c", program],
         os.environ,
         # To itself: it is not closed then.
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
         # No Ctrl-C before the new process can ignore it.
         setsigmask={*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT},
     )
+
+
+def _options() -> list[str]:
+    """The interpreter's options that make another one behave as this one does."""
+    if not (sys.warnoptions or sys._xoptions or any(getattr(sys.flags, name) for name in _FLAGS)):
+        return []  # and so subprocess, which takes long to import, need not be asked
+    import subprocess
+
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return options

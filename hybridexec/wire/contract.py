@@ -4,13 +4,13 @@ Runs on: the parent pickles these objects while a process is being started; the 
 them. The worker's code is named here by strings only, because the parent must not import it.
 """
 
-from __future__ import annotations
-
+# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
+# tests/test_layers.py.
 import importlib
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import context
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 # Where a worker's life is: imported in the worker only.
 _WORKER = "hybridexec.worker.main"
@@ -82,9 +82,7 @@ class BootName(str):
 
     _arguments: tuple[Any, ...]
 
-    def __new__(
-        cls, name: str, boot: Boot, results: InheritedFd, lifeline: InheritedFd
-    ) -> BootName:
+    def __new__(cls, name: str, boot: Boot, results: InheritedFd, lifeline: InheritedFd) -> Self:
         self = super().__new__(cls, name)
         self._arguments = (boot, results, lifeline)
         return self

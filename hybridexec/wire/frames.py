@@ -42,8 +42,8 @@ Worker to parent::
                          thread's stack as text, empty if the hub itself had time to answer
 """
 
-from __future__ import annotations
-
+# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
+# tests/test_layers.py.
 import marshal
 import os
 import struct

@@ -16,8 +16,8 @@ What ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. 
 refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
 """
 
-from __future__ import annotations
-
+# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
+# tests/test_layers.py.
 import copyreg
 import pickle
 import sys

@@ -30,7 +30,6 @@ import contextlib
 import errno
 import mmap
 import os
-import resource
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -176,8 +175,8 @@ _holders: weakref.WeakSet[File | _Mapping] = weakref.WeakSet()
 
 def has_room() -> bool:
     """Whether this process may hold another descriptor."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    most = _MOST if limit == resource.RLIM_INFINITY else min(_MOST, int(limit * _MOST_OF_ALL))
+    limit = os.sysconf("SC_OPEN_MAX")
+    most = _MOST if limit == -1 else min(_MOST, int(limit * _MOST_OF_ALL))
     return len(_holders) < most
 
 

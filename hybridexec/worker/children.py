@@ -9,22 +9,23 @@ first ``subprocess.run`` can hang on a busy machine. Here it listens first.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.os
-import gevent.subprocess
-from gevent.monkey import is_module_patched
 
 _fork_and_watch: Callable[..., int] = gevent.os.fork_and_watch
 
 
 def install() -> None:
-    """Mend gevent's way to fork, if this process uses it."""
-    if is_module_patched("os") or is_module_patched("subprocess"):
-        gevent.os.fork_and_watch = _listen_and_fork
-        gevent.subprocess.fork_and_watch = _listen_and_fork  # type: ignore[attr-defined]
+    """Mend gevent's way to fork."""
+    gevent.os.fork_and_watch = _listen_and_fork
+    # Which takes it from there when it is imported, if it has not been.
+    users: Any = sys.modules.get("gevent.subprocess")
+    if users is not None:
+        users.fork_and_watch = _listen_and_fork
 
 
 def _listen_and_fork(*arguments: Any, **options: Any) -> int:

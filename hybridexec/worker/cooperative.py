@@ -7,7 +7,8 @@ greenlet that waits for one held by its neighbour would wait for ever. A connect
 patched socket has a non-blocking descriptor, whose plain ``os.read`` and ``os.write`` fail with
 BlockingIOError. A manager's proxies keep a connection per OS thread, which all greenlets share, so
 that their messages would mix. All three are mended here, in this process only: what a lock, queue
-or proxy means to other processes is unchanged. Threads without a hub wait as they always did.
+or proxy means to other processes is unchanged. Threads without a hub wait as they always did. And a
+greenlet that forks would wait for one that submits to a ThreadPoolExecutor.
 
 What is mended is loaded by few programs, so it is mended when it is imported.
 """
@@ -45,10 +46,18 @@ def install() -> None:
     """Mend multiprocessing, if this process's threads are greenlets."""
     if not is_module_patched("threading"):
         return
+    after_import("concurrent.futures.thread", _mend_thread_pools)
     util.ForkAwareLocal = _fork_aware_local()  # type: ignore[misc]
     after_import("multiprocessing.connection", _mend_connections)
     after_import("multiprocessing.synchronize", _mend_locks)
     after_import("multiprocessing.queues", _mend_queues)
+
+
+def _mend_thread_pools(thread: Any) -> None:
+    # Who forks waits for the lock that was there when the module was imported, in a hook that does
+    # not look here again: whoever uses it from now on gets another. (gevent sees to that itself
+    # where it looks for locks that are held, and imports the module to do so.)
+    thread._global_shutdown_lock = threading.Lock()
 
 
 def _mend_connections(connection: Any) -> None:

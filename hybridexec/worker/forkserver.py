@@ -22,10 +22,15 @@ import struct
 import sys
 from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
 from collections.abc import Mapping
-from multiprocessing import spawn, util
 
 from .. import native
-from . import boot, late, lifeline, patching
+from . import late, lifeline
+
+# multiprocessing takes a function from it that few workers will call.
+with late.postponed("subprocess"):
+    from multiprocessing import spawn, util
+
+from . import boot, patching
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")
@@ -43,29 +48,30 @@ def main(
     lifeline_fd: int,
     monkey_patch: bool | Mapping[str, bool],
     preload: tuple[str, ...],
+    later: tuple[str, ...],
 ) -> None:
-    """Serve until the parent closes its end of the connection; the collector has been disabled."""
+    """Serve until the parent closes its end of the connection; the collector has been disabled.
+
+    Args:
+        later: modules to import when the first worker has been forked, which does not wait for
+            them: only all others get them from here.
+    """
     lifeline.hold(lifeline_fd)
     _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
     try:
-        # gevent looks among all objects for locks that are held. None is, and frozen objects it
-        # does not see: that is milliseconds less.
-        gc.freeze()
-        patching.patch(monkey_patch)
+        patching.patch(monkey_patch, locks_held=False)
         boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error
     # What a worker would import first, so that it is there when forked.
     from . import main as _main  # noqa: F401
 
-    # Everything alive now stays: keep the collector from touching, and so copying, its pages.
-    gc.freeze()
-    gc.enable()
+    _keep_alive()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe
     try:
-        _serve(connection, lifeline_fd, workers)
+        _serve(connection, lifeline_fd, workers, later)
     finally:
         # The parent is gone, or done with us: nobody is left to read results. (On Linux those that
         # outlive a parent have been killed by their lifelines, and so has this process.)
@@ -85,7 +91,15 @@ def _close_others(ours: set[int]) -> None:
                     os.close(fd)
 
 
-def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> None:
+def _keep_alive() -> None:
+    """Everything alive now stays: keep the collector from touching, and so copying, its pages."""
+    gc.freeze()
+    gc.enable()
+
+
+def _serve(
+    connection: socket, lifeline_fd: int, workers: dict[int, int], later: tuple[str, ...]
+) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -96,7 +110,16 @@ def _serve(connection: socket, lifeline_fd: int, workers: dict[int, int]) -> Non
     poller.register(connection.fileno(), 1)
     poller.register(wake_read, 1)
     while True:
-        ready = {fd for fd, _ in poller.poll()}
+        idle = later if workers else ()
+        ready = {fd for fd, _ in poller.poll(0 if idle else None)}
+        if not ready:
+            later = ()
+            gc.disable()
+            with contextlib.suppress(Exception):  # a worker that needs it will say why it cannot be
+                boot.import_all(idle)
+            # Workers compile the script, and Python's first compile() takes a millisecond.
+            compile("", "<none>", "exec")
+            _keep_alive()
         if wake_read in ready:
             os.read(wake_read, 4096)
             _reap(workers)

@@ -10,13 +10,47 @@ loading ``ssl`` alone takes as long as a quarter of gevent.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 _Do = Callable[[Any], object]
+
+
+@contextlib.contextmanager
+def postponed(name: str) -> Iterator[None]:
+    """Let functions be imported from a module that is itself imported when one of them is called.
+
+    For those who need few of its functions, and seldom.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = _Postponed(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+class _Postponed(ModuleType):
+    """Stands for a module of which functions are imported."""
+
+    def __getattr__(self, function: str) -> Callable[..., Any]:
+        if function.startswith("__"):
+            raise AttributeError(function)
+        module = self.__name__
+
+        def call(*args: Any) -> Any:
+            return getattr(importlib.import_module(module), function)(*args)
+
+        return call
+
+
 _waiting: dict[str, _Do] = {}
 
 

@@ -14,7 +14,8 @@ import contextlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -24,11 +25,19 @@ from .late import after_import
 #: every hub imports that with all it needs: half of a worker's start.
 _FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
 
+#: Where to patch subprocess also makes "fork" the start method of multiprocessing, it cannot be
+#: late: that would undo what the user's code has chosen.
+_CHANGES_START_METHOD = sys.platform == "darwin" or sys.version_info >= (3, 14)
+
 _patched = False
 
 
-def patch(switches: bool | Mapping[str, bool]) -> None:
-    """Patch this process with gevent, once: all of it, by ``switches``, or not at all."""
+def patch(switches: bool | Mapping[str, bool], locks_held: bool = True) -> None:
+    """Patch this process with gevent, once: all of it, by ``switches``, or not at all.
+
+    Args:
+        locks_held: whether this thread may hold locks. gevent looks for them among all objects.
+    """
     global _patched
     if _patched or switches is False:
         return
@@ -40,7 +49,7 @@ def patch(switches: bool | Mapping[str, bool]) -> None:
         sys.modules["_asyncio"] = None  # type: ignore[assignment]  # importing it fails now
     from gevent import monkey
 
-    with _without_plugins(), _ssl_later(monkey), warnings.catch_warnings():
+    with _without_plugins(), _sparingly(monkey, locks_held), warnings.catch_warnings():
         # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all(**({} if switches is True else switches))
@@ -111,25 +120,49 @@ class _Event:
 
 
 @contextlib.contextmanager
-def _ssl_later(monkey: Any) -> Iterator[None]:
-    """Have ssl patched when it is imported, if it has not been."""
-    patch_ssl = monkey.patch_ssl
-
-    def patch_now(gevent_ssl: ModuleType) -> None:
-        # The import system would do that only after this.
-        sys.modules["gevent"].ssl = gevent_ssl  # type: ignore[attr-defined]
-        with _without_plugins():
-            # Nobody has seen the module yet: gevent need not look for those who have.
-            patch_ssl(_first_time=False)
-
-    def patch_when_imported(**_: object) -> None:
-        # Whichever of the two is imported first imports the other.
-        after_import("gevent.ssl", patch_now)
-        after_import("ssl", lambda _: importlib.import_module("gevent.ssl"))
-
-    if "ssl" not in sys.modules:
-        monkey.patch_ssl = patch_when_imported
+def _sparingly(monkey: Any, locks_held: bool) -> Iterator[None]:
+    """Have some modules patched when they are imported, if they have not been; look for held locks
+    only if there may be some."""
+    # Nobody has seen the module by then: gevent need not look for those who have.
+    later = {"ssl": partial(monkey.patch_ssl, _first_time=False)}
+    if not _CHANGES_START_METHOD:
+        later["subprocess"] = monkey.patch_subprocess
+    ours = {
+        f"patch_{name}": partial(_patch_when_imported, name, patch_it)
+        for name, patch_it in later.items()
+        if name not in sys.modules
+    }
+    if not locks_held:
+        ours["patch_thread"] = partial(monkey.patch_thread, existing_locks=False)
+    theirs = {name: getattr(monkey, name) for name in ours}
+    vars(monkey).update(ours)
     try:
         yield
     finally:
-        monkey.patch_ssl = patch_ssl
+        vars(monkey).update(theirs)
+
+
+def _patch_when_imported(name: str, patch_it: Callable[[], object], **_: object) -> None:
+    def patch_now(gevents: ModuleType) -> None:
+        # The import system would do that only after this.
+        setattr(sys.modules["gevent"], name, gevents)
+        with _without_plugins():
+            patch_it()
+
+    sys.modules["gevent.monkey"].saved[name] = _Originals(name)
+    # Whichever of the two is imported first imports the other.
+    after_import(f"gevent.{name}", patch_now)
+    after_import(name, lambda _: importlib.import_module(f"gevent.{name}"))
+
+
+class _Originals(dict[str, object]):
+    """What was in a module before it was patched, as gevent keeps it: whoever asks for some of it
+    imports the module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __contains__(self, item: object) -> bool:
+        importlib.import_module(self._name)
+        return super().__contains__(item)

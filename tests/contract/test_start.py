@@ -6,6 +6,7 @@ import gc
 import importlib
 import inspect
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -241,23 +242,37 @@ def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(
 # -- what a worker has ----------------------------------------------------------------------------
 
 
-def import_ssl(first: str) -> tuple[bool, bool, bool]:
-    """In a worker: whether ssl was there before, and whether it is patched now."""
+def import_late(module: str, name: str, first: str) -> tuple[bool, bool, bool]:
+    """In a worker: whether a module was there before; whether it is patched now, and known to be.
+
+    Args:
+        name: what gevent replaces in it.
+        first: the module to import, or "" to ask for the original first.
+    """
     from gevent import monkey
 
-    before = "ssl" in sys.modules
-    importlib.import_module(first)
-    import ssl
+    before = module in sys.modules
+    known = monkey.is_module_patched(module)
+    if first:
+        importlib.import_module(first)
+    original = monkey.get_original(module, name)
+    found = getattr(importlib.import_module(module), name)
+    patched = found is getattr(importlib.import_module(f"gevent.{module}"), name)
+    return before, patched, known and original is not found
 
-    import gevent.ssl
 
-    patched = ssl.SSLContext is gevent.ssl.SSLContext and ssl.SSLSocket is gevent.ssl.SSLSocket
-    return before, patched, monkey.get_original("ssl", "SSLContext") is not ssl.SSLContext
+LATE = [
+    *(("ssl", "SSLContext", first) for first in ("", "ssl", "gevent.ssl", "http.client")),
+    *(("subprocess", "Popen", first) for first in ("", "subprocess", "gevent.subprocess", "uuid")),
+    ("subprocess", "Popen", "concurrent.futures.process"),
+]
 
 
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])
-@pytest.mark.parametrize("first", ["ssl", "gevent.ssl", "http.client"])
-def test_ssl_is_patched_when_it_is_imported(tmp_path: Path, start: str, first: str) -> None:
+@pytest.mark.parametrize(("module", "name", "first"), LATE)
+def test_what_few_need_is_patched_when_it_is_imported(
+    tmp_path: Path, start: str, module: str, name: str, first: str
+) -> None:
     # A script of its own: this module's imports would have been made in the worker too.
     script = f"""
 import multiprocessing, sys
@@ -265,14 +280,16 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from hybridexec import HybridExecutor
 import importlib
 
-{inspect.getsource(import_ssl)}
+{inspect.getsource(import_late)}
 
 if __name__ == "__main__":
     with HybridExecutor(1, multiprocessing.get_context({start!r})) as executor:
-        print(*executor.submit(import_ssl, {first!r}).result())
+        print(*executor.submit(import_late, {module!r}, {name!r}, {first!r}).result())
 """
     out = run_script(tmp_path / "script.py", script)
-    assert (out.stdout, out.stderr) == ("False True True\n", "")
+    # multiprocessing's own way to spawn has imported subprocess before anything is patched.
+    before = module == "subprocess" and start == "spawn"
+    assert (out.stdout, out.stderr) == (f"{before} True True\n", "")
 
 
 def patch_again() -> tuple[list[str], bool, bool]:
@@ -298,6 +315,23 @@ def patch_again() -> tuple[list[str], bool, bool]:
 def test_a_worker_may_be_patched_again(start: str) -> None:
     with make_executor(start) as executor:
         assert executor.submit(patch_again).result(timeout=60) == ([], True, True)
+
+
+def fork_amid_a_submit() -> int:
+    """In a worker: fork while a thread pool is given something to do; how the child ended."""
+    from concurrent.futures import thread
+
+    with thread._global_shutdown_lock:  # type: ignore[attr-defined]
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
+def test_a_call_may_fork_while_another_submits_to_a_thread_pool(start: str) -> None:
+    with make_executor(start, max_workers=1) as executor:
+        assert executor.submit(fork_amid_a_submit).result(timeout=30) == 7
 
 
 def context_text() -> str:
@@ -332,3 +366,72 @@ def test_the_fork_server_keeps_nothing_inheritable_open(make: Make) -> None:
         assert is_alive(server_of(executor))
     finally:
         os.close(read)
+
+
+@pytest.mark.parametrize("options", ["", "-B", "-OO", "-I", "-s", "-W error", "-X dev", "-X utf8"])
+def test_the_fork_server_has_the_interpreters_options(options: str) -> None:
+    code = (
+        f"import sys, subprocess; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
+        "from hybridexec.parent import server; print(server._options());"
+        "print(subprocess._args_from_interpreter_flags())"
+    )
+    # Without what would have it ask subprocess in any case.
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    out = subprocess.run(
+        [sys.executable, *options.split(), "-c", code],
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    ours, theirs = out.stdout.splitlines()
+    assert ours == theirs
+
+
+#: The priority of the resource tracker, which we start, or which was there before.
+TRACKERS = """
+import os, sys
+from multiprocessing import get_context, resource_tracker
+from hybridexec import HybridExecutor
+
+if __name__ == "__main__":
+    if sys.argv[2] == "before":
+        resource_tracker.ensure_running()
+    with HybridExecutor(1, get_context(sys.argv[1])) as executor:
+        assert executor.submit(pow, 2, 3).result() == 8
+        pid = resource_tracker._resource_tracker._pid
+        print(os.getpriority(os.PRIO_PROCESS, pid))
+"""
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+@pytest.mark.parametrize("when", ["with it", "before"])
+def test_only_the_resource_tracker_that_we_start_comes_last(
+    tmp_path: Path, start: str, when: str
+) -> None:
+    priority = os.getpriority(os.PRIO_PROCESS, 0) if when == "before" else 19
+    out = run_script(tmp_path / "script.py", TRACKERS, start, when)
+    assert (out.stdout, out.stderr) == (f"{priority}\n", "")
+
+
+#: Its workers need the executor's module for nothing.
+MANY_WORKERS = """
+import sys
+
+def has(module):
+    return module in sys.modules
+
+if __name__ == "__main__":
+    from hybridexec import HybridExecutor
+
+    with HybridExecutor(1, max_tasks_per_child=1) as executor:
+        print(executor.submit(has, "hybridexec.executor").result())
+        while not executor.submit(has, "hybridexec.executor").result():
+            pass
+"""
+
+
+def test_all_workers_but_the_first_have_what_scripts_import(tmp_path: Path) -> None:
+    out = run_script(tmp_path / "script.py", MANY_WORKERS)
+    assert (out.stdout, out.stderr) == ("False\n", "")

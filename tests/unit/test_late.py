@@ -96,3 +96,18 @@ def test_a_module_that_fails_is_waited_for_still(name: str, tmp_path: Path) -> N
     (tmp_path / f"{name}.py").write_text(SOURCE + "# longer\n")
     importlib.invalidate_caches()
     assert importlib.import_module(name) is seen[0]
+
+
+def test_a_function_of_a_postponed_module_imports_it_when_it_is_called(name: str) -> None:
+    with late.postponed(name):
+        answer = importlib.import_module(name).answer
+    assert name not in sys.modules
+    assert answer() == 42
+    assert name in sys.modules
+
+
+def test_a_module_that_is_there_is_not_postponed(name: str) -> None:
+    module = importlib.import_module(name)
+    with late.postponed(name):
+        assert importlib.import_module(name) is module
+    assert sys.modules[name] is module

@@ -43,7 +43,7 @@ from .watchdog import Watchdog
 _logger = logging.getLogger("hybridexec")
 
 #: How often, in seconds, the I/O thread looks up while callers may send calls.
-_WATCH_TICK = 0.05
+_WATCH_TICK = 0.25
 
 
 class Engine:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec import native
 from hybridexec.errors import WorkerLost
 from hybridexec.parent.batch import LOST
 from hybridexec.parent.futures import CallFuture
@@ -393,8 +394,24 @@ def test_a_callback_that_raises_keeps_none_of_the_others_from_theirs(
     assert "in a callback" in caplog.text
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when a thread has begun to wait for a future."""
+    begun = threading.Event()
+    real = native.wait
+
+    def noted(*arguments: Any) -> bool:
+        begun.set()
+        return real(*arguments)
+
+    monkeypatch.setattr(native, "wait", noted)
+    return begun
+
+
 @pytest.mark.parametrize("ending", ["value", "cancel", "set_result"])
-def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(ending: str) -> None:
+def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(
+    ending: str, waits: threading.Event
+) -> None:
     _, future = make()
     told = threading.Event()
     in_time: list[bool] = []
@@ -406,8 +423,7 @@ def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(ending: str) -
 
     thread = threading.Thread(target=wait_for_it)
     thread.start()
-    while future._lone_waiter is None:
-        time.sleep(0.001)
+    assert waits.wait(PATIENCE)
     future.add_done_callback(lambda _: in_time.append(told.wait(2)))
     if ending == "value":
         end(future)
@@ -419,13 +435,12 @@ def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(ending: str) -
     assert in_time == [True]
 
 
-def test_an_exit_out_of_a_callback_leaves_nobody_waiting() -> None:
+def test_an_exit_out_of_a_callback_leaves_nobody_waiting(waits: threading.Event) -> None:
     _, future = make()
     got: list[Any] = []
     thread = threading.Thread(target=lambda: got.append(future.result(PATIENCE)))
     thread.start()
-    while future._lone_waiter is None:
-        time.sleep(0.001)
+    assert waits.wait(PATIENCE)
 
     def leave(_: object) -> None:
         raise SystemExit

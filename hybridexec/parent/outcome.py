@@ -63,9 +63,10 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
 
 
 def _remote_exception(pickled: payload.Payload, trace: str, note: str) -> BaseException:
-    error: BaseException | str = payload.loads(pickled)
-    if isinstance(error, str):
-        error = RemoteError(error)
+    loaded = payload.loads(pickled)
+    error = RemoteError(loaded) if isinstance(loaded, str) else loaded
+    if not isinstance(error, BaseException):
+        raise TypeError(f"an exception's __reduce__ has made a {type(error).__name__} of it")
     # Not by setting the attribute: a frozen dataclass, say, would refuse that.
     BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
     add_note(error, note)

@@ -74,6 +74,8 @@ class Question:
         )
 
 
+#: Rounds for questions whose measurements are very short, and differ much.
+MANY_ROUNDS = {"full": 12, "quick": 4, "smoke": 1}
 #: Rounds for questions whose measurements are short.
 ROUNDS = {"full": 5, "quick": 3, "smoke": 1}
 #: And for the others.

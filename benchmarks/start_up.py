@@ -8,7 +8,7 @@ import time
 
 from . import calls, crews
 from .peers import FORK, FORKSERVER, SPAWN
-from .question import OURS, ROUNDS, Metric, Question, Size, Target
+from .question import MANY_ROUNDS, OURS, Metric, Question, Size, Target
 
 IMPORT = "python -c 'import gevent.pool, gevent.monkey'"
 
@@ -29,7 +29,7 @@ QUESTION = Question(
     contenders=(OURS, IMPORT, FORK, FORKSERVER, SPAWN),
     full_only=(SPAWN,),
     sizes={"full": {"more": 8}, "quick": {"more": 8}, "smoke": {"more": 1}},
-    rounds=ROUNDS,
+    rounds=MANY_ROUNDS,
     targets=(Target("first", 1.3, (IMPORT,)), Target("worker", 15.0), Target("import", 30.0)),
 )
 

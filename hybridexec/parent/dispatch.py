@@ -22,10 +22,14 @@ from .sending import calls_frame
 from .staff import Staff
 from .suspects import Suspects
 from .waiting import Span, Waiting
-from .workers import Worker, WorkerState
+from .workers import MIN_WINDOW, Worker, WorkerState
 
 #: A worker that has taken no call for so many seconds is stuck, and others may have its calls.
 STUCK_SECONDS = 0.005
+#: One that has taken none for so many seconds, while calls wait for any worker, has been sent too
+#: many: later calls would start before them. (Where workers are many more than processors, to wait
+#: for one takes tens of milliseconds.)
+HOARD_SECONDS = 0.1
 #: Longest time, in seconds, between two looks at workers that seem stuck.
 _MAX_TICK = 0.1
 #: A worker that has not answered a RECALL for so many seconds does not hear it: C code holds its
@@ -198,8 +202,11 @@ class Dispatch:
 
     def stuck_seconds(self, now: float) -> float | None:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
-        if self._waiting.count or len(self._workers) < 2:
+        if len(self._workers) < 2:
             return None
+        if self._waiting.count:
+            moved = [worker.moved_at for worker in self._workers.values() if worker.hoards]
+            return max(0.0, min(moved) + HOARD_SECONDS - now) if moved else None
         if any(self._is_silent(worker) for worker in self._workers.values()):
             return HOLD_SECONDS
         stuck = [now - w.moved_at for w in self._workers.values() if w.may_give]
@@ -210,23 +217,27 @@ class Dispatch:
         return min(max(STUCK_SECONDS, min(stuck) / 4), _MAX_TICK)
 
     def relieve(self, now: float) -> list[tuple[Batch, int]]:
-        """Recall calls from stuck workers for those with nothing to do, and reclaim those of
-        workers that do not answer: these are returned, by batch and id."""
+        """Recall calls from stuck workers for those with nothing to do, or for all to have their
+        turn, and reclaim those of workers that do not answer: these are returned, by batch and
+        id."""
         reclaimed: list[tuple[Batch, int]] = []
-        if self._waiting.count:
-            return reclaimed
-        receivers = sum(self._may_receive(worker) for worker in self._workers.values())
-        if not receivers:
+        waiting = self._waiting.count > 0
+        receivers = 0 if waiting else sum(map(self._may_receive, self._workers.values()))
+        if len(self._workers) < 2 or not (waiting or receivers):
             return reclaimed
         for worker in self._workers.values():
-            if self._is_silent(worker):
+            if receivers and self._is_silent(worker):
                 reclaimed += self._reclaim(worker, now)
-            if not worker.may_give:
+            if not (worker.may_give if receivers else worker.hoards):
                 continue
             worker.sample(now)
-            if now - worker.moved_at >= STUCK_SECONDS and worker.waiting > 0:
-                # One share stays: it may be unstuck before the others have finished theirs.
-                self.recall(worker, ceil(worker.waiting * receivers / (receivers + 1)))
+            patience = STUCK_SECONDS if receivers else HOARD_SECONDS
+            if now - worker.moved_at >= patience and worker.waiting > 0:
+                # What it was sent when its calls were short has its turn. Of few, one share stays:
+                # it may be unstuck before the others have finished theirs.
+                share = ceil(worker.waiting * receivers / (receivers + 1))
+                self.recall(worker, max(share, worker.waiting - MIN_WINDOW))
+                worker.window = worker.ahead = MIN_WINDOW
                 worker.recalled_at = now
         return reclaimed
 

@@ -147,6 +147,11 @@ class Worker:
             and self.waiting > 0
         )
 
+    @property
+    def hoards(self) -> bool:
+        """Whether it could give back calls, and has more than one should have that is stuck."""
+        return self.may_give and self.waiting > MIN_WINDOW
+
     def take_back(self, calls: list[int]) -> list[tuple[Batch, int]]:
         """These calls, which have not started, are not the worker's any more: batches and ids."""
         if self.budget is not None:

@@ -9,7 +9,13 @@ import pytest
 
 from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.batch import LOST, Batch
-from hybridexec.parent.dispatch import HOLD_SECONDS, MAX_FRAME, SILENT_SECONDS, STUCK_SECONDS
+from hybridexec.parent.dispatch import (
+    HOARD_SECONDS,
+    HOLD_SECONDS,
+    MAX_FRAME,
+    SILENT_SECONDS,
+    STUCK_SECONDS,
+)
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import MAX_BIRTH_DEATHS, Phase
 from hybridexec.parent.suspects import MAX_ALONE, MAX_LIVES
@@ -443,6 +449,40 @@ def test_a_worker_that_runs_out_of_calls_gets_those_behind_a_stuck_one_at_once()
     simulation.now += 2 * STUCK_SECONDS
     simulation._event(simulation.pool.dispatch, simulation.now)  # time does not tell it to look
     assert len(simulation.heads(frames.RECALL, 1)) == 1
+
+
+def test_a_stuck_worker_gives_back_what_it_hoards_while_others_work() -> None:
+    simulation = running(max_workers=2, slots=1)
+    simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 50
+    simulation.submit(60)
+    simulation.turn()
+    assert len(simulation.at) > 40
+    assert simulation.pool.pending
+    for number in (1, 2):
+        simulation.take(number)
+    simulation.turn(HOARD_SECONDS)  # they have taken a call each
+    seconds = simulation.pool.wait_seconds(simulation.now)
+    assert seconds is not None
+    assert 0 < seconds <= HOARD_SECONDS
+    simulation.turn(2 * HOARD_SECONDS)
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn()
+    assert len([call for call, number in simulation.at.items() if number == 1]) == 1 + MIN_WINDOW
+    simulation.finish()
+
+
+def test_a_lone_worker_keeps_what_it_hoards() -> None:
+    simulation = running(max_workers=1, slots=1)
+    simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 50
+    simulation.submit(60)
+    simulation.turn()
+    simulation.take(1)
+    for _ in range(3):
+        simulation.turn(HOARD_SECONDS)
+        assert simulation.pool.wait_seconds(simulation.now) is None
+    assert not simulation.heads(frames.RECALL)
+    simulation.finish()
 
 
 def test_a_worker_is_not_stuck_at_once() -> None:

@@ -225,7 +225,7 @@ class Runners:
             self._call = 0
         self._runner = me
         # Unless the calls are timed, when the first began is good enough for those after it.
-        self._times[slot_id + 1] = began = _monotonic()
+        self._times[slot_id + 1] = _monotonic()
         while items and not self.turn_over:
             words[TAKEN] = taken + 1
             try:
@@ -254,17 +254,15 @@ class Runners:
             self._call = call
             if special:
                 self._trace(call, job)
+                if function is not None:
+                    expiry = self._begin_time(call, job, slot_id)
             try:
                 if function is None:
                     stage = "arguments"
                     self._times[slot_id + 1] = _monotonic() + _LOAD_SECONDS
                     function = self._load(job)
-                    self._times[slot_id + 1] = began = _monotonic()
+                    expiry = self._begin_time(call, job, slot_id)
                     stage = "call"
-                if special:
-                    self._times[slot_id + 1] = began = _monotonic()
-                    if job.timeout is not None:
-                        expiry = self.stops.timer(call, job.timeout)
                 if bare:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
@@ -301,7 +299,7 @@ class Runners:
                     if len(values) == 1:
                         put(row)
                     continue
-            seconds = self._end_special(expiry, job, began) if special else None
+            seconds = self._end_special(expiry, job, slot_id) if special else None
             if self._is_new_turn():
                 self._put_first((call, status, value, seconds))
                 row = None
@@ -334,13 +332,18 @@ class Runners:
         if self._traced:
             self._words[CURRENT] = call
 
-    def _end_special(self, expiry: Any, job: Job, began: float) -> float | None:
+    def _begin_time(self, call: int, job: Job, slot_id: int) -> Any:
+        """A call's time begins; its timer, if it has one."""
+        self._times[slot_id + 1] = _monotonic()
+        return None if job.timeout is None else self.stops.timer(call, job.timeout)
+
+    def _end_special(self, expiry: Any, job: Job, slot_id: int) -> float | None:
         """Such a call has ended; how many seconds it took, if that is wanted."""
         if expiry is not None:
             expiry.close()
         if self._traced:
             self._words[CURRENT] = 0
-        return _monotonic() - began if job.timed else None
+        return _monotonic() - self._times[slot_id + 1] if job.timed else None
 
     def _park(self, me: greenlet.greenlet) -> None:
         forks.leave()

@@ -29,7 +29,7 @@ Why it is right:
   calls have come meanwhile, it reads nothing. In the end it lets the I/O thread read again, whose
   poll tells of everything that was left.
 - *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last
-  call was sent, answered and followed by this one within a quarter of a millisecond. It gives the
+  call was sent, answered and followed by this one within 0.15 ms. It gives the
   GIL away with each look, looks no longer than that, and if it was in vain, sleeps for the next
   ones: so it costs a worker that needs this processor a twentieth of it at most.
 - *A leader that is interrupted* by Ctrl-C does that, too, on its way out. If another Ctrl-C hits it
@@ -63,7 +63,7 @@ _LEAD_SECONDS = 0.002
 #: If a lone call is sent within so many seconds of the one before it, its outcome is expected
 #: within that time, too, and looked for without sleeping: to be woken on a processor that has gone
 #: idle takes as long as everything else together.
-_BRISK_SECONDS = 0.00025
+_BRISK_SECONDS = 0.00015
 #: If it was not there by then, nobody looks so for so many seconds: the worker may have waited for
 #: this very processor.
 _CALM_SECONDS = 0.005

@@ -29,9 +29,9 @@ Why it is right:
   calls have come meanwhile, it reads nothing. In the end it lets the I/O thread read again, whose
   poll tells of everything that was left.
 - *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last
-  call was sent, answered and followed by this one within 0.15 ms. It gives the
-  GIL away with each look, looks no longer than that, and if it was in vain, sleeps for the next
-  ones: so it costs a worker that needs this processor a twentieth of it at most.
+  call was sent, answered and followed by this one within 0.15 ms. It gives the GIL away with each
+  look, looks no longer than that, and if it was in vain, sleeps for the next ones: so it costs a
+  worker that needs this processor a thirtieth of it at most.
 - *A leader that is interrupted* by Ctrl-C does that, too, on its way out. If another Ctrl-C hits it
   there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
 - *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.

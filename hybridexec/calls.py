@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # Dataclasses, which are slow to load: every worker loads this module if the user's script
     # imports the executor at its top.
     from .outcomes import Outcome
+    from .parent.assembly import Assembly
     from .parent.intake import Intake
     from .stats import ExecutorStats
 
@@ -31,11 +32,12 @@ class Calls(Executor):
     """An executor, or a view of one: something calls can be made through."""
 
     _options: CallOptions
+    _assembly: Assembly
 
     @property
-    @abstractmethod
     def _intake(self) -> Intake:
         """Where calls go."""
+        return self._assembly.intake or self._assembly.open()
 
     @abstractmethod
     def options(self, **changes: Any) -> Calls:
@@ -55,7 +57,9 @@ class Calls(Executor):
             RuntimeError: the executor was shut down.
             ExecutorBroken: the executor cannot run calls any more.
         """
-        return self._intake.submit(self._options, fn, args, kwargs)
+        # The property's steps once more: on its way, a lone call has few others.
+        intake = self._assembly.intake or self._assembly.open()
+        return intake.submit(self._options, fn, args, kwargs)
 
     def map(
         self,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from .parent.engine import Engine
-    from .parent.intake import Intake
     from .stats import ExecutorStats
 
 _MISSING_GUARD = (
@@ -45,11 +44,8 @@ class ExecutorView(Calls):
 
     def __init__(self, executor: HybridExecutor, options: CallOptions) -> None:
         self._executor = executor
+        self._assembly = executor._assembly
         self._options = options
-
-    @property
-    def _intake(self) -> Intake:
-        return self._executor._intake
 
     @property
     def _max_workers(self) -> int:
@@ -285,10 +281,6 @@ class HybridExecutor(Calls):
         """As :meth:`terminate_workers`, with SIGKILL. (Python 3.14's method of that name.)"""
         self._engine.shutdown(True)
         self._engine.kill(signal.SIGKILL)
-
-    @property
-    def _intake(self) -> Intake:
-        return self._assembly.intake or self._assembly.open()
 
     @property
     def _engine(self) -> Engine:

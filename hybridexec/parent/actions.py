@@ -33,24 +33,25 @@ Action = Start | Send | Kill
 
 
 class Actions:
-    """What has been decided and not been done yet, in order."""
+    """What has been decided and not been done yet."""
 
     def __init__(self) -> None:
-        self._actions: list[Action] = []
+        #: In order.
+        self.decided: list[Action] = []
 
     def start(self, worker: int) -> None:
         """Decide on a :class:`Start`."""
-        self._actions.append(Start(worker))
+        self.decided.append(Start(worker))
 
     def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
         """Decide on a :class:`Send`."""
-        self._actions.append(Send(worker, head, segments))
+        self.decided.append(Send(worker, head, segments))
 
     def kill(self, worker: int, signal: int) -> None:
         """Decide on a :class:`Kill`."""
-        self._actions.append(Kill(worker, signal))
+        self.decided.append(Kill(worker, signal))
 
     def take(self) -> list[Action]:
         """What was decided since the last time."""
-        actions, self._actions = self._actions, []
-        return actions
+        decided, self.decided = self.decided, []
+        return decided

@@ -50,7 +50,7 @@ class Answers:
                 if last is not None:
                     books.deliver(last, ended)
                 last, ended = batch, []
-            if worker.deadlines:
+            if batch.options.timeout is not None:
                 worker.deadlines.remove(call)
             place = call - batch.first
             if batch.dropped and place in batch.dropped:

@@ -18,6 +18,7 @@ from ..wire import frames
 from .actions import Actions
 from .aside import Call
 from .batch import LOST, Batch, Delivery, Ended, Values
+from .functions import Function
 from .retries import Retries
 from .suspects import Suspects
 from .waiting import Waiting
@@ -188,7 +189,10 @@ class Books:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
             for outcome in ended:
-                self.ended(batch, outcome[0] - batch.offset)
+                batch.ended[outcome[0] - batch.offset] = True
+            batch.remaining -= len(ended)
+            if not batch.remaining and not batch.function.lasting:
+                self._release(batch.function)
 
     def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
         """End calls in a row, from ``place`` on, with plain values."""
@@ -200,9 +204,12 @@ class Books:
         """Calls are over, their sink told if it was to be, and no worker has them; after the last
         of a batch, workers need not keep its function."""
         batch.end(place, place + count)
-        if batch.remaining or batch.function.lasting:
-            return
-        number = batch.function.number
+        if not batch.remaining and not batch.function.lasting:
+            self._release(batch.function)
+
+    def _release(self, function: Function) -> None:
+        """A batch is over that uses ``function``, a passing one."""
+        number = function.number
         self._users[number] -= 1
         if self._users[number]:
             return

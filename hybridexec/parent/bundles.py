@@ -41,7 +41,7 @@ class Bundle:
             for outcome in ended:
                 future = self._futures[outcome[0]]
                 if future is not None:  # it was cancelled after this was noted, or has ended
-                    deliver(future, outcome)
+                    deliver(future, (outcome,))
                     self.drop(outcome[0])
 
     def drop(self, place: int) -> None:
@@ -73,14 +73,23 @@ def cancel(pool: Pool, future: CallFuture[Any]) -> None:
     batch = future.batch
     if batch is not None and not batch.ended[future.place]:
         pool.cancel(batch, (future.place,), running=True)
-        assert isinstance(batch.sink, Bundle)
-        batch.sink.drop(future.place)
+        if isinstance(batch.sink, Bundle):
+            batch.sink.drop(future.place)
         future.leave()
+
+
+def alone(future: CallFuture[Any]) -> Batch:
+    """A batch of one call, which needs no bundle: its sink is the future."""
+    batch = future.batch = Batch(future.function, [future.item], future, future.options, 0)
+    future.item = None
+    return batch
 
 
 def bundle(futures: list[CallFuture[Any]]) -> Batch:
     """A batch of calls that share function and options."""
     first = futures[0]
+    if len(futures) == 1:
+        return alone(first)
     items = [future.item for future in futures]
     batch = Batch(first.function, items, Bundle(futures), first.options, 0)
     for place, future in enumerate(futures):

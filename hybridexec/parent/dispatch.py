@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from math import ceil
 
 from ..wire import frames
-from .actions import Actions, Send
+from .actions import Actions
 from .batch import Batch
 from .sending import calls_frame
 from .staff import Staff
@@ -121,28 +121,6 @@ class Dispatch:
                 worker.sent.add(batch, place, place + 1)
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._staff.retire(worker)
-
-    def receiver(self) -> Worker | None:
-        """A worker that can have a call at once that comes while there is no other."""
-        for worker in self._workers.values():
-            if (
-                worker.state is WorkerState.READY
-                and not worker.sent
-                and not worker.recalls
-                and worker.budget is None
-                and worker.predecessor is None
-            ):
-                return worker
-        return None
-
-    def express(self, worker: Worker, batch: Batch, now: float) -> Send:
-        """What is to be sent of such a call to such a worker."""
-        worker.begin_sample(now)
-        worker.sent.add(batch, 0, 1)
-        timeout = batch.options.timeout
-        if timeout is not None:
-            worker.deadlines.add(batch.first, timeout, now)
-        return Send(worker.id, *calls_frame(worker, [(batch, 0, 1)]))
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
         """How many more calls a worker may have, its window aside."""

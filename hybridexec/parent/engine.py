@@ -82,8 +82,16 @@ class Engine:
 
     # -- on any thread ------------------------------------------------------------------------
 
+    def submit_call(self, call: CallFuture[Any]) -> None:
+        """Take a new call; raises what :meth:`submit` does."""
+        lone = self._lone
+        if self._hubs is not None:
+            self._hubs.hold()
+        if not (lone.watching and self._closed is None and lone.express(call)):
+            self.submit(call)
+
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
-        """Take new calls, or one.
+        """Take new calls.
 
         Raises:
             RuntimeError: the engine was shut down, or is a forked process's copy.
@@ -94,14 +102,7 @@ class Engine:
                 self.check_open()
             if self._hubs is not None:
                 self._hubs.hold()
-            queue = self._queue
-            if self._lone.watching and not (
-                self._books.unfinished or queue.submitted or queue.events
-            ):
-                calls = calls if isinstance(calls, Batch) else bundles.bundle([calls])
-                if self._lone.express(calls):
-                    return
-            queue.submit(calls)
+            self._queue.submit(calls)
             if not self._running:
                 self._start()
 
@@ -207,6 +208,7 @@ class Engine:
     def become_inert(self) -> None:
         """Be of no use: this process is a fork, and the workers are its parent's."""
         self.inert = True
+        self._lone.watching = False  # nobody looks up here
         self._lock = _new_lock()  # it may have been held
         self._queue.become_inert()
         self.overview.become_inert()
@@ -266,6 +268,8 @@ class Engine:
         if queue.submitted or queue.events:
             timeout = 0
         ready = self._poller.wait(timeout)
+        if len(ready) == 1 and self._fleet.leaves(ready[0][0]):
+            ready = self._poller.wait(timeout)  # once: a pipe that has ended is always ready
         queue.asleep = False
         with self._turning:
             if ready:
@@ -278,7 +282,7 @@ class Engine:
                     self._fleet.handle(fd)
             # Outcomes come first if nothing is to be sent.
             busy = self._pool.pending or queue.submitted
-            outcomes = [] if busy else self._pool.take_outcomes()
+            outcomes = [] if busy else self._books.take_outcomes()
         self._deliver(outcomes)
         self._turn()
 
@@ -293,7 +297,7 @@ class Engine:
             records = self._fleet.look(now)
             pool.dispatch(now)
             self._fleet.act()
-            outcomes = pool.take_outcomes()
+            outcomes = self._books.take_outcomes()
         self._deliver(outcomes)
         self._log(records)
 
@@ -314,7 +318,7 @@ class Engine:
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
         self._pool.abort(broken)
-        self._deliver(self._pool.take_outcomes())
+        self._deliver(self._books.take_outcomes())
 
     def _finish(self) -> None:
         with self._lock:

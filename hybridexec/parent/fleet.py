@@ -72,10 +72,7 @@ class Fleet:
 
     def act(self) -> None:
         """Do what the pool has decided."""
-        decided = self._pool.take_actions()
-        if not decided:
-            return
-        actions = iter(decided)
+        actions = iter(self._pool.actions.take())
         written: set[Link] = set()
         try:
             self._act(actions, written)
@@ -88,7 +85,7 @@ class Fleet:
             raise
         finally:
             for link in written:
-                self._flush(link)
+                link.flush()
 
     def _act(self, actions: Iterator[Action], written: set[Link]) -> None:
         for action in actions:
@@ -109,18 +106,7 @@ class Fleet:
         link = self.links.get(worker)
         if link is not None:
             link.write(head, segments, head[0] in frames.URGENT)
-            self._flush(link)
-
-    def _flush(self, link: Link) -> None:
-        """Write what there is, and wait for room in the pipe if it does not fit."""
-        waited = link.stuck
-        if waited and not link.urgent:
-            return
-        written = link.flush()
-        if waited and written:
-            self._poller.unregister(link.calls_fd)
-        elif not waited and not written:
-            self._poller.register(link.calls_fd, native.Poller.WRITABLE)
+            link.flush()
 
     def look_seconds(self, now: float) -> float | None:
         """How long until :meth:`look` is worth calling; None if only events matter."""
@@ -150,8 +136,7 @@ class Fleet:
         if link is None:
             return
         if fd == link.calls_fd:
-            if link.flush():
-                self._poller.unregister(fd)
+            link.flush(there_is_room=True)
         elif fd == link.sentinel:
             self._lose(number, link)
         elif number != self._led:
@@ -170,20 +155,23 @@ class Fleet:
         self._poller.modify(link.results_fd, 0)
         return link.results_fd
 
-    def receive_led(self) -> None:
-        """As :meth:`receive`, for the worker whose results the caller reads."""
-        link = None if self._led is None else self.links.get(self._led)
-        if self._led is not None and link is not None:
-            self.receive(self._led, link)
-
-    def follow(self) -> None:
-        """The I/O thread reads all results again."""
+    def follow(self, read: bool = False) -> None:
+        """The I/O thread reads all results again; with ``read``, the caller does once more."""
         if self._led is None:
             return
         link = self.links.get(self._led)
-        if link is not None and not link.broken:
-            self._poller.modify(link.results_fd, native.Poller.READABLE)
+        if link is not None:
+            if read and not link.broken:
+                self.receive(self._led, link)
+            if not link.broken:  # by now
+                self._poller.modify(link.results_fd, native.Poller.READABLE)
         self._led = None  # last: if this is interrupted, it is done again
+
+    def leaves(self, fd: int) -> bool:
+        """Whether what has come there is a leader's to read: it came just before the poller was
+        told not to wait for it."""
+        link, number = self._by_fd.get(fd, (None, 0))
+        return link is not None and number == self._led and fd == link.results_fd
 
     def check_leader(self, now: float) -> None:
         """Do what a caller that was interrupted in the midst of it has not done."""
@@ -222,7 +210,7 @@ class Fleet:
 
     def _started(self, number: int, started: Started) -> None:
         self._starting -= 1
-        link = self.links[number] = Link(started)
+        link = self.links[number] = Link(started, self._poller)
         for fd in (link.results_fd, link.sentinel, link.calls_fd):
             self._by_fd[fd] = (link, number)
         self._poller.register(link.results_fd, native.Poller.READABLE)

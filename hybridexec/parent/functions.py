@@ -16,12 +16,13 @@ from typing import Any
 from ..wire import payload, wording
 
 _numbers = itertools.count(1)
+_NOTHING = object()  # no user's function
 
 
 class Function:
     """A function as workers know it."""
 
-    __slots__ = ("lasting", "name", "number", "payload")
+    __slots__ = ("kept", "lasting", "name", "number", "payload")
 
     def __init__(self, pickled: payload.Payload, lasting: bool, name: str = "...") -> None:
         self.number = next(_numbers)
@@ -30,6 +31,8 @@ class Function:
         self.lasting = lasting
         #: What to call it in messages.
         self.name = name
+        #: The function itself, if its id is not to become another's.
+        self.kept: object = _NOTHING
 
 
 #: Stands for the function of a call that could not be pickled.
@@ -40,9 +43,11 @@ class Functions:
     """The functions an executor has met."""
 
     def __init__(self) -> None:
-        # By id, with the function itself, which so keeps that id. Not by the function: a proxy that
-        # does more than what it wraps may be equal to that.
-        self._interned: dict[int, tuple[Function, Callable[..., Any]]] = {}
+        # Those that need not be interned again, by id. Not by the function: a proxy that does more
+        # than what it wraps may be equal to that.
+        self._known: dict[int, Function] = {}
+        #: The one of them that was asked for last: mostly it is asked for again.
+        self.last = UNSENT
 
     def intern(self, function: Callable[..., Any]) -> Function:
         """The :class:`Function` of ``function``.
@@ -51,15 +56,16 @@ class Functions:
             TypeError: it is not callable, or is an ``async def`` function.
             Exception: whatever pickling it raised.
         """
-        try:
-            return self._interned[id(function)][0]
-        except KeyError:
-            pass
+        known = self._known.get(id(function))
+        if known is not None:
+            self.last = known
+            return known
         check_callable(function)
         lasting = payload.travels_by_reference(function)
         interned = Function(payload.dumps(function), lasting, wording.function_name(function))
         if lasting:
-            self._interned[id(function)] = interned, function
+            interned.kept = function
+            self._known[id(function)] = interned
         return interned
 
 

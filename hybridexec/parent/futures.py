@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import native
 from ..options import CallOptions
 from ..wire import frames
-from .batch import Batch, Ended, Item, deliver
+from .batch import Batch, Ended, Item, Values, deliver
 from .functions import Function
 from .outcome import decode
 
@@ -127,10 +127,11 @@ class CallFuture(Future[T]):
         """
         if self._state == _PENDING and self._engine.inert:
             self._engine.check_open()
+        left = timeout
         if self._state == _PENDING and self._engine.blocking_waits:
-            left = self._wait_alone(timeout)
-        else:
-            left = timeout
+            self._engine.lead(self, timeout)
+            if self._state == _PENDING:
+                left = self._wait_alone(timeout)
         if self._state == _FINISHED and self._exception is None:
             return self._result  # type: ignore[return-value]
         return super().result(left)
@@ -148,11 +149,7 @@ class CallFuture(Future[T]):
         return super().exception(timeout)
 
     def _wait_alone(self, timeout: float | None) -> float | None:
-        """Wait for the outcome of a lone call, or on a plain lock, if no other thread does; the
-        rest of ``timeout``."""
-        self._engine.lead(self, timeout)
-        if self._state != _PENDING:
-            return timeout
+        """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
         waiter = _allocate_lock()
         waiter.acquire()
         with _making_conditions:
@@ -220,21 +217,24 @@ class CallFuture(Future[T]):
         """End with ``error``: the call could not be sent."""
         self._finish(None, error)
 
-    def deliver(self, outcome: Ended) -> None:
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take the outcome; see :meth:`.batch.Sink.deliver`."""
-        _, status, value, _, pid, troubles = outcome
-        if status == frames.VALUE:
-            self._finish(value, None)
-        elif status == frames.CANCELLED:
-            self._cancel_now()
+        if isinstance(ended, Values):
+            self._finish(ended.values[0], None)
         else:
-            self._finish(*decode(status, value, pid, troubles))
+            _, status, value, _, pid, troubles = ended[0]
+            if status == frames.VALUE:
+                self._finish(value, None)
+            elif status == frames.CANCELLED:
+                self._cancel_now()
+            else:
+                self._finish(*decode(status, value, pid, troubles))
         self.leave()
 
     def leave(self) -> None:
         """The call is over: keep nothing of it."""
         if self.batch is not None:
-            self.batch.forget(self.place, self.place + 1)
+            self.batch.items[self.place] = None
         self.batch = self.arguments = None
 
     def _finish(self, result: Any, error: BaseException | None) -> None:
@@ -281,6 +281,6 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
             if future._lone_waiter is not None:
                 future._lone_waiter.release()
     for future in observed:
-        deliver(future, (0, frames.VALUE, values[future.place - place], None, None, None))
+        deliver(future, [(0, frames.VALUE, values[future.place - place], None, None, None)])
     for future in futures:
         future.batch = future.arguments = None

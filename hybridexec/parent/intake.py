@@ -54,7 +54,9 @@ class Intake:
         engine = self._engine
         item: Item
         try:
-            function = engine.functions.intern(fn)
+            function = engine.functions.last
+            if function.kept is not fn:
+                function = engine.functions.intern(fn)
             item = args if not kwargs and are_plain(args) else payload.dumps((args, kwargs))
         except KeyboardInterrupt:
             raise
@@ -69,7 +71,7 @@ class Intake:
         if item is not args:
             future.arguments = (args, kwargs)
         if self._room is None:
-            engine.submit(future)
+            engine.submit_call(future)
         else:
             self._submit_with_room(self._room, future)
         return future
@@ -78,10 +80,10 @@ class Intake:
         self._engine.check_open()
         # The I/O thread makes room: if a callback on it waited for some, none would ever come.
         if not room.acquire(blocking=not self._engine.on_own_thread()):
-            self._engine.submit(future)
+            self._engine.submit_call(future)
             return
         try:
-            self._engine.submit(future)
+            self._engine.submit_call(future)
         except BaseException:
             room.release()
             raise

@@ -34,7 +34,12 @@ _STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 class Link:
     """The connection to a worker's process."""
 
-    def __init__(self, started: Started) -> None:
+    def __init__(self, started: Started, poller: native.Poller) -> None:
+        """
+        Args:
+            poller: what waits until there is room in the call pipe.
+        """
+        self._poller = poller
         self.process = started.process
         self.page = started.page
         self.pid: int | None = started.process.pid
@@ -48,7 +53,7 @@ class Link:
         self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd
         self.urgent = False  # the bell is to be rung
-        self.stuck = False  # not all was written: somebody waits until there is room in the pipe
+        self.stuck = False  # not all was written: the poller waits until there is room in the pipe
         self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
@@ -78,24 +83,17 @@ class Link:
         keeps the worker's hub."""
         if not self.broken:
             buffers = frames.encode(head, segments, self._channel.hand_over)
-            self.backlog += buffers[:1]
-            self.backlog += [memoryview(buffer).cast("B") for buffer in buffers[1:]]
+            self.backlog.append(buffers[0])
+            for buffer in buffers[1:]:
+                self.backlog.append(memoryview(buffer).cast("B"))
             self.urgent = self.urgent or urgent
 
-    def flush(self) -> bool:
-        """Write as much as fits; whether nothing is left."""
-        written = self._flush()
-        self.stuck = not written
-        if self.urgent:
-            # Also if not all was written: what is in the pipe is in the way.
-            self.urgent = not written
-            try:
-                os.write(self._bell_fd, b"r")
-            except OSError:
-                pass  # it has been rung often enough, or nobody is there to hear it
-        return written
-
-    def _flush(self) -> bool:
+    def flush(self, there_is_room: bool = False) -> bool:
+        """Write as much as fits; whether nothing is left. If something is, it is written when the
+        poller says that ``there_is_room``."""
+        if self.stuck and not self.urgent and not there_is_room:
+            return False
+        stuck = False
         backlog = self.backlog
         while backlog:
             try:
@@ -104,16 +102,30 @@ class Link:
                 else:
                     count = os.writev(self.calls_fd, list(islice(backlog, _MAX_BUFFERS)))
             except BlockingIOError:
-                return False
+                stuck = True
+                break
             except OSError:
                 self.broken = True  # its sentinel will tell the rest
                 backlog.clear()
-                return True
+                break
             while backlog and count >= len(backlog[0]):
                 count -= len(backlog.popleft())
             if count:
                 backlog[0] = memoryview(backlog[0])[count:]
-        return True
+        if stuck != self.stuck:
+            if stuck:
+                self._poller.register(self.calls_fd, native.Poller.WRITABLE)
+            else:
+                self._poller.unregister(self.calls_fd)
+            self.stuck = stuck
+        if self.urgent:
+            # Also if not all was written: what is in the pipe is in the way.
+            self.urgent = stuck
+            try:
+                os.write(self._bell_fd, b"r")
+            except OSError:
+                pass  # it has been rung often enough, or nobody is there to hear it
+        return not stuck
 
     def kill(self, number: int) -> None:
         """Send the process a signal, if it is there to get one."""

@@ -14,10 +14,11 @@ Why it is right:
   it whenever poll has returned. A caller who would send only tries, and goes the usual way if it is
   taken. One who has read waits for it, and not for long: nothing that is done in a turn blocks.
   Outcomes are delivered after a turn, never in it, because callbacks may submit calls.
-- *Who may send*: a caller who has the turn while the I/O thread is asleep, with nothing queued and
-  no call unfinished. Asleep, that thread has delivered and handled all that it took, and whatever
-  wakes it, it waits for the turn. So the pool is at rest, and no call is there that could be
-  overtaken; others that come go the usual way.
+- *Who may send*: a caller who gets the turn, and does not have it already in what was interrupted,
+  while the I/O thread is asleep, with nothing queued and no call unfinished. Asleep, that thread
+  has delivered and handled all that it took, and whatever wakes it, it waits for the turn. So the
+  pool is at rest, and no call is there that could be overtaken. What other threads queue meanwhile
+  comes neither before nor after; what this one queued before, it finds.
 - *Nobody sleeps too long.* How long it sleeps, the I/O thread has decided before the call came: it
   knows nothing of the call's deadline, for one. That is why callers may send only while it is
   watching: it has no other time to wake up then, but looks up now and then, and decides anew. It
@@ -25,13 +26,15 @@ Why it is right:
   that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
 - *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
   thread is asleep. Awake, it may have the outcome in hand. From then on the fleet leaves that
-  worker's results to the leader, who waits for them without the turn, so that others get theirs. If
-  calls have come meanwhile, it reads nothing. In the end it lets the I/O thread read again, whose
-  poll tells of everything that was left.
-- *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last
-  call was sent, answered and followed by this one within 0.15 ms. It gives the GIL away with each
-  look, looks no longer than that, and if it was in vain, sleeps for the next ones: so it costs a
-  worker that needs this processor a thirtieth of it at most.
+  worker's results to the leader, who waits for them without the turn, so that others get theirs.
+  (If they came just before, and have woken the I/O thread, it goes back to sleep.) If calls have
+  come meanwhile, the leader reads nothing. In the end it lets the I/O thread read again, whose poll
+  tells of everything that was left.
+- *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last one
+  was followed by this call within 0.1 ms. It gives the GIL away with each look, and looks for as
+  long at most. If it was in vain, it sleeps for the next ones, the longer the more often that was
+  so: short calls cost a few slow ones, long calls next to nothing, and a worker that needs this
+  processor a fiftieth of it.
 - *A leader that is interrupted* by Ctrl-C does that, too, on its way out. If another Ctrl-C hits it
   there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
 - *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
@@ -49,23 +52,26 @@ from typing import Any
 from .. import native
 from ..errors import ExecutorBroken
 from ..options import usable_cpus
-from .batch import Batch, Delivery, deliver_all
+from . import bundles
+from .batch import Batch, Delivery, deliver
 from .fleet import Fleet
 from .futures import CallFuture
 from .pool import Phase, Pool
 from .queue import Queue
+from .sending import call_frame
 
 #: How long, in seconds, the I/O thread goes on looking up after the last sign of life.
 _WATCH_SECONDS = 1.0
 #: How long, in seconds, a leader reads at most. Whatever else could end its wait is noticed after
 #: that.
 _LEAD_SECONDS = 0.002
-#: If a lone call is sent within so many seconds of the one before it, its outcome is expected
-#: within that time, too, and looked for without sleeping: to be woken on a processor that has gone
-#: idle takes as long as everything else together.
-_BRISK_SECONDS = 0.00015
-#: If it was not there by then, nobody looks so for so many seconds: the worker may have waited for
-#: this very processor.
+#: If a lone call is sent within so many seconds of the outcome of the one before it, its own is
+#: looked for without sleeping, until it has been under way for so many: to be woken on a processor
+#: that has gone idle takes as long as everything else together.
+_BRISK_SECONDS = 0.0001
+#: If it was not there by then, nobody looks so for a while, because the worker may have waited for
+#: this very processor: at first for 0.1 ms, then for four times as long each time, and for so many
+#: seconds at most. Each look that was not in vain halves that.
 _CALM_SECONDS = 0.005
 
 
@@ -89,9 +95,15 @@ class LoneCalls:
         self.active_at = 0.0
         # The id of the call that its caller sent last, and the worker that has it.
         self._expressed = (0, 0)
-        self._brisk = False  # its outcome is to be looked for without sleeping
+        # When a leader read an outcome, and whether the next is to be looked for without sleeping:
+        # not before _calm_until, and after a look in vain not for _calm seconds.
+        self._read_at = 0.0
+        self._brisk = False
         self._calm_until = 0.0 if usable_cpus() > 1 else math.inf
-        self._poll = native.original("select", "poll")
+        self._calm = _BRISK_SECONDS
+        self._new_poll = native.original("select", "poll")
+        self._poll: Any = None  # waits for _polled_fd
+        self._polled_fd = -1
 
     def watch(self, now: float, idle: bool) -> bool:
         """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
@@ -99,96 +111,106 @@ class LoneCalls:
         self.watching = idle and (now < self.active_at + _WATCH_SECONDS or self._fleet.led)
         return self.watching
 
-    def express(self, batch: Batch) -> bool:
-        """Send a call from its caller's own thread; whether that was possible.
-
-        Nothing may be queued, nor come meanwhile: the caller holds the engine's lock.
-        """
-        if not self._take_turn():
+    def express(self, call: CallFuture[Any]) -> bool:
+        """Send a call from its caller's own thread; whether that was possible."""
+        queue, turning = self._queue, self._turning
+        if self._books.unfinished or queue.submitted or queue.events:
+            return False
+        if turning._is_owned() or not turning.acquire(False):
             return False
         try:
             # It may have been watching a moment ago, and sleep without an end now.
-            if not (self._queue.asleep and self.watching):
+            if not (queue.asleep and self.watching):
                 return False
+            worker = self._pool.receiver()
+            if worker is None:
+                return False
+            batch = bundles.alone(call)
+            self._books.enter(batch)  # first: who is interrupted knows that there is a call
+            link = self._fleet.links[worker.id]
+            link.write(*call_frame(worker, batch))
+            link.flush()
+            # What is left to do is done while the worker wakes up.
             now = time.monotonic()
-            send = self._pool.express(batch, now)
-            if send is None:
-                return False
-            self._brisk = now < self.active_at + _BRISK_SECONDS and now > self._calm_until
+            self._pool.expressed(batch, worker, now)
+            self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
             self.active_at = now
-            self._expressed = (batch.first, send.worker)
-            self._fleet.send(*send)
+            self._expressed = (batch.first, worker.id)
             return True
         except BaseException:
             self.interrupted()
-            self._queue.post(self._books.repair, batch, 0, _interruption())
+            if call.batch is not None:
+                queue.post(self._books.repair, call.batch, 0, _interruption())
             raise
         finally:
-            self._turning.release()
+            turning.release()
 
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
         the thread that wants it, and deliver it."""
         batch = call.batch
-        if batch is None or batch.first != self._expressed[0]:
+        first, worker = self._expressed
+        if batch is None or batch.first != first:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
-        if seconds <= 0 or not self._take_turn():
+        turning = self._turning
+        if seconds <= 0 or turning._is_owned() or not turning.acquire(False):
             return
         try:
             if not self._queue.asleep or self._books.unfinished != 1:
                 return
-            worker = self._expressed[1]
             results_fd = self._fleet.lead(worker, seconds)
         finally:
-            self._turning.release()
+            turning.release()
         if results_fd is None:
             return
         try:
-            self._wait(results_fd, seconds)
+            if self._polled_fd != results_fd:
+                self._poll = self._new_poll()
+                self._poll.register(results_fd, native.Poller.READABLE)
+                self._polled_fd = results_fd
+            if not (self._brisk and self._look()):
+                self._poll.poll(seconds * 1000)
         finally:
             # After Ctrl-C, too: what has been read by now would reach nobody else.
-            self._receive(batch, call.place)
+            self._receive(batch)
 
-    def _wait(self, results_fd: int, seconds: float) -> None:
-        """Wait until there is something to read, or so many seconds have passed."""
-        poller = self._poll()
-        poller.register(results_fd, native.Poller.READABLE)
-        if self._brisk:
-            end = self.active_at + _BRISK_SECONDS
-            while (now := time.monotonic()) < end:
-                if poller.poll(0):
-                    return
-            self._calm_until = now + _CALM_SECONDS
-        poller.poll(seconds * 1000)
+    def _look(self) -> bool:
+        """Look for the outcome without sleeping, until it is there or should have been."""
+        end = self.active_at + _BRISK_SECONDS
+        while (now := time.monotonic()) < end:
+            if self._poll.poll(0):
+                self._calm = max(self._calm / 2, _BRISK_SECONDS)
+                return True
+        self._calm_until = now + self._calm
+        self._calm = min(4 * self._calm, _CALM_SECONDS)
+        return False
 
-    def _take_turn(self) -> bool:
-        """Be the one who has to do with the pool, if nobody is; not even this thread, in what has
-        been interrupted."""
-        return not self._turning._is_owned() and self._turning.acquire(False)
-
-    def _receive(self, batch: Batch, place: int) -> None:
-        """Read what has come, let the I/O thread read again, and deliver what has ended: the call
-        at ``place``, if it has."""
-        pool = self._pool
+    def _receive(self, batch: Batch) -> None:
+        """Read what has come, let the I/O thread read again, and deliver what has ended: the one
+        call of ``batch``, if it has."""
+        pool, books = self._pool, self._books
         outcomes: list[Delivery] = []
         try:
             with self._turning:
                 try:
-                    if self._books.unfinished == 1:
-                        self._fleet.receive_led()
-                        outcomes = pool.take_outcomes()
-                    self._fleet.follow()
-                    self._fleet.act()
-                    if pool.pending or pool.retrying or pool.phase is not Phase.RUNNING:
+                    alone = books.unfinished == 1
+                    self._fleet.follow(read=alone)
+                    if alone:
+                        outcomes = books.take_outcomes()
+                    if pool.actions.decided:
+                        self._fleet.act()
+                    if books.unfinished or pool.phase is not Phase.RUNNING:
                         # The I/O thread sees to what this has made possible.
                         self._queue.post(_nothing)
                 except BaseException:
                     self.interrupted()
                     raise
-            deliver_all(outcomes)
+            for sink, ended in outcomes:
+                deliver(sink, ended)
+            self._read_at = time.monotonic()
         except BaseException:
-            self._queue.post(self._books.repair, batch, place, _interruption())
+            self._queue.post(books.repair, batch, 0, _interruption())
             raise
 
     def interrupted(self) -> None:

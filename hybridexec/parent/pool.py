@@ -31,14 +31,14 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .actions import Action, Actions, Send
+from .actions import Actions
 from .answers import Answers
-from .batch import LOST, Batch, Delivery
+from .batch import LOST, Batch
 from .books import Books
 from .dispatch import Dispatch
 from .setbacks import Setbacks
 from .staff import Staff
-from .workers import Progress, WorkerState
+from .workers import Progress, Worker, WorkerState
 
 #: Workers in a row that may die before they are ready.
 MAX_BIRTH_DEATHS = 3
@@ -79,27 +79,20 @@ class Pool:
         """
         self.memory = memory
         self.phase = Phase.RUNNING
-        self._actions = Actions()
-        self._staff = Staff(max_workers, budget, grace, all_at_once, self._actions)
+        #: What has been decided on.
+        self.actions = Actions()
+        self._staff = Staff(max_workers, budget, grace, all_at_once, self.actions)
         self.workers = self._staff.workers
         #: To be read only.
-        self.books = Books(self.workers, self._actions)
+        self.books = Books(self.workers, self.actions)
         self._dispatch = Dispatch(
-            self._staff, self.books.waiting, self.books.suspects, slots, self._actions
+            self._staff, self.books.waiting, self.books.suspects, slots, self.actions
         )
-        self._setbacks = Setbacks(self.books, self._staff, self._actions, random)
+        self._setbacks = Setbacks(self.books, self._staff, self.actions, random)
         self._answers = Answers(self.books, self._setbacks)
         self._birth_deaths = 0
 
     # -- what the engine asks -----------------------------------------------------------------
-
-    def take_actions(self) -> list[Action]:
-        """The actions decided on since the last time, in order."""
-        return self._actions.take()
-
-    def take_outcomes(self) -> list[Delivery]:
-        """Outcomes to deliver, and to whom."""
-        return self.books.take_outcomes()
 
     @property
     def unfinished(self) -> int:
@@ -170,16 +163,29 @@ class Pool:
         books.waiting.add(batch)
         self._staff.need(books.unfinished)
 
-    def express(self, batch: Batch, now: float) -> Send | None:
-        """As :meth:`submit` and :meth:`dispatch`, for a call that comes while there is no other: if
-        it can be sent at once, the action that does that."""
-        if self.phase is not Phase.RUNNING or self.books.unfinished or batch.size != 1:
+    def receiver(self) -> Worker | None:
+        """The worker that a call is sent to at once if it comes while there is no other; None if
+        there is such a call, or no such worker."""
+        if self.phase is not Phase.RUNNING or self.books.unfinished:
             return None
-        worker = self._dispatch.receiver()
-        if worker is None:
-            return None
-        self.books.enter(batch)  # first: a caller that is interrupted knows that there is a call
-        return self._dispatch.express(worker, batch, now)
+        for worker in self.workers.values():
+            if (
+                worker.state is WorkerState.READY
+                and not worker.sent.count
+                and not worker.recalls
+                and worker.budget is None
+                and worker.predecessor is None
+            ):
+                return worker
+        return None
+
+    def expressed(self, batch: Batch, worker: Worker, now: float) -> None:
+        """A call that has entered the books was sent to such a worker."""
+        worker.begin_sample(now)
+        worker.sent.add(batch, 0, 1)
+        timeout = batch.options.timeout
+        if timeout is not None:
+            worker.deadlines.add(batch.first, timeout, now)
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.
@@ -214,7 +220,7 @@ class Pool:
             self.phase = Phase.KILLED
         self.books.close()
         for worker in self.workers.values():
-            self._actions.kill(worker.id, signal_number)
+            self.actions.kill(worker.id, signal_number)
 
     # -- events: what workers do --------------------------------------------------------------
 
@@ -224,7 +230,7 @@ class Pool:
         worker.pid = pid
         worker.page = page
         if self.phase in (Phase.BROKEN, Phase.KILLED):
-            self._actions.kill(number, signal.SIGKILL)
+            self.actions.kill(number, signal.SIGKILL)
         self._settle()
 
     def ready(self, number: int, now: float) -> None:
@@ -251,7 +257,8 @@ class Pool:
         if worker.quarantine:
             self.books.suspects.came_through()
         worker.sample(now)
-        self._settle()
+        if self._staff.leaving or self.phase is not Phase.RUNNING:
+            self._settle()
 
     def hungry(self, number: int, now: float) -> None:
         """A worker's inbox is low."""
@@ -295,7 +302,7 @@ class Pool:
             for position, (call, batch) in enumerate(worker.sent.calls()):
                 pid = worker.pid if position < running else None
                 self.books.give_up(batch, call - batch.first, LOST, cause, pid)
-            self._actions.kill(worker.id, signal.SIGTERM)
+            self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
         """A worker's process is gone; ``lost`` is what its started calls fail with, unless they may
@@ -345,4 +352,5 @@ class Pool:
     def _settle(self) -> None:
         # Also if it is broken or killed: workers may survive the signal.
         ending = self.phase is not Phase.RUNNING and not self.books.unfinished
-        self._staff.settle(ending, self.books.suspects.count)
+        if ending or self._staff.leaving:
+            self._staff.settle(ending, self.books.suspects.count)

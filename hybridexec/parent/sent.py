@@ -33,34 +33,36 @@ class Sent:
     """A worker's unanswered calls."""
 
     def __init__(self) -> None:
-        # Invariant: a call is in one span of _spans, or in _singles with the span it was sent in.
+        # Invariant: a call is in one span of _spans, or in _singles.
         self._spans: dict[int, list[_Span]] = {}  # by the upper bits of the calls' ids
-        self._singles: dict[int, _Span] = {}
-        self._count = 0
+        # With a number that is higher than that of all that was sent before.
+        self._singles: dict[int, tuple[int, Batch]] = {}
+        #: How many there are.
+        self.count = 0
         self._orders = 0  # spans so far
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __contains__(self, call: int) -> bool:
         return self.get(call) is not None
 
     def add(self, batch: Batch, low: int, high: int) -> None:
         """The calls of ``batch`` from place ``low`` up to ``high`` are being sent."""
-        self._count += high - low
+        self.count += high - low
         self._orders += 1
         first = batch.first
-        span = _Span(batch, first + low, first + high, self._orders)
         if high - low == 1:
-            self._singles[span.low] = span
+            self._singles[first + low] = self._orders, batch
         else:
+            span = _Span(batch, first + low, first + high, self._orders)
             self._spans.setdefault(first >> ID_BITS, []).append(span)
 
     def get(self, call: int) -> Batch | None:
         """The batch of a call; None if it is not here."""
         single = self._singles.get(call)
         if single is not None:
-            return single.batch
+            return single[1]
         for span in self._spans.get(call >> ID_BITS, ()):
             if span.low <= call < span.high:
                 return span.batch
@@ -68,15 +70,15 @@ class Sent:
 
     def pop(self, call: int) -> Batch:
         """Take a call out; its batch."""
-        span = self._singles.pop(call, None)
-        if span is None:
+        single = self._singles.pop(call, None)
+        if single is None:
             batch = self._pop_front(call, 1)
             if batch is not None:
                 return batch
             self._break_up(call >> ID_BITS)
-            span = self._singles.pop(call)
-        self._count -= 1
-        return span.batch
+            single = self._singles.pop(call)
+        self.count -= 1
+        return single[1]
 
     def pop_row(self, first: int, count: int) -> Batch:
         """Take out so many calls of a batch, from the id ``first`` on; their batch."""
@@ -93,7 +95,7 @@ class Sent:
         spans = self._spans.get(key, [])
         for span in spans:
             if span.low == first and first + count <= span.high:
-                self._count -= count
+                self.count -= count
                 span.low += count
                 if span.low == span.high:
                     spans.remove(span)
@@ -104,7 +106,7 @@ class Sent:
 
     def calls(self) -> list[tuple[int, Batch]]:
         """All calls and their batches, in the order in which they were sent."""
-        everything = [(span.order, call, span.batch) for call, span in self._singles.items()]
+        everything = [(order, call, batch) for call, (order, batch) in self._singles.items()]
         for spans in self._spans.values():
             for span in spans:
                 everything += [(span.order, n, span.batch) for n in range(span.low, span.high)]
@@ -113,5 +115,6 @@ class Sent:
 
     def _break_up(self, key: int) -> None:
         for span in self._spans.get(key, ()):
-            self._singles.update(dict.fromkeys(range(span.low, span.high), span))
+            single = span.order, span.batch
+            self._singles.update(dict.fromkeys(range(span.low, span.high), single))
         self._spans.pop(key, None)

@@ -37,9 +37,11 @@ class Staff:
         self._size = 0  # how many there should be; grows with demand
         #: Whether there may be fewer than there should be: :meth:`hire` must follow.
         self.short = False
-        # Invariant: how many workers are RETIRING, and how many are there for suspects.
-        self._retiring = 0
+        # Invariant: how many workers are there for suspects.
         self._quarantined = 0
+        #: How many these are, and how many are RETIRING: if there are none, and the pool is not
+        #: ending, :meth:`settle` has nothing to do.
+        self.leaving = 0
 
     def need(self, unfinished: int) -> None:
         """There are so many unfinished calls."""
@@ -81,6 +83,7 @@ class Staff:
     def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
         self._next_worker += 1
         self._quarantined += quarantine
+        self.leaving += quarantine
         deadlines = Deadlines(self._grace)
         worker = Worker(self._next_worker, self._budget, predecessor, deadlines, quarantine)
         self.workers[worker.id] = worker
@@ -89,29 +92,28 @@ class Staff:
     def retire(self, worker: Worker) -> None:
         """Let a worker finish what it has; its replacement gets ready while it drains."""
         worker.state = WorkerState.RETIRING
-        self._retiring += 1
+        self.leaving += 1
         self.short = True
 
     def condemn(self, worker: Worker) -> None:
         """Kill a worker because of what it runs."""
         self._actions.kill(worker.id, signal.SIGKILL)
-        self._retiring -= worker.state is WorkerState.RETIRING
+        self.leaving -= worker.state is WorkerState.RETIRING
         worker.state = WorkerState.STOPPING
         self.short = True
 
     def remove(self, number: int) -> Worker:
         """A worker's process is gone."""
         worker = self.workers.pop(number)
-        self._retiring -= worker.state is WorkerState.RETIRING
+        self.leaving -= worker.state is WorkerState.RETIRING
         self._quarantined -= worker.quarantine
+        self.leaving -= worker.quarantine
         self._unlink(worker)
         self.short = True
         return worker
 
     def settle(self, ending: bool, suspects: int) -> None:
         """Stop the workers that have nothing left to do, ever: all, if the pool is ``ending``."""
-        if not ending and not self._retiring and not self._quarantined:
-            return
         for worker in self.workers.values():
             if worker.sent or worker.recalls:
                 continue
@@ -120,7 +122,7 @@ class Staff:
                 or (ending and worker.state is WorkerState.READY)
                 or (worker.state is WorkerState.QUARANTINE and not suspects)
             ):
-                self._retiring -= worker.state is WorkerState.RETIRING
+                self.leaving -= worker.state is WorkerState.RETIRING
                 worker.state = WorkerState.STOPPING
                 self._actions.send(worker.id, (frames.STOP,))
                 self._unlink(worker)

@@ -162,7 +162,7 @@ class Worker:
 
     def begin_sample(self, now: float) -> None:
         """Calls are about to be sent: time during which it had none to take does not count."""
-        if not self.sent:
+        if not self.sent.count:
             self.moved_at = self.sampled_at = now
             self.sampled_taken = self.sampled_done = self.done
         elif self.waiting <= 0:

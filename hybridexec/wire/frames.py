@@ -69,6 +69,7 @@ _READ_SIZE = 256 * 1024
 _PLAINLY = 2
 _LARGE = 256 * 1024
 _PREFIX = struct.Struct("=II")
+_PREFIX_SIZE = _PREFIX.size
 _LENGTH = struct.Struct("=Q")
 #: Beside a segment's length: it is in a memory file; it is the first in the next one.
 _IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
@@ -175,11 +176,11 @@ class FrameReader:
         if not count:
             return None
         self.drained = count < _READ_SIZE
-        if not self._begun and count >= _PREFIX.size:
+        if not self._begun and count >= _PREFIX_SIZE:
             # Mostly it is one frame, and nothing else.
             length, segments = _PREFIX.unpack_from(self._arrival)
-            if not segments and length + _PREFIX.size == count:
-                return [Frame(marshal.loads(self._arrival[_PREFIX.size : count]), ())]
+            if not segments and length + _PREFIX_SIZE == count:
+                return [Frame(marshal.loads(self._arrival[_PREFIX_SIZE:count]), ())]
         received = []
         arrived = self._arrival[:count]
         if self._begun:
@@ -219,10 +220,10 @@ class FrameReader:
                     break
                 frames += self._next_segment()
                 continue
-            if size - position < _PREFIX.size:
+            if size - position < _PREFIX_SIZE:
                 break
             length, count = _PREFIX.unpack_from(data, position)
-            start = position + _PREFIX.size + count * _LENGTH.size
+            start = position + _PREFIX_SIZE + count * _LENGTH.size
             if size < start + length:
                 break
             head = marshal.loads(data[start : start + length])
@@ -230,7 +231,7 @@ class FrameReader:
                 frames.append(Frame(head, ()))
             else:
                 self._head = head
-                self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX.size))
+                self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX_SIZE))
                 if not self._missing:
                     frames += self._finished()
             position = start + length

@@ -37,6 +37,7 @@ class Inbound:
         self._functions = functions
         self._runners = runners
         self._outbox = outbox
+        self._job: Job | None = None  # that of the calls that came last
         # Held by whoever reads: the hub or the attendant.
         self._lock = native.original("_thread", "allocate_lock")()
 
@@ -71,17 +72,22 @@ class Inbound:
             self._lock.release()
 
     def _handle(self, frame: frames.Frame) -> None:
-        kind, *rest = frame.head
+        head = frame.head
+        kind, rest = head[0], head[1:]
         runners = self._runners
         if kind == frames.CALLS:
-            functions, spans = rest
+            _, functions, spans = head
             for number, reference in functions:
                 self._functions.learn(number, frame.payload(reference))
             for function, how, first, items, bare in spans:
-                reference = function if type(function) is int else frame.payload(function)
+                job = self._job
+                # Calls come one by one, mostly of the function that the last one was of.
+                if job is None or function != job.reference or how != job.how:
+                    reference = function if type(function) is int else frame.payload(function)
+                    job = self._job = Job(reference, how)
                 if frame.segments and not bare:
                     items = [item if type(item) is tuple else frame.payload(item) for item in items]
-                self._inbox.add(Run(Job(reference, *how), first, items, bare))
+                self._inbox.add(Run(job, first, items, bare))
         elif kind == frames.ASK:
             if runners.ask(*rest):
                 self._outbox.add((frames.HUNGRY,))
@@ -95,6 +101,7 @@ class Inbound:
             runners.reclaim(*rest)
         elif kind == frames.FORGET:
             self._functions.forget(*rest)
+            self._job = None
         elif kind == frames.STOP:
             runners.service.stop()
         elif kind == frames.WHERE:

@@ -16,36 +16,38 @@ from typing import Any
 from ..wire import payload
 from ..wire.wording import add_note
 
+#: The seconds after which a call is stopped, or None for never; whether the result is to tell how
+#: long the call took; whether the status page must tell when such a call has the CPU; and the
+#: pickled exception types after which a call may be tried again, if there are any.
+How = tuple[float | None, bool, bool, bytes | None]
+
 
 class Job:
     """What the calls of one run share: their function and how to run it."""
 
-    __slots__ = ("_retry_types", "function", "reference", "special", "timed", "timeout", "traced")
+    __slots__ = (
+        "_retry_types",
+        "function",
+        "how",
+        "reference",
+        "special",
+        "timed",
+        "timeout",
+        "traced",
+    )
 
-    def __init__(
-        self,
-        reference: int | payload.Payload,
-        timeout: float | None,
-        timed: bool,
-        traced: bool,
-        retry_types: bytes | None,
-    ) -> None:
+    def __init__(self, reference: int | payload.Payload, how: How) -> None:
         """
         Args:
             reference: the function's number, or its pickle.
-            timeout: seconds after which a call is stopped; None for never.
-            timed: whether the result is to tell how long the call took.
-            traced: whether the status page must tell when such a call has the CPU.
-            retry_types: pickled exception types after which a call may be tried again.
+            how: how calls are run.
         """
         self.function: Callable[..., Any] | None = None
         self.reference = reference
-        self.timeout = timeout
-        self.timed = timed
-        self.traced = traced
+        self.how = how
+        self.timeout, self.timed, self.traced, self._retry_types = how
         #: Whether there is more to do about such a call than to run it.
-        self.special = timed or traced or timeout is not None
-        self._retry_types = retry_types
+        self.special = self.timed or self.traced or self.timeout is not None
 
     def is_retriable(self, error: BaseException) -> bool:
         """Whether the call that raised ``error`` may be tried again; stopped ones may not."""

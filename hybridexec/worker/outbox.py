@@ -82,7 +82,7 @@ class Outbox:
     def put_first(self, result: Entry) -> None:
         """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and
         now, if that cannot block."""
-        if not self.pending and self._lock.acquire(False):
+        if not (self._entries or self._begun) and self._lock.acquire(False):
             try:
                 head, segments = _results([result], [])
                 frame = b"" if segments else frames.encode(head)[0]

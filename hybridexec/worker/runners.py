@@ -153,7 +153,7 @@ class Runners:
         self._feed_scheduled = True  # a runner woken below need not schedule another feed
         self.turn_over = False
         began = _monotonic()
-        while self._inbox.head() is not None:
+        while self._inbox.runs:
             if self._parked:
                 self._parked.popitem()[0].switch()
             else:
@@ -174,6 +174,7 @@ class Runners:
         """A runner: take calls and run them, for as long as the process lives."""
         me: Any = getcurrent()
         me.slot = slot
+        slot_id = slot_index(slot)
         try:
             while True:
                 run = self._inbox.head()
@@ -181,8 +182,8 @@ class Runners:
                     run = None
                     self._park(me)
                     continue
-                self._run_calls(me, slot, run)
-                self._words[slot_index(slot)] = 0
+                self._run_calls(me, slot_id, run)
+                self._words[slot_id] = 0
                 run = None
                 if self.turn_over:
                     if not self._feed_scheduled:
@@ -196,7 +197,7 @@ class Runners:
             if not self._feed_scheduled:
                 self._schedule_feed()
 
-    def _run_calls(self, me: Runner, slot: int, run: Run) -> None:
+    def _run_calls(self, me: Runner, slot_id: int, run: Run) -> None:
         """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
         must see to the others.
 
@@ -207,12 +208,12 @@ class Runners:
         inbox = self._inbox
         put = self._put
         copy_context = self._context.copy
+        loop = self._hub.loop
         items, job, bare = run.items, run.job, run.bare
         function = job.function
         released = self._released
         special = job.special or self._traced
         feed_scheduled = self._feed_scheduled
-        slot_id = slot_index(slot)
         taken = self._taken
         following = run.next
         plain = frames.VALUE
@@ -300,7 +301,9 @@ class Runners:
                         put(row)
                     continue
             seconds = self._end_special(expiry, job, slot_id) if special else None
-            if self._is_new_turn():
+            turn = loop.iteration
+            if turn != self._last_turn:
+                self._last_turn = turn
                 self._put_first((call, status, value, seconds))
                 row = None
             elif status == plain and not special:
@@ -316,12 +319,6 @@ class Runners:
             if waited:
                 break
             stage = "call"
-
-    def _is_new_turn(self) -> bool:
-        """Whether nothing has asked this before in this turn of the hub."""
-        turn = self._hub.loop.iteration
-        before, self._last_turn = self._last_turn, turn
-        return turn != before
 
     def _trace(self, call: int, job: Job) -> None:
         """A call is about to start about which there is more to do than to run it: have the status

@@ -201,15 +201,15 @@ def test_shutdown_in_what_interrupts_a_submit(make: Make, monkeypatch: pytest.Mo
     assert executor.submit(square, 2).result(timeout=30) == 4
     engine = executor._engine
     pool = engine._pool
-    express = pool.express
+    receiver = pool.receiver
     returned = []
 
-    def interrupted(batch: Any, now: float) -> Any:
+    def interrupted() -> Any:
         executor.shutdown()
         returned.append(True)
-        return express(batch, now)
+        return receiver()
 
-    monkeypatch.setattr(pool, "express", interrupted)
+    monkeypatch.setattr(pool, "receiver", interrupted)
     wait_until(lambda: engine._lone.watching and engine._queue.asleep)
     call = executor.submit(square, 3)
     assert returned == [True]

@@ -15,11 +15,10 @@ from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 from hybridexec.parent import exits
 from hybridexec.parent.answers import Answers
 from hybridexec.parent.books import Books
-from hybridexec.parent.bundles import Bundle
-from hybridexec.parent.dispatch import Dispatch
 from hybridexec.parent.fleet import Fleet
 from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.launch import Launcher
+from hybridexec.parent.link import Link
 from hybridexec.parent.pool import Pool
 
 from .helpers import is_alive, wait_until
@@ -54,13 +53,13 @@ def test_an_exit_out_of_a_callback_stops_no_delivery() -> None:
 
 def test_a_lone_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     readers = []
-    receive_led = Fleet.receive_led
+    receive = Fleet.receive
 
-    def noted(self: Fleet) -> None:
+    def noted(self: Fleet, number: int, link: Link, everything: bool = False) -> None:
         readers.append(threading.current_thread())
-        receive_led(self)
+        receive(self, number, link, everything)
 
-    monkeypatch.setattr(Fleet, "receive_led", noted)
+    monkeypatch.setattr(Fleet, "receive", noted)
     with HybridExecutor(1) as executor:
         # The first wakes the I/O thread, which then looks up often enough for others to be alone.
         assert [executor.submit(abs, -n).result(timeout=30) for n in range(100)] == list(range(100))
@@ -124,13 +123,15 @@ def test_an_interrupted_leader_is_relieved() -> None:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
+        (Pool, "receiver"),
         (Books, "enter"),
-        (Dispatch, "express"),
+        (Link, "flush"),
+        (Pool, "expressed"),
+        (Fleet, "lead"),
+        (Fleet, "follow"),
         (Answers, "take"),
         (Books, "deliver"),
-        (Books, "ended"),
-        (Fleet, "follow"),
-        (Bundle, "deliver"),
+        (CallFuture, "deliver"),
         (CallFuture, "_finish"),
         (CallFuture, "leave"),
     ],
@@ -143,11 +144,11 @@ def test_a_lone_call_whose_caller_is_interrupted_ends_and_so_does_its_executor(
     method = getattr(owner, name)
     interrupted = threading.Event()
 
-    def interrupt(*arguments: Any) -> Any:
+    def interrupt(*arguments: Any, **named: Any) -> Any:
         if threading.current_thread() is threading.main_thread() and not interrupted.is_set():
             interrupted.set()
             raise KeyboardInterrupt
-        return method(*arguments)
+        return method(*arguments, **named)
 
     monkeypatch.setattr(owner, name, interrupt)
     future: Future[int] | None = None

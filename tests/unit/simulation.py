@@ -24,6 +24,7 @@ from hybridexec.parent.dispatch import MAX_FRAME
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import Phase, Pool
 from hybridexec.parent.retries import MAX_BACKOFF
+from hybridexec.parent.sending import call_frame
 from hybridexec.parent.suspects import MAX_ALONE, MAX_DEATHS, MAX_LIVES
 from hybridexec.parent.workers import WorkerState
 from hybridexec.wire import frames
@@ -241,13 +242,14 @@ class Simulation:
     def express(self, **options: Any) -> tuple[Batch, int | None]:
         """Submit a call to be sent at once, if it is alone; the worker that it goes to."""
         batch = self._make_batch(1, None, None, **options)
-        send = self.pool.express(batch, self.now)
-        if send is None:
+        worker = self.pool.receiver()
+        if worker is None:
             self._event(self.pool.submit, batch)
             return batch, None
-        self._note_send(send)
-        self.pool.check()
-        return batch, send.worker
+        self.pool.books.enter(batch)
+        self._note_send(Send(worker.id, *call_frame(worker, batch)))
+        self._event(self.pool.expressed, batch, worker, self.now)
+        return batch, worker.id
 
     def _make_batch(
         self, size: int, function: Function | None, sink: Sink | None, **options: Any
@@ -485,7 +487,7 @@ class Simulation:
 
     def _event(self, event: Callable[..., None], *arguments: Any) -> None:
         event(*arguments)
-        for action in self.pool.take_actions():
+        for action in self.pool.actions.take():
             if isinstance(action, Send):
                 self._note_send(action)
             elif isinstance(action, Start):
@@ -496,7 +498,7 @@ class Simulation:
                 # The engine has no process to signal before it was started.
                 if action.worker in self.workers and self.workers[action.worker].exists:
                     self.workers[action.worker].doomed = True
-        for sink, ended in self.pool.take_outcomes():
+        for sink, ended in self.pool.books.take_outcomes():
             self._note_outcomes(sink, ended)
         self.pool.check()
 

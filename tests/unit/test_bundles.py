@@ -36,7 +36,7 @@ def warm_pool() -> Pool:
     pool = Pool(1, 2)
     pool.submit(Batch(FUNCTION, [(0,)], FakeEngine(), OPTIONS, 0))
     pool.dispatch(1.0)
-    (start,) = [action for action in pool.take_actions() if isinstance(action, Start)]
+    (start,) = [action for action in pool.actions.take() if isinstance(action, Start)]
     pool.started(start.worker, 7, Page())
     pool.ready(start.worker, 1.0)
     return pool
@@ -158,7 +158,7 @@ def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> 
     pool.results(number, [], [(batch.first, ["a", "b"])], 1.0)
     assert futures[1].cancel()
     bundles.cancel(pool, futures[1])
-    for sink, ended in pool.take_outcomes():
+    for sink, ended in pool.books.take_outcomes():
         sink.deliver(ended)
     assert futures[0].result() == "a"
     assert futures[1].cancelled()

@@ -40,7 +40,7 @@ def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
 
 
 def end(future: CallFuture[Any], status: int = frames.VALUE, value: Any = "value") -> None:
-    future.deliver((0, status, value, None, 7, None))
+    future.deliver([(0, status, value, None, 7, None)])
 
 
 def call_of(future: CallFuture[Any]) -> int:

@@ -12,7 +12,7 @@ from hybridexec.worker.inbox import Inbox, Job, Run
 
 
 def job() -> Job:
-    return Job(1, None, False, False, None)
+    return Job(1, (None, False, False, None))
 
 
 def make(*sizes: int) -> Inbox:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec import native
 from hybridexec.parent import exits
 from hybridexec.parent.fates import describe_exit
 from hybridexec.parent.link import Link
@@ -64,11 +65,13 @@ class Ends:
             sentinel=FakeProcess.sentinel,
             channel=self.channel,
         )
-        self.link = Link(started)
+        self.poller = native.Poller()
+        self.link = Link(started, self.poller)
         self.worker = FrameReader(self.calls_read, self.worker_channel.take)
 
     def close(self) -> None:
         self.link.close()
+        self.poller.close()
         self.worker_channel.close()
         for fd in (self.calls_read, self.bell_read, self.results_write, self.status_fd):
             try:
@@ -119,7 +122,7 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
     flushed = False
     while len(received) < 2:
         received += ends.worker.read() or []
-        flushed = ends.link.flush()
+        flushed = ends.link.flush(there_is_room=True)
     assert flushed
     assert [frame.head for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
     assert received[0].segments == (large, b"", b"tail")
@@ -130,7 +133,7 @@ def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
         ends.link.write((frames.RECALL, number), [b"x"])
     received: list[int] = []
     while len(received) < 3000:
-        ends.link.flush()
+        ends.link.flush(there_is_room=True)
         received += [frame.head[1] for frame in ends.worker.read() or []]
     assert received == list(range(3000))
 
@@ -145,8 +148,24 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
     received: list[int] = []
     while len(received) < count:
         received += [frame.head[1] for frame in ends.worker.read() or []]
-        ends.link.flush()
+        ends.link.flush(there_is_room=True)
     assert received == list(range(count))
+
+
+def test_a_pipe_that_an_urgent_frame_has_found_empty_may_fill_up_again(ends: Ends) -> None:
+    for _ in range(2):
+        ends.link.write((frames.CALLS,), [bytes(300_000)])
+        assert not ends.link.flush()
+        while not ends.poller.wait(0):
+            assert not ends.worker.read()
+        assert ends.poller.wait(0) == [(ends.link.calls_fd, native.Poller.WRITABLE)]
+        ends.link.write((frames.CANCEL,), urgent=True)
+        received: list[object] = []
+        while not ends.link.flush():
+            received += ends.worker.read() or []
+        assert not ends.poller.wait(0), "there is nothing to be written"
+        while len(received) < 2:
+            received += ends.worker.read() or []
 
 
 def rings(ends: Ends) -> int:
@@ -177,7 +196,7 @@ def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(e
     received: list[object] = []
     while len(received) < 2:
         received += ends.worker.read() or []
-        ends.link.flush()
+        ends.link.flush(there_is_room=True)
     assert rings(ends) >= 1
     assert ends.link.flush()
     assert rings(ends) == 0
@@ -201,7 +220,7 @@ def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
     ends.link.write((frames.CALLS,), [bytes(1_000_000)])
     assert not ends.link.flush()
     os.close(ends.calls_read)
-    assert ends.link.flush()
+    assert ends.link.flush(there_is_room=True)
     assert ends.link.broken
 
 

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from hybridexec.options import CallOptions
 from hybridexec.parent import lone as lone_module
-from hybridexec.parent.batch import Batch
-from hybridexec.parent.functions import Function
+from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.lone import LoneCalls
 from hybridexec.parent.queue import Queue
 from hybridexec.wire import frames
 
-from .simulation import Simulation, Sink
+from .fakes import FUNCTION, OPTIONS, FakeEngine
+from .simulation import Simulation
 
 
-class IdleFleet:
-    """Does nothing of what the pool decides; its workers send nothing."""
+class FakeFleet:
+    """Its one worker has run the call that it was sent by when its results are read."""
 
     led = False
 
-    def send(self, *_: object) -> None:
-        pass
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.links = {1: self}
 
     def lead(self, *_: object) -> int:
         return 0
 
-    def nothing(self) -> None:
+    def follow(self, read: bool) -> None:
+        assert read
+        worker = self.simulation.pool.workers[1]
+        ((call, _),) = worker.sent.calls()
+        self.simulation.workers[1].page.taken += 1
+        self.simulation.pool.results(1, [(call, frames.VALUE, "value", None)], [], 0.0)
+
+    def nothing(self, *_: object) -> None:
         pass
 
-    receive_led = follow = act = nothing
+    write = flush = act = nothing
 
 
 def make() -> tuple[Simulation, LoneCalls, Queue]:
@@ -43,13 +49,14 @@ def make() -> tuple[Simulation, LoneCalls, Queue]:
     simulation.turn()
     simulation.ready(1)
     simulation.run(lambda: not simulation.pool.unfinished)
-    fleet: Any = IdleFleet()
+    fleet: Any = FakeFleet(simulation)
     queue = Queue()
     return simulation, LoneCalls(simulation.pool, fleet, threading.RLock(), queue), queue
 
 
-def make_batch() -> Batch:
-    return Batch(Function(b"f", lasting=True), [(0,)], Sink(), CallOptions(), 0)
+def make_call() -> CallFuture[Any]:
+    engine: Any = FakeEngine()
+    return CallFuture(engine, FUNCTION, (0,), OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,7 @@ def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
     simulation, lone, queue = make()
     # It may have been otherwise when the caller looked first.
     queue.asleep, lone.watching = asleep, watching
-    assert lone.express(make_batch()) is sent
+    assert lone.express(make_call()) is sent
     assert simulation.pool.unfinished == sent
 
 
@@ -73,6 +80,7 @@ class Clock:
         self.now = 1000.0
         self.comes_at = 0.0
         self.slept = 0
+        self.looked = 0
 
     def monotonic(self) -> float:
         self.now += 1e-6
@@ -82,13 +90,14 @@ class Clock:
         pass
 
     def poll(self, milliseconds: float) -> bool:
+        self.looked += not milliseconds
         if milliseconds:
             self.slept += 1
             self.now = max(self.now, self.comes_at)
         return self.now >= self.comes_at
 
 
-SHORT, LONG = 0.0001, 0.001
+SHORT, LONG = 0.00005, 0.001
 
 
 @pytest.mark.parametrize(
@@ -97,7 +106,7 @@ SHORT, LONG = 0.0001, 0.001
         pytest.param(2, 0.0, [SHORT] * 4, [1, 0, 0, 0], id="short calls in a row"),
         pytest.param(2, 0.001, [SHORT] * 4, [1, 1, 1, 1], id="after a rest"),
         pytest.param(2, 0.0, [LONG] * 4, [1, 1, 1, 1], id="long calls"),
-        pytest.param(2, 0.0, [SHORT, LONG, SHORT, SHORT], [1, 1, 1, 1], id="after one in vain"),
+        pytest.param(2, 0.0, [SHORT, 3 * SHORT, SHORT, SHORT], [1, 1, 1, 0], id="a look in vain"),
         pytest.param(1, 0.0, [SHORT] * 4, [1, 1, 1, 1], id="the worker needs the processor"),
     ],
 )
@@ -105,20 +114,34 @@ def test_an_outcome_is_waited_for_without_sleep_if_it_can_be_expected_soon(
     cpus: int, rest: float, takes: list[float], sleeps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lone_module, "usable_cpus", lambda: cpus)
-    simulation, lone, queue = make()
+    assert [slept for slept, _ in run_lone_calls(takes, rest, monkeypatch)] == sleeps
+
+
+def test_long_calls_are_hardly_ever_looked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lone_module, "usable_cpus", lambda: 2)
+    looks = [bool(looked) for _, looked in run_lone_calls([LONG] * 100, 0.0, monkeypatch)]
+    assert sum(looks) < 25
+    assert any(looks[-10:]), "they may be shorter by now"
+
+
+def run_lone_calls(
+    takes: list[float], rest: float, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[int, int]]:
+    """Send calls that take so many seconds one after another, and wait for each: how often each
+    was slept for, and looked for without sleeping."""
+    _, lone, queue = make()
     clock = Clock()
     monkeypatch.setattr(lone_module, "time", clock)
-    monkeypatch.setattr(lone, "_poll", lambda: clock)
+    monkeypatch.setattr(lone, "_new_poll", lambda: clock)
     queue.asleep = lone.watching = True
-    slept = []
+    waits = []
     for seconds in takes:
-        call: Any = SimpleNamespace(batch=make_batch(), place=0)
-        assert lone.express(call.batch)
-        clock.comes_at, clock.slept = clock.now + seconds, 0
+        call = make_call()
+        assert lone.express(call)
+        clock.comes_at, clock.slept, clock.looked = clock.now + seconds, 0, 0
         lone.lead(call, None)
         assert clock.now >= clock.comes_at
-        slept.append(clock.slept)
-        simulation.workers[1].page.taken += 1
-        simulation.pool.results(1, [(call.batch.first, frames.VALUE, None, None)], [], clock.now)
+        assert call.result() == "value"
+        waits.append((clock.slept, clock.looked))
         clock.now += rest
-    assert slept == sleeps
+    return waits

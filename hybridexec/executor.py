@@ -215,6 +215,7 @@ class HybridExecutor(Calls):
 
         now = time.monotonic()
         workers = []
+        self._engine.follow()
         overview = self._engine.overview
         for worker, link in overview.workers():
             lag = 0.0

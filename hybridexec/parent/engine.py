@@ -66,8 +66,8 @@ class Engine:
         # nobody takes it twice.
         self._turning = _new_lock()
         self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
-        #: See :meth:`.lone.LoneCalls.lead`.
-        self.lead = self._lone.lead
+        #: See :class:`.lone.LoneCalls`.
+        self.lead, self.follow = self._lone.lead, self._lone.follow
         # Guarded by _lock: why submit must refuse, if it must.
         self._closed: str | None = None
         self._running = False
@@ -268,8 +268,6 @@ class Engine:
         if queue.submitted or queue.events:
             timeout = 0
         ready = self._poller.wait(timeout)
-        if len(ready) == 1 and self._fleet.leaves(ready[0][0]):
-            ready = self._poller.wait(timeout)  # once: a pipe that has ended is always ready
         queue.asleep = False
         with self._turning:
             if ready:

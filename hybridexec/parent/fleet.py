@@ -57,7 +57,8 @@ class Fleet:
         self._measure_at = 0.0  # when to look at the workers' memory
         self._starting = 0  # start threads under way
         self._breakage_logged = False
-        # Invariant: None, or the worker whose results a waiting caller reads until the given time.
+        # Invariant: None, or the worker whose results the poller does not tell of. Until the given
+        # time, a waiting caller reads them.
         self._led: int | None = None
         self._led_until = 0.0
 
@@ -145,42 +146,48 @@ class Fleet:
     # -- a lone call's outcome, read by its caller ----------------------------------------------
 
     def lead(self, number: int, seconds: float) -> int | None:
-        """From now on, for so many seconds, a caller reads the worker's results: the descriptor to
-        read from, or None if that cannot be."""
+        """For so many seconds, a caller reads the worker's results: the descriptor to read from, or
+        None if that cannot be. Then :meth:`rest` must follow, or :meth:`follow`."""
         link = self.links.get(number)
-        if link is None or link.broken or self._led is not None:
+        now = time.monotonic()
+        if link is None or link.broken or now <= self._led_until:
             return None
-        self._led = number
-        self._led_until = time.monotonic() + seconds
-        self._poller.modify(link.results_fd, 0)
+        if self._led != number:
+            self.follow()
+            self._led = number
+            self._poller.modify(link.results_fd, 0)
+        self._led_until = now + seconds
         return link.results_fd
 
-    def follow(self, read: bool = False) -> None:
-        """The I/O thread reads all results again; with ``read``, the caller does once more."""
+    def receive_led(self) -> None:
+        """As :meth:`receive`, for the led worker."""
+        link = None if self._led is None else self.links.get(self._led)
+        if self._led is not None and link is not None and not link.broken:
+            self.receive(self._led, link)
+
+    def rest(self) -> None:
+        """Nobody reads the led worker's results now; once the I/O thread wakes up, it does."""
+        self._led_until = 0.0
+
+    def follow(self) -> None:
+        """The I/O thread reads all results again."""
         if self._led is None:
             return
         link = self.links.get(self._led)
-        if link is not None:
-            if read and not link.broken:
-                self.receive(self._led, link)
-            if not link.broken:  # by now
-                self._poller.modify(link.results_fd, native.Poller.READABLE)
+        if link is not None and not link.broken:
+            self._poller.modify(link.results_fd, native.Poller.READABLE)
+        self._led_until = 0.0
         self._led = None  # last: if this is interrupted, it is done again
 
-    def leaves(self, fd: int) -> bool:
-        """Whether what has come there is a leader's to read: it came just before the poller was
-        told not to wait for it."""
-        link, number = self._by_fd.get(fd, (None, 0))
-        return link is not None and number == self._led and fd == link.results_fd
-
     def check_leader(self, now: float) -> None:
-        """Do what a caller that was interrupted in the midst of it has not done."""
+        """The I/O thread has woken up: it reads all results again, if it is nobody else's turn
+        to."""
         if self._led is not None and now > self._led_until:
             self.follow()
 
     @property
     def led(self) -> bool:
-        """Whether a caller reads a worker's results."""
+        """Whether some worker's results are left to callers."""
         return self._led is not None
 
     # -- starts -----------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ class CallFuture(Future[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition
         if condition is None:
+            self._engine.follow(self)
             fresh = threading.Condition()
             waiters: list[Any] = []
             callbacks: list[Callable[[Future[T]], Any]] = []
@@ -150,6 +151,7 @@ class CallFuture(Future[T]):
 
     def _wait_alone(self, timeout: float | None) -> float | None:
         """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
+        self._engine.follow(self)
         waiter = _allocate_lock()
         waiter.acquire()
         with _making_conditions:
@@ -161,6 +163,8 @@ class CallFuture(Future[T]):
 
     def done(self) -> bool:
         """Whether the call has ended or was cancelled."""
+        if self._state == _PENDING:
+            self._engine.follow(self)
         return self._state in _DONE
 
     def running(self) -> bool:

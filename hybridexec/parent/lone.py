@@ -26,17 +26,21 @@ Why it is right:
   that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
 - *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
   thread is asleep. Awake, it may have the outcome in hand. From then on the fleet leaves that
-  worker's results to the leader, who waits for them without the turn, so that others get theirs.
-  (If they came just before, and have woken the I/O thread, it goes back to sleep.) If calls have
-  come meanwhile, the leader reads nothing. In the end it lets the I/O thread read again, whose poll
-  tells of everything that was left.
+  worker's results to leaders, who wait for them without the turn, so that others get theirs. If
+  calls have come meanwhile, a leader reads nothing.
+- *Nothing is left unread.* Whenever it wakes up, the I/O thread reads the led worker's results
+  again, unless somebody leads just then; poll tells it of everything that has come. A leader has it
+  wake up if anything is unfinished in the end. If nothing is, it sleeps on, and need not be told of
+  the next call, which will have a waiter, too, most likely. If it has none, but somebody looks
+  whether it is done, or has a callback added, that wakes the I/O thread (:meth:`LoneCalls.follow`);
+  and if nobody is interested, it looks up soon.
 - *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last one
   was followed by this call within 0.1 ms. It gives the GIL away with each look, and looks for as
   long at most. If it was in vain, it sleeps for the next ones, the longer the more often that was
   so: short calls cost a few slow ones, long calls next to nothing, and a worker that needs this
   processor a fiftieth of it.
-- *A leader that is interrupted* by Ctrl-C does that, too, on its way out. If another Ctrl-C hits it
-  there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
+- *A leader that is interrupted* by Ctrl-C reads what has come on its way out. If another Ctrl-C
+  hits it there, the I/O thread finds that its time is up (:meth:`.fleet.Fleet.check_leader`).
 - *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
 - *A caller that is interrupted in its turn* may leave the pool at odds with itself. It fails, then.
   No other call can suffer from that, for there is none. This one ends in any case: whatever became
@@ -175,6 +179,16 @@ class LoneCalls:
             # After Ctrl-C, too: what has been read by now would reach nobody else.
             self._receive(batch)
 
+    def follow(self, call: CallFuture[Any] | None = None) -> None:
+        """Somebody who will not lead wants to hear of the outcome of ``call``, or of any: if that
+        may wait for a leader, have the I/O thread read it."""
+        first, _ = self._expressed
+        if first and self._fleet.led:
+            batch = None if call is None else call.batch
+            if call is None or (batch is not None and batch.first == first):
+                self._expressed = (0, 0)
+                self._queue.post(_nothing)
+
     def _look(self) -> bool:
         """Look for the outcome without sleeping, until it is there or should have been."""
         end = self.active_at + _BRISK_SECONDS
@@ -187,22 +201,25 @@ class LoneCalls:
         return False
 
     def _receive(self, batch: Batch) -> None:
-        """Read what has come, let the I/O thread read again, and deliver what has ended: the one
-        call of ``batch``, if it has."""
+        """Read what has come, lead no more, and deliver what has ended: the one call of ``batch``,
+        if it has."""
         pool, books = self._pool, self._books
         outcomes: list[Delivery] = []
         try:
             with self._turning:
                 try:
                     alone = books.unfinished == 1
-                    self._fleet.follow(read=alone)
                     if alone:
+                        self._fleet.receive_led()
                         outcomes = books.take_outcomes()
                     if pool.actions.decided:
                         self._fleet.act()
                     if books.unfinished or pool.phase is not Phase.RUNNING:
                         # The I/O thread sees to what this has made possible.
+                        self._fleet.follow()
                         self._queue.post(_nothing)
+                    else:
+                        self._fleet.rest()
                 except BaseException:
                     self.interrupted()
                     raise

@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
+from hybridexec.parent import engine as engine_module
 from hybridexec.parent import exits
 from hybridexec.parent.answers import Answers
 from hybridexec.parent.books import Books
@@ -107,6 +109,102 @@ def test_a_worker_that_dies_while_its_results_are_awaited() -> None:
             with pytest.raises(WorkerLost):
                 executor.submit(os._exit, 3).result(timeout=30)
             assert executor.submit(abs, -1).result(timeout=30) == 1
+
+
+def _is_done_in_time(_: HybridExecutor, future: Future[int]) -> None:
+    wait_until(future.done)
+
+
+def _is_waited_for(_: HybridExecutor, future: Future[int]) -> None:
+    assert futures.wait([future], timeout=30).done == {future}
+
+
+def _is_completed(_: HybridExecutor, future: Future[int]) -> None:
+    assert list(futures.as_completed([future], timeout=30)) == [future]
+
+
+def _is_called_back(_: HybridExecutor, future: Future[int]) -> None:
+    called_back = threading.Event()
+    future.add_done_callback(lambda _: called_back.set())
+    assert called_back.wait(30)
+
+
+def _has_no_exception(_: HybridExecutor, future: Future[int]) -> None:
+    assert future.exception(timeout=30) is None
+
+
+def _has_a_result_by_and_by(_: HybridExecutor, future: Future[int]) -> None:
+    def has_ended() -> bool:
+        try:
+            return future.result(timeout=0) == 7
+        except TimeoutError:
+            return False
+
+    wait_until(has_ended)
+
+
+def _is_cancelled_or_too_late(_: HybridExecutor, future: Future[int]) -> None:
+    if not future.cancel():
+        assert future.result(timeout=30) == 7
+
+
+def _is_counted(executor: HybridExecutor, _: Future[int]) -> None:
+    def is_all_done() -> bool:
+        (worker,) = executor.stats().workers
+        return worker.running == 0 and worker.done > 0
+
+    wait_until(is_all_done)
+    wait_until(lambda: not executor._engine._books.unfinished)
+
+
+def _goes_before_the_next(executor: HybridExecutor, future: Future[int]) -> None:
+    assert executor.submit(abs, -8).result(timeout=30) == 8
+    assert future.done()
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        _is_done_in_time,
+        _is_waited_for,
+        _is_completed,
+        _is_called_back,
+        _has_no_exception,
+        _has_a_result_by_and_by,
+        _is_cancelled_or_too_late,
+        _is_counted,
+        _goes_before_the_next,
+    ],
+)
+def test_an_outcome_that_is_left_to_a_leader_is_read_for_others(
+    monkeypatch: pytest.MonkeyPatch, notice: Callable[[HybridExecutor, Future[int]], None]
+) -> None:
+    # The I/O thread must not look up by itself.
+    monkeypatch.setattr(engine_module, "_WATCH_TICK", 600.0)
+    with HybridExecutor(1) as executor:
+        notice(executor, left_to_a_leader(executor))
+
+
+def test_an_outcome_that_nobody_wants_is_read_all_the_same() -> None:
+    with HybridExecutor(1) as executor:
+        left_to_a_leader(executor)
+        wait_until(lambda: not executor._engine._books.unfinished)
+
+
+def left_to_a_leader(executor: HybridExecutor) -> Future[int]:
+    """A call that its caller has sent to a worker whose results the poller does not tell of."""
+    engine = executor._engine
+
+    def is_sent_by_its_caller() -> bool:
+        nonlocal future
+        executor.submit(abs, -1).result(timeout=30)
+        future = executor.submit(abs, -7)
+        batch = future.batch
+        return batch is not None and engine._lone._expressed[0] == batch.first and engine._fleet.led
+
+    future: Any = None
+    wait_until(is_sent_by_its_caller)
+    return future
 
 
 def test_an_interrupted_leader_is_relieved() -> None:

@@ -41,6 +41,9 @@ class FakeEngine:
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         pass
 
+    def follow(self, call: CallFuture[Any]) -> None:
+        pass
+
     def is_running(self, call: int) -> bool:
         return call in self.running
 

@@ -29,8 +29,7 @@ class FakeFleet:
     def lead(self, *_: object) -> int:
         return 0
 
-    def follow(self, read: bool) -> None:
-        assert read
+    def receive_led(self) -> None:
         worker = self.simulation.pool.workers[1]
         ((call, _),) = worker.sent.calls()
         self.simulation.workers[1].page.taken += 1
@@ -39,7 +38,7 @@ class FakeFleet:
     def nothing(self, *_: object) -> None:
         pass
 
-    write = flush = act = nothing
+    write = flush = act = rest = follow = nothing
 
 
 def make() -> tuple[Simulation, LoneCalls, Queue]:

@@ -237,24 +237,24 @@ class Fleet:
         """Read what a worker has written and tell the pool; see :meth:`Link.read`."""
         pool = self._pool
         now = time.monotonic()
-        for frame in link.read(everything):
-            kind = frame.head[0]
+        for head, segments in link.read(everything):
+            kind = head[0]
             if kind == frames.RESULTS:
-                _, results, rows = frame.head
-                if frame.segments:
-                    results = [_resolve(frame, result) for result in results]
+                _, results, rows = head
+                if segments:
+                    results = [_resolve(result, segments) for result in results]
                 pool.results(number, results, rows, now)
             elif kind == frames.HUNGRY:
                 pool.hungry(number, now)
             elif kind == frames.RECALLED:
-                pool.recalled(number, frame.head[1])
+                pool.recalled(number, head[1])
             elif kind == frames.HELLO:
                 pool.ready(number, now)
             elif kind == frames.HERE:
-                self._lookout.answered(number, *frame.head[1:])
+                self._lookout.answered(number, *head[1:])
             else:
                 # It is ending: what it logged is on its way until it has.
-                link.failure = fates.failed(link.pid, *frame.head[1:])
+                link.failure = fates.failed(link.pid, *head[1:])
         if link.broken:
             self._poller.unregister(link.results_fd)
 
@@ -310,10 +310,10 @@ class Fleet:
         self._launcher.close()
 
 
-def _resolve(frame: frames.Frame, result: tuple[Any, ...]) -> tuple[Any, ...]:
+def _resolve(result: tuple[Any, ...], segments: Sequence[Part]) -> tuple[Any, ...]:
     call, status, value, seconds = result
     if status == frames.PICKLED:
-        value = frame.payload(value)
+        value = frames.extract(value, segments)
     elif status in (frames.ERROR, frames.RETRIABLE):
-        value = (frame.payload(value[0]), *value[1:])
+        value = (frames.extract(value[0], segments), *value[1:])
     return call, status, value, seconds

@@ -42,13 +42,13 @@ Worker to parent::
                          thread's stack as text, empty if the hub itself had time to answer
 """
 
-# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
-# tests/test_layers.py.
+from __future__ import annotations
+
 import marshal
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .payload import Payload, Segments
 from .shared import Buffer, File, Part, Region
@@ -75,18 +75,8 @@ _LENGTH = struct.Struct("=Q")
 _IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
 
 
-class Frame(NamedTuple):
-    """A decoded frame: its head, and the segments that the head names."""
-
-    head: tuple[Any, ...]
-    segments: tuple[bytearray | Region, ...]
-
-    def payload(self, reference: bytes | list[int]) -> Payload:
-        """The payload at ``reference``: itself, or the segments it names."""
-        if isinstance(reference, list):
-            first, count = reference
-            return Segments(self.segments[first : first + count])
-        return reference
+#: A decoded frame: its head, and the segments that the head names.
+Frame = tuple[tuple[Any, ...], tuple[bytearray | Region, ...]]
 
 
 def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
@@ -96,6 +86,15 @@ def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
         segments.extend(payload.parts)
         return [first, len(payload.parts)]
     return payload
+
+
+def extract(reference: bytes | list[int], segments: Sequence[Part]) -> Payload:
+    """The payload that ``reference`` stands for: itself, or the segments it names."""
+    if type(reference) is list:
+        first, count = reference
+        return Segments(tuple(segments[first : first + count]))
+    assert type(reference) is bytes
+    return reference
 
 
 def encode(
@@ -146,6 +145,8 @@ class FrameReader:
         self.drained = False
         # What is read goes here; for each read anew, the memory would cost more than the reading.
         self._arrival = memoryview(bytearray(_READ_SIZE))
+        # From behind a prefix on: marshal reads no further than it must.
+        self._arrived_body = self._arrival[_PREFIX_SIZE:]
         self._begun = bytearray()  # the beginning of a head
         self._head: tuple[Any, ...] = ()
         self._segments: list[bytearray | Region] = []
@@ -180,7 +181,7 @@ class FrameReader:
             # Mostly it is one frame, and nothing else.
             length, segments = _PREFIX.unpack_from(self._arrival)
             if not segments and length + _PREFIX_SIZE == count:
-                return [Frame(marshal.loads(self._arrival[_PREFIX_SIZE:count]), ())]
+                return [(marshal.loads(self._arrived_body), ())]
         received = []
         arrived = self._arrival[:count]
         if self._begun:
@@ -201,7 +202,7 @@ class FrameReader:
         return [] if self._missing else self._finished()
 
     def _finished(self) -> list[Frame]:
-        frame = Frame(self._head, tuple(self._segments))
+        frame = self._head, tuple(self._segments)
         self._segments = []
         return [frame]
 
@@ -228,7 +229,7 @@ class FrameReader:
                 break
             head = marshal.loads(data[start : start + length])
             if not count:
-                frames.append(Frame(head, ()))
+                frames.append((head, ()))
             else:
                 self._head = head
                 self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX_SIZE))

@@ -14,7 +14,7 @@ from ..wire import frames
 from ..wire.shared import Channel
 from . import stacks
 from .functions import Functions
-from .inbox import Inbox, Job, Run
+from .inbox import How, Inbox, Job, Run
 from .outbox import Outbox
 from .runners import Runners
 
@@ -37,7 +37,9 @@ class Inbound:
         self._functions = functions
         self._runners = runners
         self._outbox = outbox
-        self._job: Job | None = None  # that of the calls that came last
+        # The job of the calls that came last, by function's number and how they are run: most calls
+        # are like the last ones.
+        self._jobs: dict[tuple[int, How], Job] = {}
         # Held by whoever reads: the hub or the attendant.
         self._lock = native.original("_thread", "allocate_lock")()
 
@@ -72,21 +74,26 @@ class Inbound:
             self._lock.release()
 
     def _handle(self, frame: frames.Frame) -> None:
-        head = frame.head
+        head, segments = frame
         kind, rest = head[0], head[1:]
         runners = self._runners
         if kind == frames.CALLS:
             _, functions, spans = head
             for number, reference in functions:
-                self._functions.learn(number, frame.payload(reference))
+                self._functions.learn(number, frames.extract(reference, segments))
             for function, how, first, items, bare in spans:
-                job = self._job
-                # Calls come one by one, mostly of the function that the last one was of.
-                if job is None or function != job.reference or how != job.how:
-                    reference = function if type(function) is int else frame.payload(function)
-                    job = self._job = Job(reference, how)
-                if frame.segments and not bare:
-                    items = [item if type(item) is tuple else frame.payload(item) for item in items]
+                if type(function) is not int:
+                    job = Job(frames.extract(function, segments), how)
+                elif (function, how) in self._jobs:
+                    job = self._jobs[function, how]
+                else:
+                    self._jobs.clear()
+                    job = self._jobs[function, how] = Job(function, how)
+                if segments and not bare:
+                    items = [
+                        item if type(item) is tuple else frames.extract(item, segments)
+                        for item in items
+                    ]
                 self._inbox.add(Run(job, first, items, bare))
         elif kind == frames.ASK:
             if runners.ask(*rest):
@@ -100,8 +107,8 @@ class Inbound:
         elif kind == frames.RECLAIM:
             runners.reclaim(*rest)
         elif kind == frames.FORGET:
+            self._jobs.clear()  # first, so that it lets go of no function
             self._functions.forget(*rest)
-            self._job = None
         elif kind == frames.STOP:
             runners.service.stop()
         elif kind == frames.WHERE:

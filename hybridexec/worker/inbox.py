@@ -28,7 +28,6 @@ class Job:
     __slots__ = (
         "_retry_types",
         "function",
-        "how",
         "reference",
         "special",
         "timed",
@@ -44,7 +43,6 @@ class Job:
         """
         self.function: Callable[..., Any] | None = None
         self.reference = reference
-        self.how = how
         self.timeout, self.timed, self.traced, self._retry_types = how
         #: Whether there is more to do about such a call than to run it.
         self.special = self.timed or self.traced or self.timeout is not None

@@ -210,6 +210,21 @@ def test_a_callable_object_has_the_state_of_each_submit(executor: HybridExecutor
     assert first.result() == 2
 
 
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def test_what_a_call_does_to_its_function_no_other_sees(executor: HybridExecutor) -> None:
+    counter = Counter()
+    assert [executor.submit(counter).result() for _ in range(3)] == [1, 1, 1]
+    assert {call.result() for call in [executor.submit(counter) for _ in range(10)]} == {1}
+
+
 def test_a_local_class_travels_both_ways(executor: HybridExecutor) -> None:
     class Local:
         def __init__(self, value: int) -> None:

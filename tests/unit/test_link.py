@@ -98,8 +98,8 @@ def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
     ends.link.write((frames.RECALL, 5), [b"segment"])
     assert ends.link.flush()
     (frame,) = ends.worker.read() or []
-    assert frame.head == (frames.RECALL, 5)
-    assert frame.segments == (b"segment",)
+    assert frame[0] == (frames.RECALL, 5)
+    assert frame[1] == (b"segment",)
 
 
 def test_nothing_is_written_before_flush(ends: Ends) -> None:
@@ -124,8 +124,8 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
         received += ends.worker.read() or []
         flushed = ends.link.flush(there_is_room=True)
     assert flushed
-    assert [frame.head for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
-    assert received[0].segments == (large, b"", b"tail")
+    assert [frame[0] for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
+    assert received[0][1] == (large, b"", b"tail")
 
 
 def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
@@ -134,7 +134,7 @@ def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
     received: list[int] = []
     while len(received) < 3000:
         ends.link.flush(there_is_room=True)
-        received += [frame.head[1] for frame in ends.worker.read() or []]
+        received += [frame[0][1] for frame in ends.worker.read() or []]
     assert received == list(range(3000))
 
 
@@ -147,7 +147,7 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
     assert not ends.link.flush()
     received: list[int] = []
     while len(received) < count:
-        received += [frame.head[1] for frame in ends.worker.read() or []]
+        received += [frame[0][1] for frame in ends.worker.read() or []]
         ends.link.flush(there_is_room=True)
     assert received == list(range(count))
 
@@ -242,17 +242,17 @@ FILLER = bytearray(100)
 
 def test_what_has_arrived_is_read_and_no_more_is_waited_for(ends: Ends) -> None:
     os.write(ends.results_write, result_frame(1) + result_frame(2, b"s") + result_frame(3)[:5])
-    assert [frame.head[1] for frame in ends.link.read()] == [1, 2]
+    assert [frame[0][1] for frame in ends.link.read()] == [1, 2]
     assert ends.link.read() == []
     os.write(ends.results_write, result_frame(3)[5:])
-    assert [frame.head[1] for frame in ends.link.read()] == [3]
+    assert [frame[0][1] for frame in ends.link.read()] == [3]
     assert not ends.link.broken
 
 
 def test_the_workers_end_of_the_pipe_is_noticed(ends: Ends) -> None:
     os.write(ends.results_write, result_frame(1))
     os.close(ends.results_write)
-    assert [frame.head[1] for frame in ends.link.read()] == [1]
+    assert [frame[0][1] for frame in ends.link.read()] == [1]
     ends.link.read()
     assert ends.link.broken
 
@@ -268,7 +268,7 @@ def test_all_that_a_dead_worker_left_can_be_read(ends: Ends) -> None:
     except BlockingIOError:
         pass
     os.close(ends.results_write)
-    assert [frame.head[1] for frame in ends.link.read(everything=True)] == list(range(sent))
+    assert [frame[0][1] for frame in ends.link.read(everything=True)] == list(range(sent))
     assert ends.link.broken
 
 
@@ -285,7 +285,7 @@ def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
         if written:
             os.write(ends.results_write, written)
     assert turns > 1
-    assert [bytes(segment) for segment in received[0].segments] == [chunk] * 20
+    assert [bytes(segment) for segment in received[0][1]] == [chunk] * 20
 
 
 # -- the process ------------------------------------------------------------------------------

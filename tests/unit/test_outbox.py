@@ -51,7 +51,7 @@ class Ends:
         heads: list[tuple[Any, ...]] = []
         try:
             while True:
-                heads += [frame.head for frame in self.reader.read() or []]
+                heads += [frame[0] for frame in self.reader.read() or []]
         except BlockingIOError:
             return heads
 

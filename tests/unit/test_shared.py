@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hybridexec.wire import frames, shared
-from hybridexec.wire.frames import FrameReader, embed, encode
+from hybridexec.wire.frames import FrameReader, embed, encode, extract
 from hybridexec.wire.payload import Payload, Segments, dumps, loads
 from hybridexec.wire.shared import SHARED_FROM, Channel, Region, has_room, open_channel
 
@@ -70,7 +70,7 @@ class Sides:
         while not (received := self.reader.read()):
             pass
         (frame,) = received
-        return [frame.payload(reference) for reference in frame.head[1]]
+        return [extract(reference, frame[1]) for reference in frame[0][1]]
 
     def send(self, *payloads: Payload) -> list[Payload]:
         self.write(*payloads)
@@ -261,8 +261,8 @@ def test_shared_and_written_parts_mix_in_one_frame(sides: Sides) -> None:
             os.write(sides.write_fd, view[start : start + 50_000])
             received += sides.reader.read() or []
     (frame,) = received
-    for n, reference in enumerate(frame.head[1]):
-        back = loads(frame.payload(reference))
+    for n, reference in enumerate(frame[0][1]):
+        back = loads(extract(reference, frame[1]))
         expected = arrays(SIZE + n, n, SIZE + 2 * n)
         assert all(np.array_equal(a, b) for a, b in zip(back, expected, strict=True))
 

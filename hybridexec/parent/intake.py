@@ -166,10 +166,14 @@ def _results(
             if isinstance(entry, Values):
                 values = entry.values[::-1]
                 entry.values.clear()
-                while values:
-                    if bounded:
+                pop = values.pop  # here, every bytecode counts
+                if bounded:
+                    while values:
                         stream.fetch()
-                    yield values.pop()
+                        yield pop()
+                else:
+                    while values:
+                        yield pop()
             else:
                 _, status, value, _, pid, troubles = entry
                 del entry

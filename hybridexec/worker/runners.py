@@ -88,7 +88,6 @@ class Runners:
         self._pool = gevent.pool.Pool(greenlet_class=Runner)
         self._context = contextvars.Context()
         self._inbox = inbox
-        self._taken = 0  # how many calls were taken out of the inbox
         # Invariant: a slot is in _free_slots or owned by one living runner.
         self._free_slots = list(range(concurrency - 1, -1, -1))
         # Runners that wait for a call; the last to park is the first to be woken, so that few
@@ -214,7 +213,7 @@ class Runners:
         released = self._released
         special = job.special or self._traced
         feed_scheduled = self._feed_scheduled
-        taken = self._taken
+        taken = words[TAKEN]
         following = run.next
         plain = frames.VALUE
         row: Row | None = None
@@ -228,16 +227,15 @@ class Runners:
         # Unless the calls are timed, when the first began is good enough for those after it.
         self._times[slot_id + 1] = _monotonic()
         while items and not self.turn_over:
-            words[TAKEN] = taken + 1
+            taken += 1
+            words[TAKEN] = taken
             try:
                 if words[HELD] != released:
                     raise IndexError
                 item = items.popleft()
             except IndexError:  # the rest has been taken back just now, or is about to be
-                words[TAKEN] = taken
+                words[TAKEN] = taken - 1
                 break
-            taken += 1
-            self._taken = taken
             call = following
             run.next = following = call + 1
             if not feed_scheduled and (items or len(inbox.runs) > 1):
@@ -290,7 +288,7 @@ class Runners:
                 status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
                 value = failures.describe(error, stage, function, (item,) if bare else item)
             # From here on nothing is raised in it.
-            waited = self._call != call
+            waited = self._call is not call
             if waited:
                 del self._waiting[call]
             else:
@@ -380,7 +378,7 @@ class Runners:
         """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
         inbox = self._inbox
         inbox.low = low
-        inbox.asked = inbox.arrived - self._taken > low
+        inbox.asked = inbox.arrived - self._words[TAKEN] > low
         return not inbox.asked
 
     def reclaim(self, number: int, calls: list[int]) -> None:

@@ -6,6 +6,7 @@ names the argument, what it may be, and what it was.
 
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
 # tests/test_layers.py.
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -46,9 +47,13 @@ _SWITCHES = frozenset(
 OnWorkerLoss = Literal["fail", "retry"]
 
 
-class CallOptions(NamedTuple):
-    """How the calls made through one view are run. See ``HybridExecutor.options``."""
+#: What a worker is told of how to run a call: the seconds after which it is stopped, or None for
+#: never; whether the result is to tell how long it took; whether it must be known when it has the
+#: CPU; and the pickled exception types after which it may be tried again, if there are any.
+How = tuple[float | None, bool, bool, bytes | None]
 
+
+class _CallOptions(NamedTuple):
     timeout: float | None = None
     retries: int = 0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
@@ -58,6 +63,18 @@ class CallOptions(NamedTuple):
     timed: bool = False
     #: ``retry_on`` as workers get it, pickled; None if there are no retries.
     retry_types: bytes | None = None
+
+
+class CallOptions(_CallOptions):
+    """How the calls made through one view are run. See ``HybridExecutor.options``."""
+
+    @functools.cached_property
+    def how(self) -> How:
+        """What workers are told of it."""
+        # If such a call brings its worker down, or has to be told from its neighbours, it must be
+        # known who had the CPU.
+        traced = self.timeout is not None or self.on_worker_loss == "retry"
+        return self.timeout, self.timed, traced, self.retry_types
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
         """A copy with ``changes``; TypeError names an option that does not exist."""

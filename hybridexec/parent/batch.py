@@ -130,7 +130,7 @@ class Batch:
         self.items = items
         #: Whether an item is the one argument itself, not a tuple of arguments or a payload.
         self.bare = bare
-        self.size = len(items)
+        self.size = size = len(items)
         self.sink = sink
         #: The place of the first call among all of the sink's.
         self.offset = offset
@@ -138,8 +138,8 @@ class Batch:
         #: Whether the pool has it: a submission may be refused, or interrupted.
         self.entered = False
         #: Calls that have not ended, and by place whether they have.
-        self.remaining = len(items)
-        self.ended = bytearray(len(items))
+        self.remaining = size
+        self.ended = bytearray(size)
         #: Places of the calls that were cancelled: they must not be sent (again).
         self.dropped: set[int] | frozenset[int] = NOTHING
         #: Places of cancelled calls that a worker had and might have started: if it has not, and

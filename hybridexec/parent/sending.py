@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..options import CallOptions
 from ..wire import frames
 from ..wire.shared import Part
 from .batch import Batch
@@ -50,7 +49,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
             else:
                 worker.known.add(function.number)
                 functions.append((function.number, frames.embed(function.payload, segments)))
-        spans.append((reference, _how(batch.options), first, items, batch.bare))
+        spans.append((reference, batch.options.how, first, items, batch.bare))
         last_function, last_options, last_items = function, batch.options, items
         last_bare = batch.bare
         next_id = first + len(items)
@@ -62,12 +61,5 @@ def call_frame(worker: Worker, batch: Batch) -> tuple[tuple[Any, ...], Sequence[
     that the worker knows, with plain arguments."""
     function, items = batch.function.number, batch.items
     if function in worker.known and type(items[0]) is tuple:
-        return (frames.CALLS, (), ((function, _how(batch.options), batch.first, items, False),)), ()
+        return (frames.CALLS, (), ((function, batch.options.how, batch.first, items, False),)), ()
     return calls_frame(worker, [(batch, 0, 1)])
-
-
-def _how(options: CallOptions) -> tuple[Any, ...]:
-    # If such a call brings its worker down, or has to be told from its neighbours, it must be known
-    # who had the CPU.
-    traced = options.timeout is not None or options.on_worker_loss == "retry"
-    return options.timeout, options.timed, traced, options.retry_types

@@ -179,7 +179,7 @@ class Worker:
             self.moved_at = now
             self._begin_sample(now)
             return
-        taken = self.taken
+        taken = self.page.taken if self.page is not None else 0
         if taken == self.sampled_taken:
             return
         self.moved_at = now

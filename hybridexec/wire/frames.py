@@ -5,7 +5,7 @@ the hub or the attendant.
 Guarantees: a frame is delivered whole and in order; large payloads are neither copied into a frame
 nor out of one.
 
-Layout, in native byte order, since both ends are the same interpreter on the same machine::
+Layout, with the low bytes of a number first::
 
     u32 length of head | u32 number of segments | u64 length of each segment ... | head | segments
 
@@ -18,9 +18,8 @@ Parent to worker::
 
     (CALLS, [(number, payload)], [(function, how, first id, [item, ...], bare)])
         A function is a number that an earlier or the same frame introduced, or a payload for one
-        use. How to run it is ``(timeout, timed, traced, retry_on)``: see ``inbox.Job``. An item
-        is a tuple of plain arguments, or a payload of ``(args, kwargs)``; a bare item is the one
-        argument itself, plain.
+        use. How to run it: see ``options.How``. An item is a tuple of plain arguments, or a payload
+        of ``(args, kwargs)``; a bare item is the one argument itself, plain.
     (ASK, low)           send HUNGRY as soon as no more than so many calls wait in the inbox
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
     (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
@@ -68,9 +67,9 @@ _READ_SIZE = 256 * 1024
 #: ones, those that are in a head many times are better sent once.
 _PLAINLY = 2
 _LARGE = 256 * 1024
-_PREFIX = struct.Struct("=II")
+_PREFIX = struct.Struct("<II")
 _PREFIX_SIZE = _PREFIX.size
-_LENGTH = struct.Struct("=Q")
+_LENGTH = struct.Struct("<Q")
 #: Beside a segment's length: it is in a memory file; it is the first in the next one.
 _IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
 
@@ -110,7 +109,8 @@ def encode(
     if len(body) > _LARGE:
         body = marshal.dumps(head)
     if not segments:
-        return [_PREFIX.pack(len(body), 0) + body]
+        # As the prefix is packed, but for less.
+        return [len(body).to_bytes(_PREFIX_SIZE, "little") + body]
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False
@@ -126,7 +126,7 @@ def encode(
         lengths.append(memoryview(segment).nbytes)
         written.append(segment)
     prefix = bytearray(_PREFIX.pack(len(body), len(lengths)))
-    prefix += struct.pack(f"={len(lengths)}Q", *lengths)
+    prefix += struct.pack(f"<{len(lengths)}Q", *lengths)
     prefix += body
     return [prefix, *written]
 
@@ -232,7 +232,7 @@ class FrameReader:
                 frames.append((head, ()))
             else:
                 self._head = head
-                self._place(struct.unpack_from(f"={count}Q", data, position + _PREFIX_SIZE))
+                self._place(struct.unpack_from(f"<{count}Q", data, position + _PREFIX_SIZE))
                 if not self._missing:
                     frames += self._finished()
             position = start + length

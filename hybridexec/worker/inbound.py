@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 
 from .. import native
+from ..options import How
 from ..wire import frames
 from ..wire.shared import Channel
 from . import stacks
 from .functions import Functions
-from .inbox import How, Inbox, Job, Run
+from .inbox import Inbox, Job, Run
 from .outbox import Outbox
 from .runners import Runners
 

@@ -13,13 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..options import How
 from ..wire import payload
 from ..wire.wording import add_note
-
-#: The seconds after which a call is stopped, or None for never; whether the result is to tell how
-#: long the call took; whether the status page must tell when such a call has the CPU; and the
-#: pickled exception types after which a call may be tried again, if there are any.
-How = tuple[float | None, bool, bool, bytes | None]
 
 
 class Job:

@@ -85,10 +85,12 @@ class Engine:
     def submit_call(self, call: CallFuture[Any]) -> None:
         """Take a new call; raises what :meth:`submit` does."""
         lone = self._lone
-        if self._hubs is not None:
-            self._hubs.hold()
-        if not (lone.watching and self._closed is None and lone.express(call)):
-            self.submit(call)
+        if lone.watching and self._closed is None:
+            if self._hubs is not None:
+                self._hubs.hold()
+            if lone.express(call):
+                return
+        self.submit(call)
 
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
         """Take new calls.

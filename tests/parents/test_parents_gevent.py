@@ -68,3 +68,10 @@ def test_fork_is_refused() -> None:
     assert "'fork' start method" in message
     assert "gevent" in message
     assert "'forkserver' or 'spawn'" in message
+
+
+def test_a_refused_call_does_not_keep_the_hub_running() -> None:
+    assert run_scenario("forkserver", "refuse") == [
+        "cannot schedule new futures after shutdown",
+        "nothing left to wait for: True",
+    ]

@@ -145,6 +145,16 @@ def loop(context):
     asyncio.run(work())
 
 
+def refuse(context):
+    executor = HybridExecutor(1, context)
+    executor.shutdown()
+    try:
+        executor.submit(double, 21)
+    except RuntimeError as error:
+        print(error)
+    print("nothing left to wait for:", gevent.get_hub().join(timeout=10))
+
+
 def refuse_fork(context):
     try:
         HybridExecutor(2, multiprocessing.get_context("fork"))

@@ -260,7 +260,8 @@ class Engine:
         now = time.monotonic()
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout
-        if self._lone.watch(now, timeout is None and self._poller.live):
+        watching = self._lone.watch(now, timeout is None and self._poller.live)
+        if watching or (self._fleet.led and (timeout or 0.0) > _WATCH_TICK):
             timeout = _WATCH_TICK
         look = self._fleet.look_seconds(now)
         if look is not None and (timeout is None or look < timeout):

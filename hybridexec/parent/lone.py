@@ -11,9 +11,10 @@ other; its outcome is delivered once, and if nobody leads, by the I/O thread.
 Why it is right:
 
 - *The turn* is a lock. Whoever has to do with the pool and the fleet holds it: the I/O thread takes
-  it whenever poll has returned. A caller who would send only tries, and goes the usual way if it is
-  taken. One who has read waits for it, and not for long: nothing that is done in a turn blocks.
-  Outcomes are delivered after a turn, never in it, because callbacks may submit calls.
+  it whenever poll has returned, a caller if that thread is asleep, or to read. Nobody waits for it
+  for long: nothing that is done in a turn blocks. Only ``with`` takes it: were it a call of
+  ``acquire``, Ctrl-C could come between that and the ``try`` that ends the turn. Outcomes are
+  delivered after a turn, never in it, because callbacks may submit calls.
 - *Who may send*: a caller who gets the turn, and does not have it already in what was interrupted,
   while the I/O thread is asleep, with nothing queued and no call unfinished. Asleep, that thread
   has delivered and handled all that it took, and whatever wakes it, it waits for the turn. So the
@@ -25,15 +26,16 @@ Why it is right:
   does so until a while after the last sign of life, and as long as somebody leads. In an executor
   that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
 - *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
-  thread is asleep. Awake, it may have the outcome in hand. From then on the fleet leaves that
-  worker's results to leaders, who wait for them without the turn, so that others get theirs. If
-  calls have come meanwhile, a leader reads nothing.
+  thread watches in its sleep. Awake, it may have the outcome in hand. From then on the fleet leaves
+  that worker's results to leaders, who wait for them without the turn, so that others get theirs.
+  If calls have come meanwhile, a leader reads nothing.
 - *Nothing is left unread.* Whenever it wakes up, the I/O thread reads the led worker's results
   again, unless somebody leads just then; poll tells it of everything that has come. A leader has it
-  wake up if anything is unfinished in the end. If nothing is, it sleeps on, and need not be told of
-  the next call, which will have a waiter, too, most likely. If it has none, but somebody looks
-  whether it is done, or has a callback added, that wakes the I/O thread (:meth:`LoneCalls.follow`);
-  and if nobody is interested, it looks up soon.
+  read them if it is awake in the end, because it may have found somebody leading, and send that
+  worker a call next; and if anything is unfinished, for which it wakes up. Otherwise it sleeps on,
+  and need not be told of the next call, which will have a waiter, too, most likely. If it has none,
+  but somebody looks whether it is done, or has a callback added, that wakes the I/O thread
+  (:meth:`LoneCalls.follow`); and if nobody is interested, it looks up soon.
 - *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last one
   was followed by this call within 0.1 ms. It gives the GIL away with each look, and looks for as
   long at most. If it was in vain, it sleeps for the next ones, the longer the more often that was
@@ -51,6 +53,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import native
@@ -106,8 +109,8 @@ class LoneCalls:
         self._calm_until = 0.0 if usable_cpus() > 1 else math.inf
         self._calm = _BRISK_SECONDS
         self._new_poll = native.original("select", "poll")
-        self._poll: Any = None  # waits for _polled_fd
-        self._polled_fd = -1
+        # A descriptor and what waits for it; None while a leader has that.
+        self._polled: tuple[int, Any] | None = None
 
     def watch(self, now: float, idle: bool) -> bool:
         """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
@@ -120,34 +123,35 @@ class LoneCalls:
         queue, turning = self._queue, self._turning
         if self._books.unfinished or queue.submitted or queue.events:
             return False
-        if turning._is_owned() or not turning.acquire(False):
+        if not queue.asleep or turning._is_owned():
             return False
-        try:
-            # It may have been watching a moment ago, and sleep without an end now.
+        with turning:
+            # It may have been watching a moment ago, and be awake now, or sleep without an end.
             if not (queue.asleep and self.watching):
                 return False
             worker = self._pool.receiver()
             if worker is None:
                 return False
-            batch = bundles.alone(call)
-            self._books.enter(batch)  # first: who is interrupted knows that there is a call
-            link = self._fleet.links[worker.id]
-            link.write(*call_frame(worker, batch))
-            link.flush()
-            # What is left to do is done while the worker wakes up.
-            now = time.monotonic()
-            self._pool.expressed(batch, worker, now)
-            self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
-            self.active_at = now
-            self._expressed = (batch.first, worker.id)
-            return True
-        except BaseException:
-            self.interrupted()
-            if call.batch is not None:
-                queue.post(self._books.repair, call.batch, 0, _interruption())
-            raise
-        finally:
-            turning.release()
+            try:
+                batch = bundles.alone(call)
+                self._books.enter(batch)  # first: who is interrupted knows that there is a call
+                link = self._fleet.links[worker.id]
+                link.write(*call_frame(worker, batch))
+                link.flush()
+                # What is left to do is done while the worker wakes up.
+                now = time.monotonic()
+                self._pool.expressed(batch, worker, now)
+                self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
+                self.active_at = now
+                self._expressed = (batch.first, worker.id)
+            except BaseException:
+                self.interrupted()
+                if call.batch is not None:
+                    if self._books.unfinished and call.batch.first not in worker.sent:
+                        worker.sent.add(call.batch, 0, 1)  # it may be answered
+                    queue.post(self._books.repair, call.batch, 0, _interruption())
+                raise
+        return True
 
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
         """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
@@ -158,23 +162,24 @@ class LoneCalls:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
         turning = self._turning
-        if seconds <= 0 or turning._is_owned() or not turning.acquire(False):
+        if seconds <= 0 or not self._queue.asleep or turning._is_owned():
             return
-        try:
-            if not self._queue.asleep or self._books.unfinished != 1:
+        with turning:
+            if not (self._queue.asleep and self.watching) or self._books.unfinished != 1:
                 return
             results_fd = self._fleet.lead(worker, seconds)
-        finally:
-            turning.release()
-        if results_fd is None:
-            return
+            if results_fd is None:
+                return
+            # Taken out: a leader may wake up late, when another has begun, and two cannot share it.
+            polled, self._polled = self._polled, None
         try:
-            if self._polled_fd != results_fd:
-                self._poll = self._new_poll()
-                self._poll.register(results_fd, native.Poller.READABLE)
-                self._polled_fd = results_fd
-            if not (self._brisk and self._look()):
-                self._poll.poll(seconds * 1000)
+            if polled is None or polled[0] != results_fd:
+                polled = results_fd, self._new_poll()
+                polled[1].register(results_fd, native.Poller.READABLE)
+            poll = polled[1].poll
+            if not (self._brisk and self._look(poll)):
+                poll(seconds * 1000)
+            self._polled = polled
         finally:
             # After Ctrl-C, too: what has been read by now would reach nobody else.
             self._receive(batch)
@@ -189,11 +194,11 @@ class LoneCalls:
                 self._expressed = (0, 0)
                 self._queue.post(_nothing)
 
-    def _look(self) -> bool:
+    def _look(self, poll: Callable[[int], Any]) -> bool:
         """Look for the outcome without sleeping, until it is there or should have been."""
         end = self.active_at + _BRISK_SECONDS
         while (now := time.monotonic()) < end:
-            if self._poll.poll(0):
+            if poll(0):
                 self._calm = max(self._calm / 2, _BRISK_SECONDS)
                 return True
         self._calm_until = now + self._calm
@@ -214,13 +219,16 @@ class LoneCalls:
                         outcomes = books.take_outcomes()
                     if pool.actions.decided:
                         self._fleet.act()
-                    if books.unfinished or pool.phase is not Phase.RUNNING:
-                        # The I/O thread sees to what this has made possible.
+                    asleep = self._queue.asleep
+                    if not asleep or books.unfinished or pool.phase is not Phase.RUNNING:
+                        # The I/O thread sees to what this has made possible. Awake, it may have
+                        # found somebody leading, and be about to send that worker a call.
                         self._fleet.follow()
                         self._queue.post(_nothing)
                     else:
                         self._fleet.rest()
                 except BaseException:
+                    self._fleet.rest()
                     self.interrupted()
                     raise
             for sink, ended in outcomes:

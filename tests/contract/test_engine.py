@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -216,6 +217,42 @@ def test_an_interrupted_leader_is_relieved() -> None:
             # As if its waiter had begun to read the results, and gone.
             assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.001) is not None
         assert Future.result(future, timeout=30) is None
+
+
+def test_a_leader_that_is_interrupted_is_relieved_long_before_its_calls_time_is_up() -> None:
+    with HybridExecutor(1, hub_lag_warning=None) as executor:
+        engine = executor._engine
+        executor.submit(abs, -1).result(timeout=30)
+        future = executor.options(timeout=600).submit(time.sleep, 0.05)
+        with engine._turning:
+            assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.1) is not None
+        # From now on, the I/O thread knows of a time to wake up at.
+        engine._queue.post(lambda: None)
+        assert Future.result(future, timeout=30) is None
+
+
+def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = HybridExecutor(1)
+    executor.submit(abs, -1).result(timeout=30)
+
+    def interrupt(*_: object) -> None:
+        (link,) = executor._engine._fleet.links.values()
+        assert select.select([link.results_fd], [], [], 30)[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pool, "expressed", interrupt)
+
+    def call_one_by_one() -> None:
+        while True:
+            executor.submit(abs, -1).result(timeout=30)
+
+    with pytest.raises(KeyboardInterrupt):
+        call_one_by_one()
+    executor.shutdown(wait=False)
+    assert executor._engine._ended.wait(30)
+    assert "I/O thread failed" not in caplog.text
 
 
 @pytest.mark.parametrize(

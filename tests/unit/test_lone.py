@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dis
+import itertools
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,6 +29,8 @@ class FakeFleet:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.links = {1: self}
+        #: Whether the I/O thread was left to read the results, not the next leader.
+        self.followed = False
 
     def lead(self, *_: object) -> int:
         return 0
@@ -38,7 +44,10 @@ class FakeFleet:
     def nothing(self, *_: object) -> None:
         pass
 
-    write = flush = act = rest = follow = nothing
+    write = flush = act = rest = nothing
+
+    def follow(self) -> None:
+        self.followed = True
 
 
 def make() -> tuple[Simulation, LoneCalls, Queue]:
@@ -70,6 +79,91 @@ def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
     queue.asleep, lone.watching = asleep, watching
     assert lone.express(make_call()) is sent
     assert simulation.pool.unfinished == sent
+
+
+@pytest.mark.parametrize("wakes_up", [False, True])
+def test_a_leader_leaves_the_next_results_to_the_io_thread_that_is_awake(
+    wakes_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lone, queue = make()
+    queue.asleep = lone.watching = True
+
+    class Poll(Clock):
+        def poll(self, milliseconds: float) -> bool:
+            queue.asleep = not wakes_up
+            return True
+
+    monkeypatch.setattr(lone, "_new_poll", Poll)
+    call = make_call()
+    assert lone.express(call)
+    lone.lead(call, None)
+    assert call.result() == "value"
+    # It may have looked who leads, and be about to send that worker a call.
+    assert lone._fleet.followed is wakes_up  # type: ignore[attr-defined]
+
+
+def test_a_leader_whose_time_is_up_and_the_next_one_wait_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, lone, queue = make()
+    queue.asleep = lone.watching = True
+    call = make_call()
+    polled = []
+
+    class Poll(Clock):
+        def poll(self, milliseconds: float) -> bool:
+            assert self not in polled, "the system's would raise RuntimeError"
+            polled.append(self)
+            if len(polled) == 1:
+                lone.lead(call, None)
+            return True
+
+    monkeypatch.setattr(lone, "_new_poll", Poll)
+    assert lone.express(call)
+    lone.lead(call, None)
+    assert len(polled) == 2
+    assert call.result() == "value"
+
+
+def after_calls(code: Any) -> list[int]:
+    """Where in a function Ctrl-C is noticed: behind its calls."""
+    instructions = list(dis.get_instructions(code))
+    pairs = itertools.pairwise(instructions)
+    return [after.offset for before, after in pairs if before.opname.startswith("CALL")]
+
+
+@pytest.mark.parametrize("step", ["express", "lead"])
+def test_wherever_ctrl_c_hits_a_caller_its_turn_ends(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = getattr(LoneCalls, step).__code__
+    hits = 0
+    for offset in after_calls(code):
+        _, lone, queue = make()
+        queue.asleep = lone.watching = True
+        monkeypatch.setattr(lone, "_new_poll", Clock)
+
+        def trace(frame: FrameType, event: str, _: object, offset: int = offset) -> Any:
+            if frame.f_code is not code:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode" and frame.f_lasti == offset:
+                raise KeyboardInterrupt
+            return trace
+
+        call = make_call()
+        if step == "lead":
+            assert lone.express(call)
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            lone.lead(call, None) if step == "lead" else lone.express(call)
+        except KeyboardInterrupt:
+            hits += 1
+        finally:
+            sys.settrace(before)
+        assert not lone._turning._is_owned()
+    assert hits > 5
 
 
 class Clock:

@@ -164,8 +164,9 @@ def _is_alive(process: psutil.Process) -> bool:
 def _end_session(child: subprocess.Popen[bytes]) -> None:
     for process in psutil.process_iter():
         try:
-            # multiprocessing's trackers end by themselves, after they have tidied up.
-            if os.getsid(process.pid) == child.pid and "tracker" not in str(process.cmdline()):
+            # multiprocessing's resource trackers end by themselves, after they have tidied up.
+            tracks = "resource_tracker" in str(process.cmdline())
+            if os.getsid(process.pid) == child.pid and not tracks:
                 process.kill()
         except (ProcessLookupError, psutil.Error):
             continue

@@ -2,7 +2,8 @@
 
 Runs on: the attendant's thread asks; a signal handler on the main thread raises.
 Guarantees: the exception is raised in the call's own code, or in what pickles for it, and nowhere
-else: in no other call, and not in ours.
+else: in no other call, not in ours, and not in the midst of an import, after which some modules
+could not be imported again.
 
 A signal handler in Python runs between two bytecodes of whatever the main thread is doing. So the
 handler looks whether that is still the call which was meant. Code that keeps the CPU outside Python
@@ -22,6 +23,8 @@ from .. import native
 
 #: Ignored by a process that does not handle it, and of use only to a socket's urgent data.
 _SIGNAL = signal.SIGURG
+#: Where Python says that the code is which imports modules.
+_IMPORTS = "<frozen importlib._bootstrap>"
 
 
 class Interrupts:
@@ -70,6 +73,8 @@ class Interrupts:
             return
         called: FrameType | None = None
         while frame is not None and frame.f_code is not self._run_code:
+            if frame.f_code.co_filename == _IMPORTS:
+                return
             called, frame = frame, frame.f_back
         if frame is None or called is None:
             return

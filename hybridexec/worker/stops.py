@@ -48,6 +48,8 @@ class Stops:
         #: What the hub is to see to.
         self.cancelled: deque[tuple[list[int], bool]] = deque()
         self.expired: deque[int] = deque()
+        # Calls whose time is up, and which had the CPU when that was heard.
+        self._late: set[int] = set()
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -61,8 +63,9 @@ class Stops:
     def timer(self, call: int, seconds: float) -> Any:
         """Have a call that is about to start stopped after so many seconds; what is to be closed at
         its end."""
-        # It may have run in this runner before, until its time was up.
+        # It may have run here before, until its time was up.
         self._runner_of(call).raised = (0, None)
+        self._late.discard(call)
         timer = self._loop.timer(seconds)
         timer.start(self._throw, call, CallExpired)
         return timer
@@ -97,12 +100,18 @@ class Stops:
         self.cancelled.append((calls, running))
 
     def insist(self) -> bool:
-        """Interrupt once more what is to be stopped and was just about to start, or in code of
-        ours, the first time; whether there are cancellations that the hub has not got to."""
+        """Interrupt once more what is to be stopped and was just about to start, in code of ours,
+        or importing something, the first time; whether there may be more to stop."""
         for calls, running in list(self.cancelled):
             for call in calls if running else ():
                 self._interrupts.interrupt(call, StopCall)
-        return bool(self.cancelled)
+        for call in list(self._late):
+            runner = self._runner_of(call)
+            if runner is None or _is_told(runner, call, CallExpired):
+                self._late.discard(call)
+            else:
+                self._interrupts.interrupt(call, CallExpired)
+        return bool(self.cancelled or self._late)
 
     def expire(self, call: int) -> None:
         """Stop a call whose time is up, unless it has been told.
@@ -112,7 +121,9 @@ class Stops:
         runner = self._runner_of(call)
         if runner is None or _is_told(runner, call, CallExpired):
             return
-        if not self._interrupts.interrupt(call, CallExpired):
+        if self._interrupts.interrupt(call, CallExpired):
+            self._late.add(call)
+        else:
             self.expired.append(call)
 
 

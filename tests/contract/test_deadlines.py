@@ -138,6 +138,45 @@ def test_an_import_that_never_ends_times_out(
     times_out(executor.options(timeout=TIMEOUT).submit(answer))
 
 
+ONLY_ONCE = """
+import os, time
+if os.path.exists({mark!r}):
+    raise ImportError("cannot be imported again")
+open({mark!r}, "w").close()
+end = time.monotonic() + 0.6
+while time.monotonic() < end:
+    pass
+"""
+
+
+def import_it() -> str:
+    return importlib.import_module("only_once").__name__
+
+
+def import_it_and_burn() -> None:
+    import_it()
+    burn()
+
+
+@pytest.mark.parametrize("timeout", [None, TIMEOUT])
+def test_a_call_is_not_stopped_in_the_midst_of_an_import(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+) -> None:
+    mark = tmp_path / "begun"
+    (tmp_path / "only_once.py").write_text(ONLY_ONCE.format(mark=str(mark)))
+    monkeypatch.syspath_prepend(tmp_path)
+    executor = make(max_workers=1, timeout_grace=30.0)
+    pid = executor.submit(pid_of).result(timeout=30)
+    call = executor.options(timeout=timeout).submit(import_it_and_burn)
+    wait_until(mark.exists)
+    if timeout is None:
+        assert call.cancel()
+    else:
+        times_out(call)
+    assert executor.submit(import_it).result(timeout=30) == "only_once"
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
 # -- rungs ------------------------------------------------------------------------------------
 
 

@@ -6,10 +6,12 @@ by hand, so that it comes at a known point.
 
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -111,6 +113,26 @@ def test_it_is_interrupted_deep_in_its_code(running: Any, made: Interrupts) -> N
         return deep(levels - 1) if levels else burn(1, made)
 
     assert start(running, 1, deep, 50) == ("stopped", None)
+
+
+def test_an_import_is_not_cut_short(
+    running: Any, made: Interrupts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.joinpath("asks_for_it.py").write_text(
+        "from unit import test_interrupts\n"
+        "asked = test_interrupts.made_here.interrupt(1, test_interrupts.Stopped)\n"
+        "ran = test_interrupts.a_while()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(globals(), "made_here", made)
+
+    def imports() -> str:
+        module = importlib.import_module("asks_for_it")
+        assert module.asked
+        return str(module.ran)
+
+    assert start(running, 1, imports) == ("value", "ran on")
+    assert start(running, 1, burn, 1, made) == ("stopped", None), "it has not been told"
 
 
 def test_a_call_that_waits_is_left_to_the_hub(running: Any, made: Interrupts) -> None:

@@ -188,6 +188,7 @@ class Books:
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
+            # As Batch.end does it, for places that need not be in a row.
             for outcome in ended:
                 batch.ended[outcome[0] - batch.offset] = True
             batch.remaining -= len(ended)

@@ -52,11 +52,11 @@ class Engine:
     def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
         self._books = pool.books  # what is read at each submit
-        self._fork = launcher.method == "fork"
         self._launcher = launcher
         self._queue = Queue()
         self._fleet = Fleet(pool, launcher, self._queue.post, watchdog)
         self.overview = Overview(pool, self._fleet)
+        self.is_running = self.overview.is_running
         self.functions = Functions()
         # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
         # a signal handler that shuts the executor down may interrupt a holder on its own thread.
@@ -196,10 +196,6 @@ class Engine:
         """Whether outcomes cannot be delivered before the caller returns: it is a callback."""
         return self._thread == _ident() or (self._hubs is not None and self._hubs.is_caller())
 
-    def is_running(self, call: int) -> bool:
-        """Whether a worker runs this call now."""
-        return self.overview.is_running(call)
-
     @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
@@ -226,7 +222,7 @@ class Engine:
         self._ended.clear()  # a shutdown may have come before the first call
         exits.register(self)
         try:
-            if self._fork:
+            if self._launcher.method == "fork":
                 # Here and now, while this process may still have one thread only.
                 self._turn()
         except BaseException:

@@ -112,7 +112,7 @@ class Fleet:
     def look_seconds(self, now: float) -> float | None:
         """How long until :meth:`look` is worth calling; None if only events matter."""
         seconds = self._lookout.seconds(now)
-        if self._pool.memory is None or not self._pool.unfinished:
+        if self._pool.memory is None or not self._pool.books.unfinished:
             return seconds
         measure = max(0.0, self._measure_at - now)
         return measure if seconds is None else min(seconds, measure)
@@ -296,7 +296,7 @@ class Fleet:
 
     def _log_breakage(self) -> None:
         """Say once that no call can run any more: futures may be looked at late, or never."""
-        broken: BaseException | None = self._pool.broken_because
+        broken: BaseException | None = self._pool.books.broken_because
         if broken is not None and not self._breakage_logged:
             self._breakage_logged = True
             _logger.error("%s", broken)

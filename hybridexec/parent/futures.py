@@ -134,7 +134,7 @@ class CallFuture(Future[T]):
             if self._state == _PENDING:
                 left = self._wait_alone(timeout)
         if self._state == _FINISHED and self._exception is None:
-            return self._result  # type: ignore[return-value]
+            return self._result  # type: ignore[return-value]  # it is there by now
         return super().result(left)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -215,7 +215,7 @@ class CallFuture(Future[T]):
         # lone waiter must be, too, before callbacks run, which may wait for its thread.
         if self._lone_waiter is not None:
             self._lone_waiter.release()
-        super()._invoke_callbacks()  # type: ignore[misc]
+        super()._invoke_callbacks()  # type: ignore[misc]  # private
 
     def fail(self, error: BaseException) -> None:
         """End with ``error``: the call could not be sent."""

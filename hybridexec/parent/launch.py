@@ -220,7 +220,7 @@ class Launcher:
     def become_inert(self) -> None:
         """Start no more; this process is a fork, and its copies of the descriptors are closed."""
         # multiprocessing would try to join them when this process exits, and fail.
-        children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]
+        children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]  # private
         children.difference_update(
             [child for child in children if child.name.startswith(_WORKER_NAME)]
         )

@@ -95,29 +95,9 @@ class Pool:
     # -- what the engine asks -----------------------------------------------------------------
 
     @property
-    def unfinished(self) -> int:
-        """How many calls have no outcome yet."""
-        return self.books.unfinished
-
-    @property
     def pending(self) -> int:
         """How many calls could be sent to a worker now."""
         return self.books.waiting.count
-
-    @property
-    def retrying(self) -> int:
-        """How many calls wait to be tried again."""
-        return self.books.retries.count
-
-    @property
-    def suspects(self) -> int:
-        """How many calls wait to be tried apart, because a worker died while they ran."""
-        return self.books.suspects.count
-
-    @property
-    def broken_because(self) -> BaseException | None:
-        """What no call can run any more for, if that is so."""
-        return self.books.broken_because
 
     @property
     def finished(self) -> bool:
@@ -147,7 +127,7 @@ class Pool:
             assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
         self.books.check()
         if self.phase in (Phase.BROKEN, Phase.KILLED):
-            kept = self.pending + self.retrying + self.suspects
+            kept = self.pending + self.books.retries.count + self.books.suspects.count
             assert not kept, "nothing waits for workers that will not come"
 
     # -- events: what callers want ------------------------------------------------------------

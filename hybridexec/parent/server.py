@@ -134,5 +134,5 @@ def _options() -> list[str]:
         return []  # and so subprocess, which takes long to import, need not be asked
     import subprocess
 
-    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # private
     return options

@@ -59,7 +59,7 @@ def begin(
     import_all(preload)
     if main_by_value:
         # multiprocessing would try to import whatever path it was given: "<stdin>", say.
-        spawn._fixup_main_from_name = spawn._fixup_main_from_path = lambda name: None  # type: ignore[attr-defined]
+        spawn._fixup_main_from_name = spawn._fixup_main_from_path = lambda name: None  # type: ignore[attr-defined]  # private
     return name
 
 

@@ -47,7 +47,7 @@ def install() -> None:
     if not is_module_patched("threading"):
         return
     after_import("concurrent.futures.thread", _mend_thread_pools)
-    util.ForkAwareLocal = _fork_aware_local()  # type: ignore[misc]
+    util.ForkAwareLocal = _fork_aware_local()  # type: ignore[misc]  # a class in place of another
     after_import("multiprocessing.connection", _mend_connections)
     after_import("multiprocessing.synchronize", _mend_locks)
     after_import("multiprocessing.queues", _mend_queues)

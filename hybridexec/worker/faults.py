@@ -33,7 +33,7 @@ def install() -> None:
             end(error)
         handle(context, kind, error, trace)
 
-    hub.handle_error = handle_error  # type: ignore[assignment, method-assign]
+    hub.handle_error = handle_error  # type: ignore[assignment, method-assign]  # gevent asks it by this name
 
 
 def guard(function: Callable[[], None]) -> None:

@@ -167,7 +167,7 @@ def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> No
 def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: list[int]) -> int:
     # The exit handlers of a process of its own, as multiprocessing gives to those it forks.
     atexit._clear()
-    atexit.register(util._exit_function)  # type: ignore[attr-defined]
+    atexit.register(util._exit_function)  # type: ignore[attr-defined]  # private
     signal.set_wakeup_fd(-1)
     _signal(signal.SIGCHLD, signal.SIG_DFL)
     for fd in foreign:

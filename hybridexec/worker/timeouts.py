@@ -13,7 +13,7 @@ from gevent import getcurrent
 from gevent.timeout import Timeout
 
 _start = Timeout.start
-_expire = Timeout._on_expiration  # type: ignore[attr-defined]
+_expire = Timeout._on_expiration  # type: ignore[attr-defined]  # private
 
 
 def install(call_of: Callable[[object], int]) -> None:
@@ -27,5 +27,5 @@ def install(call_of: Callable[[object], int]) -> None:
         if call_of(target) == self.call:
             _expire(self, target, error)
 
-    Timeout.start = start  # type: ignore[method-assign]
-    Timeout._on_expiration = expire  # type: ignore[attr-defined]
+    Timeout.start = start  # type: ignore[method-assign]  # that is the purpose
+    Timeout._on_expiration = expire  # type: ignore[attr-defined]  # private

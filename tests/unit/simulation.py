@@ -431,13 +431,13 @@ class Simulation:
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
-            if self.pool.retrying:
+            if self.pool.books.retries.count:
                 self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")
 
     def finish(self) -> None:
         """Run all calls, shut down, and check that nothing is left and nobody was forgotten."""
-        self.run(lambda: not self.pool.unfinished and not self.at)
+        self.run(lambda: not self.pool.books.unfinished and not self.at)
         for worker in self.workers.values():
             assert worker.functions <= self._lasting(), "passing functions are forgotten"
         self.shutdown()

@@ -142,9 +142,9 @@ def test_one_call_of_many_can_be_cancelled() -> None:
     pool.check()
     assert batch.dropped == {2}
     assert batch.items[2] is None
-    assert pool.unfinished == 4  # with the one that the worker was started for
+    assert pool.books.unfinished == 4  # with the one that the worker was started for
     bundles.cancel(pool, futures[2])
-    assert pool.unfinished == 4
+    assert pool.books.unfinished == 4
 
 
 def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> None:

@@ -56,7 +56,7 @@ def make() -> tuple[Simulation, LoneCalls, Queue]:
     simulation.submit()
     simulation.turn()
     simulation.ready(1)
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     fleet: Any = FakeFleet(simulation)
     queue = Queue()
     return simulation, LoneCalls(simulation.pool, fleet, threading.RLock(), queue), queue
@@ -78,7 +78,7 @@ def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
     # It may have been otherwise when the caller looked first.
     queue.asleep, lone.watching = asleep, watching
     assert lone.express(make_call()) is sent
-    assert simulation.pool.unfinished == sent
+    assert simulation.pool.books.unfinished == sent
 
 
 @pytest.mark.parametrize("wakes_up", [False, True])

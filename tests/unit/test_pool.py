@@ -31,7 +31,7 @@ def running(max_workers: int = 1, slots: int = 1, **options: Any) -> Simulation:
     batch = simulation.submit(max_workers)
     simulation.turn()
     simulation.ready(*simulation.workers)
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     assert len(simulation.workers) == max_workers
     assert not batch.remaining
     for worker in simulation.pool.workers.values():
@@ -70,7 +70,7 @@ def test_an_idle_worker_takes_a_later_call_but_for_those_still_running() -> None
     simulation = Simulation(max_workers=3)
     for _ in range(3):
         simulation.submit()
-        simulation.run(lambda: not simulation.pool.unfinished)
+        simulation.run(lambda: not simulation.pool.books.unfinished)
     assert len(simulation.workers) == 1
 
 
@@ -128,7 +128,7 @@ def test_a_lasting_function_is_sent_to_each_worker_once() -> None:
     function = Function(b"lasting", lasting=True)
     for _ in range(3):
         simulation.submit(2, function)
-        simulation.run(lambda: not simulation.pool.unfinished)
+        simulation.run(lambda: not simulation.pool.books.unfinished)
     introduced = [head[1] for head in simulation.heads(frames.CALLS)]
     assert len(introduced) >= 3
     assert introduced[0] == [(function.number, b"lasting")]
@@ -144,7 +144,7 @@ def test_a_passing_function_is_forgotten_after_its_batch() -> None:
     simulation.take(1)
     simulation.answer(1)
     assert not simulation.heads(frames.FORGET)
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
 
 
@@ -168,7 +168,7 @@ def test_the_function_of_a_single_call_travels_with_it() -> None:
     ((_, introduced, spans),) = simulation.heads(frames.CALLS)
     assert introduced == []
     assert spans[0][0] == b"passing"
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     assert not simulation.heads(frames.FORGET)
 
 
@@ -440,7 +440,7 @@ def test_calls_behind_a_stuck_one_go_to_an_idle_worker() -> None:
     simulation.hear(1)
     simulation.turn()
     assert simulation.calls_at(2)
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     assert len(simulation.sink.got) == simulation.sink.size
 
 
@@ -816,7 +816,7 @@ def test_a_pool_breaks_once_and_stays_broken() -> None:
     first = ExecutorBroken("no workers")
     simulation.pool.fail(first)
     simulation.pool.fail(ExecutorBroken("again"))
-    assert simulation.pool.broken_because is first
+    assert simulation.pool.books.broken_because is first
     simulation.kill()
     assert simulation.pool.phase is Phase.BROKEN
     simulation.die(1)
@@ -832,11 +832,11 @@ def test_a_killed_pool_needs_no_workers_but_a_fault_of_ours_ends_its_calls() -> 
     simulation.kill()
     simulation.pool.fail(ExecutorBroken("no workers"))
     assert simulation.pool.phase is Phase.KILLED
-    assert simulation.pool.unfinished == 2
+    assert simulation.pool.books.unfinished == 2
     fault = ExecutorBroken("a fault of ours")
     simulation.pool.abort(fault)
     simulation.turn()
-    assert simulation.pool.unfinished == 0
+    assert simulation.pool.books.unfinished == 0
     assert [outcome[1:3] for outcome in simulation.sink.got.values()][1:] == [(LOST, fault)] * 2
     simulation.die(1)
     assert simulation.pool.finished
@@ -882,7 +882,7 @@ def test_stopped_running_calls_are_forgotten_at_once() -> None:
     simulation.take(1)
     simulation.cancel(batch, (0,), running=True)
     assert simulation.heads(frames.CANCEL) == [(frames.CANCEL, [batch.first], True)]
-    assert simulation.pool.unfinished == 0
+    assert simulation.pool.books.unfinished == 0
     simulation.finish()
     assert 1 not in simulation.sink.got
 
@@ -893,7 +893,7 @@ def test_cancelling_a_call_twice_or_late_does_nothing_more() -> None:
     simulation.cancel(batch, (0,), running=True)
     simulation.cancel(batch, (0,), running=True)
     other = simulation.submit(1)
-    simulation.run(lambda: not simulation.pool.unfinished)
+    simulation.run(lambda: not simulation.pool.books.unfinished)
     simulation.cancel(other, (0,), running=True)
     assert not simulation.heads(frames.CANCEL)
     simulation.finish()
@@ -1094,7 +1094,7 @@ def fail_once(simulation: Simulation) -> None:
 def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     simulation, batch = failing()
     fail_once(simulation)
-    assert (simulation.pool.retrying, simulation.pool.pending) == (1, 0)
+    assert (simulation.pool.books.retries.count, simulation.pool.pending) == (1, 0)
     assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(1.0)
     simulation.turn(0.5)
     assert simulation.calls_at(1) == []
@@ -1135,7 +1135,7 @@ def test_an_error_of_another_type_ends_the_call() -> None:
 def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
     simulation, _ = failing(timeout=1.0, retry_on=retry_on)
     simulation.answer(1, status=frames.TIMED_OUT)
-    assert simulation.pool.retrying == retried
+    assert simulation.pool.books.retries.count == retried
     simulation.finish()
 
 
@@ -1151,7 +1151,7 @@ def test_a_call_is_cancelled_while_it_waits_to_be_tried_again() -> None:
     simulation, batch = failing()
     fail_once(simulation)
     simulation.cancel(batch, None, running=True)
-    assert simulation.pool.unfinished == 0
+    assert simulation.pool.books.unfinished == 0
     assert simulation.pool.wait_seconds(simulation.now) is None
     simulation.turn(5.0)
     assert simulation.calls_at(1) == []
@@ -1222,7 +1222,7 @@ def apart(simulation: Simulation) -> list[int]:
 
 def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
     simulation = accused()
-    assert simulation.pool.suspects == 4
+    assert simulation.pool.books.suspects.count == 4
     simulation.turn()
     (number,) = apart(simulation)
     simulation.ready(number)
@@ -1311,7 +1311,7 @@ def test_suspects_that_had_not_started_stay_apart() -> None:
     simulation.ready(number)
     simulation.turn()
     simulation.die(number)  # before it took its call
-    assert simulation.pool.suspects == 1
+    assert simulation.pool.books.suspects.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [frames.VALUE] * 2
 
@@ -1322,7 +1322,7 @@ def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
     (number,) = apart(simulation)
     simulation.ready(number)
     simulation.cancel(simulation.batches[-1], None, running=True)
-    assert simulation.pool.unfinished == 0
+    assert simulation.pool.books.unfinished == 0
     assert simulation.heads(frames.STOP, number)
     simulation.finish()
 
@@ -1396,7 +1396,7 @@ def test_victims_of_another_are_given_up_and_their_worker_lives() -> None:
     simulation.turn(2.0)
     assert not simulation.kills
     assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
-    assert simulation.pool.unfinished == 0
+    assert simulation.pool.books.unfinished == 0
     # Their runs go on, and their function is needed as long.
     assert batch.remaining == 3
     assert not simulation.heads(frames.FORGET)
@@ -1431,7 +1431,7 @@ def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options(
     assert simulation.sink.got[1][1] == frames.TIMED_OUT
     assert simulation.sink.got[2][1] == LOST
     assert simulation.pool.pending == 1
-    assert simulation.pool.suspects == 0
+    assert simulation.pool.books.suspects.count == 0
     simulation.finish()
     assert simulation.sink.got[3][1] == frames.VALUE
 
@@ -1440,7 +1440,7 @@ def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:
     simulation = late(traced=True, size=1, retries=1)
     simulation.turn(2.0)
     simulation.die(1)
-    assert simulation.pool.retrying == 1
+    assert simulation.pool.books.retries.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [frames.VALUE] * 2
 
@@ -1484,7 +1484,7 @@ def test_suspects_beside_a_call_that_costs_their_worker_stay_suspects() -> None:
     simulation.workers[number].keep_hub(hog.first)
     simulation.turn(2.0)
     simulation.die(number)
-    assert simulation.pool.suspects == 7
+    assert simulation.pool.books.suspects.count == 7
     assert simulation.pool.pending == 0
     simulation.finish()
 

@@ -85,7 +85,7 @@ class PoolMachine(RuleBasedStateMachine):
         if turn:
             self.simulation.turn()
 
-    @precondition(lambda self: not self.simulation.pool.unfinished)
+    @precondition(lambda self: not self.simulation.pool.books.unfinished)
     @rule(timeout=st.none() | st.just(0.1))
     def submit_alone(self, timeout: float | None) -> None:
         self.simulation.express(timeout=timeout)
@@ -231,7 +231,7 @@ class PoolMachine(RuleBasedStateMachine):
     def looks_up_in_time(self) -> None:
         """Whatever waits for time to pass is seen to when it has."""
         pool, now = self.simulation.pool, self.simulation.now
-        if pool.retrying:
+        if pool.books.retries.count:
             seconds = pool.wait_seconds(now)
             assert seconds is not None
             assert 0 <= seconds <= MAX_BACKOFF

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import signal as signals
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 
 class WorkerLost(BrokenProcessPool):
@@ -81,5 +82,20 @@ class CallTimeout(TimeoutError):
 class RemoteError(RuntimeError):
     """Stands in for an exception that could not be carried back from the worker.
 
-    Its text has the original's type and message; its cause has the remote traceback.
+    Only for one that cannot even be rebuilt from its parts: its class is unknown here, say. Its
+    text has the original's type and message; its cause has the remote traceback.
+
+    Attributes:
+        type_name: the original's type, with its module: ``"package.module.Error"``.
+        attributes: those attributes of the original that could be carried, ``args`` among them.
     """
+
+    def __init__(
+        self, message: str, type_name: str = "", attributes: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.attributes = {} if attributes is None else attributes
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, self.__dict__

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..options import CallOptions
 from ..wire import payload
-from ..wire.wording import add_note
+from ..wire.wording import function_name
 from .batch import Ended, Item, Troubles, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
 from .outcome import decode
-from .streams import ARGUMENTS_NOTE, Stream
+from .streams import Stream, tell_refusal
 
 if TYPE_CHECKING:
     from ..outcomes import Outcome
@@ -63,7 +63,7 @@ class Intake:
         except BaseException as error:
             check_callable(fn)
             engine.check_open()
-            add_note(error, ARGUMENTS_NOTE)
+            tell_refusal(error, function_name(fn))
             refused: CallFuture[T] = CallFuture(engine, UNSENT, None, options)
             refused.fail(error)
             return refused
@@ -151,7 +151,7 @@ class Intake:
             raise
         except BaseException as error:
             check_callable(fn)
-            add_note(error, ARGUMENTS_NOTE)
+            tell_refusal(error, function_name(fn))
             refusal = error
         return Stream(engine, function, refusal, items, single, options, bound, ordered)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ..wire import frames, payload
-from ..wire.wording import add_note
+from ..wire.wording import add_note, retell, text_of
 from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
 
 #: Stands for a call in the text that the errors of all calls of a lost worker share.
@@ -34,20 +34,22 @@ def decode(
 
 
 def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
-    try:
-        if status == frames.PICKLED:
+    if status == frames.ERROR:
+        return None, _remote_exception(*value)
+    if status == frames.PICKLED:
+        try:
             return payload.loads(value), None
-        if status == frames.ERROR:
-            return None, _remote_exception(*value)
-    except BaseException as error:
-        if is_ctrl_c(error):
-            raise
-        add_note(
-            error,
-            f"The result of this call, from worker process {pid}, could not be unpickled. Its "
-            "class must be importable here and rebuild itself without errors.",
-        )
-        return None, error
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            what = f"the result of this call, from worker process {pid}, could not be unpickled"
+            retell(error, what, "Its class must be importable here and rebuild itself")
+            add_note(
+                error,
+                f"The result of this call, from worker process {pid}, could not be unpickled. Its "
+                "class must be importable here and rebuild itself without errors.",
+            )
+            return None, error
     if status == UNPICKLABLE:
         return None, value
     if status == frames.CANCELLED:
@@ -62,11 +64,24 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
     return None, _own_copy(value)
 
 
-def _remote_exception(pickled: payload.Payload, trace: str, note: str) -> BaseException:
-    loaded = payload.loads(pickled)
-    error = RemoteError(loaded) if isinstance(loaded, str) else loaded
-    if not isinstance(error, BaseException):
-        raise TypeError(f"an exception's __reduce__ has made a {type(error).__name__} of it")
+def _remote_exception(
+    pickled: payload.Payload, trace: str, note: str, name: str, text: str
+) -> BaseException:
+    error: BaseException
+    try:
+        loaded = payload.loads(pickled)
+        if isinstance(loaded, BaseException):
+            error = loaded
+        else:
+            why, attributes = loaded
+            error = RemoteError(f"{name}: {text} ({why})", name, attributes)
+    except BaseException as refusal:
+        if is_ctrl_c(refusal):
+            raise
+        why = f"{type(refusal).__name__}: {text_of(refusal)}"
+        error = RemoteError(f"{name}: {text} (it could not be unpickled here: {why})", name)
+    if error.__cause__ is not None:
+        BaseException.__setattr__(error, "__context__", error.__cause__)
     # Not by setting the attribute: a frozen dataclass, say, would refuse that.
     BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
     add_note(error, note)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .. import native
 from ..options import CallOptions
 from ..wire import payload
-from ..wire.wording import add_note
+from ..wire.wording import add_note, retell
 from .batch import UNPICKLABLE, Batch, Ended, Item, Values
 from .functions import Function
 
@@ -156,7 +156,7 @@ class Stream:
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
                 self._send(items, offset + start, chunk[start:place])
-                add_note(error, ARGUMENTS_NOTE)
+                tell_refusal(error, self._function.name)
                 self.deliver([_refused(offset + place, error)])
                 items, start, weight = [], place + 1, 0
                 continue
@@ -268,6 +268,13 @@ class Stream:
             if batch.remaining:
                 self._engine.cancel(batch, None, running=False)
         self._batches.clear()
+
+
+def tell_refusal(error: BaseException, name: str) -> None:
+    """Have an error say that a call of the function of that name could not be pickled."""
+    what = f"the function or the arguments of {name} could not be pickled"
+    retell(error, what, "Pass plain data, and make what holds locks, files or connections there")
+    add_note(error, ARGUMENTS_NOTE)
 
 
 def _refused(index: int, error: BaseException | None) -> Ended:

@@ -44,6 +44,29 @@ def add_note(error: BaseException, note: str) -> None:
         error.__dict__.setdefault("__notes__", []).append(note)
 
 
+def retell(error: BaseException, what: str, remedy: str) -> None:
+    """Have an error that came of pickling say itself what has failed, and what to do: its ``repr``
+    shows no note. One that words its text itself is left alone."""
+    own: Any = type(error).__str__
+    if not isinstance(error, Exception) or len(error.args) > 1:
+        return
+    if own not in (BaseException.__str__, ImportError.__str__, KeyError.__str__):
+        return
+    text = f"{what}: {text_of(error).rstrip('.') or type(error).__name__}. {remedy}"
+    with contextlib.suppress(Exception):
+        if isinstance(error, ImportError):
+            error.msg = text
+        error.args = (text,)
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says."""
+    try:
+        return str(error)
+    except BaseException:
+        return "<its __str__ failed>"
+
+
 def _argument_text(argument: Any) -> str:
     """A plain argument, cut in the middle if it is long: URLs differ at their ends."""
     kind = type(argument)

@@ -10,19 +10,30 @@ from collections.abc import Callable
 from os import getpid
 from typing import Any
 
-from ..wire import payload
-from ..wire.wording import call_text, function_name
+from ..wire import exceptions, payload
+from ..wire.wording import call_text, function_name, retell, text_of
 from . import forks
 
 
 def describe(
-    error: BaseException, stage: str, function: Callable[..., Any] | None, item: Any
-) -> tuple[payload.Payload, str, str]:
-    """The exception as a payload, its traceback as text, and a note that says where it was."""
+    error: BaseException,
+    stage: str,
+    function: Callable[..., Any] | None,
+    item: Any,
+    result: object = None,
+) -> tuple[payload.Payload, str, str, str, str]:
+    """The exception as a payload, its traceback as text, a note that says where it was, its type's
+    name and its text.
+
+    What cannot be carried as an exception is a tuple in the payload: what to say of that, and those
+    of its attributes that can be.
+    """
     forks.leave(error)
     where = f"in worker process {getpid()}"
+    call = "this call"
     if function is not None:
-        where += f", call {call_text(function_name(function), item)}"
+        call = call_text(function_name(function), item)
+        where += f", call {call}"
     if stage == "arguments":
         note = (
             f"The function or arguments of this call could not be unpickled {where}. They must be "
@@ -39,30 +50,33 @@ def describe(
         trace = _format(error)
     except BaseException as refusal:
         trace = f"(the traceback could not be written: {type(refusal).__name__})\n"
+    if stage == "arguments":
+        what = f"the function or the arguments of {call} could not be unpickled"
+        retell(error, what, "A fresh process must be able to import and unpickle them")
+    elif stage == "result":
+        kind = function_name(type(result))
+        what = f"the result of {call}, of type {kind}, could not be pickled"
+        retell(error, what, "Return plain data instead")
+    name, text = exceptions.type_name(error), text_of(error)
     try:
-        pickled = payload.dumps(error)
-        # An exception that cannot be rebuilt from its args fails only when it is unpickled, which
-        # would be in the parent, where nothing of the original is left.
-        payload.loads(pickled)
+        return exceptions.pack(error), trace, note, name, text
     except BaseException as refusal:
-        return payload.dumps(_stand_in(error, refusal)), trace, note
+        return payload.dumps(_remains(error, refusal)), trace, note, name, text
     finally:
         # Not by setting the attribute: a frozen dataclass, say, would refuse that.
         BaseException.with_traceback(error, None)
-    return pickled, trace, note
 
 
-def _stand_in(error: BaseException, refusal: BaseException) -> str:
-    """What is told of an exception that could not be pickled."""
-    kind = type(error)
+def _remains(error: BaseException, refusal: BaseException) -> tuple[str, dict[str, Any]]:
+    """What is told of an exception that could not be carried, and which attributes it had."""
     try:
-        return (
-            f"{kind.__module__}.{kind.__qualname__}: {_text_of(error)} (this exception could not "
-            f"be pickled: {type(refusal).__name__}: {_text_of(refusal)}; give it a __reduce__, "
-            "or pass all its arguments to super().__init__())"
+        why = (
+            f"this exception could not be pickled: {type(refusal).__name__}: {text_of(refusal)}; "
+            "give it a __reduce__, or pass all its arguments to super().__init__()"
         )
+        return why, exceptions.kept(error)
     except BaseException:
-        return "an exception that could be neither pickled nor put into words"
+        return "this exception could be neither pickled nor put into words", {}
 
 
 def _format(error: BaseException) -> str:
@@ -76,10 +90,3 @@ def _format(error: BaseException) -> str:
         parts += [link for link in (part.__cause__, part.__context__) if link is not None]
         parts += part.exceptions or ()
     return "".join(formatted.format())
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except BaseException:
-        return "<its __str__ failed>"

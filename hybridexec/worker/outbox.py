@@ -211,6 +211,6 @@ def _results(
             if type(value) is not bytes:
                 results[index] = (call, status, frames.embed(value, segments), seconds)
         elif status in (frames.ERROR, frames.RETRIABLE):
-            error, trace, note = value
-            results[index] = (call, status, (frames.embed(error, segments), trace, note), seconds)
+            error, *texts = value
+            results[index] = (call, status, (frames.embed(error, segments), *texts), seconds)
     return (frames.RESULTS, results, rows), segments

@@ -286,7 +286,10 @@ class Runners:
                 status, value = frames.TIMED_OUT, job.timeout
             except BaseException as error:
                 status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
-                value = failures.describe(error, stage, function, (item,) if bare else item)
+                result = value if stage == "result" else None
+                item = (item,) if bare else item
+                value = failures.describe(error, stage, function, item, result)
+                result = None
             # From here on nothing is raised in it.
             waited = self._call is not call
             if waited:

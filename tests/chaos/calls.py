@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridexec import CallTimeout, RemoteError, WorkerLost
+from hybridexec import CallTimeout, WorkerLost
 
 _folder = Path()
 
@@ -238,7 +238,7 @@ _MAKERS: dict[Callable[[random.Random, int], Plan], float] = {
     lambda rng, call: Plan(stubborn, (rng.uniform(0, 0.2),), call * 7): 3,
     lambda rng, call: Plan(nap, (20.0,), error=CallTimeout, timeout=rng.uniform(0.001, 0.1)): 4,
     lambda rng, call: Plan(fail, error=ValueError): 4,
-    lambda rng, call: Plan(fail_oddly, error=RemoteError): 3,
+    lambda rng, call: Plan(fail_oddly, error=Unrebuildable): 3,
     lambda rng, call: Plan(leave, error=SystemExit): 3,
     lambda rng, call: Plan(give_lock, error=TypeError): 3,
     lambda rng, call: Plan(give_bomb, error=Spoiled): 3,

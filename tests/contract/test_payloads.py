@@ -260,6 +260,7 @@ def return_generator() -> Any:
 def test_an_argument_that_cannot_be_pickled_fails_its_future(executor: HybridExecutor) -> None:
     error = executor.submit(identity, threading.Lock()).exception()
     assert isinstance(error, TypeError | pickle.PicklingError)
+    assert "the arguments of identity could not be pickled: " in repr(error)
     assert any("could not be pickled" in note for note in error.__notes__)
 
 
@@ -286,8 +287,59 @@ def test_a_result_that_cannot_be_pickled_fails_its_call(
 ) -> None:
     error = executor.submit(function).exception(timeout=30)
     assert isinstance(error, TypeError | pickle.PicklingError)
+    said = f"the result of {function.__name__}(), of type "
+    assert said in repr(error)
+    assert "could not be pickled: " in repr(error)
+    assert "Return plain data" in str(error)
     assert any("result" in note and "could not be pickled" in note for note in error.__notes__)
     assert executor.submit(square, 2).result() == 4
+
+
+class Node(str):
+    """A text that knows its neighbour, as BeautifulSoup's do."""
+
+    neighbour: Node | None = None
+
+
+def make_chain(length: int) -> Node:
+    node = Node("last")
+    for _ in range(length):
+        earlier = Node("earlier")
+        earlier.neighbour, node = node, earlier
+    return node
+
+
+@pytest.mark.parametrize("how", ["submit", "outcomes"])
+def test_a_result_that_is_too_deep_to_be_pickled_says_so(
+    executor: HybridExecutor, how: str
+) -> None:
+    if how == "submit":
+        error = executor.submit(make_chain, 5000).exception(timeout=30)
+    else:
+        (outcome,) = executor.outcomes(make_chain, [5000])
+        error = outcome.error
+    assert isinstance(error, RecursionError | pickle.PicklingError)
+    assert "the result of make_chain(5000), of type Node, could not be pickled" in repr(error)
+
+
+class NeedsAModule:
+    def __reduce__(self) -> Any:
+        return import_nothing, ()
+
+
+def import_nothing() -> None:
+    import there_is_no_such_module  # noqa: F401
+
+
+def test_what_cannot_be_unpickled_says_so_itself(executor: HybridExecutor) -> None:
+    error = executor.submit(identity, NeedsAModule()).exception(timeout=30)
+    assert type(error) is ModuleNotFoundError
+    assert "arguments of identity(...) could not be unpickled: No module named" in str(error)
+    assert error.name == "there_is_no_such_module"
+    error = executor.submit(NeedsAModule).exception(timeout=30)
+    assert type(error) is ModuleNotFoundError
+    assert "the result of this call, from worker process" in str(error)
+    assert "could not be unpickled: No module named" in repr(error)
 
 
 def test_an_item_that_cannot_be_pickled_fails_alone(executor: HybridExecutor) -> None:
@@ -395,8 +447,8 @@ def test_a_bad_result_fails_alone_among_its_neighbours(
 @each_kind
 def test_a_bad_exception_fails_its_own_call(executor: HybridExecutor, kind: type, how: str) -> None:
     error = executor.submit(raise_bad, kind, how).exception(timeout=30)
-    assert error is not None
-    assert "RaisesBad" in str(error)
+    assert type(error) is RaisesBad
+    assert not hasattr(error, "payload")
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import tqdm
 import tqdm.contrib.concurrent
@@ -40,6 +41,24 @@ def fail_at(number: int, bad: int) -> int:
 
 def chunk_of(function: Callable[[Any], Any], chunk: list[Any]) -> list[Any]:
     return [function(item) for item in chunk]
+
+
+def ask(url: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, json={"retry": 5}, headers={"x-request": "7"})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        client.get(url).raise_for_status()
+
+
+def test_an_error_of_httpx_is_caught_as_such_with_its_response() -> None:
+    with HybridExecutor(1) as executor:
+        with pytest.raises(httpx.HTTPStatusError, match="429 Too Many Requests") as caught:
+            executor.submit(ask, "http://name/").result()
+        response = caught.value.response
+        assert (response.status_code, response.json()) == (429, {"retry": 5})
+        assert response.headers["x-request"] == "7"
+        assert caught.value.request.url == "http://name/"
 
 
 # -- tqdm ---------------------------------------------------------------------------------------

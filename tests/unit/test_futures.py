@@ -79,7 +79,11 @@ def test_a_pickled_value_is_the_result() -> None:
 
 def test_an_error_is_raised() -> None:
     _, future = make()
-    end(future, frames.ERROR, (payload.dumps(ValueError("bad")), "trace", "note"))
+    end(
+        future,
+        frames.ERROR,
+        (payload.dumps(ValueError("bad")), "trace", "note", "ValueError", "bad"),
+    )
     with pytest.raises(ValueError, match="bad"):
         future.result()
     assert type(future.exception()) is ValueError
@@ -252,7 +256,7 @@ def test_cancelling_twice_tells_the_engine_once() -> None:
     [
         (frames.VALUE, 1),
         (frames.CANCELLED, None),
-        (frames.ERROR, (payload.dumps(ValueError()), "", "")),
+        (frames.ERROR, (payload.dumps(ValueError()), "", "", "", "")),
         (LOST, WorkerLost("it died")),
     ],
 )

@@ -68,7 +68,8 @@ def test_ctrl_c_while_a_value_is_unpickled_is_no_outcome() -> None:
 
 
 def test_an_error_comes_with_its_remote_traceback_and_a_note() -> None:
-    sent = (payload.dumps(KeyError("name")), "the remote traceback", "Raised in worker process 5")
+    pickled = payload.dumps(KeyError("name"))
+    sent = (pickled, "the remote traceback", "Raised in worker process 5", "KeyError", "'name'")
     value, error = decode(frames.ERROR, sent, 5)
     assert value is None
     assert type(error) is KeyError
@@ -82,14 +83,16 @@ def test_an_error_comes_with_its_remote_traceback_and_a_note() -> None:
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_errors_that_are_no_exceptions_are_carried_too(kind: type[BaseException]) -> None:
-    _, error = decode(frames.ERROR, (payload.dumps(kind("why")), "", ""), 5)
+    _, error = decode(frames.ERROR, (payload.dumps(kind("why")), "", "", "", ""), 5)
     assert type(error) is kind
 
 
-def test_an_error_that_could_not_be_pickled_has_a_stand_in() -> None:
-    _, error = decode(frames.ERROR, (payload.dumps("module.Odd: why"), "trace", "note"), 5)
+def test_an_error_that_could_not_be_carried_has_a_stand_in() -> None:
+    remains = payload.dumps(("not to be had", {"code": 5}))
+    _, error = decode(frames.ERROR, (remains, "trace", "note", "module.Odd", "why"), 5)
     assert type(error) is RemoteError
-    assert str(error) == "module.Odd: why"
+    assert str(error) == "module.Odd: why (not to be had)"
+    assert (error.type_name, error.attributes) == ("module.Odd", {"code": 5})
     assert "trace" in str(error.__cause__)
 
 
@@ -97,10 +100,13 @@ def test_an_error_that_could_not_be_pickled_has_a_stand_in() -> None:
     "sent", [RefusesToBeBuilt(), NoException(), 5], ids=["refuses", "class", "number"]
 )
 def test_an_error_that_cannot_be_rebuilt_is_still_an_error(sent: object) -> None:
-    value, error = decode(frames.ERROR, (payload.dumps(sent), "trace", "note"), 5)
+    sent = (payload.dumps(sent), "trace", "note", "module.Odd", "why")
+    value, error = decode(frames.ERROR, sent, 5)
     assert value is None
-    assert isinstance(error, Exception)
-    assert error.__notes__
+    assert type(error) is RemoteError
+    assert error.type_name == "module.Odd"
+    assert "module.Odd: why (it could not be unpickled here: " in str(error)
+    assert error.__notes__ == ["note"]
 
 
 def test_what_was_never_sent_fails_with_its_own_error() -> None:

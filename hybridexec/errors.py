@@ -65,7 +65,7 @@ class WorkerLost(BrokenProcessPool):
 class ExecutorBroken(BrokenProcessPool):
     """The executor cannot run calls any more; every unfinished one fails with this.
 
-    Raised when an initializer fails, when workers cannot be started or die before they are ready,
+    Raised when an initializer fails, when workers cannot be started or die before they take a call,
     and when ``__main__`` cannot be imported by a worker (a missing ``if __name__ == "__main__"``
     guard, most often). Contrast :class:`WorkerLost`, which ends one worker's calls only.
     """

@@ -46,9 +46,9 @@ def lost(
 
 
 def never_ready(pid: int | None, code: int | None, fault_log: str) -> ExecutorBroken:
-    """For workers that die, without a word, before they are ready."""
+    """For workers that die, without a word, before they have done anything."""
     broken = ExecutorBroken(
-        f"worker processes die before they are ready; the last, {pid}, ended with: "
+        f"worker processes die before they have taken a call; the last, {pid}, ended with: "
         f"{describe_exit(code)}. Look for its own messages on stderr"
     )
     _add_fault_log(broken, fault_log)

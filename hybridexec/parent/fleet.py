@@ -23,7 +23,6 @@ from .link import Link
 from .lookout import Lookout, Record
 from .pool import Phase, Pool
 from .watchdog import Watchdog
-from .workers import WorkerState
 
 _logger = logging.getLogger("hybridexec")
 
@@ -227,8 +226,11 @@ class Fleet:
     def _not_started(self, number: int, error: BaseException) -> None:
         self._starting -= 1
         broken = fates.not_started(error)
-        self._pool.fail(broken)
+        if not isinstance(error, OSError):  # a lack of something may be over soon
+            self._pool.unready(number, broken)
         self._pool.lost(number, broken, time.monotonic())
+        if self._pool.phase is Phase.RUNNING:
+            _logger.warning("%s; the executor goes on", broken)
         self._log_breakage()
 
     # -- results and ends -------------------------------------------------------------------------
@@ -254,6 +256,7 @@ class Fleet:
                 self._lookout.answered(number, *head[1:])
             else:
                 # It is ending: what it logged is on its way until it has.
+                link.failed_stage = head[1]
                 link.failure = fates.failed(link.pid, *head[1:])
         if link.broken:
             self._poller.unregister(link.results_fd)
@@ -273,8 +276,11 @@ class Fleet:
         lost: BaseException
         if link.failure is not None:
             lost = link.failure
-            self._pool.fail(lost)
-        elif worker.state is WorkerState.STARTING and self._pool.phase is not Phase.KILLED:
+            if link.failed_stage == "initializer":
+                self._pool.fail(lost)
+            else:
+                self._pool.unready(number, lost)
+        elif not worker.taken and self._pool.phase is not Phase.KILLED:
             lost = fates.never_ready(link.pid, code, link.fault_log)
         else:
             running = worker.running

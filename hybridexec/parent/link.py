@@ -54,7 +54,9 @@ class Link:
         self._bell_fd = started.bell_fd
         self.urgent = False  # the bell is to be rung
         self.stuck = False  # not all was written: the poller waits until there is room in the pipe
-        self.failure: ExecutorBroken | None = None  # why it said that it cannot get ready
+        # Why it said that it cannot get ready, and at what.
+        self.failure: ExecutorBroken | None = None
+        self.failed_stage = ""
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
 

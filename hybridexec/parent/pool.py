@@ -40,9 +40,6 @@ from .setbacks import Setbacks
 from .staff import Staff
 from .workers import Progress, Worker, WorkerState
 
-#: Workers in a row that may die before they are ready.
-MAX_BIRTH_DEATHS = 3
-
 
 class Phase(enum.Enum):
     """Where the pool is in its life."""
@@ -90,7 +87,6 @@ class Pool:
         )
         self._setbacks = Setbacks(self.books, self._staff, self.actions, random)
         self._answers = Answers(self.books, self._setbacks)
-        self._birth_deaths = 0
 
     # -- what the engine asks -----------------------------------------------------------------
 
@@ -110,6 +106,8 @@ class Pool:
         due = self.books.retries.next_due
         if due is not None:
             looks.append(due)
+        if now < self._staff.starts.next_at and self._staff.short and self.books.unfinished:
+            looks.append(self._staff.starts.next_at)
         soonest = max(0.0, min(looks) - now) if looks else None
         stuck = self._dispatch.stuck_seconds(now)
         if soonest is None or stuck is None:
@@ -209,7 +207,7 @@ class Pool:
         worker = self.workers[number]
         worker.pid = pid
         worker.page = page
-        if self.phase in (Phase.BROKEN, Phase.KILLED):
+        if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
             self.actions.kill(number, signal.SIGKILL)
         self._settle()
 
@@ -220,7 +218,6 @@ class Pool:
             return  # it was told to end meanwhile
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
-        self._birth_deaths = 0
         self._settle()
 
     def results(
@@ -233,6 +230,8 @@ class Pool:
         """Calls ended in a worker: ``(id, status, value, seconds)`` each, or in rows: the plain
         values of calls in a row, from an id on."""
         worker = self.workers[number]
+        if not worker.done:
+            self._staff.believe()
         self._answers.take(worker, results, rows, now)
         if worker.quarantine:
             self.books.suspects.came_through()
@@ -292,11 +291,28 @@ class Pool:
         """
         worker = self._staff.remove(number)
         self._setbacks.lose(worker, lost, now)
-        if worker.state is WorkerState.STARTING and self.phase in (Phase.RUNNING, Phase.DRAINING):
-            self._birth_deaths += 1
-            if self._birth_deaths >= MAX_BIRTH_DEATHS:
-                self.fail(lost)
+        if worker.taken:
+            self._staff.believe()
+        elif worker.state is not WorkerState.STOPPING:  # nor was it to end
+            self._doubt(worker, lost, now)
         self._settle()
+
+    def unready(self, number: int, why: BaseException) -> None:
+        """A worker will never be ready, because of ``why``, and most likely no other will: if there
+        is none that can run calls, or is about to, none can be run. :meth:`lost` must follow."""
+        if self._staff.depends_on(self.workers[number]):
+            self.fail(why)
+
+    def _doubt(self, worker: Worker, why: BaseException, now: float) -> None:
+        """A worker has come to nothing. If others do as well, and there is none that could run
+        calls, none can be run."""
+        self._staff.starts.fail(worker.id, self._staff.newest, now)
+        if not self._staff.starts.hopeless or not self.books.unfinished:
+            return
+        if not self._staff.able:
+            self.fail(why)
+        elif worker.quarantine:
+            self._setbacks.give_up_suspects(why)
 
     def tick(self, now: float) -> None:
         """Time has passed: see to deadlines, retries, and workers that are stuck."""
@@ -313,17 +329,19 @@ class Pool:
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start the workers that are missing."""
         if self._staff.short or self.books.suspects.count:
-            self._hire()
+            self._hire(now)
         self._dispatch.run(self.books.unfinished, now)
         if self.books.unfinished > 1 and not self.books.waiting.count:
             # A worker may have run out of calls just now.
             self._relieve(now)
             self._dispatch.run(self.books.unfinished, now)  # what was reclaimed
         if self._staff.short:
-            self._hire()  # for those that have just been sent all they may run
+            self._hire(now)  # for those that have just been sent all they may run
         self._settle()
 
-    def _hire(self) -> None:
+    def _hire(self, now: float) -> None:
+        if not self._staff.may_hire(self.books.unfinished, now):
+            return
         if self.phase is Phase.RUNNING:
             self._staff.hire(self.books.unfinished, self.books.suspects.groups)
         elif self.phase is Phase.DRAINING:

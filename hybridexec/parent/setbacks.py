@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import CallTimeout
+from ..errors import CallTimeout, WorkerLost
 from ..wire import frames
 from .actions import Actions
 from .aside import Call
@@ -119,6 +119,12 @@ class Setbacks:
             self._fail(worker, culprit, lost)
         kept = books.wanted(returned)
         (books.suspects if worker.quarantine else books.waiting).put_back(kept)
+
+    def give_up_suspects(self, why: BaseException) -> None:
+        """No worker of their own can be had for the suspects that wait, because of ``why``."""
+        lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")
+        for batch, place in self._books.suspects.clear():
+            self._books.end(batch, place, LOST, lost, None)
 
     def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
         """A call ends with its worker."""

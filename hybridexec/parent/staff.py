@@ -12,6 +12,7 @@ import signal
 from ..wire import frames
 from .actions import Actions
 from .deadlines import Deadlines
+from .starts import Starts
 from .workers import Worker, WorkerState
 
 
@@ -33,10 +34,13 @@ class Staff:
         self._all_at_once = all_at_once
         self._actions = actions
         self.workers: dict[int, Worker] = {}
-        self._next_worker = 0
+        #: The number of the newest worker.
+        self.newest = 0
         self._size = 0  # how many there should be; grows with demand
         #: Whether there may be fewer than there should be: :meth:`hire` must follow.
         self.short = False
+        #: How starts have gone.
+        self.starts = Starts()
         # Invariant: how many workers are there for suspects.
         self._quarantined = 0
         #: How many these are, and how many are RETIRING: if there are none, and the pool is not
@@ -46,6 +50,19 @@ class Staff:
     def need(self, unfinished: int) -> None:
         """There are so many unfinished calls."""
         if unfinished > self._size or not self.workers:
+            self.short = True
+
+    def may_hire(self, unfinished: int, now: float) -> bool:
+        """Whether it is time to start workers, should there be too few."""
+        if self.starts.doubtful and (not unfinished or now < self.starts.next_at):
+            self.short = True
+            return False
+        return True
+
+    def believe(self) -> None:
+        """A new worker has taken a call: others will."""
+        if self.starts.doubtful:
+            self.starts.succeed()
             self.short = True
 
     def hire(self, unfinished: int, groups: int) -> None:
@@ -75,19 +92,42 @@ class Staff:
                 retiring.append(worker)
         # They take the places of those that died, up to half of all: the others keep their pace.
         most = max(1, min(self._max_workers // 2, self._max_workers - active))
-        for _ in range(min(groups - idle, most - self._quarantined)):
+        left = self._permitted()
+        for _ in range(min(groups - idle, most - self._quarantined, left)):
+            left -= 1
             self._start(None, quarantine=True)
-        for _ in range(size - active - self._quarantined):
+        for _ in range(min(size - active - self._quarantined, left)):
             self._start(retiring.pop() if retiring else None)
 
+    def _permitted(self) -> int:
+        """How many workers may be started now."""
+        if not self.starts.doubtful:
+            return self._max_workers
+        return not any(w.state is WorkerState.STARTING for w in self.workers.values())
+
     def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
-        self._next_worker += 1
+        self.newest += 1
         self._quarantined += quarantine
         self.leaving += quarantine
         deadlines = Deadlines(self._grace)
-        worker = Worker(self._next_worker, self._budget, predecessor, deadlines, quarantine)
+        worker = Worker(self.newest, self._budget, predecessor, deadlines, quarantine)
         self.workers[worker.id] = worker
         self._actions.start(worker.id)
+
+    @property
+    def able(self) -> bool:
+        """Whether there is a worker that has got ready, and was not told to end."""
+        states = (WorkerState.READY, WorkerState.RETIRING)
+        return any(worker.state in states for worker in self.workers.values())
+
+    def depends_on(self, worker: Worker) -> bool:
+        """Whether no call can be run if this worker, which was to get ready, will not."""
+        others = any(
+            other.state is WorkerState.STARTING and other.page is not None
+            for other in self.workers.values()
+            if other is not worker
+        )
+        return worker.state is WorkerState.STARTING and not others and not self.able
 
     def retire(self, worker: Worker) -> None:
         """Let a worker finish what it has; its replacement gets ready while it drains."""
@@ -126,8 +166,8 @@ class Staff:
                 worker.state = WorkerState.STOPPING
                 self._actions.send(worker.id, (frames.STOP,))
                 self._unlink(worker)
-            elif ending and worker.state is WorkerState.STARTING and worker.page is not None:
-                # It would only start to stop.
+            elif ending and worker.state is WorkerState.STARTING:
+                # It would only start to stop. (If there is no process yet, there may never be one.)
                 worker.state = WorkerState.STOPPING
                 self._actions.kill(worker.id, signal.SIGKILL)
 

@@ -176,7 +176,7 @@ class Storm:
 
     def _some_worker(self) -> int | None:
         assert self._executor is not None
-        # One that is still starting is left alone: three that die at birth break the executor.
+        # One that is still starting is left alone: three that come to nothing break the executor.
         ready = [w.pid for w in self._executor.stats().workers if w.state != "starting"]
         ready = [pid for pid in ready if pid]
         return self._rng.choice(ready) if ready else None

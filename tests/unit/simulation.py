@@ -26,7 +26,6 @@ from hybridexec.parent.pool import Phase, Pool
 from hybridexec.parent.retries import MAX_BACKOFF
 from hybridexec.parent.sending import call_frame
 from hybridexec.parent.suspects import MAX_ALONE, MAX_DEATHS, MAX_LIVES
-from hybridexec.parent.workers import WorkerState
 from hybridexec.wire import frames
 
 
@@ -364,7 +363,7 @@ class Simulation:
         if worker.failure is not None:
             lost = worker.failure
             self._event(self.pool.fail, lost)
-        elif self.pool.workers[number].state is WorkerState.STARTING:
+        elif not worker.page.taken:
             lost = ExecutorBroken("workers die")
         held = [call for call, holder in self.at.items() if holder == number]
         started = [call for call in held if call in self.may_have_started]
@@ -560,8 +559,10 @@ class Simulation:
             if status == frames.VALUE:
                 assert value == call, "an outcome goes to the call it belongs to"
             elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
-                assert call in self.may_have_started, "only what may have run is lost"
-                assert self._had_its_chances(call), "what may run again does"
+                started = call in self.may_have_started or self.deaths[call]
+                assert started, "only what may have run is lost"
+                hopeless = self.pool._staff.starts.hopeless
+                assert hopeless or self._had_its_chances(call), "what may run again does"
             elif status == frames.CANCELLED and pid is None:
                 assert call not in self.may_have_started, "what runs is not given up"
             elif status in (frames.RETRIABLE, frames.TIMED_OUT):

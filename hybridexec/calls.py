@@ -44,6 +44,10 @@ class Calls(Executor):
         """Return a view of the same executor with other options for the calls made through it."""
 
     @abstractmethod
+    def cancel_all(self) -> None:
+        """Cancel all calls of the executor, running ones included; it goes on."""
+
+    @abstractmethod
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
 

@@ -62,6 +62,10 @@ class ExecutorView(Calls):
         """Return a snapshot of what the executor is doing."""
         return self._executor.stats()
 
+    def cancel_all(self) -> None:
+        """Cancel all calls of the executor this is a view of, those made otherwise too."""
+        self._executor.cancel_all()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut down the executor this is a view of."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
@@ -240,6 +244,17 @@ class HybridExecutor(Calls):
                 )
             )
         return ExecutorStats(tuple(workers), self._engine.pending)
+
+    def cancel_all(self) -> None:
+        """Cancel all calls there are, running ones included, also those made through views; the
+        executor goes on.
+
+        Each call is stopped as by ``Future.cancel()``. When this returns, all futures have ended,
+        and iterators of results end with a CancelledError (called from a future's callback, this
+        returns before that). For a loop over results that was left, by Ctrl-C say, and whose calls
+        nobody waits for any more.
+        """
+        self._engine.cancel_all()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; finish those there are, then end the workers.

@@ -26,6 +26,9 @@ Item = tuple[Any, ...] | Payload
 #: which never left.
 LOST, UNPICKLABLE = -1, -2
 
+#: What comes with CANCELLED if all calls were cancelled at once.
+ALL = "all"
+
 #: How a call ended, still as it came from the wire: the call's place among all of its sink's, a
 #: status, a value, the seconds it ran (or None), the worker's pid (or None), and what became of its
 #: earlier runs (or None if there were none). A plain tuple, because one is made for every call.

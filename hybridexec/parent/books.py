@@ -17,7 +17,7 @@ from typing import Any
 from ..wire import frames
 from .actions import Actions
 from .aside import Call
-from .batch import LOST, Batch, Delivery, Ended, Values
+from .batch import ALL, LOST, Batch, Delivery, Ended, Sink, Values
 from .functions import Function
 from .retries import Retries
 from .suspects import Suspects
@@ -109,6 +109,7 @@ class Books:
 
     def stop(self) -> None:
         """See :meth:`.pool.Pool.stop`."""
+        said = self._cancelled
         for worker in list(self._workers.values()):
             left: dict[Batch, list[int]] = {}
             for call, batch in worker.sent.calls():
@@ -117,7 +118,7 @@ class Books:
             for batch, places in left.items():
                 self.cancel(batch, places, running=True)
                 ended: list[Ended] = [
-                    (batch.offset + place, frames.CANCELLED, None, None, worker.pid, None)
+                    (batch.offset + place, frames.CANCELLED, said, None, worker.pid, None)
                     for place in places
                 ]
                 self._outcomes.append((batch.sink, ended))
@@ -128,6 +129,15 @@ class Books:
         self.closing = True
         if cause is not None:
             self.broken_because = cause
+        self.empty()
+
+    @property
+    def _cancelled(self) -> str | None:
+        """What comes with CANCELLED."""
+        return None if self.closing else ALL
+
+    def empty(self) -> None:
+        """End the calls that no worker has."""
         for batch, low, high in self.waiting.clear():
             self.refuse(batch, range(low, high))
         for batch, place in self.retries.clear() + self.suspects.clear():
@@ -147,14 +157,20 @@ class Books:
                 kept.append((batch, place))
         return kept
 
+    def tell(self, sink: Sink) -> None:
+        """Have ``sink`` hear, of nothing, when all have heard what has ended so far."""
+        self._outcomes.append((sink, []))
+
     # -- ends -------------------------------------------------------------------------------------
 
     def refuse(self, batch: Batch, places: Iterable[int]) -> None:
         """End calls that no worker has: with what broke the pool, or as cancelled."""
+        status: int
+        value: object
         if self.broken_because is not None:
             status, value = LOST, self.broken_because
         else:
-            status, value = frames.CANCELLED, None
+            status, value = frames.CANCELLED, self._cancelled
         ended = [
             _outcome(batch, place, status, value, None)
             for place in places

@@ -128,6 +128,16 @@ class Engine:
         """The call is not wanted any more, and its future has been told."""
         self._queue.post(bundles.cancel, self._pool, call)
 
+    def cancel_all(self) -> None:
+        """Cancel all calls there are, the running ones too; return when all who wait for one have
+        been told, unless they cannot be before that."""
+        if not self._running:
+            return  # a later call is none of those
+        told = threading.Event()
+        self._queue.post(self._pool.cancel_all, _Told(told))
+        if self._can_wait():
+            native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
+
     def shutdown(
         self,
         cancel_unstarted: bool,
@@ -179,13 +189,18 @@ class Engine:
         Not where it could not end before that: on its own thread, in what has interrupted a caller
         in the midst of something (a finalizer, a signal handler), and in a forked process.
         """
+        if self._can_wait():
+            native.wait(self._ended.wait, seconds)
+
+    def _can_wait(self) -> bool:
+        """Whether a caller may wait for what the I/O thread does."""
         if self.inert or not self._running or self._thread == _ident():
-            return
+            return False
         if self._lock._is_owned() or self._turning._is_owned():
-            return
+            return False
         if self._hubs is not None:
             self._hubs.hold()
-        native.wait(self._ended.wait, seconds)
+        return True
 
     @property
     def broken(self) -> BaseException | None:
@@ -334,6 +349,17 @@ class Engine:
             else:
                 self._hubs.call(self._ended.set)
                 self._hubs.release()
+
+
+class _Told:
+    """A sink that only notes that it was told."""
+
+    def __init__(self, event: threading.Event) -> None:
+        self._event = event
+
+    def deliver(self, ended: object) -> None:
+        """Note it."""
+        self._event.set()
 
 
 def _log(records: list[Record]) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..options import CallOptions
-from ..wire import payload
+from ..wire import frames, payload
 from ..wire.wording import function_name
-from .batch import Ended, Item, Troubles, Values
+from .batch import ALL, Ended, Item, Troubles, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
@@ -182,6 +182,9 @@ def _results(
                 result = [_open(status, value, pid, troubles, return_exceptions)]
                 del value
                 yield result.pop()
+    except KeyboardInterrupt:
+        stream.close(running=True)
+        raise
     finally:
         stream.close()
 
@@ -196,17 +199,27 @@ def _open(
     result, error = decode(status, value, pid, troubles)
     if error is None:
         return result
-    if return_exceptions:
+    if return_exceptions and not _ends_all(status, value):
         return error
     raise error
+
+
+def _ends_all(status: int, value: Any) -> bool:
+    """Whether this is the end of a stream, though others' errors are not: ``cancel_all()``."""
+    return status == frames.CANCELLED and value == ALL
 
 
 def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[Outcome[Any]]:
     try:
         for ended in stream.entries():
             assert not isinstance(ended, Values), "timed calls end one by one"
+            if _ends_all(*ended[1:3]):
+                raise CancelledError
             stream.fetch()
             yield _outcome(ended, kept.pop(ended[0]))
+    except KeyboardInterrupt:
+        stream.close(running=True)
+        raise
     finally:
         stream.close()
 

@@ -33,7 +33,7 @@ from typing import Any
 
 from .actions import Actions
 from .answers import Answers
-from .batch import LOST, Batch
+from .batch import LOST, Batch, Sink
 from .books import Books
 from .dispatch import Dispatch
 from .setbacks import Setbacks
@@ -178,6 +178,13 @@ class Pool:
         """Cancel the calls that workers have, started or not; unlike with :meth:`cancel`, their
         sinks are told."""
         self.books.stop()
+        self._settle()
+
+    def cancel_all(self, told: Sink) -> None:
+        """Cancel all calls there are, started or not; when all sinks have heard, tell ``told``."""
+        self.books.empty()
+        self.books.stop()
+        self.books.tell(told)
         self._settle()
 
     def shutdown(self, cancel_unstarted: bool) -> None:

@@ -261,12 +261,12 @@ class Stream:
                 del self._batches[offset]
         self._forget_at = 2 * len(self._batches) + 8
 
-    def close(self) -> None:
-        """Cancel the calls that have not started; those running run on, unheard."""
+    def close(self, running: bool = False) -> None:
+        """Cancel the calls that have not started; those running run on, unheard, or are stopped."""
         self._exhausted = True
         for batch in self._batches.values():
             if batch.remaining:
-                self._engine.cancel(batch, None, running=False)
+                self._engine.cancel(batch, None, running)
         self._batches.clear()
 
 

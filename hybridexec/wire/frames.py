@@ -59,8 +59,8 @@ HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
 
 #: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,
 #: remote traceback, note, its type's name, its text)``; CANCELLED: dropped or stopped on request;
-#: TIMED_OUT: its time was up; RETRIABLE: as ERROR, and the exception is one of those after which the
-#: call may be tried again.
+#: TIMED_OUT: its time was up; RETRIABLE: as ERROR, and the exception is one of those after which
+#: the call may be tried again.
 VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
 _READ_SIZE = 256 * 1024

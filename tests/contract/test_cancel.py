@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 import zlib
@@ -224,3 +225,113 @@ def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> N
     wait_until(future.running)
     assert future.cancel()
     assert executor.submit(square, 3).result() == 9
+
+
+# -- all at once ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("through", ["executor", "view"])
+def test_cancel_all_stops_everything_and_the_executor_goes_on(
+    make_each: Make, gate: Gate, through: str
+) -> None:
+    executor = make_each(max_workers=1, concurrency=3)
+    cleaned = Gate(gate.folder / "cleaned")
+    running = [executor.submit(wait_and_clean_up, gate, n, cleaned) for n in "abc"]
+    gate.wait_for(3)
+    waiting = [executor.options(timeout=60).submit(gate.wait, n) for n in range(10)]
+    called: list[object] = []
+    waiting[0].add_done_callback(called.append)
+    pids = set(executor._processes)
+    (executor if through == "executor" else executor.options(retries=1)).cancel_all()
+    assert all(future.cancelled() for future in running + waiting)
+    assert called == waiting[:1]
+    cleaned.wait_for(3)
+    assert set(executor.map(pid_of, range(10))) == pids
+    assert not [name for name in gate.arrived if name.isdigit()]
+
+
+@pytest.mark.parametrize("how", ["map", "lazy", "unordered", "exceptions", "outcomes"])
+def test_cancel_all_ends_streams_with_an_error(make: Make, gate: Gate, how: str) -> None:
+    executor = make(max_workers=1, concurrency=4)
+    names = map(str, range(50))
+    results = {
+        "map": lambda: executor.map(gate.wait, names),
+        "lazy": lambda: executor.map(gate.wait, names, buffersize=8),
+        "unordered": lambda: executor.map_unordered(gate.wait, names, buffersize=8),
+        "exceptions": lambda: executor.map_unordered(
+            gate.wait, names, buffersize=8, return_exceptions=True
+        ),
+        "outcomes": lambda: executor.outcomes(gate.wait, names, buffersize=8),
+    }[how]()
+
+    def cancel() -> None:
+        gate.wait_for(4)
+        executor.cancel_all()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(CancelledError):
+        next(results)
+    thread.join()
+    assert list(results) == []
+    assert executor.submit(square, 3).result(timeout=30) == 9
+    assert executor.stats().pending == 0
+    assert len([name for name in gate.arrived if name.isdigit()]) == 4
+
+
+def test_cancel_all_stops_what_a_closed_stream_has_left_running(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=4)
+    results = executor.map(gate.wait, range(50))
+    gate.wait_for(4)
+    results.close()
+    executor.cancel_all()
+    assert executor.submit(square, 3).result(timeout=30) == 9
+
+
+def test_cancel_all_of_nothing_does_nothing(make: Make) -> None:
+    executor = make(max_workers=1)
+    executor.cancel_all()
+    assert executor.submit(square, 3).result(timeout=30) == 9
+    executor.cancel_all()
+    executor.shutdown()
+    executor.cancel_all()
+
+
+def test_cancel_all_from_a_callback_does_not_wait_for_itself(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, concurrency=3)
+    future = executor.submit(gate.wait, "a")
+    other = executor.submit(square, 3)
+    other.add_done_callback(lambda _: executor.cancel_all())
+    with pytest.raises(CancelledError):
+        future.result(timeout=30)
+    assert executor.submit(square, 4).result(timeout=30) == 16
+
+
+@pytest.mark.parametrize("how", ["map", "lazy", "unordered", "outcomes"])
+def test_ctrl_c_in_an_iteration_stops_its_running_calls(make: Make, gate: Gate, how: str) -> None:
+    """And those of no other: a notebook's next cell finds the slots free."""
+    executor = make(max_workers=1, concurrency=5)
+    other = executor.submit(gate.wait, "other")
+    items = [str(n) for n in range(200)]
+    results = {
+        "map": lambda: executor.map(gate.wait, items),
+        "lazy": lambda: executor.map(gate.wait, items, buffersize=50),
+        "unordered": lambda: executor.map_unordered(gate.wait, items),
+        "outcomes": lambda: executor.outcomes(gate.wait, items),
+    }[how]()
+
+    def interrupt() -> None:
+        gate.wait_for(5)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in results:
+            pass
+    thread.join()
+    assert list(executor.map(square, range(20), timeout=30)) == [n * n for n in range(20)]
+    assert len(gate.arrived) == 5
+    assert not other.done()
+    gate.open()
+    assert other.result(timeout=30) == "other"

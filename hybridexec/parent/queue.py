@@ -20,22 +20,27 @@ from .batch import Batch
 from .futures import CallFuture
 from .pool import Pool
 
-#: Events handled before the pipes are looked at again.
-_MAX_EVENTS = 10_000
+#: Calls and events handled before the pipes are looked at again, however many come meanwhile.
+_MAX_CALLS = _MAX_EVENTS = 10_000
 
 
 class Queue:
     """Two deques, and a pipe that wakes the I/O thread."""
 
     def __init__(self) -> None:
-        # New calls come before events: none comes after a shutdown, or after its own cancellation.
+        # No event comes before the calls that were submitted before it: no call comes after a
+        # shutdown, or its own cancellation. But events do not wait for calls that come later.
         self.submitted: deque[Batch | CallFuture[Any]] = deque()
         self.events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        # How many of the events are due, and of what was submitted, how much comes before them.
+        self._due = self._before_due = 0
         # Invariant: set only while the I/O thread is, or is about to be, waiting in poll.
         self.asleep = False
         #: What becomes readable when the thread is to wake up.
         self.fd = -1
         self._wake_fd = -1
+        # A reentrant one: what interrupts its holder may put something in.
+        self._waking = native.new_lock()
         self._inert = False
 
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
@@ -54,7 +59,8 @@ class Queue:
     def _wake(self) -> None:
         self.asleep = False
         try:
-            os.write(self._wake_fd, b"w")
+            with self._waking:
+                os.write(self._wake_fd, b"w")
         except OSError:
             pass  # the pipe is full, or closed
         except BaseException:
@@ -70,11 +76,13 @@ class Queue:
     # -- on the I/O thread --------------------------------------------------------------------
 
     def open(self, poller: native.Poller) -> None:
-        """Have ``poller`` wait for it; on the thread that starts the I/O thread."""
+        """Have ``poller`` wait for it; on the thread that starts the I/O thread, again if that was
+        interrupted before."""
+        self.close()
         self.fd, self._wake_fd = os.pipe()
+        exits.keep_from_children(self.fd, self._wake_fd)
         for fd in (self.fd, self._wake_fd):
             os.set_blocking(fd, False)
-        exits.keep_from_children(self.fd, self._wake_fd)
         poller.register(self.fd, native.Poller.READABLE)
 
     def awake(self) -> None:
@@ -85,17 +93,29 @@ class Queue:
     def handle(self, pool: Pool) -> None:
         """Tell the pool of new calls, and handle events."""
         submitted, events = self.submitted, self.events
-        # Only those: one that comes after the last look at what was submitted may be about a call
-        # that came after it, too.
-        count = min(len(events), _MAX_EVENTS)
-        end = len(submitted) - _MAX_EVENTS
-        while submitted and len(submitted) > end:
-            pool.submit(bundles.take_batch(submitted))
-        for _ in range(0 if submitted else count):
+        if not self._due:
+            # In this order: what one of these events is about was submitted before it.
+            self._due = len(events)
+            self._before_due = len(submitted)
+        left = _MAX_CALLS
+        while submitted and left > 0:
+            first = submitted[0]
+            batch = bundles.take_batch(submitted)
+            taken = 1 if batch is first else batch.size
+            left -= taken
+            self._before_due -= taken
+            pool.submit(batch)
+        if self._before_due > 0:
+            return
+        for _ in range(min(self._due, _MAX_EVENTS)):
+            self._due -= 1
             event, arguments = events.popleft()
             event(*arguments)
 
     def close(self) -> None:
-        """The thread ends."""
-        wake_fd, self._wake_fd = self._wake_fd, -1
-        exits.close(self.fd, wake_fd)
+        """Nothing wakes the thread any more."""
+        fd, self.fd = self.fd, -1
+        # Not while another thread is writing to it: the number may be another file's right after.
+        with self._waking:
+            wake_fd, self._wake_fd = self._wake_fd, -1
+            exits.close(fd, wake_fd)

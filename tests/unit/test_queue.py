@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import pytest
 
+from hybridexec import native
+from hybridexec.parent import queue as queue_module
 from hybridexec.parent.batch import Batch
+from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.queue import Queue
 
 from .fakes import FUNCTION, OPTIONS, FakeEngine
@@ -47,6 +51,85 @@ def test_no_event_overtakes_the_call_it_is_about() -> None:
     while queue.submitted or queue.events:
         queue.handle(pool)
     assert pool.seen == [batch, "its cancellation"]
+
+
+def make_call() -> CallFuture[Any]:
+    engine: Any = FakeEngine()
+    return CallFuture(engine, FUNCTION, (0,), OPTIONS)
+
+
+@pytest.mark.parametrize("make", [make_batch, make_call])
+def test_submitters_that_keep_pace_neither_hold_the_turn_nor_keep_events_waiting(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "_MAX_CALLS", 10)
+    queue, events = Queue(), []
+
+    class BusyPool(FakePool):
+        def submit(self, batch: Batch) -> None:
+            super().submit(batch)
+            for _ in range(batch.size):
+                queue.submit(make())
+
+    pool: Any = BusyPool()
+    for _ in range(25):
+        queue.submit(make())
+    queue.post(events.append, "a worker's process exists")
+    turns = 0
+    while not events:
+        turns += 1
+        queue.handle(pool)
+        assert sum(batch.size for batch in pool.seen) < 60 * turns
+    assert sum(batch.size for batch in pool.seen) >= 25, "those that came before it come first"
+    assert turns <= 4
+
+
+def test_events_that_keep_coming_do_not_hold_the_turn() -> None:
+    queue, pool = Queue(), FakePool()
+
+    def again() -> None:
+        pool.seen.append("event")
+        queue.post(again)
+
+    queue.post(again)
+    queue.handle(pool)
+    assert pool.seen == ["event"]
+
+
+def test_a_wake_up_is_never_written_to_what_has_taken_the_pipes_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = Queue()
+    queue.open(native.Poller())
+    queue.asleep = True
+    old = queue.fd, queue._wake_fd
+    reused: list[int] = []
+    write = os.write
+
+    def close_and_open() -> None:
+        queue.close()
+        while not set(old) & set(reused):
+            reused.extend(os.pipe())
+
+    def slow_write(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        thread.start()
+        thread.join(0.2)  # as long as it takes: it has to wait until this is written
+        assert thread.is_alive()
+        return write(fd, data)
+
+    thread = threading.Thread(target=close_and_open)
+    monkeypatch.setattr(os, "write", slow_write)
+    queue.post(print)
+    thread.join(30)
+    queue.asleep = True
+    queue.post(print)
+    for fd in reused[::2]:
+        os.set_blocking(fd, False)
+        with pytest.raises(BlockingIOError):
+            os.read(fd, 1)
+    for fd in reused:
+        os.close(fd)
 
 
 def test_an_inert_queue_takes_no_events() -> None:

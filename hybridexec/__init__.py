@@ -3,8 +3,8 @@
 ``HybridExecutor`` is modelled on ``concurrent.futures`` and replaces ``ProcessPoolExecutor``: each
 of its worker processes runs a pool of gevent greenlets.
 
-Importing this package loads neither gevent nor multiprocessing; an executor's first call loads the
-latter, and its workers both.
+Importing this package loads neither gevent nor multiprocessing; the class loads the latter, with
+the class that it derives from, and its workers load both.
 """
 
 from __future__ import annotations

@@ -9,18 +9,18 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import CancelledError, Future
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from . import options as checks
 from .options import CallOptions
+from .privates import Privates
 
 if TYPE_CHECKING:
     # Dataclasses, which are slow to load: every worker loads this module if the user's script
     # imports the executor at its top.
     from .outcomes import Outcome
-    from .parent.assembly import Assembly
     from .parent.intake import Intake
     from .stats import ExecutorStats
 
@@ -28,11 +28,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Calls(Executor):
+class Calls(Privates):
     """An executor, or a view of one: something calls can be made through."""
 
     _options: CallOptions
-    _assembly: Assembly
 
     @property
     def _intake(self) -> Intake:

@@ -3,10 +3,10 @@
 Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`), which is made
 when it is needed (:mod:`hybridexec.parent.assembly`).
 
-It is a ``concurrent.futures.Executor`` but not a subclass of ``ProcessPoolExecutor``: code that
-tests for that class goes on to use its private attributes, most of which do not exist here, and
-the base would load multiprocessing on import. ``docs/migrating.md`` says what to do where a library
-insists.
+It is a subclass of ``ProcessPoolExecutor``, because programs test for that class, and of which it
+has the name and the methods only: what they find of its private attributes is in
+:mod:`hybridexec.privates`. Importing this module loads the base, and multiprocessing with it;
+importing the package does not.
 """
 
 from __future__ import annotations
@@ -47,10 +47,6 @@ class ExecutorView(Calls):
         self._assembly = executor._assembly
         self._options = options
 
-    @property
-    def _max_workers(self) -> int:
-        return self._executor._max_workers
-
     def options(self, **changes: Any) -> ExecutorView:
         """Return a view with these options changed, the others as they are here.
 
@@ -69,6 +65,14 @@ class ExecutorView(Calls):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut down the executor this is a view of."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+    def terminate_workers(self) -> None:
+        """End the workers of the executor this is a view of."""
+        self._executor.terminate_workers()
+
+    def kill_workers(self) -> None:
+        """End the workers of the executor this is a view of, by force."""
+        self._executor.kill_workers()
 
     def __exit__(
         self,
@@ -143,7 +147,7 @@ class HybridExecutor(Calls):
             RuntimeError: a worker is importing the script that makes this executor, which lacks an
                 ``if __name__ == "__main__"`` guard.
         """
-        self._max_workers = checks.max_workers(max_workers)
+        workers = checks.max_workers(max_workers)
         checks.concurrency(concurrency)
         checks.initializer(initializer)
         arguments = checks.initargs(initargs)
@@ -169,7 +173,7 @@ class HybridExecutor(Calls):
         checks.start_method(method, max_tasks_per_child)
         plan = Plan(
             method=method,
-            max_workers=self._max_workers,
+            max_workers=workers,
             concurrency=concurrency,
             initializer=initializer,
             initargs=arguments,
@@ -243,7 +247,7 @@ class HybridExecutor(Calls):
                     current,
                 )
             )
-        return ExecutorStats(tuple(workers), self._engine.pending)
+        return ExecutorStats(tuple(workers), overview.pending)
 
     def cancel_all(self) -> None:
         """Cancel all calls there are, running ones included, also those made through views; the
@@ -264,8 +268,10 @@ class HybridExecutor(Calls):
                 meanwhile cancels all calls, and kills workers that do not end within a second.
             cancel_futures: cancel the calls that have not started.
         """
+        from .parent import exits
+
         if wait:
-            self._engine.finish(cancel_futures)
+            exits.finish(self._engine, cancel_futures)
         else:
             self._engine.shutdown(cancel_futures)
 
@@ -280,7 +286,7 @@ class HybridExecutor(Calls):
         from .parent import exits
 
         if exits.is_interrupt(kind):
-            self._engine.leave()
+            exits.leave([self._engine])
         else:
             self.shutdown()
 
@@ -301,16 +307,6 @@ class HybridExecutor(Calls):
     @property
     def _engine(self) -> Engine:
         return self._assembly.engine
-
-    @property
-    def _processes(self) -> dict[int, Any]:
-        """The worker processes by pid: ProcessPoolExecutor's attribute, which much code reads."""
-        return self._engine.overview.processes()
-
-    @property
-    def _broken(self) -> str | Literal[False]:
-        """Why the executor is broken, or False: ProcessPoolExecutor's attribute."""
-        return False if self._engine.broken is None else str(self._engine.broken)
 
 
 def _changed(options: CallOptions, changes: Mapping[str, Any]) -> CallOptions:

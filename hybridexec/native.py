@@ -36,6 +36,17 @@ def is_patched(module: str) -> bool:
     return monkey is not None and bool(monkey.is_module_patched(module))
 
 
+def new_lock() -> Any:
+    """A reentrant lock, which knows its owner."""
+    return original("_thread", "RLock")()
+
+
+def ident() -> int:
+    """Which thread this is."""
+    number: int = original("_thread", "get_ident")()
+    return number
+
+
 def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
     """Call ``ended`` with a time to wait, up to :data:`SLICE`, until it returns true or ``seconds``
     are over; whether it did."""

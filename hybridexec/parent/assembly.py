@@ -63,7 +63,7 @@ class Assembly:
     """The parts of one executor, as far as they exist."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self.plan: Plan = plan
         self._engine: Engine | None = None
         #: The way in for calls; None before there was one.
         self.intake: Intake | None = None
@@ -92,9 +92,9 @@ class Assembly:
         with _lock:
             if self.intake is not None:
                 return
-            server = _launched(self._plan) if for_calls else None
+            server = _launched(self.plan) if for_calls else None
             try:
-                engine, intake = _parts(self._plan, server)
+                engine, intake = _parts(self.plan, server)
             except BaseException:
                 if server is not None:
                     server.close()

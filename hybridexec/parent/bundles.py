@@ -78,6 +78,14 @@ def cancel(pool: Pool, future: CallFuture[Any]) -> None:
         future.leave()
 
 
+def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
+    """Calls whose submission has failed must not run, if they came to be queued all the same."""
+    if isinstance(calls, Batch):
+        pool.cancel(calls, None, running=True)
+    elif calls.cancel_quietly():
+        cancel(pool, calls)
+
+
 def alone(future: CallFuture[Any]) -> Batch:
     """A batch of one call, which needs no bundle: its sink is the future."""
     batch = future.batch = Batch(future.function, [future.item], future, future.options, 0)

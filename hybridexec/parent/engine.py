@@ -11,13 +11,11 @@ Guarantees: the thread is a native one and waits with the system's own poll, so 
 neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
 been shut down and nothing of it is left.
 
-If there is only one call, callers do some of it in the thread's place: see :mod:`.lone`.
-``_turning`` makes sure that only one thread at a time has to do with the pool and the fleet.
+If there is only one call, callers do some of it in the place of the thread: see :mod:`.lone`.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
@@ -27,17 +25,18 @@ from typing import Any
 from .. import native
 from ..errors import ExecutorBroken
 from . import bundles, exits
-from .batch import Batch, Delivery, deliver_all
+from .batch import Batch
 from .fleet import Fleet
 from .functions import Functions
 from .futures import CallFuture
 from .hubs import Hubs
 from .launch import Launcher
 from .lone import LoneCalls
-from .lookout import Record
 from .overview import Overview
 from .pool import Pool
 from .queue import Queue
+from .telling import Telling, Told
+from .thread import IoThread
 from .watchdog import Watchdog
 
 _logger = logging.getLogger("hybridexec")
@@ -55,28 +54,29 @@ class Engine:
         self._launcher = launcher
         self._queue = Queue()
         self._fleet = Fleet(pool, launcher, self._queue.post, watchdog)
-        self.overview = Overview(pool, self._fleet)
+        self.overview: Overview = Overview(pool, self._fleet, self._queue)
         self.is_running = self.overview.is_running
         self.functions = Functions()
         # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
         # a signal handler that shuts the executor down may interrupt a holder on its own thread.
-        self._lock = _new_lock()
+        self._lock = native.new_lock()
         # Held by whoever has to do with the pool and the fleet: the I/O thread, or a caller in its
         # place. Never while outcomes are delivered. Reentrant only so that it knows its owner:
         # nobody takes it twice.
-        self._turning = _new_lock()
+        self._turning = native.new_lock()
         self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
         #: See :class:`.lone.LoneCalls`.
         self.lead, self.follow = self._lone.lead, self._lone.follow
-        # Guarded by _lock: why submit must refuse, if it must.
-        self._closed: str | None = None
-        self._running = False
+        #: Guarded by _lock: why submit must refuse, if it must.
+        self.closed: str | None = None
+        self._running = False  # the I/O thread was started, or is about to be
+        self._io = IoThread(self._run, self._give_up)
         #: Whether this is a forked process's copy, and of no use.
         self.inert = False
         self._tick_at: float | None = None  # when the pool wants to hear that time has passed
-        self._thread: int | None = None
         self._ended = threading.Event()
         self._hubs = Hubs() if native.is_patched("threading") else None
+        self._tell = Telling(self._hubs)
         #: Whether a thread of this process that waits may block: in a patched one it may not.
         self.blocking_waits = self._hubs is None
 
@@ -85,7 +85,7 @@ class Engine:
     def submit_call(self, call: CallFuture[Any]) -> None:
         """Take a new call; raises what :meth:`submit` does."""
         lone = self._lone
-        if lone.watching and self._closed is None:
+        if lone.watching and self.closed is None:
             if self._hubs is not None:
                 self._hubs.hold()
             if lone.express(call):
@@ -99,13 +99,33 @@ class Engine:
             RuntimeError: the engine was shut down, or is a forked process's copy.
             ExecutorBroken: it cannot run calls any more.
         """
+        queued = False
+        try:
+            with self._lock:
+                if self.closed is not None or self._books.broken_because is not None or self.inert:
+                    self.check_open()
+                if not self._running:
+                    self._open()
+                if self._hubs is not None:
+                    self._hubs.hold()
+                queued = True
+                self._queue.submit(calls)
+                if not self._running:
+                    self._start()
+        except BaseException:
+            if queued:  # Its caller will never hear of a call, so it must not run.
+                self._queue.post(bundles.withdraw, self._pool, calls)
+            raise
+
+    def start_workers(self, count: int) -> None:
+        """Have so many more workers, up to the limit, before there are calls for them."""
         with self._lock:
-            if self._closed is not None or self._books.broken_because is not None or self.inert:
-                self.check_open()
-            if self._hubs is not None:
-                self._hubs.hold()
-            self._queue.submit(calls)
+            self.check_open()
+            self._queue.post(self._pool.want, count)
             if not self._running:
+                self._open()
+                if self._hubs is not None:
+                    self._hubs.hold()
                 self._start()
 
     def check_open(self) -> None:
@@ -117,8 +137,8 @@ class Engine:
             )
         if self.broken is not None:
             raise ExecutorBroken(*self.broken.args) from self.broken.__cause__
-        if self._closed is not None:
-            raise RuntimeError(self._closed)
+        if self.closed is not None:
+            raise RuntimeError(self.closed)
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """See :meth:`Pool.cancel`."""
@@ -134,7 +154,7 @@ class Engine:
         if not self._running:
             return  # a later call is none of those
         told = threading.Event()
-        self._queue.post(self._pool.cancel_all, _Told(told))
+        self._queue.post(self._pool.cancel_all, Told(told))
         if self._can_wait():
             native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
 
@@ -145,19 +165,24 @@ class Engine:
     ) -> None:
         """Take no more calls, finish those there are (or only the started ones), and end."""
         with self._lock:
-            self._closed = self._closed or why
+            self.closed = self.closed or why
             if not self._running:
-                self._launcher.close()
-                self._ended.set()
+                self._close_unstarted()
         self._queue.post(self._pool.shutdown, cancel_unstarted)
 
     def abandon(self) -> None:
         """Shut down because nobody is left to submit; safe in a finalizer, which may interrupt
         a holder of the lock on its own thread."""
-        self._closed = "cannot schedule new futures after shutdown"
+        self.closed = "cannot schedule new futures after shutdown"
         if not self._running:
-            self._launcher.close()
+            self._close_unstarted()
         self._queue.post(self._pool.shutdown, False)
+
+    def _close_unstarted(self) -> None:
+        self._launcher.close()
+        self._queue.close()  # to start the thread may have been tried
+        exits.unregister(self)
+        self._ended.set()
 
     def kill(self, signal_number: int) -> None:
         """Signal every worker, now."""
@@ -170,19 +195,6 @@ class Engine:
         self.shutdown(True)
         self._queue.post(self._pool.stop)
 
-    def leave(self) -> None:
-        """End because of Ctrl-C; see :func:`exits.leave`."""
-        exits.leave([self])
-
-    def finish(self, cancel_unstarted: bool) -> None:
-        """Shut down, and return when that is done; if Ctrl-C comes before, leave."""
-        try:
-            self.shutdown(cancel_unstarted)
-            self.join()
-        except KeyboardInterrupt:
-            self.leave()
-            raise
-
     def join(self, seconds: float | None = None) -> None:
         """Wait until the engine has ended, up to so many seconds.
 
@@ -194,7 +206,7 @@ class Engine:
 
     def _can_wait(self) -> bool:
         """Whether a caller may wait for what the I/O thread does."""
-        if self.inert or not self._running or self._thread == _ident():
+        if self.inert or not self._running or self._io.is_current():
             return False
         if self._lock._is_owned() or self._turning._is_owned():
             return False
@@ -209,33 +221,35 @@ class Engine:
 
     def on_own_thread(self) -> bool:
         """Whether outcomes cannot be delivered before the caller returns: it is a callback."""
-        return self._thread == _ident() or (self._hubs is not None and self._hubs.is_caller())
-
-    @property
-    def pending(self) -> int:
-        """Calls that no worker has yet."""
-        if self.inert:
-            return 0
-        return self._pool.pending + sum(calls.size for calls in list(self._queue.submitted))
+        return self._io.is_current() or (self._hubs is not None and self._hubs.is_caller())
 
     def become_inert(self) -> None:
         """Be of no use: this process is a fork, and the workers are its parent's."""
         self.inert = True
         self._lone.watching = False  # nobody looks up here
-        self._lock = _new_lock()  # it may have been held
+        self._lock = native.new_lock()  # it may have been held
         self._queue.become_inert()
         self.overview.become_inert()
         self._launcher.become_inert()
         self._poller.close()
 
-    def _start(self) -> None:
-        """Start the I/O thread; the lock is held."""
-        self._poller = native.Poller()
-        self._queue.open(self._poller)
-        self._fleet.open(self._poller)
-        self._running = True
+    def _open(self) -> None:
+        """Get what the I/O thread needs, before anything is left to it: that may be refused, or
+        interrupted, and is done again for the next call. The lock is held."""
+        poller = native.Poller()
+        try:
+            self._queue.open(poller)
+        except BaseException:
+            poller.close()
+            raise
+        self._poller = poller
+        self._fleet.open(poller)
         self._ended.clear()  # a shutdown may have come before the first call
         exits.register(self)
+
+    def _start(self) -> None:
+        """Start the I/O thread, whatever interrupts that; the lock is held."""
+        self._running = True
         try:
             if self._launcher.method == "fork":
                 # Here and now, while this process may still have one thread only.
@@ -244,20 +258,16 @@ class Engine:
             self._lone.interrupted()
             raise
         finally:
-            self._start_thread()
-
-    def _start_thread(self) -> None:
-        try:
-            native.start_thread(self._run, "hybridexec-io")
-        except Exception as error:  # out of threads, or the interpreter is exiting
-            self._abort(error)
-            self._finish()
-            raise
+            try:
+                self._io.start()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._io.start()  # Ctrl-C: it may run by now, and then this one will not
+                raise
 
     # -- on the I/O thread --------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._thread = _ident()
         try:
             while not (self._pool.finished and self._fleet.empty):
                 self._wait()
@@ -295,7 +305,7 @@ class Engine:
             # Outcomes come first if nothing is to be sent.
             busy = self._pool.pending or queue.submitted
             outcomes = [] if busy else self._books.take_outcomes()
-        self._deliver(outcomes)
+        self._tell.outcomes(outcomes)
         self._turn()
 
     def _turn(self) -> None:
@@ -310,31 +320,24 @@ class Engine:
             pool.dispatch(now)
             self._fleet.act()
             outcomes = self._books.take_outcomes()
-        self._deliver(outcomes)
-        self._log(records)
-
-    def _log(self, records: list[Record]) -> None:
-        if self._hubs is None:
-            _log(records)
-        elif records:
-            self._hubs.call(functools.partial(_log, records))
-
-    def _deliver(self, outcomes: list[Delivery]) -> None:
-        if self._hubs is None:
-            deliver_all(outcomes)
-        elif outcomes:
-            self._hubs.call(functools.partial(deliver_all, outcomes))
+        self._tell.outcomes(outcomes)
+        self._tell.log(records)
 
     def _abort(self, error: BaseException) -> None:
         """A fault of ours: end every call with it rather than leave one waiting."""
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
         self._pool.abort(broken)
-        self._deliver(self._books.take_outcomes())
+        self._tell.outcomes(self._books.take_outcomes())
+
+    def _give_up(self, error: Exception) -> None:
+        """There can be no I/O thread."""
+        self._abort(error)
+        self._finish()
 
     def _finish(self) -> None:
         with self._lock:
-            self._closed = self._closed or "cannot schedule new futures after shutdown"
+            self.closed = self.closed or "cannot schedule new futures after shutdown"
         queue = self._queue
         try:
             while queue.submitted or queue.events:  # what came in before the door was closed
@@ -344,33 +347,4 @@ class Engine:
             self._poller.close()
             queue.close()
             exits.unregister(self)
-            if self._hubs is None:
-                self._ended.set()
-            else:
-                self._hubs.call(self._ended.set)
-                self._hubs.release()
-
-
-class _Told:
-    """A sink that only notes that it was told."""
-
-    def __init__(self, event: threading.Event) -> None:
-        self._event = event
-
-    def deliver(self, ended: object) -> None:
-        """Note it."""
-        self._event.set()
-
-
-def _log(records: list[Record]) -> None:
-    for level, message, arguments in records:
-        _logger.log(level, message, *arguments)
-
-
-def _new_lock() -> Any:
-    return native.original("_thread", "RLock")()
-
-
-def _ident() -> int:
-    ident: int = native.original("_thread", "get_ident")()
-    return ident
+            self._tell.end(self._ended)

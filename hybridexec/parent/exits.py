@@ -28,7 +28,7 @@ _KILL_PATIENCE = 0.5
 class Ending(Protocol):
     """An engine, as far as this module needs one."""
 
-    def shutdown(self, cancel_unstarted: bool, why: str) -> None:
+    def shutdown(self, cancel_unstarted: bool, why: str = ...) -> None:
         """Take no more calls, finish those there are, and end."""
 
     def stop(self) -> None:
@@ -100,6 +100,16 @@ def leave(engines: Collection[Ending]) -> None:
     for engine in engines:
         engine.kill(signal.SIGKILL)
     _join(engines, _KILL_PATIENCE)
+
+
+def finish(engine: Ending, cancel_unstarted: bool) -> None:
+    """Shut ``engine`` down, and return when that is done; if Ctrl-C comes before, leave."""
+    try:
+        engine.shutdown(cancel_unstarted)
+        engine.join()
+    except KeyboardInterrupt:
+        leave([engine])
+        raise
 
 
 def _join(engines: Collection[Ending], seconds: float) -> None:

@@ -184,12 +184,13 @@ class CallFuture(Future[T]):
         Returns:
             False if the call had ended, True otherwise.
         """
-        if self._cancel_now():
+        if self.cancel_quietly():
             self._engine.cancel_call(self)
         return self._state != _FINISHED
 
-    def _cancel_now(self) -> bool:
-        """Become cancelled; whether that was still to be done."""
+    def cancel_quietly(self) -> bool:
+        """Become cancelled, and tell those who wait, but not the pool; whether that was still to be
+        done."""
         with _making_conditions:
             if self._made_condition is None:
                 # Nobody waits, but for a lone thread, and nobody has asked to be called.
@@ -230,7 +231,7 @@ class CallFuture(Future[T]):
             if status == frames.VALUE:
                 self._finish(value, None)
             elif status == frames.CANCELLED:
-                self._cancel_now()
+                self.cancel_quietly()
             else:
                 self._finish(*decode(status, value, pid, troubles))
         self.leave()
@@ -244,7 +245,7 @@ class CallFuture(Future[T]):
     def _finish(self, result: Any, error: BaseException | None) -> None:
         with _making_conditions:
             if self._made_condition is None:
-                # As in _cancel_now; if that was faster, the cancellation stands.
+                # As in cancel_quietly; if that was faster, the cancellation stands.
                 if self._state != _PENDING:
                     return
                 self._result = result

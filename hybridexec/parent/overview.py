@@ -1,4 +1,4 @@
-"""What any thread may know of an engine's workers.
+"""What any thread may know of an engine's workers and calls.
 
 Runs on: any thread, without a lock: what is told was true a moment ago.
 """
@@ -11,13 +11,17 @@ from typing import Any
 from .fleet import Fleet
 from .link import Link
 from .pool import Pool
+from .queue import Queue
 from .workers import Worker, WorkerState
 
 
 class Overview:
-    """Looks at workers, and changes nothing."""
+    """Looks at workers and calls, and changes nothing."""
 
-    def __init__(self, pool: Pool, fleet: Fleet) -> None:
+    def __init__(self, pool: Pool, fleet: Fleet, queue: Queue) -> None:
+        self._pool = pool
+        self._queue = queue
+        self._inert = False
         self._workers = pool.workers
         self._links = fleet.links
         self._fleet = fleet
@@ -49,6 +53,22 @@ class Overview:
         """The call that has a worker's CPU; see :meth:`Fleet.current`."""
         return self._fleet.current(worker)
 
+    @property
+    def pending(self) -> int:
+        """Calls that no worker has yet."""
+        return 0 if self._inert else self._pool.pending + self._submitted
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that have not ended."""
+        return 0 if self._inert else self._pool.books.unfinished + self._submitted
+
+    @property
+    def _submitted(self) -> int:
+        """Calls that the pool does not know of yet."""
+        return sum(calls.size for calls in list(self._queue.submitted))
+
     def become_inert(self) -> None:
-        """This process is a fork: the workers are its parent's."""
+        """This process is a fork: the workers and the calls are its parent's."""
+        self._inert = True
         self._workers, self._links = {}, {}

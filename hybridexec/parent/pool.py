@@ -141,6 +141,10 @@ class Pool:
         books.waiting.add(batch)
         self._staff.need(books.unfinished)
 
+    def want(self, workers: int) -> None:
+        """So many more workers, up to the limit, before there are calls for them."""
+        self._staff.want(workers)
+
     def receiver(self) -> Worker | None:
         """The worker that a call is sent to at once if it comes while there is no other; None if
         there is such a call, or no such worker."""

@@ -65,6 +65,11 @@ class Staff:
             self.starts.succeed()
             self.short = True
 
+    def want(self, more: int) -> None:
+        """There should be so many more than there should be now, whatever the demand."""
+        self._size = min(self._max_workers, self._size + more)
+        self.short = True
+
     def hire(self, unfinished: int, groups: int) -> None:
         """Start workers: one per unfinished call, up to the limit, one for each that went, and
         quarantine workers for so many ``groups`` of suspects."""

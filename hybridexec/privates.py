@@ -1,0 +1,112 @@
+"""What programs find of ``ProcessPoolExecutor``'s private attributes in a ``HybridExecutor``.
+
+Runs on: callers' threads.
+Guarantees: what has a meaning here is answered, for a view as for its executor; what has none
+raises an AttributeError that says what can be read; none of the base's machinery can be started,
+for nothing of it exists.
+
+Programs that get a ``ProcessPoolExecutor`` go on to read how many workers it has, which processes
+these are, or whether it is broken, and some start the workers ahead of the calls, all by private
+names.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures.process import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .parent.assembly import Assembly
+
+
+class Privates(ProcessPoolExecutor):
+    """A ``ProcessPoolExecutor`` with nothing of what that is made of."""
+
+    _assembly: Assembly
+
+    if not TYPE_CHECKING:  # checkers know these attributes from the base, and no others
+
+        def __getattr__(self, name: str) -> Any:
+            answer = _ANSWERS.get(name)
+            if answer is not None:
+                return answer(self._assembly)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name.startswith("_") and not name.startswith("__"):
+                text += "; of ProcessPoolExecutor's private attributes, it has " + ", ".join(
+                    _ANSWERS
+                )
+            raise AttributeError(text, name=name, obj=self)
+
+    # Programs call these so that the workers are there before the first call.
+
+    def _start_executor_manager_thread(self) -> None:
+        self._start_workers(0)
+
+    def _adjust_process_count(self) -> None:
+        self._start_workers(1)
+
+    def _spawn_process(self) -> None:
+        self._start_workers(1)
+
+    def _launch_processes(self) -> None:
+        self._start_workers(self._assembly.plan.max_workers)
+
+    def _start_workers(self, count: int) -> None:
+        self._assembly.open()
+        self._assembly.engine.start_workers(count)
+
+    def _force_shutdown(self, operation: str) -> None:
+        # Python 3.14's two methods are made of it.
+        if operation == "kill":
+            self.kill_workers()
+        elif operation == "terminate":
+            self.terminate_workers()
+        else:
+            raise ValueError(f"Unsupported operation: {operation!r}")
+
+    @abstractmethod
+    def terminate_workers(self) -> None:
+        """End the workers with SIGTERM."""
+
+    @abstractmethod
+    def kill_workers(self) -> None:
+        """End the workers with SIGKILL."""
+
+
+class _Unfinished:
+    """As many calls as have not ended: to be counted only."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def _context(assembly: Assembly) -> Any:
+    import multiprocessing
+
+    return multiprocessing.get_context(assembly.plan.method)
+
+
+def _broken(assembly: Assembly) -> str | bool:
+    broken = assembly.engine.broken
+    return False if broken is None else str(broken)
+
+
+#: Without a setter for any of them: a program may set what it likes.
+_ANSWERS: dict[str, Callable[[Assembly], Any]] = {
+    "_max_workers": lambda assembly: assembly.plan.max_workers,
+    # The worker processes that take calls, by pid.
+    "_processes": lambda assembly: assembly.engine.overview.processes(),
+    # Why the executor is broken, or False.
+    "_broken": _broken,
+    "_shutdown_thread": lambda assembly: assembly.engine.closed is not None,
+    "_pending_work_items": lambda assembly: _Unfinished(assembly.engine.overview.unfinished),
+    "_mp_context": _context,
+    "_initializer": lambda assembly: assembly.plan.initializer,
+    "_initargs": lambda assembly: assembly.plan.initargs,
+    "_max_tasks_per_child": lambda assembly: assembly.plan.max_tasks_per_child,
+}

@@ -1,8 +1,12 @@
-"""End a worker in which code of ours has failed, out of memory, say: calls could wait for ever.
+"""What becomes of errors that no call is there to get: code of ours ends the worker, the user's is
+printed.
 
 Runs on: the hub, when something that it called has failed; the attendant's thread, when it has.
-Guarantees: what was read and not handled, taken and not run, or produced and not sent, is lost with
-its worker: the parent knows what to do about that, and of anything else it would never hear.
+Guarantees: if code of ours has failed, out of memory, say, calls could wait for ever, so its worker
+ends; what was read and not handled, taken and not run, or produced and not sent, is lost with it:
+the parent knows what to do about that, and of anything else it would never hear. Whatever a
+greenlet, a thread or a callback of the user's raises ends that and nothing else, as it would in a
+thread: not even ``SystemExit`` and ``KeyboardInterrupt``, with which gevent ends the program.
 """
 
 from __future__ import annotations
@@ -23,17 +27,19 @@ _RUN, _RUN_CALLS = runners.Runners._run.__code__, runners.Runners._run_calls.__c
 
 
 def install() -> None:
-    """End this process when the hub finds that something of ours has failed."""
-    hub = gevent.get_hub()
+    """End this process when the hub finds that something of ours has failed, and only then."""
+    hub: Any = gevent.get_hub()
     handle = hub.handle_error
 
     def handle_error(context: Any, kind: Any, error: Any, trace: Any) -> None:
-        # What ends a program ends the worker by itself, with a status of its own.
-        if _is_vital(context, trace) and not isinstance(error, SystemExit | KeyboardInterrupt):
+        if _is_vital(context, trace):
             end(error)
         handle(context, kind, error, trace)
 
-    hub.handle_error = handle_error  # type: ignore[assignment, method-assign]  # gevent asks it by this name
+    # gevent asks for both by these names. The other would raise the error in the main greenlet,
+    # which keeps the worker alive; by then, what is no SystemExit has been printed.
+    hub.handle_error = handle_error
+    hub.handle_system_error = lambda kind, error, trace=None: None
 
 
 def guard(function: Callable[[], None]) -> None:

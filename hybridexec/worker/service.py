@@ -8,11 +8,13 @@ keeps it.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.event
+from gevent.exceptions import LoopExit
 
 from ..wire.page import HEARTBEAT
 
@@ -53,7 +55,14 @@ class Service:
         # For what arrived before the watchers were started. Not wake(): it thinks that the hub has
         # been told already, but nobody was there to hear it.
         self._loop.run_callback(self._look)
-        self._ended.wait()
+        while not self._ended.is_set():
+            try:
+                self._ended.wait()
+            except LoopExit:
+                raise  # there is no loop any more
+            except BaseException:
+                # The end of a greenlet of the user's, whose parent is the main one: it is nobody's.
+                traceback.print_exc()
         for watcher in self._watchers:
             watcher.close()
 

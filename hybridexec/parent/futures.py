@@ -24,6 +24,7 @@ from ..options import CallOptions
 from ..wire import frames
 from .batch import Batch, Ended, Item, Values, deliver
 from .functions import Function
+from .loops import outside
 from .outcome import decode
 
 if TYPE_CHECKING:
@@ -210,6 +211,10 @@ class CallFuture(Future[T]):
             self._condition.notify_all()
         self._invoke_callbacks()
         return True
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Have ``fn`` called with this future when it has ended; at once, if it has."""
+        super().add_done_callback(fn if self._engine.blocking_waits else outside(fn))
 
     def _invoke_callbacks(self) -> None:
         # It has ended by way of the condition: whoever waits on it has been told by now, and the

@@ -25,10 +25,6 @@ from .late import after_import
 #: every hub imports that with all it needs: half of a worker's start.
 _FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
 
-#: Where to patch subprocess also makes "fork" the start method of multiprocessing, it cannot be
-#: late: that would undo what the user's code has chosen.
-_CHANGES_START_METHOD = sys.platform == "darwin" or sys.version_info >= (3, 14)
-
 _patched = False
 
 
@@ -123,15 +119,17 @@ class _Event:
 def _sparingly(monkey: Any, locks_held: bool) -> Iterator[None]:
     """Have some modules patched when they are imported, if they have not been; look for held locks
     only if there may be some."""
-    # Nobody has seen the module by then: gevent need not look for those who have.
-    later = {"ssl": partial(monkey.patch_ssl, _first_time=False)}
-    if not _CHANGES_START_METHOD:
-        later["subprocess"] = monkey.patch_subprocess
+    later = {
+        # Nobody has seen the module by then: gevent need not look for those who have.
+        "ssl": partial(monkey.patch_ssl, _first_time=False),
+        "subprocess": partial(_patch_subprocess, monkey.patch_subprocess),
+    }
     ours = {
         f"patch_{name}": partial(_patch_when_imported, name, patch_it)
         for name, patch_it in later.items()
         if name not in sys.modules
     }
+    ours.setdefault("patch_subprocess", later["subprocess"])
     if not locks_held:
         ours["patch_thread"] = partial(monkey.patch_thread, existing_locks=False)
     theirs = {name: getattr(monkey, name) for name in ours}
@@ -153,6 +151,18 @@ def _patch_when_imported(name: str, patch_it: Callable[[], object], **_: object)
     # Whichever of the two is imported first imports the other.
     after_import(f"gevent.{name}", patch_now)
     after_import(name, lambda _: importlib.import_module(f"gevent.{name}"))
+
+
+def _patch_subprocess(patch_it: Callable[[], object]) -> None:
+    """Patch it, and leave multiprocessing as it is.
+
+    From Python 3.14 on, and on macOS, gevent makes "fork" the start method, which would undo what
+    the user's code has chosen; for the other methods :mod:`hybridexec.worker.cooperative` does what
+    they need.
+    """
+    gevents: Any = importlib.import_module("gevent.subprocess")
+    gevents._gevent_did_monkey_patch = lambda *_, **__: None
+    patch_it()
 
 
 class _Originals(dict[str, object]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import inspect
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -290,6 +291,26 @@ if __name__ == "__main__":
     # multiprocessing's own way to spawn has imported subprocess before anything is patched.
     before = module == "subprocess" and start == "spawn"
     assert (out.stdout, out.stderr) == (f"{before} True True\n", "")
+
+
+def start_methods(word: str) -> tuple[str, str, str]:
+    """In a worker: multiprocessing's start method, and again once subprocess is there and used; what
+    a process that is started by it says."""
+    before = multiprocessing.get_start_method()
+    import subprocess
+
+    subprocess.run(["true"], check=True)
+    after = multiprocessing.get_start_method()
+    with multiprocessing.Pool(1) as pool:
+        return before, after, pool.apply(str.upper, (word,))
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
+def test_a_call_starts_processes_by_the_method_its_worker_was_started_by(start: str) -> None:
+    """As in any child process of multiprocessing; gevent would make it "fork" from 3.14 on."""
+    with make_executor(start, max_workers=1) as executor:
+        said = executor.submit(start_methods, "word").result(timeout=60)
+    assert said == (start, start, "WORD")
 
 
 def patch_again() -> tuple[list[str], bool, bool]:

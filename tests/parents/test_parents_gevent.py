@@ -9,8 +9,8 @@ from parent_runs import METHODS, SCRIPTS, run
 GAP = 0.25
 
 
-def run_scenario(method: str, scenario: str) -> list[str]:
-    return run(SCRIPTS / "gevent_parent.py", method, scenario)
+def run_scenario(method: str, scenario: str, *more: str) -> list[str]:
+    return run(SCRIPTS / "gevent_parent.py", method, scenario, *more)
 
 
 def best_gap(method: str, scenario: str, expected: list[str]) -> float:
@@ -59,8 +59,14 @@ def test_the_interpreter_waits_for_calls_at_exit(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_asyncio_in_a_patched_process(method: str) -> None:
-    assert run_scenario(method, "loop") == ["asyncio: True"]
+@pytest.mark.parametrize("debug", [(), ("debug",)])
+def test_asyncio_in_a_patched_process(method: str, debug: tuple[str, ...]) -> None:
+    assert run_scenario(method, "loop", *debug) == [
+        "asyncio: True",
+        "cancelled by another greenlet",
+        "in other callbacks: [None, None]",
+        "in my own: True",
+    ]
 
 
 def test_fork_is_refused() -> None:

@@ -138,11 +138,39 @@ def leave(context):
 def loop(context):
     async def work():
         running = asyncio.get_running_loop()
+        running.slow_callback_duration = 60  # its debug mode would log it
         with HybridExecutor(1, context) as executor:
             calls = [running.run_in_executor(executor, double, n) for n in range(100)]
             print("asyncio:", await asyncio.gather(*calls) == [2 * n for n in range(100)])
+            # From here on, nothing but the call's end wakes the loop.
+            call = executor.submit(time.sleep, 600)
+            gevent.spawn_later(0.1, call.cancel)
+            try:
+                await asyncio.wrap_future(call)
+            except asyncio.CancelledError:
+                print("cancelled by another greenlet")
+            slow = executor.submit(time.sleep, 0.1)
+            seen = []
+            slow.add_done_callback(lambda _: seen.append(running_loop()))
+            slow.add_done_callback(lambda _: gevent.sleep(0.2))
+            slow.add_done_callback(lambda _: seen.append(running_loop()))
+            await asyncio.wrap_future(slow)
+            while len(seen) < 2:
+                await asyncio.sleep(0.01)
+                assert running_loop() is running
+            print("in other callbacks:", seen)
+            mine = executor.submit(time.sleep, 600)
+            mine.add_done_callback(lambda _: print("in my own:", running_loop() is running))
+            mine.cancel()
 
-    asyncio.run(work())
+    asyncio.run(work(), debug=sys.argv[3:] == ["debug"])
+
+
+def running_loop():
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def refuse(context):

@@ -113,7 +113,7 @@ def _launched(plan: Plan) -> ForkServer | None:
         return None
     try:
         return ForkServer(plan.monkey_patch, plan.preload, plan.main_by_value)
-    except OSError:
+    except (OSError, RuntimeError):
         return None  # it is tried again for the first worker, whose failure tells why
 
 

@@ -17,6 +17,7 @@ def lost(
     *,
     goes_on: bool,
     by_us: bool,
+    server_ended: bool = False,
 ) -> WorkerLost:
     """For the calls of a worker that died with exit status ``code`` while it ran ``running``.
 
@@ -27,8 +28,11 @@ def lost(
         fault_log: what faulthandler wrote.
         goes_on: whether the executor does.
         by_us: whether we sent the signal that killed it.
+        server_ended: whether the fork server, which would have been told how, ended before it.
     """
     how = describe_exit(code)
+    if server_ended:
+        how += ": the fork server ended before it"
     if code == -signal.SIGKILL and not by_us:
         how += ", by the system if memory ran out"
     others = f", and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""

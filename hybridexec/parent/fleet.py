@@ -19,7 +19,7 @@ from ..wire.shared import Part
 from . import fates
 from .actions import Action, Kill, Send, Start
 from .launch import Launcher, Started
-from .link import Link
+from .link import STATUS_PATIENCE, Link
 from .lookout import Lookout, Record
 from .pool import Phase, Pool
 from .watchdog import Watchdog
@@ -55,6 +55,8 @@ class Fleet:
         self._lookout = Lookout(watchdog, pool.workers, self.links, self.send)
         self._measure_at = 0.0  # when to look at the workers' memory
         self._starting = 0  # start threads under way
+        # Workers that have ended and whose fork server has not told how: until when it may.
+        self._ends: dict[int, float] = {}
         self._breakage_logged = False
         # Invariant: None, or the worker whose results the poller does not tell of. Until the given
         # time, a waiting caller reads them.
@@ -100,6 +102,8 @@ class Fleet:
                 self._start(action.worker)
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
+            else:  # its process does not exist yet, and may never
+                self._launcher.give_up()
 
     def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
         """Send a worker a frame, here and now."""
@@ -111,6 +115,9 @@ class Fleet:
     def look_seconds(self, now: float) -> float | None:
         """How long until :meth:`look` is worth calling; None if only events matter."""
         seconds = self._lookout.seconds(now)
+        if self._ends:
+            due = max(0.0, min(self._ends.values()) - now)
+            seconds = due if seconds is None else min(seconds, due)
         if self._pool.memory is None or not self._pool.books.unfinished:
             return seconds
         measure = max(0.0, self._measure_at - now)
@@ -118,6 +125,8 @@ class Fleet:
 
     def look(self, now: float) -> list[Record]:
         """See to what no event tells of, if it is time to; what there is to log."""
+        for number in [number for number, due in self._ends.items() if now >= due]:
+            self._lose(number, self.links[number])
         if self._pool.memory is not None and now >= self._measure_at:
             self._measure_at = now + _MEASURE_SECONDS
             for number, link in self.links.items():
@@ -137,8 +146,8 @@ class Fleet:
             return
         if fd == link.calls_fd:
             link.flush(there_is_room=True)
-        elif fd == link.sentinel:
-            self._lose(number, link)
+        elif fd in link.ends:
+            self._hear_of_end(number, link, fd)
         elif number != self._led:
             self.receive(number, link)
 
@@ -217,10 +226,10 @@ class Fleet:
     def _started(self, number: int, started: Started) -> None:
         self._starting -= 1
         link = self.links[number] = Link(started, self._poller)
-        for fd in (link.results_fd, link.sentinel, link.calls_fd):
+        self._by_fd[link.calls_fd] = (link, number)
+        for fd in (link.results_fd, *link.ends):
             self._by_fd[fd] = (link, number)
-        self._poller.register(link.results_fd, native.Poller.READABLE)
-        self._poller.register(link.sentinel, native.Poller.READABLE)
+            self._poller.register(fd, native.Poller.READABLE)
         self._pool.started(number, link.pid, link.page)
 
     def _not_started(self, number: int, error: BaseException) -> None:
@@ -230,7 +239,7 @@ class Fleet:
             self._pool.unready(number, broken)
         self._pool.lost(number, broken, time.monotonic())
         if self._pool.phase is Phase.RUNNING:
-            _logger.warning("%s; the executor goes on", broken)
+            _logger.warning("%s; it is tried again", broken)
         self._log_breakage()
 
     # -- results and ends -------------------------------------------------------------------------
@@ -261,11 +270,21 @@ class Fleet:
         if link.broken:
             self._poller.unregister(link.results_fd)
 
+    def _hear_of_end(self, number: int, link: Link, fd: int) -> None:
+        """A worker's process has ended, or the fork server has."""
+        if not link.awaits_status:
+            self._lose(number, link)
+            return
+        self._poller.unregister(fd)
+        if fd == link.sentinel:
+            self._ends[number] = time.monotonic() + STATUS_PATIENCE
+
     def _lose(self, number: int, link: Link) -> None:
         """A worker's process has ended."""
+        self._ends.pop(number, None)
         code = link.exitcode()
         self.receive(number, link, everything=True)
-        for fd in (link.results_fd, link.sentinel, link.calls_fd):
+        for fd in (link.results_fd, link.calls_fd, *link.ends):
             self._poller.unregister(fd)
             del self._by_fd[fd]
         del self.links[number]
@@ -295,6 +314,7 @@ class Fleet:
                 link.fault_log,
                 goes_on=self._pool.phase is Phase.RUNNING,
                 by_us=link.killed,
+                server_ended=link.fate_unknown,
             )
         self._pool.lost(number, lost, time.monotonic())
         link.close()

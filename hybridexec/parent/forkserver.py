@@ -2,16 +2,19 @@
 
 Runs on: the short-lived threads that start workers; the I/O thread asks for exit statuses.
 Guarantees: a worker is started as multiprocessing starts its own, from the same preparation data,
-so that it finds the script and what that imports.
+so that it finds the script and what that imports. It is not taken for dead because the server is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import signal
 import struct
-from multiprocessing import context, popen_fork, reduction, resource_tracker, spawn, util
+from collections.abc import Iterator
+from multiprocessing import context, popen_fork, process, reduction, resource_tracker, spawn, util
 from typing import Any
 
 from .. import native
@@ -19,10 +22,17 @@ from ..wire.contract import BootName
 from .server import ForkServer
 
 _STATUS = struct.Struct("=q")
+#: multiprocessing's exit status for a process of which it cannot know how it ended.
+_UNKNOWN = 255
 
 
 class ServerProcess(context.ForkServerProcess):
-    """A ``multiprocessing.Process`` that our own fork server forks."""
+    """A ``multiprocessing.Process`` that our own fork server forks.
+
+    ``start()`` only prepares that, and waits for nobody; :meth:`begin` does it.
+    """
+
+    _popen: Any
 
     def __init__(self, server: ForkServer, boot_name: BootName, **rest: Any) -> None:
         super().__init__(name=str(boot_name), **rest)
@@ -32,6 +42,41 @@ class ServerProcess(context.ForkServerProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         return _ServerPopen(process_obj)
+
+    def begin(self) -> None:
+        """Have the process forked, and return when it has been.
+
+        Raises:
+            ServerEnded: the server has, before it did that.
+            OSError: the server cannot fork it.
+        """
+        try:
+            self._popen.begin(self._server)
+        except BaseException:
+            self.abandon()
+            raise
+        self._sentinel = self._popen.sentinel
+
+    def abandon(self) -> None:
+        """Have no process forked after all."""
+        children: set[Any] = process._children  # type: ignore[attr-defined]  # private
+        children.discard(self)
+        self._popen.abandon()
+
+    @property
+    def fate_unknown(self) -> bool:
+        """Whether nobody will tell how the process ended: the server has ended before it."""
+        return bool(self._popen.orphaned)
+
+    @property
+    def status_fd(self) -> int:
+        """Where the server tells how the process has ended; at its end the server has, too."""
+        return int(self._popen.status)
+
+    @property
+    def own_sentinel(self) -> bool:
+        """Whether the sentinel tells the end of the process from that of the server."""
+        return bool(self._popen.sentinel != self._popen.status)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The worker gets multiprocessing's own class: it must not import this package.
@@ -62,11 +107,15 @@ class _InheritedIndex:
 class _ServerPopen(popen_fork.Popen):
     method = "forkserver"
     DupFd = _InheritedIndex
+    pid: int | None  # type: ignore[assignment]  # None until there is a process
 
     def __init__(self, process: ServerProcess) -> None:
+        self.pid = None
+        #: Whether the server has ended before the process.
+        self.orphaned = False
         self._fds: list[int] = []
         # Whenever any process is started, multiprocessing polls all that there are, on the thread
-        # that starts it: meanwhile this one's descriptor must not be closed, or read by another.
+        # that starts it: meanwhile this one's descriptors must not be closed, or read by another.
         self._reading = native.original("_thread", "allocate_lock")()
         self._closed = False
         super().__init__(process)
@@ -79,55 +128,119 @@ class _ServerPopen(popen_fork.Popen):
     def _launch(self, process: ServerProcess) -> None:
         preparation = spawn.get_preparation_data(process.name)
         preparation["name"] = process._boot_name
-        data = io.BytesIO()
+        self._data = io.BytesIO()
         context.set_spawning_popen(self)  # type: ignore[arg-type]  # it acts as one of theirs
         try:
-            reduction.dump(preparation, data)
-            reduction.dump(process, data)
+            reduction.dump(preparation, self._data)
+            reduction.dump(process, self._data)
         finally:
             context.set_spawning_popen(None)
+        # One tracker for the whole family: a worker's own would unlink its parent's segments.
+        self._tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
+        self.status, self._status_other = os.pipe()
+        self.sentinel = self.status
+        self._replace_finalizer(self.status, self._status_other)
+
+    def begin(self, server: ForkServer) -> None:
+        """See :meth:`ServerProcess.begin`."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            self.sentinel, status = os.pipe()
-            ours.callback(os.close, self.sentinel)
-            theirs.callback(os.close, status)
-            preparation_read, write = os.pipe()
-            theirs.callback(os.close, preparation_read)
-            pipe = ours.enter_context(open(write, "wb"))
+            read, write = os.pipe()
+            theirs.callback(os.close, read)
+            pipe = ours.enter_context(open(write, "wb", buffering=0))
             # The worker's multiprocessing.parent_process() lives as long as this copy is open.
             alive = os.dup(write)
             ours.callback(os.close, alive)
-            # One tracker for the whole family: a worker's own would unlink its parent's segments.
-            tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
-            process._server.request([preparation_read, status, tracker, *self._fds])
-            theirs.close()
-            pipe.write(data.getbuffer())
+            # It may have ended, or cannot fork: its answer will tell, or that there is none.
+            with _without_sigpipe(), contextlib.suppress(BrokenPipeError):
+                try:
+                    server.request([read, self._status_other, self._tracker, *self._fds])
+                finally:
+                    theirs.close()
+                    self._close_other()
+                left = self._data.getbuffer()
+                while left:
+                    left = left[pipe.write(left) :]
             pipe.close()
-            pid = self._read_status()
-            if pid is None:
-                raise OSError("the fork server ended before it started a worker")
+            number = self._read_status()
+            if number is None:
+                if server.wait():
+                    raise server.ended()
+                number = -errno.EMFILE
+            if number < 0:
+                text = f"the fork server cannot fork a worker: {os.strerror(-number)}"
+                raise OSError(-number, text)
+            server.answered = True
             ours.pop_all()
-        self.finalizer = util.Finalize(self, _close_all, (alive, self.sentinel))
-        self.pid = pid
+        del self._data
+        with self._reading:
+            fds = [alive, self.status]
+            with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a sandbox
+                self.sentinel = os.pidfd_open(number)
+                fds.append(self.sentinel)
+            self._replace_finalizer(*fds)
+            self.pid = number
+
+    def _close_other(self) -> None:
+        """The server has a copy of the status pipe's other end, if it is there."""
+        os.close(self._status_other)
+        self._replace_finalizer(self.status)
+
+    def _replace_finalizer(self, *fds: int) -> None:
+        if self.finalizer is not None:
+            self.finalizer.cancel()
+        self.finalizer = util.Finalize(self, _close_all, fds)
+
+    def abandon(self) -> None:
+        """See :meth:`ServerProcess.abandon`."""
+        with self._reading:
+            self._closed = True
+            super().close()
 
     def _read_status(self) -> int | None:
-        data = os.read(self.sentinel, _STATUS.size)
+        data = os.read(self.status, _STATUS.size)
         return _STATUS.unpack(data)[0] if len(data) == _STATUS.size else None
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit status, if there is one; waits for it unless ``flag`` says not to."""
-        poller = native.original("select", "poll")()
-        poller.register(self.sentinel, 1)
-        if flag != os.WNOHANG and self.returncode is None:
-            poller.poll()
-        with self._reading:
-            if self.returncode is None and not self._closed and poller.poll(0):
-                status = self._read_status()
-                # The server itself died: its workers' fates are unknown, 255 as multiprocessing's.
-                self.returncode = 255 if status is None else status
+        while self.returncode is None and self.pid is not None:
+            with self._reading:
+                if not self._closed:
+                    self._look()
+            if flag == os.WNOHANG:
+                break
+            if self.returncode is None:
+                _is_readable(self.sentinel if self.orphaned else self.status, None)
         return self.returncode
+
+    def _look(self) -> None:
+        if not self.orphaned and _is_readable(self.status):
+            self.returncode = self._read_status()
+            self.orphaned = self.returncode is None
+        if self.orphaned and (self.sentinel == self.status or _is_readable(self.sentinel)):
+            self.returncode = _UNKNOWN
 
     def close(self) -> None:
         """Let go of the descriptors."""
         with self._reading:
             self._closed = True
             super().close()
+
+
+@contextlib.contextmanager
+def _without_sigpipe() -> Iterator[None]:
+    """Have a pipe that nobody reads be an error only, in a program that dies of it otherwise."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in mask:
+            with contextlib.suppress(AttributeError):  # the system has no such function
+                signal.sigtimedwait({signal.SIGPIPE}, 0)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPIPE})
+
+
+def _is_readable(fd: int, milliseconds: int | None = 0) -> bool:
+    """Whether there is something to read, waiting for that as long as it may take."""
+    poller = native.original("select", "poll")()
+    poller.register(fd, 1)
+    return bool(poller.poll(milliseconds))

@@ -3,7 +3,8 @@
 Runs on: a short-lived thread per start, so that a slow one holds nobody up; for ``fork``, the
 thread that wants the worker.
 Guarantees: a worker is patched before it imports the user's ``__main__`` (not with ``fork``, where
-that has happened already); what failed to start leaves nothing behind.
+that has happened already); what failed to start leaves nothing behind; no executor waits for
+another's fork server, and a server that has ended is replaced, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from .. import native
 from ..wire.contract import Boot, BootName, InheritedFd, WorkerStart
 from ..wire.page import StatusPage, create_fd
 from ..wire.shared import Channel, open_channel
-from . import exits
+from . import exits, interpreter
 from .forkserver import ServerProcess
-from .server import ForkServer
+from .server import ForkServer, ServerEnded
 
 _WORKER_NAME = "HybridWorker-"
 #: Bytes that a pipe holds. A user may have a few hundred of that size.
 _PIPE_SIZE = 256 * 1024
 _LOWEST_PRIORITY = 19  # there is none below
+#: Fork servers that may end in a row before they have started a worker.
+_MAX_ENDED_SERVERS = 3
 
 
 class Started(NamedTuple):
@@ -47,8 +50,9 @@ class Started(NamedTuple):
     channel: Channel
 
 
-# One at a time in the whole process: multiprocessing's own locks are gevent's in a patched one, and
-# native threads that met there were never seen again.
+# What is multiprocessing's is used by one thread at a time: its own locks are gevent's in a patched
+# process, and native threads that met there were never seen again. Whoever holds this waits for no
+# other process, but for a spawned one to read what it is given.
 _one_start = native.original("_thread", "allocate_lock")()
 
 
@@ -105,6 +109,8 @@ class Launcher:
         self._initargs = initargs
         self._main_file = main_file
         self._server = server
+        #: How many in a row have ended before they had started a worker.
+        self._ended_servers = 0
         # Both ends of a pipe that ends with this process, and every worker with it; see
         # hybridexec.worker.lifeline.
         self._lifeline: tuple[int, int] | None = None
@@ -115,8 +121,18 @@ class Launcher:
         Raises:
             Exception: whatever kept it from starting; initargs that cannot be pickled, say.
         """
-        with _one_start:
-            return self._start(number)
+        while True:
+            try:
+                return self._start(number)
+            except ServerEnded as ended:
+                if not self._may_replace(ended.server):
+                    raise
+
+    def give_up(self) -> None:
+        """Starts that are under way are not wanted any more: wait no longer for the server."""
+        server = self._server
+        if server is not None:
+            server.dismiss()
 
     def _start(self, number: int) -> Started:
         # The worker's ends are closed here in any case, ours if it does not come to life.
@@ -143,7 +159,8 @@ class Launcher:
             channel, channel_other = open_channel()
             theirs.callback(os.close, channel_other)
             ours.callback(channel.close)
-            lifeline_fd = self._lifeline_end()
+            with _one_start:
+                lifeline_fd = self._lifeline_end()
             theirs.callback(os.close, lifeline_fd)
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
@@ -159,7 +176,8 @@ class Launcher:
                 initializer=self._initializer,
                 initargs=self._initargs,
             )
-            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline)
+            path = interpreter.search_path()
+            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
             process = self._started_process(start, name)
             sentinel = self._sentinel(process, ours)
             ours.pop_all()
@@ -194,26 +212,50 @@ class Launcher:
             self._server = ForkServer(*self._boot)
         return ServerProcess(self._server, name, target=start)
 
+    def _may_replace(self, ended: ForkServer) -> bool:
+        """Whether to try again what a server could not do because it has ended."""
+        if ended.dismissed:
+            return False
+        with _one_start:
+            if self._server is ended:
+                self._server = None
+                self._ended_servers = 0 if ended.answered else self._ended_servers + 1
+                ended.close()
+            return self._ended_servers < _MAX_ENDED_SERVERS
+
     def _started_process(self, start: WorkerStart, name: BootName) -> Any:
         """Start a process that finds the script though its last line has run: Python forgets the
         script's path then, while calls it waits for at exit may still need new workers."""
         main: Any = sys.modules.get("__main__")
-        if self.method != "fork":
-            _ensure_tracker()  # starting it would undo the mask below
+        forks = self.method == "fork"
+        if not forks:
+            interpreter.refuse_frozen(self.method)
+            interpreter.path()
+            with _one_start:
+                _ensure_tracker()  # starting it would undo the mask below
         # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             while True:
-                if self._main_file is not None and not hasattr(main, "__file__"):
-                    main.__file__ = self._main_file
-                process = self._process(start, name)
-                process.start()
-                if self._main_file is None or hasattr(main, "__file__"):
+                with _one_start:
+                    if self._main_file is not None and not hasattr(main, "__file__"):
+                        main.__file__ = self._main_file
+                    process = self._process(start, name)
+                    with contextlib.nullcontext() if forks else interpreter.prepared():
+                        process.start()
+                    complete = self._main_file is None or hasattr(main, "__file__")
+                if isinstance(process, ServerProcess):
+                    if complete:
+                        process.begin()
+                    else:
+                        process.abandon()
+                if complete:
                     return process
                 # The path went while the process was being started, which may not have got it.
-                process.kill()
-                process.join()
-                process.close()
+                if not isinstance(process, ServerProcess):
+                    process.kill()
+                    process.join()
+                    process.close()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,9 +26,9 @@ _MAX_READS = 8
 #: Buffers in one writev; the system's limit is 1024.
 _MAX_BUFFERS = 512
 #: How long, in seconds, the exit status of a process that has ended may take to arrive: where the
-#: sentinel is multiprocessing's own, the end of a pipe that a process closes as it ends; and where
-#: the status has arrived, and at most another thread has it in hand.
-_STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
+#: sentinel is multiprocessing's own, the end of a pipe that a process closes as it ends, or where
+#: the fork server has to tell; and where at most another thread has it in hand.
+STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 
 
 class Link:
@@ -46,6 +46,10 @@ class Link:
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
         self.sentinel = started.sentinel
+        # Where the fork server will tell how the process has ended, if it is one of its own.
+        self._status_fd: int | None = getattr(started.process, "status_fd", None)
+        #: What becomes readable when the process has ended: one, or either.
+        self.ends = {self.sentinel, self.sentinel if self._status_fd is None else self._status_fd}
         self._log_fd = started.log_fd
         self._channel = started.channel
         self._reader = frames.FrameReader(started.results_fd, self._channel.take)
@@ -172,16 +176,44 @@ class Link:
         return text
 
     def exitcode(self) -> int | None:
-        """The exit status of a process whose sentinel has fired; None if it cannot be known."""
+        """The exit status of a process whose sentinel has fired; None if it cannot be known.
+
+        After this the process is no more, also where the sentinel cannot tell its end from that of
+        the fork server."""
         sleep = native.original("time", "sleep")
-        exact = self.sentinel != self.process.sentinel
-        patience = _EXACT_PATIENCE if exact else _STATUS_PATIENCE
+        exact = self._status_fd is not None or self.sentinel != self.process.sentinel
+        patience = _EXACT_PATIENCE if exact else STATUS_PATIENCE
         waited = 0.0
         while self.process.exitcode is None and waited < patience:
             sleep(0.001)
             waited += 0.001
+        if self.fate_unknown:
+            self._make_sure(sleep)
+            return None
         code: int | None = self.process.exitcode
         return code
+
+    @property
+    def awaits_status(self) -> bool:
+        """Whether it is not known that a process of the fork server's has ended, or not how, though
+        one of :attr:`ends` has told of it."""
+        return self._status_fd is not None and self.process.exitcode is None
+
+    @property
+    def fate_unknown(self) -> bool:
+        """Whether the fork server has ended before the process."""
+        return bool(getattr(self.process, "fate_unknown", False))
+
+    def _make_sure(self, sleep: Callable[[float], None]) -> None:
+        """End a process that may not have ended."""
+        waited = 0.0
+        while self.pid is not None and not self.process.own_sentinel and waited < STATUS_PATIENCE:
+            try:
+                os.kill(self.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                break
+            sleep(0.001)
+            waited += 0.001
 
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""

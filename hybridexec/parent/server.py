@@ -3,7 +3,8 @@
 Runs on: the thread that makes the first call launches; the short-lived threads that start workers
 make requests; the I/O thread closes.
 Guarantees: no listening socket, no file: the server is reached through a socket pair that only this
-process holds; it ends when it is closed, and with this process.
+process holds; it ends when it is closed, and with this process; whatever it does, it can be ended
+by :meth:`ForkServer.dismiss`, and then nobody waits for it.
 
 It needs what gevent takes to be imported before it can fork a worker. So it is launched before
 anything else is done, and this module imports nothing that takes long.
@@ -12,6 +13,7 @@ anything else is done, and this module imports nothing that takes long.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import struct
@@ -20,7 +22,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socket
 from collections.abc import Mapping
 
 from .. import native
-from . import exits
+from . import exits, interpreter
 
 # Not pathlib: importing it would take longer than all of this module's work.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -51,6 +53,14 @@ _PROGRAM = (
 )
 
 
+class ServerEnded(RuntimeError):
+    """The fork server has ended before it did what it was asked to."""
+
+    def __init__(self, text: str, server: ForkServer) -> None:
+        super().__init__(text)
+        self.server = server
+
+
 class ForkServer:
     """A running fork server."""
 
@@ -64,6 +74,9 @@ class ForkServer:
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
         later = () if main_by_value else _FOR_MAIN
         self._owner = os.getpid()
+        interpreter.refuse_frozen("forkserver")
+        self._executable = interpreter.path()
+        self._closed = False
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
             # The C socket: under gevent the patched one would need a hub here.
             self._connection, connection = (
@@ -76,23 +89,85 @@ class ForkServer:
             exits.keep(self._lifeline, ours)
             its.callback(os.close, lifeline)
             arguments = (connection, lifeline, switches, preload, later)
-            self._pid = _launch(arguments, (connection, lifeline))
+            self._pid = _launch(self._executable, arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
+        # Guards the two below: who waits for the process, and whether that was done.
+        self._waiting = native.original("_thread", "allocate_lock")()
+        self._waited = False
+        self._code: int | None = None  # its exit status, if it has ended and that could be had
+        #: Whether it has ever started a worker.
+        self.answered = False
+        #: Whether what it was asked for is not wanted any more.
+        self.dismissed = False
 
     def request(self, fds: list[int]) -> None:
         """Have a worker forked that is given these descriptors.
 
         Raises:
-            OSError: the server is gone.
+            BrokenPipeError: the server is gone.
         """
         attached = struct.pack(f"{len(fds)}i", *fds)
         with self._lock:
+            if self._closed:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             connection = socket(AF_UNIX, SOCK_STREAM, 0, self._connection)
             try:
                 connection.sendmsg([b"w"], [(SOL_SOCKET, SCM_RIGHTS, attached)])
+            except ConnectionResetError:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
             finally:
                 connection.detach()
+
+    def wait(self, seconds: float = 2.0) -> bool:
+        """Whether it has ended, or does so within some time: its descriptors are closed a moment
+        before it has."""
+        sleep = native.original("time", "sleep")
+        while not (ended := self._has_ended()) and seconds > 0:
+            sleep(0.001)
+            seconds -= 0.001
+        return ended
+
+    def ended(self) -> ServerEnded:
+        """The error that says that it has."""
+        self.wait()
+        from .fates import describe_exit  # it was loaded long ago
+
+        how = describe_exit(self._code)
+        if self.answered:
+            return ServerEnded(f"the fork server ended ({how})", self)
+        return ServerEnded(
+            f"the fork server ended ({how}) before it had started a worker; look for its own "
+            f"messages on stderr. It was started as {self._executable!r}: if that is no Python "
+            "interpreter with this library, name one with multiprocessing.set_executable()",
+            self,
+        )
+
+    def dismiss(self) -> None:
+        """End it, and so the wait for whatever it was asked for, which is not wanted any more."""
+        self.dismissed = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with self._waiting:
+            if not self.foreign and not self._reap(os.WNOHANG):
+                os.kill(self._pid, signal.SIGKILL)
+
+    def _has_ended(self) -> bool:
+        with self._waiting:
+            return self._reap(os.WNOHANG)
+
+    def _reap(self, options: int) -> bool:
+        if not self._waited:
+            try:
+                pid, status = native.original("os", "waitpid")(self._pid, options)
+            except ChildProcessError:  # a hub in this process reaps every child, or the system
+                self._waited = True
+            else:
+                if pid:
+                    self._waited = True
+                    self._code = os.waitstatus_to_exitcode(status)
+        return self._waited
 
     @property
     def foreign(self) -> bool:
@@ -103,19 +178,17 @@ class ForkServer:
         """End the server; of no effect in a forked process. Its workers have ended."""
         if self.foreign:
             return
-        exits.close(self._connection, self._lifeline)
-        try:
-            native.original("os", "waitpid")(self._pid, 0)
-        except ChildProcessError:
-            pass  # a hub in this process reaps every child
+        self._kill()  # it may not have got as far as to end with its lifeline
+        with self._lock:
+            self._closed = True
+            exits.close(self._connection, self._lifeline)
+        with self._waiting:
+            self._reap(0)
 
 
-def _launch(arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
+def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
     """Start the server's process, which inherits ``fds``; its pid."""
-    spawn = sys.modules.get("multiprocessing.spawn")  # it may have been told of another executable
-    executable = sys.executable if spawn is None else os.fsdecode(spawn.get_executable())
-    path = [entry for entry in sys.path if isinstance(entry, str)]
-    program = _PROGRAM.format(path=[*path, _ROOT], arguments=arguments)
+    program = _PROGRAM.format(path=[*interpreter.search_path(), _ROOT], arguments=arguments)
     # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
     return os.posix_spawn(
         executable,

@@ -7,7 +7,6 @@ them. The worker's code is named here by strings only, because the parent must n
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
 # tests/test_layers.py.
 import importlib
-import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import context
 from typing import Any, NamedTuple, Self
@@ -82,16 +81,22 @@ class BootName(str):
 
     _arguments: tuple[Any, ...]
 
-    def __new__(cls, name: str, boot: Boot, results: InheritedFd, lifeline: InheritedFd) -> Self:
+    def __new__(
+        cls,
+        name: str,
+        boot: Boot,
+        results: InheritedFd,
+        lifeline: InheritedFd,
+        path: list[str],
+    ) -> Self:
         self = super().__new__(cls, name)
-        self._arguments = (boot, results, lifeline)
+        self._arguments = (boot, results, lifeline, path)
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        boot, results, lifeline = self._arguments
+        boot, results, lifeline, path = self._arguments
         popen = context.get_spawning_popen()
         switches = boot.monkey_patch
-        path = [entry for entry in sys.path if isinstance(entry, str)]
         begin = {
             "name": str(self),
             "monkey_patch": switches if isinstance(switches, bool) else dict(switches),

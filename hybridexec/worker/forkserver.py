@@ -3,24 +3,27 @@
 Runs on: a process of its own, one per executor, with one thread and no gevent hub, so that forking
 it is safe. It has no listening socket: its one client holds the other end of a socket pair.
 Guarantees: it ends when its parent does, and its workers with it; each worker's exit status
-reaches the parent through that worker's status pipe.
+reaches the parent through that worker's status pipe; a worker that cannot be forked is reported
+there, and costs nobody else anything.
 
 A request is one byte with descriptors attached: the pipe with the preparation data, the status
 pipe, the resource tracker's, then those the worker inherits. The answer comes through the status
-pipe: the pid, and the exit status once there is one. (The protocol is the one that
-multiprocessing.forkserver has on its listening socket.)
+pipe: the pid, and the exit status once there is one; or, if the worker cannot be forked, the number
+of the error, negative. (The protocol is otherwise the one that multiprocessing.forkserver has on
+its listening socket.)
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import os
 import signal
 import struct
 import sys
-from _socket import AF_UNIX, CMSG_SPACE, SOCK_STREAM, socket
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CTRUNC, SOCK_STREAM, socket
 from collections.abc import Mapping
 
 from .. import native
@@ -70,15 +73,19 @@ def main(
 
     _keep_alive()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe
+    code = 1
     try:
         _serve(connection, lifeline_fd, workers, later)
-    finally:
         # The parent is gone, or done with us: nobody is left to read results. (On Linux those that
         # outlive a parent have been killed by their lifelines, and so has this process.)
         for pid in workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        os._exit(0)
+        code = 0
+    except BaseException:  # a fault of ours: the parent launches another, and its workers run on
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
 
 
 def _close_others(ours: set[int]) -> None:
@@ -127,14 +134,16 @@ def _serve(
             fds = _receive(connection)
             if fds is None:
                 return
-            _start(fds, ours, workers)
+            if fds:
+                _start(fds, ours, workers)
 
 
 def _receive(connection: socket) -> list[int] | None:
-    """The descriptors of the next request; None if the parent is gone."""
+    """The descriptors of the next request; none if they could not be had; None if the parent is
+    gone."""
     size = struct.calcsize("i")
     try:
-        message, ancillary, _, _ = connection.recvmsg(1, CMSG_SPACE(_MAX_FDS * size))
+        message, ancillary, flags, _ = connection.recvmsg(1, CMSG_SPACE(_MAX_FDS * size))
     except ConnectionError:
         return None
     if not message:
@@ -142,12 +151,29 @@ def _receive(connection: socket) -> list[int] | None:
     fds: list[int] = []
     for _, _, data in ancillary:
         fds += struct.unpack(f"{len(data) // size}i", data)
+    if flags & MSG_CTRUNC:  # this process has too few descriptors left
+        if len(fds) > 1:
+            _answer(fds[1], -errno.EMFILE)
+        for fd in fds:
+            os.close(fd)
+        fds = []
     return fds
+
+
+def _answer(status: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(status, STATUS.pack(number))
 
 
 def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> None:
     preparation, status, tracker, *inherited = fds
-    pid = _fork()
+    try:
+        pid = _fork()
+    except OSError as error:  # too many processes, or no memory
+        _answer(status, -(error.errno or errno.EAGAIN))
+        for fd in fds:
+            os.close(fd)
+        return
     if pid == 0:
         code = 1
         try:
@@ -160,8 +186,7 @@ def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> No
     workers[pid] = status
     for fd in (preparation, tracker, *inherited):
         os.close(fd)
-    with contextlib.suppress(BrokenPipeError):
-        os.write(status, STATUS.pack(pid))
+    _answer(status, pid)
 
 
 def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: list[int]) -> int:
@@ -201,6 +226,5 @@ def _reap(workers: dict[int, int]) -> None:
             return
         status = workers.pop(pid, None)
         if status is not None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(status, STATUS.pack(os.waitstatus_to_exitcode(raw)))
+            _answer(status, os.waitstatus_to_exitcode(raw))
             os.close(status)

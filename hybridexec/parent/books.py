@@ -50,6 +50,10 @@ class Books:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
+    def deliver_later(self, outcomes: list[Delivery]) -> None:
+        """Take back outcomes that were taken to be delivered."""
+        self._outcomes += outcomes
+
     def check(self) -> None:
         """Assert the invariants."""
         waiting = sum(

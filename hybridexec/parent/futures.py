@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import native
 from ..options import CallOptions
 from ..wire import frames
-from .batch import Batch, Ended, Item, Values, deliver
+from .batch import UNPICKLABLE, Batch, Ended, Item, Values, deliver
 from .functions import Function
 from .loops import outside
 from .outcome import decode
@@ -241,6 +241,24 @@ class CallFuture(Future[T]):
                 self._finish(*decode(status, value, pid, troubles))
         self.leave()
 
+    def deliver_here(self, ended: Sequence[Ended] | Values) -> Sequence[Ended] | Values | None:
+        """As :meth:`deliver`, on a thread of the user's, which may hold a lock that a callback
+        wants: what is left for a thread of ours to deliver, if anybody is to be called back."""
+        if self._made_condition is not None:
+            return ended
+        if isinstance(ended, Values):
+            result, error = ended.values[0], None
+        else:
+            _, status, value, _, pid, troubles = ended[0]
+            if status == frames.CANCELLED:
+                return ended
+            result, error = decode(status, value, pid, troubles)
+        if not self._finish_alone(result, error):
+            outcome = (frames.VALUE, result) if error is None else (UNPICKLABLE, error)
+            return [(0, *outcome, None, None, None)]
+        self.leave()
+        return None
+
     def leave(self) -> None:
         """The call is over: keep nothing of it."""
         if self.batch is not None:
@@ -248,17 +266,8 @@ class CallFuture(Future[T]):
         self.batch = self.arguments = None
 
     def _finish(self, result: Any, error: BaseException | None) -> None:
-        with _making_conditions:
-            if self._made_condition is None:
-                # As in cancel_quietly; if that was faster, the cancellation stands.
-                if self._state != _PENDING:
-                    return
-                self._result = result
-                self._exception = error
-                self._state = _FINISHED
-                if self._lone_waiter is not None:
-                    self._lone_waiter.release()
-                return
+        if self._finish_alone(result, error):
+            return
         try:
             if error is None:
                 self.set_result(result)
@@ -266,6 +275,20 @@ class CallFuture(Future[T]):
                 self.set_exception(error)
         except InvalidStateError:
             return  # cancelled at the same moment: the cancellation stands
+
+    def _finish_alone(self, result: Any, error: BaseException | None) -> bool:
+        """End, if that is to be told to a lone waiter at most; whether it is so."""
+        with _making_conditions:
+            if self._made_condition is not None:
+                return False
+            # As in cancel_quietly; if that was faster, the cancellation stands.
+            if self._state == _PENDING:
+                self._result = result
+                self._exception = error
+                self._state = _FINISHED
+                if self._lone_waiter is not None:
+                    self._lone_waiter.release()
+            return True
 
 
 def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:

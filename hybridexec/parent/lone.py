@@ -36,6 +36,9 @@ Why it is right:
   and need not be told of the next call, which will have a waiter, too, most likely. If it has none,
   but somebody looks whether it is done, or has a callback added, that wakes the I/O thread
   (:meth:`LoneCalls.follow`); and if nobody is interested, it looks up soon.
+- *Callbacks are the I/O thread's.* The leader may hold a lock that one wants. If somebody has had
+  one added, it leads no more, or leaves what it has read to that thread
+  (:meth:`.futures.CallFuture.deliver_here`).
 - *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last one
   was followed by this call within 0.1 ms. It gives the GIL away with each look, and looks for as
   long at most. If it was in vain, it sleeps for the next ones, the longer the more often that was
@@ -60,7 +63,7 @@ from .. import native
 from ..errors import ExecutorBroken
 from ..options import usable_cpus
 from . import bundles
-from .batch import Batch, Delivery, deliver
+from .batch import Batch, Delivery
 from .fleet import Fleet
 from .futures import CallFuture
 from .pool import Phase, Pool
@@ -231,8 +234,13 @@ class LoneCalls:
                     self._fleet.rest()
                     self.interrupted()
                     raise
+            left: list[Delivery] = []
             for sink, ended in outcomes:
-                deliver(sink, ended)
+                rest = sink.deliver_here(ended) if isinstance(sink, CallFuture) else ended
+                if rest is not None:
+                    left.append((sink, rest))
+            if left:
+                self._queue.post(books.deliver_later, left)
             self._read_at = time.monotonic()
         except BaseException:
             self._queue.post(books.repair, batch, 0, _interruption())

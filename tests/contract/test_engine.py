@@ -103,6 +103,40 @@ def test_callbacks_of_a_lone_call_may_wait_for_others() -> None:
         assert {future.result(timeout=30) for future in later} == {7}
 
 
+@pytest.mark.parametrize("added_by", ["the waiter", "another thread"])
+def test_a_callback_never_runs_on_the_waiters_thread(added_by: str) -> None:
+    # It may want what the waiter holds.
+    held, ran_on, late = threading.Lock(), [], False
+    called = threading.Event()
+
+    def note(_: object) -> None:
+        me = threading.current_thread()
+        if me is not threading.main_thread():
+            assert held.acquire(timeout=30)
+            held.release()
+        if not late:  # as the standard library's, one that is added later is called at once
+            ran_on.append(me)
+        called.set()
+
+    count = 200
+    with HybridExecutor(1) as executor, ThreadPoolExecutor(1) as threads:
+        executor.submit(abs, -1).result(timeout=30)
+        for _ in range(count):
+            future = executor.submit(time.sleep, 0.001)
+            with held:
+                if added_by == "the waiter":
+                    late = future.done()
+                    future.add_done_callback(note)
+                    late = False
+                else:
+                    threads.submit(future.add_done_callback, note)
+                assert future.result(timeout=30) is None
+            assert called.wait(30)
+            called.clear()
+    assert threading.current_thread() not in ran_on
+    assert ran_on
+
+
 def test_a_worker_that_dies_while_its_results_are_awaited() -> None:
     with HybridExecutor(1) as executor:
         executor.submit(abs, -1).result(timeout=30)
@@ -266,8 +300,8 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
         (Fleet, "follow"),
         (Answers, "take"),
         (Books, "deliver"),
-        (CallFuture, "deliver"),
-        (CallFuture, "_finish"),
+        (CallFuture, "deliver_here"),
+        (CallFuture, "_finish_alone"),
         (CallFuture, "leave"),
     ],
 )

@@ -102,6 +102,31 @@ def test_a_leader_leaves_the_next_results_to_the_io_thread_that_is_awake(
     assert lone._fleet.followed is wakes_up  # type: ignore[attr-defined]
 
 
+def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulation, lone, queue = make()
+    queue.asleep = lone.watching = True
+    called: list[object] = []
+    call = make_call()
+
+    class Poll(Clock):
+        def poll(self, milliseconds: float) -> bool:
+            call.add_done_callback(called.append)  # by another thread, while this one waits
+            return True
+
+    monkeypatch.setattr(lone, "_new_poll", Poll)
+    assert lone.express(call)
+    lone.lead(call, None)
+    assert not call.done()
+    queue.handle(simulation.pool)
+    ((sink, ended),) = simulation.pool.books.take_outcomes()
+    assert not called
+    sink.deliver(ended)
+    assert called == [call]
+    assert call.result() == "value"
+
+
 def test_a_leader_whose_time_is_up_and_the_next_one_wait_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -79,8 +79,10 @@ class Staff:
         self._fill(self._size, groups)
 
     def hire_to_finish(self, pending: int, groups: int) -> None:
-        """Start as many workers as what is left needs; there will be no more."""
-        self._fill(min(self._size or self._max_workers, pending, self._max_workers), groups)
+        """Start as many workers as what is left needs; there will be no more. How many there were
+        to be says nothing: calls may have come with the shutdown."""
+        busy = sum(w.state is WorkerState.READY and w.sent.count > 0 for w in self.workers.values())
+        self._fill(min(busy + pending, self._max_workers), groups)
 
     def _fill(self, size: int, groups: int) -> None:
         self.short = False

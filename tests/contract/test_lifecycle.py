@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import util
@@ -358,6 +358,24 @@ def test_shutdown_from_a_callback(make: Make, gate: Gate) -> None:
     assert other.result(timeout=30) == "b"
     executor.shutdown()
     assert executor.stats().workers == ()
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_calls_submitted_just_before_the_shutdown_run_in_all_workers(
+    make_each: Make, gate: Gate, round_: int
+) -> None:
+    def open_when_all_are_there() -> None:
+        try:
+            gate.wait_for(5)
+        finally:
+            gate.open()
+
+    with ThreadPoolExecutor(1) as threads:
+        opened = threads.submit(open_when_all_are_there)
+        with make_each(max_workers=5, concurrency=1) as executor:
+            futures = [executor.submit(gate.wait, n) for n in range(25)]
+        opened.result()
+    assert [future.result() for future in futures] == list(range(25))
 
 
 def test_cancel_futures_cancels_what_has_not_started_only(make_each: Make, gate: Gate) -> None:

@@ -152,7 +152,14 @@ class Calls(Privates):
         buffersize: int | None,
     ) -> Iterator[T]:
         items = zip(*iterables, strict=False)
-        futures = deque(self.submit(fn, *item) for item in islice(items, buffersize))
+        futures: deque[Future[T]] = deque()
+        try:
+            for item in islice(items, buffersize):
+                futures.append(self.submit(fn, *item))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
         def results() -> Iterator[T]:
             try:

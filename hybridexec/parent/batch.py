@@ -109,6 +109,7 @@ class Batch:
         "first",
         "function",
         "items",
+        "next",
         "offset",
         "options",
         "remaining",
@@ -140,6 +141,8 @@ class Batch:
         self.options = options
         #: Whether the pool has it: a submission may be refused, or interrupted.
         self.entered = False
+        #: The calls from this place on have never been handed out to a worker.
+        self.next = 0
         #: Calls that have not ended, and by place whether they have.
         self.remaining = size
         self.ended = bytearray(size)
@@ -173,6 +176,14 @@ class Batch:
         count = high - low
         self.ended[low:high] = b"\1" * count
         self.remaining -= count
+
+    def end_rest(self) -> int:
+        """Note that the calls have ended that were never handed out; how many these are."""
+        low, self.next = self.next, self.size
+        count = self.ended.count(0, low)
+        self.ended[low:] = b"\1" * (self.size - low)
+        self.remaining -= count
+        return count
 
     def forget(self, low: int, high: int) -> None:
         """Let go of the arguments of calls whose outcome was delivered."""

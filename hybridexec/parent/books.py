@@ -88,28 +88,45 @@ class Books:
         """See :meth:`.pool.Pool.cancel`."""
         if not batch.entered:
             return
-        wanted = set(range(batch.size) if places is None else places) - batch.dropped
+        handed_out = batch.next
+        if places is None:
+            # Most of a long stream's calls are of batches that no worker has heard of.
+            count = self.waiting.cancel_rest(batch)
+            if count:
+                self.unfinished -= count
+                self._release_if_over(batch)
+            places = range(handed_out)
+        ended, dropped = batch.ended, batch.dropped
+        wanted = {place for place in places if not ended[place] and place not in dropped}
+        under_way = {place for place in wanted if place < handed_out}
         for worker in list(self._workers.values()):
-            if worker.state is WorkerState.STARTING:
-                continue
-            sent = worker.sent
-            calls = [batch.first + place for place in wanted if batch.first + place in sent]
-            if not calls:
-                continue
-            wanted.difference_update(call - batch.first for call in calls)
-            self._actions.send(worker.id, (frames.CANCEL, calls, running))
-            if not running:
-                batch.leave_alone([call - batch.first for call in calls])
-            else:
-                for call in calls:
-                    worker.deadlines.remove(call)
-                batch.drop([call - batch.first for call in calls])
-                self.unfinished -= len(calls)
-        apart = self.retries.cancel(batch, wanted) + self.suspects.cancel(batch, wanted)
+            if not under_way:
+                break
+            if worker.state is not WorkerState.STARTING:
+                calls = worker.sent.those_of(batch, under_way)
+                found = [call - batch.first for call in calls]
+                self._cancel_sent(worker, batch, found, running)
+                under_way.difference_update(found)
+                wanted.difference_update(found)
+        apart = self.retries.cancel(batch, under_way) + self.suspects.cancel(batch, under_way)
         batch.drop(apart)
         for place in apart + self.waiting.cancel(batch, wanted.difference(apart)):
             self.unfinished -= 1
             self.ended(batch, place)
+
+    def _cancel_sent(self, worker: Worker, batch: Batch, places: list[int], running: bool) -> None:
+        """Cancel calls that a worker has."""
+        if not places:
+            return
+        calls = [batch.first + place for place in places]
+        self._actions.send(worker.id, (frames.CANCEL, calls, running))
+        if not running:
+            batch.leave_alone(places)
+            return
+        for call in calls:
+            worker.deadlines.remove(call)
+        batch.drop(places)
+        self.unfinished -= len(places)
 
     def stop(self) -> None:
         """See :meth:`.pool.Pool.stop`."""
@@ -120,7 +137,7 @@ class Books:
                 if call - batch.first not in batch.dropped:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
-                self.cancel(batch, places, running=True)
+                self._cancel_sent(worker, batch, places, running=True)
                 ended: list[Ended] = [
                     (batch.offset + place, frames.CANCELLED, said, None, worker.pid, None)
                     for place in places
@@ -225,6 +242,9 @@ class Books:
         """Calls are over, their sink told if it was to be, and no worker has them; after the last
         of a batch, workers need not keep its function."""
         batch.end(place, place + count)
+        self._release_if_over(batch)
+
+    def _release_if_over(self, batch: Batch) -> None:
         if not batch.remaining and not batch.function.lasting:
             self._release(batch.function)
 

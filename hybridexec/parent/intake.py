@@ -100,7 +100,11 @@ class Intake:
     ) -> Generator[T]:
         """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
         stream = self._stream(options, fn, iterables, buffersize, ordered=True)
-        stream.fill()
+        try:
+            stream.fill()
+        except BaseException:
+            stream.close(running=True)  # nobody will hear of these calls
+            raise
         return _results(stream, deadline, False, keep)
 
     def map_unordered(

@@ -152,6 +152,7 @@ class LoneCalls:
                 if call.batch is not None:
                     if self._books.unfinished and call.batch.first not in worker.sent:
                         worker.sent.add(call.batch, 0, 1)  # it may be answered
+                        call.batch.next = 1
                     queue.post(self._books.repair, call.batch, 0, _interruption())
                 raise
         return True

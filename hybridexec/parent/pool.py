@@ -165,6 +165,7 @@ class Pool:
         """A call that has entered the books was sent to such a worker."""
         worker.begin_sample(now)
         worker.sent.add(batch, 0, 1)
+        batch.next = 1
         timeout = batch.options.timeout
         if timeout is not None:
             worker.deadlines.add(batch.first, timeout, now)

@@ -11,6 +11,7 @@ The first answer that is not breaks its batch's spans up into single calls.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from operator import itemgetter
 
 from .batch import ID_BITS, Batch
@@ -67,6 +68,16 @@ class Sent:
             if span.low <= call < span.high:
                 return span.batch
         return None
+
+    def those_of(self, batch: Batch, places: Collection[int]) -> list[int]:
+        """The calls of ``batch`` at these places that are here."""
+        first = batch.first
+        if len(places) <= self.count:
+            return [first + place for place in places if first + place in self]
+        mine = [call for call, (_, other) in self._singles.items() if other is batch]
+        for span in self._spans.get(first >> ID_BITS, ()):
+            mine += range(span.low, span.high)
+        return [call for call in mine if call - first in places]
 
     def pop(self, call: int) -> Batch:
         """Take a call out; its batch."""

@@ -20,11 +20,10 @@ class Waiting:
     """A queue of calls, handed out as spans of their batches."""
 
     def __init__(self) -> None:
-        # Spans that came back; then batches, of the first of which the first _next places are gone.
+        # Spans that came back; then batches, from their next places on.
         # Cancelled places stay where they are, and are skipped when their turn comes.
         self._returned: deque[Span] = deque()
         self._batches: deque[Batch] = deque()
-        self._next = 0
         # Invariant: how many calls wait that were not cancelled.
         self.count = 0
 
@@ -53,8 +52,8 @@ class Waiting:
             if self._returned:
                 batch, low, high = self._returned[0]
             else:
-                batch, low = self._batches[0], self._next
-                high = batch.size
+                batch = self._batches[0]
+                low, high = batch.next, batch.size
             dropped = batch.dropped
             if dropped:
                 while low < high and low in dropped:
@@ -77,11 +76,10 @@ class Waiting:
                 self._returned[0] = (batch, stop, high)
             else:
                 self._returned.popleft()
-        elif stop < high:
-            self._next = stop
-        else:
+            return
+        batch.next = stop
+        if stop == high:
             self._batches.popleft()
-            self._next = 0
 
     def cancel(self, batch: Batch, places: Iterable[int]) -> list[int]:
         """Drop calls of ``batch``, which nobody else has: those of them that have not ended wait
@@ -94,18 +92,27 @@ class Waiting:
             self.clear()  # a batch that nobody needs any more may hold much
         return found
 
+    def cancel_rest(self, batch: Batch) -> int:
+        """Drop the calls of ``batch`` that were never handed out, all at once: they have ended;
+        how many they were."""
+        count = batch.end_rest()
+        self.count -= count
+        if not self.count:
+            self.clear()
+        return count
+
     def clear(self) -> list[Span]:
         """Hand out everything; spans may hold cancelled places."""
         spans = list(self.spans())
+        for batch in self._batches:
+            batch.next = batch.size
         self._returned.clear()
         self._batches.clear()
-        self._next = self.count = 0
+        self.count = 0
         return spans
 
     def spans(self) -> Iterator[Span]:
         """What waits, cancelled places included."""
         yield from self._returned
-        low = self._next
         for batch in self._batches:
-            yield batch, low, batch.size
-            low = 0
+            yield batch, batch.next, batch.size

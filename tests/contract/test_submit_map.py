@@ -9,6 +9,7 @@ import struct
 import termios
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,25 @@ def test_map_takes_a_chunksize_and_one_items_error_is_its_own(executor: HybridEx
     assert list(executor.map(square, range(50), chunksize=16)) == [n * n for n in range(50)]
     outcomes = executor.outcomes(fail_on, itertools.repeat(5), range(20))
     assert [o.item for o in outcomes if not o.ok] == [(5, 5)]
+
+
+@pytest.mark.parametrize("through_submit", [False, True])
+def test_the_calls_of_a_map_whose_items_fail_do_not_run_on(
+    make: Make, gate: Gate, through_submit: bool
+) -> None:
+    executor = make(max_workers=1)
+    if through_submit:
+        executor.submit = executor.submit  # type: ignore[method-assign]
+
+    def items() -> Iterator[str]:
+        yield "first"
+        gate.wait_for(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        executor.map(gate.wait, items())
+    wait_until(lambda: executor.stats().running == 0)
+    assert executor.submit(abs, -1).result(timeout=30) == 1
 
 
 def test_map_raises_an_items_error_at_its_place(executor: HybridExecutor) -> None:

@@ -18,6 +18,7 @@ from hybridexec.parent.dispatch import (
 )
 from hybridexec.parent.functions import Function
 from hybridexec.parent.pool import Phase
+from hybridexec.parent.sent import Sent
 from hybridexec.parent.starts import MAX_FAILED_STARTS
 from hybridexec.parent.suspects import MAX_ALONE, MAX_LIVES
 from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
@@ -993,6 +994,35 @@ def test_cancelled_pending_calls_are_never_sent_and_their_sink_hears_nothing() -
     assert set(simulation.sink.got) == {0, 1, 3, 4, 6, 7, 8, 9}
 
 
+def test_cancelling_a_long_stream_takes_what_its_calls_under_way_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulation = running(max_workers=16, slots=10)
+    pool = simulation.pool
+    batches = [simulation.submit(4096) for _ in range(20)]
+    simulation.turn()
+    simulation.cancel(batches[1], [7, 4000], running=False)  # they are no part of the rest
+    under_way = sum(len(worker.sent) for worker in pool.workers.values())
+    assert under_way >= 16
+    looks = 0
+    get = Sent.get
+
+    def counted(self: Sent, call: int) -> Batch | None:
+        nonlocal looks
+        looks += 1
+        return get(self, call)
+
+    monkeypatch.setattr(Sent, "get", counted)
+    for batch in batches:
+        pool.cancel(batch, None, running=False)
+        pool.check()
+    assert looks <= 16 * under_way
+    assert pool.books.unfinished == under_way
+    assert not pool.pending
+    simulation.turn()
+    assert sum(len(worker.sent) for worker in pool.workers.values()) == under_way
+
+
 def test_calls_with_a_worker_are_cancelled_there() -> None:
     simulation = running(slots=1)
     batch = simulation.submit(3)
@@ -1114,6 +1144,37 @@ def test_shutdown_still_replaces_a_worker_that_dies_before_its_calls_ran() -> No
     simulation.die(1)
     simulation.run(lambda: simulation.pool.finished)
     assert simulation.sink.statuses() == [frames.VALUE] * 4
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2, 25])
+@pytest.mark.parametrize("ready", [False, True])
+def test_calls_that_come_with_the_shutdown_get_as_many_workers_as_others(
+    seen: int, ready: bool
+) -> None:
+    simulation = Simulation(max_workers=5, slots=1)
+    for _ in range(seen):
+        simulation.submit()
+    simulation.turn()
+    if ready:
+        simulation.ready(*simulation.workers)
+        simulation.turn()
+    for _ in range(25 - seen):
+        simulation.submit()
+    simulation.shutdown()
+    simulation.turn()
+    assert len(simulation.pool.workers) == 5
+    simulation.finish()
+
+
+def test_no_worker_is_started_for_the_last_calls_when_those_there_are_do() -> None:
+    simulation = running(max_workers=5, slots=1)
+    simulation.submit(3)
+    simulation.turn()
+    simulation.die(5)  # it was idle
+    simulation.shutdown()
+    simulation.turn()
+    assert len(simulation.pool.workers) == 4
+    simulation.finish()
 
 
 def test_shutdown_with_cancel_ends_all_that_has_not_started() -> None:

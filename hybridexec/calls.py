@@ -11,15 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from . import options as checks
-from .options import CallOptions
+from .options import UNCHANGED, CallOptions
 from .privates import Privates
 
 if TYPE_CHECKING:
     # Dataclasses, which are slow to load: every worker loads this module if the user's script
     # imports the executor at its top.
+    from .executor import ExecutorView
     from .outcomes import Outcome
     from .parent.intake import Intake
     from .stats import ExecutorStats
@@ -38,9 +39,52 @@ class Calls(Privates):
         """Where calls go."""
         return self._assembly.intake or self._assembly.open()
 
+    def options(
+        self,
+        *,
+        timeout: float | None = UNCHANGED,
+        retries: int = UNCHANGED,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = UNCHANGED,
+        backoff: float = UNCHANGED,
+        on_worker_loss: Literal["fail", "retry"] = UNCHANGED,
+    ) -> ExecutorView:
+        """Return a view of the same executor with other options for the calls made through it.
+
+        Those that are not given are as they are here.
+
+        Args:
+            timeout: seconds a call may run, counted from its start, when its function has been
+                imported; it is then stopped and fails with :class:`CallTimeout`. It is stopped
+                where it waits; if it keeps the CPU in Python code, it is interrupted there; if
+                neither ends it within ``timeout_grace``, its worker is killed, and the worker's
+                other calls follow ``on_worker_loss``. None, as it is at first, for no limit.
+            retries: how many times a call that failed is tried again, at most; at first 0. **It
+                then runs more than once**, so it must be safe to repeat.
+            retry_on: an exception type, or a tuple of them, after which it is; at first
+                ``Exception``, which :class:`CallTimeout` is too. (A lost worker is a matter of
+                ``on_worker_loss``.)
+            backoff: seconds before the first retry, at first 0.1, twice as long before each further
+                one, up to a minute, less a random part of up to a half. The call holds no slot
+                meanwhile.
+            on_worker_loss: as for the executor, for these calls.
+
+        Raises:
+            TypeError: an option does not exist or is of a wrong type.
+            ValueError: a value is out of range.
+            Exception: whatever pickling ``retry_on`` raised.
+        """
+        changes = {
+            "timeout": timeout,
+            "retries": retries,
+            "retry_on": retry_on,
+            "backoff": backoff,
+            "on_worker_loss": on_worker_loss,
+        }
+        return self._view(_ready(self._options.updated(changes)))
+
     @abstractmethod
-    def options(self, **changes: Any) -> Calls:
-        """Return a view of the same executor with other options for the calls made through it."""
+    def _view(self, options: CallOptions) -> ExecutorView:
+        """A view of the same executor."""
 
     @abstractmethod
     def cancel_all(self) -> None:
@@ -71,6 +115,7 @@ class Calls(Privates):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        star: bool = False,
     ) -> Iterator[T]:
         """Return an iterator of ``fn``'s results for the items, in their order.
 
@@ -82,19 +127,22 @@ class Calls(Privates):
             buffersize: None reads all items now, and every call runs even if nobody iterates. A
                 number makes it lazy: so many calls at most are unfinished or unfetched (Python
                 3.14's semantics).
+            star: each item of the one iterable holds all of a call's arguments, as for
+                ``itertools.starmap``. One that cannot be iterated fails its own call.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
         checks.chunksize(chunksize)
         checks.buffersize(buffersize)
+        checks.star(star, len(iterables))
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._submits_elsewhere():
             # A subclass that counts or wraps calls in submit() expects map() to go through it.
-            return self._map_through_submit(fn, iterables, deadline, buffersize)
+            return self._map_through_submit(fn, iterables, deadline, buffersize, star)
         # A lazy map submits more later: until then the executor must not be collected.
         keep = None if buffersize is None else self
-        return self._intake.map(self._options, fn, iterables, buffersize, deadline, keep)
+        return self._intake.map(self._options, fn, iterables, star, buffersize, deadline, keep)
 
     def map_unordered(
         self,
@@ -102,6 +150,7 @@ class Calls(Privates):
         *iterables: Iterable[Any],
         buffersize: int | None = None,
         return_exceptions: bool = False,
+        star: bool = False,
     ) -> Iterator[T]:
         """Return an iterator of results in the order in which the calls end.
 
@@ -114,13 +163,15 @@ class Calls(Privates):
                 every worker busy.
             return_exceptions: yield the exception of a failed call instead of raising it, which
                 would end the iteration.
+            star: each item holds all of a call's arguments; see :meth:`map`.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
         checks.buffersize(buffersize)
+        checks.star(star, len(iterables))
         return self._intake.map_unordered(
-            self._options, fn, iterables, buffersize, return_exceptions, self
+            self._options, fn, iterables, star, buffersize, return_exceptions, self
         )
 
     def outcomes(
@@ -128,18 +179,20 @@ class Calls(Privates):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         buffersize: int | None = None,
+        star: bool = False,
     ) -> Iterator[Outcome[T]]:
         """Return an iterator of one :class:`Outcome` per item, in the order in which calls end.
 
         As :meth:`map_unordered`, but a failure never ends the iteration, and each outcome names its
-        item.
+        item: with several iterables, or with ``star``, the tuple of its call's arguments.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
         checks.buffersize(buffersize)
+        checks.star(star, len(iterables))
         options = self._options._replace(timed=True)
-        return self._intake.outcomes(options, fn, iterables, buffersize, self)
+        return self._intake.outcomes(options, fn, iterables, star, buffersize, self)
 
     def _submits_elsewhere(self) -> bool:
         return type(self).submit is not Calls.submit or "submit" in self.__dict__
@@ -150,8 +203,9 @@ class Calls(Privates):
         iterables: tuple[Iterable[Any], ...],
         deadline: float | None,
         buffersize: int | None,
+        star: bool,
     ) -> Iterator[T]:
-        items = zip(*iterables, strict=False)
+        items = iter(iterables[0]) if star else zip(*iterables, strict=False)
         futures: deque[Future[T]] = deque()
         try:
             for item in islice(items, buffersize):
@@ -181,3 +235,17 @@ class Calls(Privates):
                     future.cancel()
 
         return results()
+
+
+def _ready(options: CallOptions) -> CallOptions:
+    """``options``, ready to travel."""
+    if not options.retries:
+        return options
+    from .parent import methods
+    from .wire import payload
+
+    payload.set_main_by_value(methods.main_travels_by_value())
+    pickled = payload.dumps(options.retry_on)
+    # Types have no buffers: what is too large for a frame's head is still one piece.
+    types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
+    return options._replace(retry_types=types)

@@ -47,12 +47,8 @@ class ExecutorView(Calls):
         self._assembly = executor._assembly
         self._options = options
 
-    def options(self, **changes: Any) -> ExecutorView:
-        """Return a view with these options changed, the others as they are here.
-
-        Args and errors are those of :meth:`HybridExecutor.options`.
-        """
-        return ExecutorView(self._executor, _changed(self._options, changes))
+    def _view(self, options: CallOptions) -> ExecutorView:
+        return ExecutorView(self._executor, options)
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
@@ -192,30 +188,8 @@ class HybridExecutor(Calls):
         finalizer = weakref.finalize(self, Assembly.abandon, self._assembly)
         finalizer.atexit = False  # the engine has its own way to wait at interpreter exit
 
-    def options(self, **changes: Any) -> ExecutorView:
-        """Return a view of this executor with options for the calls made through it.
-
-        Args:
-            timeout: seconds a call may run, counted from its start, when its function has been
-                imported; it is then stopped and fails with :class:`CallTimeout`. It is stopped
-                where it waits; if it keeps the CPU in Python code, it is interrupted there; if
-                neither ends it within ``timeout_grace``, its worker is killed, and the worker's
-                other calls follow ``on_worker_loss``. None for no limit.
-            retries: how many times a call that failed is tried again, at most. **It then runs more
-                than once**, so it must be safe to repeat.
-            retry_on: an exception type, or a tuple of them, after which it is; by default
-                ``Exception``, which :class:`CallTimeout` is too. (A lost worker is a matter of
-                ``on_worker_loss``.)
-            backoff: seconds before the first retry, twice as long before each further one, up to a
-                minute, less a random part of up to a half. The call holds no slot meanwhile.
-            on_worker_loss: as for the executor, for these calls.
-
-        Raises:
-            TypeError: an option does not exist or is of a wrong type.
-            ValueError: a value is out of range.
-            Exception: whatever pickling ``retry_on`` raised.
-        """
-        return ExecutorView(self, _changed(self._options, changes))
+    def _view(self, options: CallOptions) -> ExecutorView:
+        return ExecutorView(self, options)
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
@@ -307,21 +281,6 @@ class HybridExecutor(Calls):
     @property
     def _engine(self) -> Engine:
         return self._assembly.engine
-
-
-def _changed(options: CallOptions, changes: Mapping[str, Any]) -> CallOptions:
-    """``options`` with ``changes``, ready to travel."""
-    options = options.updated(changes)
-    if not options.retries:
-        return options
-    from .parent import methods
-    from .wire import payload
-
-    payload.set_main_by_value(methods.main_travels_by_value())
-    pickled = payload.dumps(options.retry_on)
-    # Types have no buffers: what is too large for a frame's head is still one piece.
-    types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
-    return options._replace(retry_types=types)
 
 
 def _check_main_guard() -> None:

@@ -47,6 +47,15 @@ _SWITCHES = frozenset(
 OnWorkerLoss = Literal["fail", "retry"]
 
 
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "<unchanged>"
+
+
+#: The default of an option that may be None: not given, it stays as it is.
+UNCHANGED: Any = _Unchanged()
+
+
 #: What a worker is told of how to run a call: the seconds after which it is stopped, or None for
 #: never; whether the result is to tell how long it took; whether it must be known when it has the
 #: CPU; and the pickled exception types after which it may be tried again, if there are any.
@@ -77,12 +86,8 @@ class CallOptions(_CallOptions):
         return self.timeout, self.timed, traced, self.retry_types
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with ``changes``; TypeError names an option that does not exist."""
-        for name in changes:
-            if name not in PUBLIC_CALL_OPTIONS:
-                known = ", ".join(PUBLIC_CALL_OPTIONS)
-                raise TypeError(f"options() has no option {name!r}; it takes: {known}")
-        changes = dict(changes)
+        """A copy with those ``changes`` that are any."""
+        changes = {name: value for name, value in changes.items() if value is not UNCHANGED}
         if changes.get("timeout") is not None:
             changes["timeout"] = seconds(changes["timeout"], "timeout")
         if "retries" in changes:
@@ -96,8 +101,6 @@ class CallOptions(_CallOptions):
         return self._replace(**changes)
 
 
-#: The names ``options()`` takes.
-PUBLIC_CALL_OPTIONS = ("timeout", "retries", "retry_on", "backoff", "on_worker_loss")
 #: More attempts than this are a mistake: something else is wrong.
 MAX_RETRIES = 1000
 
@@ -257,6 +260,17 @@ def chunksize(value: object) -> None:
         raise TypeError(f"chunksize must be an integer, not {type(value).__name__}")
     if value < 1:
         raise ValueError("chunksize must be >= 1.")
+
+
+def star(value: object, iterables: int) -> None:
+    """Whether each item is a tuple of arguments: only one iterable can hold those."""
+    if not isinstance(value, bool):
+        raise TypeError(f"star must be True or False, not {type(value).__name__}")
+    if value and iterables != 1:
+        raise TypeError(
+            f"star=True takes one iterable, each item of which holds a call's arguments; there "
+            f"are {iterables}"
+        )
 
 
 def buffersize(value: object) -> None:

@@ -13,7 +13,8 @@ class Outcome(Generic[R]):
     """How the call for one item ended.
 
     Attributes:
-        item: what the call was for: the item, or the tuple of them if there were several iterables.
+        item: what the call was for: the item; with several iterables, or ``star``, the tuple of its
+            arguments.
         value: what the function returned; None if it failed.
         error: the exception the call ended with, or None.
         attempts: how many times the call was run; 0 if it never was.

@@ -94,12 +94,13 @@ class Intake:
         options: CallOptions,
         fn: Callable[..., T],
         iterables: tuple[Iterable[Any], ...],
+        star: bool,
         buffersize: int | None,
         deadline: float | None,
         keep: object,
     ) -> Generator[T]:
         """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
-        stream = self._stream(options, fn, iterables, buffersize, ordered=True)
+        stream = self._stream(options, fn, iterables, star, buffersize, ordered=True)
         try:
             stream.fill()
         except BaseException:
@@ -112,13 +113,14 @@ class Intake:
         options: CallOptions,
         fn: Callable[..., T],
         iterables: tuple[Iterable[Any], ...],
+        star: bool,
         buffersize: int | None,
         return_exceptions: bool,
         keep: object,
     ) -> Generator[T]:
         """See ``HybridExecutor.map_unordered``."""
         bound = self._buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, bound, ordered=False)
+        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
         return _results(stream, None, return_exceptions, keep)
 
     def outcomes(
@@ -126,12 +128,13 @@ class Intake:
         options: CallOptions,
         fn: Callable[..., T],
         iterables: tuple[Iterable[Any], ...],
+        star: bool,
         buffersize: int | None,
         keep: object,
     ) -> Generator[Outcome[T]]:
         """See ``HybridExecutor.outcomes``."""
         bound = self._buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, bound, ordered=False)
+        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
         kept = stream.keep_items()
         return _outcomes(stream, kept, keep)
 
@@ -140,13 +143,14 @@ class Intake:
         options: CallOptions,
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
+        star: bool,
         bound: int | None,
         ordered: bool,
     ) -> Stream:
         engine = self._engine
         engine.check_open()
-        single = len(iterables) == 1
-        items: Iterator[Any] = iter(iterables[0]) if single else zip(*iterables, strict=False)
+        one = len(iterables) == 1
+        items: Iterator[Any] = iter(iterables[0]) if one else zip(*iterables, strict=False)
         refusal: BaseException | None = None
         function: Function | None = None
         try:
@@ -157,7 +161,7 @@ class Intake:
             check_callable(fn)
             tell_refusal(error, function_name(fn))
             refusal = error
-        return Stream(engine, function, refusal, items, single, options, bound, ordered)
+        return Stream(engine, function, refusal, items, one and not star, options, bound, ordered)
 
 
 def _results(

@@ -30,6 +30,11 @@ ARGUMENTS_NOTE = (
     "plain data, and make what holds locks, files or connections inside the call."
 )
 
+STAR_NOTE = (
+    "With star=True, each item must be a tuple of arguments, or something else to be iterated. "
+    "This one is not, so the function was not called for it."
+)
+
 #: Items packed into one batch at most: bounds how long a long iterable is read before calls start.
 _MAX_BATCH = 4096
 #: Bytes of large payloads in one batch, about.
@@ -56,8 +61,8 @@ class Stream:
         Args:
             function: what to call, or None if it could not be pickled: every call then fails with
                 ``refusal``.
-            items: the arguments of each call, as tuples; or, if ``single``, the one argument of
-                each. Read in the consumer's thread.
+            items: the arguments of each call, as tuples or what these can be made of; or, if
+                ``single``, the one argument of each. Read in the consumer's thread.
             bound: how many calls may be unfinished or unfetched; None reads all items at once.
             ordered: hand outcomes out in the order of the items, else as they come.
         """
@@ -149,14 +154,21 @@ class Stream:
         start = weight = 0
         items: list[Item] = []
         for place, arguments in enumerate(chunk):
+            is_tuple = type(arguments) is tuple
             try:
+                if not is_tuple:
+                    arguments = self._unpacked(chunk, place, offset)
+                    is_tuple = True
                 item = arguments if payload.are_plain(arguments) else _pickled(arguments)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
                 self._send(items, offset + start, chunk[start:place])
-                tell_refusal(error, self._function.name)
+                if is_tuple:
+                    tell_refusal(error, self._function.name)
+                else:
+                    add_note(error, STAR_NOTE)
                 self.deliver([_refused(offset + place, error)])
                 items, start, weight = [], place + 1, 0
                 continue
@@ -168,6 +180,14 @@ class Stream:
                     self._send(items, offset + start, chunk[start : place + 1])
                     items, start, weight = [], place + 1, 0
         self._send(items, offset + start, chunk[start:])
+
+    def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
+        """The item at ``place``, a tuple from now on."""
+        arguments: tuple[Any, ...] = tuple(chunk[place])
+        chunk[place] = arguments
+        if self._kept is not None:
+            self._kept[offset + place] = arguments
+        return arguments
 
     def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
         if items:

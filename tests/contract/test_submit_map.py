@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
 import itertools
 import os
 import struct
@@ -17,7 +18,7 @@ from typing import Any
 import gevent
 import pytest
 
-from hybridexec import CallTimeout, HybridExecutor, Outcome
+from hybridexec import CallTimeout, ExecutorView, HybridExecutor, Outcome
 
 from .conftest import Make
 from .helpers import Gate, identity, nap, square, wait_until
@@ -342,6 +343,107 @@ def test_outcomes_names_each_item_and_how_it_ended(executor: HybridExecutor) -> 
         assert outcome.attempts == 1
         assert outcome.seconds is not None
         assert outcome.worker in executor._processes
+
+
+# -- items that hold all arguments -----------------------------------------------------------
+
+
+def power(base: int, exponent: int = 2) -> int:
+    return base**exponent
+
+
+@pytest.mark.parametrize("more", [{}, {"buffersize": 2}, {"chunksize": 3}, {"timeout": 30}])
+def test_map_takes_items_that_hold_all_arguments(
+    executor: HybridExecutor, more: dict[str, Any]
+) -> None:
+    items = [(2, 3), [3, 2], (4,), iter((5, 1)), {6: None, 0: None}]
+    assert list(executor.map(power, items, star=True, **more)) == [8, 9, 16, 5, 1]
+    assert list(executor.options(timeout=30).map(power, [(2, 3)], star=True)) == [8]
+    assert list(executor.map(power, [], star=True, **more)) == []
+
+
+def test_a_generator_of_pairs_is_read_as_results_are_fetched(executor: HybridExecutor) -> None:
+    pairs = ((n, 2) for n in itertools.count())
+    for results in (
+        executor.map(power, pairs, star=True, buffersize=10),
+        executor.map_unordered(power, pairs, star=True, buffersize=10),
+    ):
+        assert len(list(itertools.islice(results, 500))) == 500
+        results.close()  # type: ignore[attr-defined]
+    assert next(pairs)[0] < 3000
+
+
+def test_outcomes_of_items_that_hold_all_arguments_has_tuples(executor: HybridExecutor) -> None:
+    items = [(2, 3), [3, 2], {4: None}]
+    outcomes = {o.item: o.value for o in executor.outcomes(power, items, star=True)}
+    assert outcomes == {(2, 3): 8, (3, 2): 9, (4,): 16}
+
+
+def test_an_item_that_holds_no_arguments_fails_its_own_call(executor: HybridExecutor) -> None:
+    def broken() -> Iterator[int]:
+        yield 2
+        raise LookupError("gone")
+
+    items = [(2, 3), 7, None, broken(), (), (1, 2, 3), [lambda: 1, 2], (3, 2)]
+    outcomes = list(executor.outcomes(power, items, star=True))
+    assert sorted(o.value for o in outcomes if o.ok) == [8, 9]
+    failed = {str(o.item)[:8]: o for o in outcomes if not o.ok}
+    assert len(failed) == 6
+    for item in ("7", "None"):
+        error = failed[item].error
+        assert isinstance(error, TypeError)
+        assert "not iterable" in str(error)
+        assert "star=True" in error.__notes__[0]
+        assert failed[item].attempts == 0
+    assert any(isinstance(o.error, LookupError) for o in failed.values())
+    assert isinstance(failed["()"].error, TypeError)
+    assert "power" in str(failed["(1, 2, 3"].error)
+    results = executor.map(power, [(2, 3), 7, (3, 2)], star=True)
+    assert next(results) == 8
+    with pytest.raises(TypeError, match="not iterable"):
+        next(results)
+
+
+@pytest.mark.parametrize("count", [0, 2, 3])
+def test_items_that_hold_all_arguments_come_from_one_iterable(
+    executor: HybridExecutor, count: int
+) -> None:
+    for method in (executor.map, executor.map_unordered, executor.outcomes):
+        with pytest.raises(TypeError, match=f"star=True takes one iterable.* {count}$"):
+            method(power, *[[(1, 2)]] * count, star=True)
+        with pytest.raises(TypeError, match="star must be True or False, not int"):
+            method(power, [(1, 2)], star=1)  # type: ignore[arg-type]
+
+
+def test_items_that_hold_all_arguments_go_through_a_submit_of_ones_own(make: Make) -> None:
+    executor = make()
+    executor.submit = executor.submit  # type: ignore[method-assign]
+    assert list(executor.map(power, [(2, 3), [3, 2]], star=True)) == [8, 9]
+
+
+# -- options ----------------------------------------------------------------------------------
+
+
+def test_options_are_parameters_that_help_and_completion_show() -> None:
+    for kind in (HybridExecutor, ExecutorView):
+        parameters = inspect.signature(kind.options).parameters
+        assert list(parameters) == [
+            "self", "timeout", "retries", "retry_on", "backoff", "on_worker_loss"
+        ]  # fmt: skip
+        assert parameters["timeout"].annotation == "float | None"
+        assert "timeout: seconds a call may run" in inspect.getdoc(kind.options)  # type: ignore[operator]
+
+
+def test_an_option_that_is_not_given_is_the_views(executor: HybridExecutor) -> None:
+    view = executor.options(timeout=0.05, retries=1)
+    with pytest.raises(CallTimeout) as caught:
+        view.options(backoff=0).submit(time.sleep, 30).result(timeout=30)
+    assert "Run 1 of this call" in caught.value.__notes__[-1]
+    assert view.options(timeout=None).submit(nap, 0.1).result(timeout=30)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'retry'"):
+        view.options(retry=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        view.options(5)  # type: ignore[misc]
 
 
 def reciprocal(n: int) -> float:

@@ -7,7 +7,7 @@ each ignored line also shows that the mistake on it is found.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import assert_type
 
 from hybridexec import ExecutorView, HybridExecutor, Outcome
@@ -18,7 +18,7 @@ def fetch(url: str, timeout: float = 1.0) -> bytes:
 
 
 def check(executor: HybridExecutor) -> None:
-    as_base: Executor = executor
+    as_base: ProcessPoolExecutor = executor
     del as_base
     assert_type(executor.submit(fetch, "url"), Future[bytes])
     assert_type(executor.submit(fetch, "url", timeout=2.0), Future[bytes])
@@ -29,7 +29,12 @@ def check(executor: HybridExecutor) -> None:
     assert_type(executor.map(fetch, ["url"], buffersize=10), Iterator[bytes])
     assert_type(executor.map_unordered(fetch, ["url"]), Iterator[bytes])
     assert_type(executor.outcomes(fetch, ["url"]), Iterator[Outcome[bytes]])
+    assert_type(executor.map(fetch, [("url", 2.0)], star=True), Iterator[bytes])
     view = executor.options(timeout=5)
+    view = view.options(timeout=None, retries=2, retry_on=(OSError,), on_worker_loss="retry")
+    executor.options(timeout="5")  # type: ignore[arg-type]
+    executor.options(retries=None)  # type: ignore[arg-type]
+    executor.options(retry=1)  # type: ignore[call-arg]
     assert_type(view, ExecutorView)
     assert_type(view.submit(fetch, "url"), Future[bytes])
     HybridExecutor("two")  # type: ignore[arg-type]

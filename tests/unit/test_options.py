@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hybridexec import native, options
-from hybridexec.options import CallOptions
+from hybridexec.options import UNCHANGED, CallOptions
 
 NOT_INTEGERS = [True, False, 1.0, "4", b"4", [4], Fraction(4)]
 
@@ -252,10 +252,16 @@ def test_options_are_changed_in_a_copy() -> None:
     assert after.updated({"timeout": None}) == before
 
 
-@pytest.mark.parametrize("name", ["timed", "timeouts", "retry", ""])
-def test_unknown_options_are_refused_by_name(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"no option '{name}'; it takes: timeout"):
-        CallOptions().updated({name: 1})
+def test_an_option_that_is_not_given_stays_as_it_is() -> None:
+    before = CallOptions().updated({"timeout": 2, "retries": 3})
+    assert before.updated(dict.fromkeys(["timeout", "retries", "backoff"], UNCHANGED)) == before
+    assert repr(UNCHANGED) == "<unchanged>"
+
+
+@pytest.mark.parametrize("name", ["retries", "retry_on", "backoff", "on_worker_loss"])
+def test_only_a_timeout_may_be_none(name: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=name):
+        CallOptions().updated({name: None})
 
 
 @pytest.mark.parametrize("value", [True, "1", [1], 1j])

@@ -241,11 +241,9 @@ def _ready(options: CallOptions) -> CallOptions:
     """``options``, ready to travel."""
     if not options.retries:
         return options
-    from .parent import methods
+    from .parent import methods, session
     from .wire import payload
 
     payload.set_main_by_value(methods.main_travels_by_value())
-    pickled = payload.dumps(options.retry_on)
-    # Types have no buffers: what is too large for a frame's head is still one piece.
-    types = pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
+    types = session.dumps_types(options.retry_on)
     return options._replace(retry_types=types)

@@ -118,7 +118,7 @@ def _launched(plan: Plan) -> ForkServer | None:
 
 
 def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
-    from ..wire import payload
+    from ..wire import payload, prompt
     from ..wire.contract import Boot
     from .engine import Engine
     from .intake import Intake
@@ -127,6 +127,7 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
     from .watchdog import Watchdog
 
     payload.set_main_by_value(plan.main_by_value)
+    prompt.remember(plan.main_file)
     pool = Pool(
         plan.max_workers,
         plan.concurrency,

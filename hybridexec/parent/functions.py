@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..wire import payload, wording
+from . import session
 
 _numbers = itertools.count(1)
 _NOTHING = object()  # no user's function
@@ -22,17 +23,37 @@ _NOTHING = object()  # no user's function
 class Function:
     """A function as workers know it."""
 
-    __slots__ = ("kept", "lasting", "name", "number", "payload")
+    __slots__ = ("_variant", "kept", "lasting", "name", "needs", "number", "payload")
 
-    def __init__(self, pickled: payload.Payload, lasting: bool, name: str = "...") -> None:
+    def __init__(
+        self,
+        pickled: payload.Payload,
+        lasting: bool,
+        name: str = "...",
+        needs: session.Pieces = (),
+    ) -> None:
         self.number = next(_numbers)
         self.payload = pickled
+        #: What a worker must have of ``__main__``, in this order.
+        self.needs = needs
+        # What needing() returned last.
+        self._variant: Function | None = None
         #: Whether later batches may use it too. If not, workers forget it after its batch.
         self.lasting = lasting
         #: What to call it in messages.
         self.name = name
         #: The function itself, if its id is not to become another's.
         self.kept: object = _NOTHING
+
+    def needing(self, more: session.Pieces) -> Function:
+        """This function for calls whose arguments need ``more`` to be unpickled."""
+        if all(piece in self.needs for piece in more):
+            return self
+        needs = session.merged(self.needs, more)
+        variant = self._variant
+        if variant is None or variant.needs != needs:
+            variant = self._variant = Function(self.payload, False, self.name, needs)
+        return variant
 
 
 #: Stands for the function of a call that could not be pickled.
@@ -48,6 +69,8 @@ class Functions:
         self._known: dict[int, Function] = {}
         #: The one of them that was asked for last: mostly it is asked for again.
         self.last = UNSENT
+        # The one of __main__ that was asked for last: it is the same as long as what it needs is.
+        self._again = UNSENT
 
     def intern(self, function: Callable[..., Any]) -> Function:
         """The :class:`Function` of ``function``.
@@ -62,10 +85,16 @@ class Functions:
             return known
         check_callable(function)
         lasting = payload.travels_by_reference(function)
-        interned = Function(payload.dumps(function), lasting, wording.function_name(function))
+        pickled, needs = session.dumps(function)
+        again = self._again
+        if needs and again.payload == pickled and again.needs == needs:
+            return again
+        interned = Function(pickled, lasting, wording.function_name(function), needs)
         if lasting:
             interned.kept = function
             self._known[id(function)] = interned
+        elif needs:
+            self._again = interned
         return interned
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..options import CallOptions
 from ..wire import frames, payload
 from ..wire.wording import function_name
+from . import session
 from .batch import ALL, Ended, Item, Troubles, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
@@ -57,7 +58,12 @@ class Intake:
             function = engine.functions.last
             if function.kept is not fn:
                 function = engine.functions.intern(fn)
-            item = args if not kwargs and are_plain(args) else payload.dumps((args, kwargs))
+            if not kwargs and are_plain(args):
+                item = args
+            else:
+                item, needs = session.dumps((args, kwargs))
+                if needs:
+                    function = function.needing(needs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

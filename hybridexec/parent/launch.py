@@ -20,10 +20,10 @@ from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 from .. import native
-from ..wire.contract import Boot, BootName, InheritedFd, WorkerStart
+from ..wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
 from ..wire.page import StatusPage, create_fd
 from ..wire.shared import Channel, open_channel
-from . import exits, interpreter
+from . import exits, interpreter, session
 from .forkserver import ServerProcess
 from .server import ForkServer, ServerEnded
 
@@ -105,8 +105,7 @@ class Launcher:
         self.method = method
         self._boot = boot
         self._slots = slots
-        self._initializer = initializer
-        self._initargs = initargs
+        self._setup = Setup(initializer, initargs, session.dumps_flat)
         self._main_file = main_file
         self._server = server
         #: How many in a row have ended before they had started a worker.
@@ -162,6 +161,8 @@ class Launcher:
             with _one_start:
                 lifeline_fd = self._lifeline_end()
             theirs.callback(os.close, lifeline_fd)
+            if self.method == "fork":
+                self._setup.needs = session.needs(self._setup.initializer)
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
             start = WorkerStart(
@@ -173,8 +174,7 @@ class Launcher:
                 channel=InheritedFd(channel_other),
                 lifeline=lifeline,
                 concurrency=self._slots,
-                initializer=self._initializer,
-                initargs=self._initargs,
+                setup=self._setup,
             )
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)

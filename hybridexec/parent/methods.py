@@ -5,7 +5,6 @@ Runs on: the thread that makes the executor, so this module imports nothing that
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from typing import Any
@@ -48,15 +47,18 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
 
 
 def _need_fork(initargs: tuple[Any, ...]) -> bool:
-    from multiprocessing import context, reduction
+    from multiprocessing import context
 
+    from ..wire import payload
+    from . import session
+
+    payload.set_main_by_value(main_travels_by_value())
     context.set_spawning_popen(_Rehearsal())  # type: ignore[arg-type]  # it acts as one
     try:
-        reduction.ForkingPickler(io.BytesIO(), 5).dump(initargs)
-    except RuntimeError as error:
-        return "fork context" in str(error)
-    except Exception:
-        return False  # starting a worker will fail, and say so
+        session.dumps(initargs)
+    except Exception as error:
+        # If it is not for that, starting a worker will fail, and say so.
+        return "fork context" in " ".join((str(error), *getattr(error, "__notes__", ())))
     finally:
         context.set_spawning_popen(None)
     return False

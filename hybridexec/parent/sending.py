@@ -11,6 +11,7 @@ from typing import Any
 from ..wire import frames
 from ..wire.shared import Part
 from .batch import Batch
+from .functions import Function
 from .waiting import Span
 from .workers import Worker
 
@@ -18,7 +19,7 @@ from .workers import Worker
 def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[Part]]:
     """The head and the segments of a frame with these calls; the worker gets to know their
     functions."""
-    functions: list[tuple[int, Any]] = []
+    functions: list[tuple[Any, ...]] = []
     segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
     last_function, last_options, last_bare, next_id = None, None, False, 0
@@ -44,16 +45,30 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
             continue
         reference: int | bytes | list[int] = function.number
         if function.number not in worker.known:
-            if not function.lasting and batch.size == 1:
+            if not function.lasting and batch.size == 1 and not function.needs:
                 reference = frames.embed(function.payload, segments)
             else:
                 worker.known.add(function.number)
-                functions.append((function.number, frames.embed(function.payload, segments)))
+                functions += _introduced(worker, function, segments)
         spans.append((reference, batch.options.how, first, items, batch.bare))
         last_function, last_options, last_items = function, batch.options, items
         last_bare = batch.bare
         next_id = first + len(items)
     return (frames.CALLS, functions, spans), segments
+
+
+def _introduced(worker: Worker, function: Function, segments: list[Part]) -> list[tuple[Any, ...]]:
+    """What has a worker know a function, and first the pieces of ``__main__`` that it needs."""
+    entries: list[tuple[Any, ...]] = []
+    for piece in function.needs:
+        if piece.number not in worker.known:
+            worker.known.add(piece.number)
+            worker.known.discard(piece.replaces)
+            embedded = frames.embed(piece.payload, segments)
+            entries.append((piece.number, embedded, piece.name))
+    needs = [(piece.number, piece.name) for piece in function.needs]
+    embedded = frames.embed(function.payload, segments)
+    return [*entries, (function.number, embedded, needs)]
 
 
 def call_frame(worker: Worker, batch: Batch) -> tuple[tuple[Any, ...], Sequence[Part]]:

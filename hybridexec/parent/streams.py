@@ -19,6 +19,7 @@ from .. import native
 from ..options import CallOptions
 from ..wire import payload
 from ..wire.wording import add_note, retell
+from . import session
 from .batch import UNPICKLABLE, Batch, Ended, Item, Values
 from .functions import Function
 
@@ -159,7 +160,7 @@ class Stream:
                 if not is_tuple:
                     arguments = self._unpacked(chunk, place, offset)
                     is_tuple = True
-                item = arguments if payload.are_plain(arguments) else _pickled(arguments)
+                item = arguments if payload.are_plain(arguments) else self._pickled(arguments)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -188,6 +189,13 @@ class Stream:
         if self._kept is not None:
             self._kept[offset + place] = arguments
         return arguments
+
+    def _pickled(self, arguments: tuple[Any, ...]) -> payload.Payload:
+        pickled, needs = session.dumps((arguments, {}))
+        if needs:
+            assert self._function is not None
+            self._function = self._function.needing(needs)
+        return pickled
 
     def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
         if items:
@@ -299,10 +307,6 @@ def tell_refusal(error: BaseException, name: str) -> None:
 
 def _refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None
-
-
-def _pickled(arguments: tuple[Any, ...]) -> payload.Payload:
-    return payload.dumps((arguments, {}))
 
 
 def _size(entry: Ended | Values) -> int:

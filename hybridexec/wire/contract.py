@@ -37,6 +37,11 @@ def _receive_fd(duplicate: Any) -> InheritedFd:
     return InheritedFd(duplicate.detach())
 
 
+#: A payload as what any pickle can hold, see :func:`.payload.flat`; and what it needs.
+Flat = bytes | list[bytes]
+Pickled = tuple[Flat, list[tuple[int, str, Flat]]]
+
+
 class Boot(NamedTuple):
     """What a process needs to know before it imports the user's ``__main__``."""
 
@@ -48,11 +53,45 @@ class Boot(NamedTuple):
     main_by_value: bool
 
 
+class Setup:
+    """The initializer and its arguments, which are pickled while a process is being started: only
+    then locks and queues can be."""
+
+    def __init__(
+        self,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        dumps: Callable[[object], Pickled],
+    ) -> None:
+        self.initializer = initializer
+        self.initargs = initargs
+        #: What the initializer needs of ``__main__``, and a forked process has: numbers and names.
+        self.needs: list[tuple[int, str]] = []
+        self._dumps = dumps
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.initializer is None:
+            return Setup, (None, (), _nothing)
+        return PickledSetup, self._dumps((self.initializer, self.initargs))
+
+
+def _nothing(value: object) -> Pickled:
+    return b"", []
+
+
+class PickledSetup:
+    """The same in a worker that was not forked: unpickled there when it is used."""
+
+    def __init__(self, pickled: Flat, pieces: list[tuple[int, str, Flat]]) -> None:
+        self.pickled = pickled
+        #: What it needs of a ``__main__`` that cannot be imported: numbers, names, payloads.
+        self.pieces = pieces
+
+
 class WorkerStart(NamedTuple):
     """What a worker needs to run: travels as an argument of its ``multiprocessing.Process``.
 
-    ``initargs`` must travel this way, because locks and queues can be inherited only while a
-    process is being started.
+    ``initargs`` must travel this way: see :class:`Setup`.
     """
 
     boot: Boot
@@ -63,8 +102,7 @@ class WorkerStart(NamedTuple):
     channel: InheritedFd
     lifeline: InheritedFd
     concurrency: int
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
+    setup: Setup | PickledSetup
 
     def __call__(self) -> None:
         """Be the worker, until the parent says stop or is gone."""

@@ -16,10 +16,12 @@ it is in a memory file that was handed over before. See :mod:`hybridexec.wire.sh
 
 Parent to worker::
 
-    (CALLS, [(number, payload)], [(function, how, first id, [item, ...], bare)])
-        A function is a number that an earlier or the same frame introduced, or a payload for one
-        use. How to run it: see ``options.How``. An item is a tuple of plain arguments, or a payload
-        of ``(args, kwargs)``; a bare item is the one argument itself, plain.
+    (CALLS, [(number, payload, needs)], [(function, how, first id, [item, ...], bare)])
+        What is introduced is a function, with the numbers and names of what ``__main__`` must
+        have before it is loaded; or, with a name for its needs, one of these. A function is a
+        number that an earlier or the same frame introduced, or a payload for one use. How to run
+        it: see ``options.How``. An item is a tuple of plain arguments, or a payload of ``(args,
+        kwargs)``; a bare item is the one argument itself, plain.
     (ASK, low)           send HUNGRY as soon as no more than so many calls wait in the inbox
     (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
     (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far

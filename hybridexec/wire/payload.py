@@ -25,9 +25,9 @@ import types
 from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, NamedTuple, final
 
-from . import shared
+from . import prompt, shared
 from .wording import add_note
 
 PROTOCOL = 5
@@ -46,9 +46,9 @@ _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
     copyreg.dispatch_table,
 )
 
-# True where no worker can import this ``__main__`` (a REPL, a notebook, ``python -``), so that its
-# functions and classes must travel by value. Set once by each side when it starts.
-_main_by_value = False
+#: True where no worker can import this ``__main__`` (a REPL, a notebook, ``python -``), so that its
+#: functions and classes must travel by value. Set once by each side when it starts.
+main_by_value = False
 
 
 @final
@@ -68,7 +68,7 @@ class Segments(NamedTuple):
 Payload = bytes | Segments
 
 
-class _Pickle(list[bytes]):
+class Pieces(list[bytes]):
     """A pickle in pieces: a large object of bytes is one of them, and is not copied."""
 
     __slots__ = ()
@@ -84,8 +84,13 @@ class _ReferencePickler(pickle.Pickler):
 
 def set_main_by_value(by_value: bool) -> None:
     """Say whether ``__main__`` can only travel by value."""
-    global _main_by_value
-    _main_by_value = by_value
+    global main_by_value
+    main_by_value = by_value
+
+
+def goes_by_value(value: Any) -> bool:
+    """Whether what belongs to ``__main__`` has to."""
+    return main_by_value or prompt.entered(value)
 
 
 def is_plain(value: Any) -> bool:
@@ -121,25 +126,46 @@ def dumps(value: object) -> Payload:
         Whatever plain pickle raised, if cloudpickle cannot manage either.
     """
     buffers: list[pickle.PickleBuffer] = []
-    pieces = _Pickle()
-    if _main_by_value:
-        _value_pickler()(pieces, PROTOCOL, buffers.append).dump(value)
+    pieces = Pieces()
+    if main_by_value:
+        value_pickler()(pieces, buffers.append).dump(value)
     else:
         try:
             _ReferencePickler(pieces, PROTOCOL, buffer_callback=buffers.append).dump(value)
         except _REFUSALS as refusal:
-            pieces, buffers = _Pickle(), []
+            pieces, buffers = Pieces(), []
             try:
-                _value_pickler()(pieces, PROTOCOL, buffers.append).dump(value)
+                value_pickler()(pieces, buffers.append).dump(value)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
+    return packed(pieces, buffers)
+
+
+def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:
+    """What a pickler has written, as a payload."""
     # The pickler writes more than one piece only if they are large.
     if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:
         return pieces[0]
     # Buffers are copied here: the caller may go on to change the array while the frame waits.
     return Segments(shared.keep([pieces, *([buffer.raw()] for buffer in buffers)]))
+
+
+def flat(payload: Payload) -> bytes | list[bytes]:
+    """A payload as what any pickle can hold."""
+    if type(payload) is not Segments:
+        return payload
+    return [
+        bytes(part.load() if isinstance(part, shared.Region) else part) for part in payload.parts
+    ]
+
+
+def unflat(flattened: bytes | list[bytes]) -> Payload:
+    """The payload again."""
+    if isinstance(flattened, bytes):
+        return flattened
+    return Segments(tuple(map(bytearray, flattened)))
 
 
 def loads(payload: Payload) -> Any:
@@ -158,37 +184,16 @@ def travels_by_reference(function: object) -> bool:
         return False
     name: str = getattr(function, "__qualname__", "")
     module = getattr(function, "__module__", None)
-    if not isinstance(module, str) or (_main_by_value and module == "__main__"):
+    if not isinstance(module, str) or (main_by_value and module == "__main__"):
         return False
     found: object = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    return found is function
+    return found is function and not (module == "__main__" and prompt.entered(function))
 
 
-_value_pickler_type: type[Any] | None = None
+def value_pickler() -> Any:
+    """The by-value pickler's class, loaded when first needed."""
+    from .byvalue import ValuePickler
 
-
-def _value_pickler() -> type[Any]:
-    """The by-value pickler's class, made when first needed: cloudpickle is slow to import."""
-    global _value_pickler_type
-    if _value_pickler_type is None:
-        import cloudpickle
-
-        class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-            """cloudpickle with ForkingPickler's reducers, which leaves importable mains alone."""
-
-            dispatch_table: ClassVar = ChainMap(
-                ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
-                cloudpickle.Pickler.dispatch_table,
-            )
-
-            def reducer_override(self, value: object) -> Any:
-                # cloudpickle copies all of __main__ by value, but a class that the worker can
-                # import must stay one class on both sides, or isinstance() fails on results.
-                if isinstance(value, type | types.FunctionType) and travels_by_reference(value):
-                    return NotImplemented
-                return super().reducer_override(value)
-
-        _value_pickler_type = ValuePickler
-    return _value_pickler_type
+    return ValuePickler

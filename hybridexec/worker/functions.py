@@ -15,7 +15,9 @@ from typing import Any
 import gevent.lock
 
 from ..wire import payload
+from ..wire.contract import PickledSetup
 from .inbox import Job
+from .session import Need, Session
 
 
 class Functions:
@@ -25,16 +27,35 @@ class Functions:
         # By number; a payload as long as no call has needed it.
         self._known: dict[int, payload.Payload | Callable[..., Any]] = {}
         self._loading = gevent.lock.RLock()
+        self._session = Session()
         #: Those that are not known any more, for the main thread to let go of.
         self.forgotten: deque[object] = deque()
 
-    def learn(self, number: int, function: payload.Payload) -> None:
-        """Know ``function`` by ``number`` from now on."""
+    def learn(self, number: int, function: payload.Payload, needs: list[Need] | str) -> None:
+        """Know ``function`` by ``number`` from now on; or a piece of ``__main__``, if ``needs`` is
+        its name."""
+        if isinstance(needs, str):
+            self._session.learn(number, needs, function)
+            return
+        if needs:
+            self._session.hold(number, needs)
         self._known[number] = function
 
     def forget(self, number: int) -> None:
         """Forget the function known by ``number``."""
+        self._session.let_go(number)
         self.forgotten.append(self._known.pop(number, None))
+
+    def unpickle(self, setup: PickledSetup) -> Any:
+        """The initializer and its arguments."""
+        for number, name, piece in setup.pieces:
+            self._session.learn(number, name, payload.unflat(piece))
+        self._session.bind_all((number, name) for number, name, _ in setup.pieces)
+        return payload.loads(payload.unflat(setup.pickled))
+
+    def have(self, pieces: list[Need]) -> None:
+        """These pieces of ``__main__`` are here: this process was forked."""
+        self._session.have(pieces)
 
     def load(self, job: Job) -> Callable[..., Any]:
         """The job's function, unpickled when its first call runs."""
@@ -48,6 +69,7 @@ class Functions:
             if isinstance(reference, int):
                 known = self._known[reference]
                 if not callable(known):
+                    self._session.bind(reference)
                     known = self._known[reference] = payload.loads(known)
             else:
                 known = payload.loads(reference)

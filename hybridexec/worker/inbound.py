@@ -80,8 +80,8 @@ class Inbound:
         runners = self._runners
         if kind == frames.CALLS:
             _, functions, spans = head
-            for number, reference in functions:
-                self._functions.learn(number, frames.extract(reference, segments))
+            for number, reference, needs in functions:
+                self._functions.learn(number, frames.extract(reference, segments), needs)
             for function, how, first, items, bare in spans:
                 if type(function) is not int:
                     job = Job(frames.extract(function, segments), how)

@@ -16,7 +16,7 @@ from functools import partial
 
 from .. import native
 from ..wire import frames, payload
-from ..wire.contract import WorkerStart
+from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
 from . import boot, children, faults, forks, lifeline, patching, stacks, timeouts
@@ -65,7 +65,7 @@ def run(start: WorkerStart) -> None:
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()
-    setup = gevent.spawn(context.run, _initialize, start, outbox)
+    setup = gevent.spawn(context.run, _initialize, start, functions, outbox)
     setup.join()
     if setup.value is True:
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
@@ -74,11 +74,15 @@ def run(start: WorkerStart) -> None:
     outbox.write()
 
 
-def _initialize(start: WorkerStart, outbox: Outbox) -> bool:
-    if start.initializer is None:
-        return True
+def _initialize(start: WorkerStart, functions: Functions, outbox: Outbox) -> bool:
     try:
-        start.initializer(*start.initargs)
+        if isinstance(start.setup, PickledSetup):
+            initializer, initargs = functions.unpickle(start.setup)
+        else:
+            initializer, initargs = start.setup.initializer, start.setup.initargs
+            functions.have(start.setup.needs)
+        if initializer is not None:
+            initializer(*initargs)
         forks.leave()
     except BaseException as error:
         forks.leave(error)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jupyter_client import KernelManager
 from parent_runs import (
+    ALL_METHODS,
     DEADLINE,
     METHODS,
     SCRIPTS,
@@ -37,8 +38,39 @@ PRINTED = [
 ]
 
 
-def session(method: str) -> str:
-    return SESSION.replace("@METHOD@", method)
+#: What workers know of such a ``__main__``, and keep.
+NAMESPACE = (SCRIPTS / "namespace.txt").read_text()
+KNOWN = [
+    "kept: [1, 2, 3] [4, 5] 0",
+    "bound anew: [11, 12]",
+    "redefined: 112 112",
+    "seen: ['a'] ['a', 'b'] {}",
+    "changed in place: ['c', 'z']",
+    "cached: 6765 [0, 1, 4] (832040, 31, 'Squares.')",
+    "dispatched: ['int', 'object', 'list of int']",
+    "enums: True True True True True",
+    "slots: 3 True False True True (4, -4) True",
+    "named: Named(a=1, b='x') True Pair(a=1, b=2) True",
+    "abstract: True super True True True",
+    "circles: (True, True, True, 2) True",
+    "one class: [(True, True), (True, True)]",
+    "redefined class: (False, False) (True, True) True new True",
+    "made anew: [(1, False, 1, 5), (2, False, 2, 5)] 0",
+    "large: {1000000} 1",
+    "decorated: ('timed', -3)",
+    "handlers: (True, True, -2)",
+    "cannot travel: TypeError True",
+    "error: True code 5 5",
+    "retried: 3",
+    "retried for another: 6",
+    "initializer: True True",
+    "lambda: 1000000 prepared",
+    "end of session",
+]
+
+
+def session(method: str, text: str = SESSION) -> str:
+    return text.replace("@METHOD@", method)
 
 
 @pytest.mark.parametrize("arguments", [("-",), ()], ids=["dash", "pipe"])
@@ -52,12 +84,70 @@ def test_a_program_on_the_command_line(method: str) -> None:
     assert run("-c", session(method)) == PRINTED
 
 
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_workers_keep_a_namespace_for_a_program_on_standard_input(method: str) -> None:
+    assert run("-", stdin=session(method, NAMESPACE)) == KNOWN
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interactive_interpreter_fed_by_a_pipe(method: str) -> None:
     done = run_to_end("-i", "-q", stdin=session(method))
     assert done.returncode == 0
     assert done.stdout.splitlines() == PRINTED
     assert "Error" not in done.stderr
+
+
+def test_a_namespace_is_kept_for_an_interactive_interpreter() -> None:
+    done = run_to_end("-i", "-q", stdin=session("forkserver", NAMESPACE))
+    assert done.stdout.splitlines() == KNOWN
+    assert "Error" not in done.stderr
+
+
+#: What is typed into a program that workers can import, and what that prints.
+ENTERED = (SCRIPTS / "entered.txt").read_text()
+TOLD = [
+    "entered: 7",
+    "class: -3 True True __main__",
+    "as the function: True True",
+    "kinds: (True, False, False) (False, True, False) (False, False, True)",
+    "of the file: True True",
+    "kept: [1, 2, 3]",
+    "lambda: 3",
+    "redefined: redefined",
+]
+
+
+@pytest.mark.parametrize("how", ["inspect", "interact", "copy"])
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_what_is_entered_at_a_prompt_into_a_script_travels_by_value(method: str, how: str) -> None:
+    inspect = ["-i"] if how == "inspect" else []
+    done = run_to_end("-q", *inspect, SCRIPTS / "prompt.py", method, how, stdin=ENTERED)
+    told = [line.rpartition(">>> ")[2] for line in done.stdout.splitlines()]
+    # A copy of the script's globals is nobody's __main__: each call has them as they are there.
+    wanted = [line.replace("[1, 2, 3]", "[1, 1, 1]") if how == "copy" else line for line in TOLD]
+    assert [line for line in told if ":" in line] == wanted
+
+
+#: The same at pdb's prompt, which takes statements of one line only, and in its own interpreter.
+DEBUGGED = """
+!def mine(n): return scaled(n) + 1
+print("entered:", executor.submit(mine, 3).result())
+!class Point(object): __init__ = lambda self, x: setattr(self, "x", x)
+!def flip(point): return Point(-point.x), isinstance(point, Point)
+!flipped = executor.submit(flip, Point(3)).result()
+print("class:", flipped[0].x, type(flipped[0]) is Point, flipped[1])
+interact
+def inner(n): return scaled(n) + 2
+
+print("inner:", executor.submit(inner, 3).result())
+"""
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_what_is_entered_in_the_debugger_travels_by_value(method: str) -> None:
+    done = run_to_end(SCRIPTS / "prompt.py", method, "pdb", stdin=DEBUGGED)
+    for line in ("entered: 7", "class: -3 True True", "inner: 8"):
+        assert line in done.stdout, done.stdout + done.stderr
 
 
 #: What is typed at a terminal, and what it must show that was not typed.
@@ -181,6 +271,38 @@ def test_a_jupyter_notebook(method: str) -> None:
         book.run("import time; future = executor.submit(time.sleep, 0.2)")
         assert book.run("print(future.result())") == "None\n"
         # The executor is left open: the kernel's end must take the workers with it.
+
+
+@pytest.mark.slow
+def test_workers_keep_a_namespace_for_a_notebook() -> None:
+    *cells, _ = session("forkserver", NAMESPACE).split("\n\n")
+    with notebook() as book:
+        assert "".join(book.run(cell) for cell in cells).splitlines() == KNOWN[:-1]
+        # A cell that is run again binds anew what it binds.
+        book.run("executor = HybridExecutor(1)\nfound = []")
+        book.run("def find(n):\n    found.append(n)\n    return found")
+        assert book.run("print(call(find, 1), call(find, 2))") == "[1] [1, 2]\n"
+        book.run("found = []")
+        assert book.run("print(call(find, 3))") == "[3]\n"
+        book.run("found += [7]")
+        assert book.run("print(call(find, 4))") == "[7, 4]\n"
+
+
+@pytest.mark.slow
+def test_an_interrupted_map_leaves_the_slots_free() -> None:
+    with notebook() as book:
+        book.run("import time\nfrom hybridexec import HybridExecutor")
+        book.run("executor = HybridExecutor(1, concurrency=10)\nexecutor.submit(int).result()")
+        cell = (
+            "def nap(n):\n    time.sleep(600)\n"
+            "try:\n    print('waiting', flush=True)\n    list(executor.map(nap, range(200)))\n"
+            "except KeyboardInterrupt:\n    print('interrupted')"
+        )
+        assert book.run(cell, interrupt_at="waiting\n") == "waiting\ninterrupted\n"
+        assert book.run("print(executor.submit(int, '7').result(timeout=50))") == "7\n"
+        book.run("futures = [executor.submit(nap, n) for n in range(50)]")
+        assert book.run("executor.cancel_all(); print(futures[49].cancelled())") == "True\n"
+        assert book.run("print(executor.submit(int, '8').result(timeout=50))") == "8\n"
 
 
 @pytest.mark.slow

@@ -528,7 +528,7 @@ class Simulation:
     def _note_calls(self, worker: SimulatedWorker, functions: list[Any], spans: list[Any]) -> None:
         assert worker.greeted, "calls go to workers that said HELLO"
         assert not worker.told_to_stop
-        for number, _ in functions:
+        for number, _, _ in functions:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
         assert 0 < sum(len(items) for *_, items, _ in spans) <= MAX_FRAME

@@ -64,7 +64,7 @@ class RefusesToBeBuilt:
 @pytest.fixture
 def main_by_value() -> Iterator[None]:
     """As in a REPL: __main__ cannot be imported by a worker."""
-    before = payload._main_by_value
+    before = payload.main_by_value
     payload.set_main_by_value(True)
     yield
     payload.set_main_by_value(before)
@@ -203,7 +203,7 @@ def test_lambdas_and_closures_travel_by_value() -> None:
 def test_what_stops_pickling_by_value_is_not_taken_for_a_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(payload, "_main_by_value", False)  # pytest's own may be by value
+    monkeypatch.setattr(payload, "main_by_value", False)  # pytest's own may be by value
     with pytest.raises(Stopped):
         dumps(StoppedWhileByValue())
 
@@ -304,7 +304,7 @@ def test_what_a_worker_cannot_import_does_not(function: object) -> None:
 def test_a_function_of_main_travels_by_reference_where_main_can_be_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(payload, "_main_by_value", False)
+    monkeypatch.setattr(payload, "main_by_value", False)
     function = function_of_main(monkeypatch)
     assert payload.travels_by_reference(function)
 

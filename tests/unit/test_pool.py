@@ -133,7 +133,7 @@ def test_a_lasting_function_is_sent_to_each_worker_once() -> None:
         simulation.run(lambda: not simulation.pool.books.unfinished)
     introduced = [head[1] for head in simulation.heads(frames.CALLS)]
     assert len(introduced) >= 3
-    assert introduced[0] == [(function.number, b"lasting")]
+    assert introduced[0] == [(function.number, b"lasting", [])]
     assert not any(introduced[1:])
     assert not simulation.heads(frames.FORGET)
 

@@ -1,0 +1,116 @@
+"""What is pickled of a ``__main__`` that workers cannot import refers to these functions.
+
+Runs on: whoever unpickles, in the worker mostly; a worker's results lead back to the parent's own
+classes.
+Guarantees: a class that was sent is one class in each process, however often it is met.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+# Classes that travel between processes, by what both call them.
+_classes: dict[str, type] = {}
+_ids: dict[type, str] = {}
+_numbers = itertools.count(1)
+
+
+def namespace() -> dict[str, Any]:
+    """The globals of this process's ``__main__``."""
+    return vars(sys.modules["__main__"])
+
+
+def attribute(name: str) -> Any:
+    """What ``__main__`` has under that name."""
+    return namespace()[name]
+
+
+def library(name: str) -> dict[str, Any]:
+    """The globals of a module that can be imported."""
+    return vars(importlib.import_module(name))
+
+
+def define(key: str, kind: type) -> type:
+    """Know ``kind`` by ``key`` from now on."""
+    _classes[key] = kind
+    _ids[kind] = key
+    return kind
+
+
+def key_for(kind: type) -> str:
+    """What a class of this process is to be known by."""
+    key = key_of(kind)
+    if key is None:
+        key = f"{os.getpid()}-{next(_numbers)}"
+        define(key, kind)
+    return key
+
+
+def key_of(kind: type) -> str | None:
+    """What a class is known by."""
+    try:
+        return _ids.get(kind)
+    except TypeError:  # its metaclass knows no hash
+        return None
+
+
+def known_class(key: str) -> type:
+    """The class that is known by ``key``."""
+    return _classes[key]
+
+
+class _Never(Exception):
+    """Nobody raises it."""
+
+
+def perhaps_known(key: str) -> type:
+    """The same, for what errors are compared with: what is not known here was not raised here."""
+    return _classes.get(key, _Never)
+
+
+class Absent:
+    """Stands for a global that cannot be pickled."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Absent, (self.reason,)
+
+
+class Missing(TypeError):
+    """What a call ends with that needs such a global, where there is nothing of that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TypeError, self.args
+
+
+def cached(
+    function: Callable[..., Any], maxsize: int | None, typed: bool, attributes: Mapping[str, Any]
+) -> Any:
+    """A function with ``functools.lru_cache``, and a cache of its own."""
+    made = functools.lru_cache(maxsize, typed)(function)
+    vars(made).update(attributes)
+    return made
+
+
+def dispatching(
+    function: Callable[..., Any],
+    registry: Iterable[tuple[type, Callable[..., Any]]],
+    attributes: Mapping[str, Any],
+) -> Any:
+    """A function with ``functools.singledispatch``."""
+    made = functools.singledispatch(function)
+    for kind, implementation in registry:
+        made.register(kind, implementation)
+    vars(made).update(attributes)
+    return made

@@ -1,0 +1,109 @@
+"""Tell what was entered at a prompt into a ``__main__`` that workers import from its file.
+
+Runs on: whoever pickles, in the parent.
+
+``python -i script.py``, ``code.interact(local=globals())`` and pdb put functions and classes there
+that the file does not define. Code tells where it comes from; a class does so by its methods, and
+one that has none, by not being named in the file.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from typing import Any
+
+_PROMPTS = (
+    "<stdin",
+    "<console",
+    "<python-input",
+    "<ipython-input",
+    "<bpython-input",
+    "<input",
+    "<pyshell",
+)
+
+_SYSTEM = vars(sys)
+
+#: Whether something of a prompt's has been seen.
+seen = False
+# The script's path, which Python forgets when its last line has run.
+_script: str | None = None
+
+
+def remember(script: str | None) -> None:
+    """``__main__`` is this script."""
+    global _script
+    _script = script or _script
+
+
+def is_open() -> bool:
+    """Whether there may be something of a prompt's."""
+    return seen or "ps1" in _SYSTEM or ("bdb" in sys.modules and _is_debugged())
+
+
+def _is_debugged() -> bool:
+    bdb: Any = sys.modules["bdb"]
+    return isinstance(getattr(sys.gettrace(), "__self__", None), bdb.Bdb)
+
+
+def entered(value: Any) -> bool:
+    """Whether a function or class of ``__main__`` was entered at a prompt."""
+    global seen
+    if isinstance(value, type):
+        found = is_open() and _class_entered(value)
+    else:
+        found = _function_entered(value)
+    seen = seen or found
+    return found
+
+
+def _function_entered(function: Any) -> bool:
+    for _ in range(100):
+        code = getattr(function, "__code__", None)
+        if isinstance(code, types.CodeType):
+            name = code.co_filename
+            if name.startswith(_PROMPTS) or "/ipykernel_" in name:
+                return True
+        function = getattr(function, "__wrapped__", None)
+        if function is None:
+            break
+    return False
+
+
+def _class_entered(kind: type) -> bool:
+    members = [getattr(member, "__func__", member) for member in vars(kind).values()]
+    functions = [
+        member
+        for member in members
+        if isinstance(member, types.FunctionType) and member.__module__ == "__main__"
+    ]
+    # What a decorator has made, a dataclass's methods say, comes from no file.
+    written = [each for each in functions if each.__code__.co_filename != "<string>"]
+    if written:
+        return any(map(_function_entered, written))
+    if _script is None:
+        return False
+    return kind.__qualname__.partition(".")[0] not in _names_in(_script)
+
+
+@functools.cache
+def _names_in(path: str) -> frozenset[str]:
+    """The names of the classes that a script defines, or may make otherwise."""
+    import ast  # slow to load
+
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return frozenset()
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+    return frozenset(names)

@@ -16,22 +16,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import pickle
 import sys
 import types
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..wire import mains, payload, prompt
-from ..wire.contract import Pickled
+from ..wire.contract import FlatPickle
 from ..wire.wording import text_of
+from .references import Definition, Key, Pickled, References, ToKnownTypes, pickled
 
-#: Names of every module's own.
-_OWN = frozenset({"__builtins__", "__loader__", "__name__", "__spec__"})
 _CONSTANT = frozenset({int, float, bool, complex, type(None), str, bytes, types.ModuleType})
-
-# What a piece is for: a global's name, or a class.
-Key = str | type
 
 _numbers = itertools.count(1)
 
@@ -70,13 +64,6 @@ class Piece:
 Pieces = tuple[Piece, ...]
 
 
-class _Pickled(NamedTuple):
-    pieces: list[bytes]
-    buffers: list[pickle.PickleBuffer]
-    first: dict[Key, str]
-    uses: dict[Key, str]
-
-
 class Session:
     """The pieces of this process's ``__main__``."""
 
@@ -84,15 +71,19 @@ class Session:
         self._pieces: dict[Key, Piece] = {}
         # Which others a piece has in itself, because they could not come before it.
         self._inside: dict[Key, set[Key]] = {}
+        self._statement: object = None
 
     def dumps(self, value: object) -> tuple[payload.Payload, Pieces]:
         """Pickle ``value``; also the pieces that a worker must have before it unpickles that, in
         their order."""
-        pickled = _pickle(value, set(), False)
-        return payload.packed(*pickled[:2]), self._collect(pickled.first, pickled.uses)
+        done = pickled(value, References())
+        return payload.packed(*done[:2]), self._collect(done.first, done.uses)
 
     def _collect(self, first: dict[Key, str], uses: dict[Key, str]) -> Pieces:
         statement = _statement()
+        if statement != self._statement:
+            self._statement = statement
+            self._forget()
         ordered: dict[Key, Piece] = {}
         later = list(uses.items())
         begun: set[Key] = set()
@@ -116,7 +107,7 @@ class Session:
                         add(each, by, key)
                     break
                 except _InACircle as circle:
-                    if circle.key is not key:
+                    if circle.key != key:
                         raise
             ordered[key] = piece
             later.extend(piece.uses.items())
@@ -127,34 +118,43 @@ class Session:
             add(*later.pop(), None)
         return tuple(ordered.values())
 
+    def _forget(self) -> None:
+        """Keep no object alive that its name does not."""
+        for key, piece in list(self._pieces.items()):
+            if isinstance(key, str):
+                names, name = mains.find(key)
+                if names.get(name) is not piece.value:
+                    del self._pieces[key]
+
     def _piece(self, key: Key, user: str, statement: object) -> Piece | None:
         """The piece for ``key`` as it is now; None for a name that is not bound."""
+        value: Any = key
         if isinstance(key, str):
-            if key not in mains.namespace():
+            names, name = mains.find(key)
+            if name not in names:
                 return None
-            value = mains.namespace()[key]
-        else:
-            value = key
+            value = names[name]
         last = self._pieces.get(key)
         if last is not None and last.value is value and not _may_differ(last, statement):
             return last
-        name = key if isinstance(key, str) else ""
-        piece = Piece(name, value, 0 if last is None else last.number)
+        piece = Piece(
+            key if isinstance(key, str) else "", value, 0 if last is None else last.number
+        )
         piece.seen = statement
-        whole = value if isinstance(key, str) else _Definition(key)
+        whole = value if isinstance(key, str) else Definition(key)
         try:
-            pickled = _pickle(whole, {key} | self._inside.get(key, set()), True)
+            done = pickled(whole, References({key} | self._inside.get(key, set()), True))
         except Exception as error:
             piece.payload = payload.dumps(mains.Absent(_reason(key, user, error)))
             piece.digest = b"absent"
         else:
-            piece.first, piece.uses = pickled.first, pickled.uses
-            piece.digest = _digest(pickled)
+            piece.first, piece.uses = done.first, done.uses
+            piece.digest = _digest(done)
         if last is not None and last.value is value and last.digest == piece.digest:
             last.first, last.uses, last.seen = piece.first, piece.uses, statement
             return last
         if not piece.payload:
-            piece.payload = payload.packed(*pickled[:2])
+            piece.payload = payload.packed(*done[:2])
         self._pieces[key] = piece
         return piece
 
@@ -163,73 +163,6 @@ class _InACircle(Exception):
     def __init__(self, key: Key) -> None:
         super().__init__(key)
         self.key = key
-
-
-class _Definition:
-    """A class, pickled by value."""
-
-    def __init__(self, kind: type) -> None:
-        self._kind = kind
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return mains.define, (mains.key_of(self._kind), self._kind)
-
-
-class _Names:
-    """What a pickler is told of ``__main__``; see :class:`.byvalue.Main`."""
-
-    def __init__(self, inside: set[Key], is_global: bool) -> None:
-        self.namespace = mains.namespace()
-        self.first: dict[Key, str] = {}
-        self.uses: dict[Key, str] = {}
-        self._inside = inside
-        self._is_global = is_global
-
-    def refer(self, value: Any) -> tuple[Any, ...] | None:
-        """See :meth:`.byvalue.Main.refer`."""
-        if value.__module__ != "__main__" or not payload.goes_by_value(value):
-            return None
-        name: str = value.__qualname__
-        if isinstance(value, type):
-            return self._refer_to_class(value)
-        owner, _, last = name.rpartition(".")
-        if not owner:
-            if self.namespace.get(name) is not value or name in self._inside:
-                return None
-            self.first[name] = name
-            return mains.attribute, (name,)
-        found = self.namespace.get(owner)
-        if not isinstance(found, type) or found in self._inside:
-            return None
-        return (getattr, (found, last)) if vars(found).get(last) is value else None
-
-    def _refer_to_class(self, value: type) -> tuple[Any, ...] | None:
-        found: Any = self.namespace.get(value.__qualname__)
-        if value in self._inside or (found is not value and mains.key_of(value) is None):
-            return None
-        self.first[value] = value.__qualname__
-        return mains.known_class, (mains.key_for(value),)
-
-    def use(self, names: Iterable[str], function: str) -> None:
-        """See :meth:`.byvalue.Main.use`."""
-        for name in names:
-            if name not in _OWN:
-                self.uses[name] = function
-
-    def make_anew(self, value: Any) -> tuple[Any, ...] | None:
-        """See :meth:`.byvalue.Main.make_anew`."""
-        if not self._is_global:
-            return None
-        from ..wire import anew
-
-        return anew.reduce(value)
-
-
-def _pickle(value: object, inside: set[Key], is_global: bool) -> _Pickled:
-    names = _Names(inside, is_global)
-    pieces, buffers = payload.Pieces(), list[pickle.PickleBuffer]()
-    payload.value_pickler()(pieces, buffers.append, names).dump(value)
-    return _Pickled(pieces, buffers, names.first, names.uses)
 
 
 def _may_differ(piece: Piece, statement: object) -> bool:
@@ -246,31 +179,36 @@ def _may_differ(piece: Piece, statement: object) -> bool:
 
 def _statement() -> object:
     """Which statement of ``__main__`` runs: its code, and the place in that."""
-    names = mains.namespace()
+    namespaces = [names for _, names in mains.namespaces()]
     frame: Any = sys._getframe()
     while frame is not None:
         # IPython has had names of its own for its cells.
-        if frame.f_globals is names and frame.f_code.co_name.startswith(("<module", "<cell")):
+        if frame.f_code.co_name.startswith(("<module", "<cell")) and any(
+            frame.f_globals is names for names in namespaces
+        ):
             return frame.f_code, frame.f_lasti
         frame = frame.f_back
     return None
 
 
-def _digest(pickled: _Pickled) -> bytes:
+def _digest(done: Pickled) -> bytes:
     import hashlib  # slow to load, as is what make_anew() needs
 
     digest = hashlib.blake2b(digest_size=16)
-    for piece in pickled.pieces:
+    for piece in done.pieces:
         digest.update(piece)
-    for buffer in pickled.buffers:
+    for buffer in done.buffers:
         digest.update(buffer.raw())
     return digest.digest()
 
 
 def _reason(key: Key, user: str, error: Exception) -> str:
-    what = f"the global {key!r}" if isinstance(key, str) else f"the class {key.__qualname__}"
+    if isinstance(key, str):
+        what = f"the global {mains.find(key)[1]!r}, which {user} uses,"
+    else:
+        what = f"the class {key.__qualname__}"
     return (
-        f"{what}, which {user} uses, could not be pickled: "
+        f"{what} could not be pickled: "
         f"{type(error).__name__}: {text_of(error)}. Have each worker make its own: in an "
         "initializer that declares it global, or in the function that uses it"
     )
@@ -290,14 +228,6 @@ def dumps(value: object) -> tuple[payload.Payload, Pieces]:
     return payload.dumps(value), ()
 
 
-class _TypesOnly(_Names):
-    """Lets classes of ``__main__`` be referred to without being sent."""
-
-    def _refer_to_class(self, value: type) -> tuple[Any, ...] | None:
-        reference = super()._refer_to_class(value)
-        return None if reference is None else (mains.perhaps_known, *reference[1:])
-
-
 def dumps_types(types_: object) -> bytes:
     """Pickle exception types that errors are to be compared with."""
     if not (payload.main_by_value or prompt.is_open()):
@@ -305,11 +235,11 @@ def dumps_types(types_: object) -> bytes:
         # Types have no buffers: what is too large for a frame's head is still one piece.
         return pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
     pieces = payload.Pieces()
-    payload.value_pickler()(pieces, None, _TypesOnly(set(), False)).dump(types_)
+    payload.value_pickler()(pieces, None, ToKnownTypes()).dump(types_)
     return b"".join(pieces)
 
 
-def dumps_flat(value: object) -> Pickled:
+def dumps_flat(value: object) -> FlatPickle:
     """The same as what any pickle can hold."""
     pickled, needs = dumps(value)
     pieces = [(piece.number, piece.name, payload.flat(piece.payload)) for piece in needs]

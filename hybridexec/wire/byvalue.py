@@ -25,12 +25,13 @@ _FUNCTOOLS = vars(functools)
 class Main(Protocol):
     """What the parent knows of its ``__main__``, and is told while something is pickled."""
 
-    namespace: dict[str, Any]
-
     def refer(self, value: Any) -> tuple[Any, ...] | None:
         """How a function or class of ``__main__`` is referred to; None if it goes by value."""
 
-    def use(self, names: list[str], function: str) -> None:
+    def namespace_of(self, function: types.FunctionType) -> int | None:
+        """The number of the namespace that is a function's globals; None if they are a module's."""
+
+    def use(self, number: int, names: list[str], function: str) -> None:
         """That function uses globals of these names."""
 
     def make_anew(self, value: Any) -> tuple[Any, ...] | None:
@@ -38,8 +39,11 @@ class Main(Protocol):
 
 
 class _Namespace:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return mains.namespace, ()
+        return mains.namespace, (self.number,)
 
 
 class _Library:
@@ -110,9 +114,10 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
         if main is None or not isinstance(reduced, tuple):
             return reduced
         make, (code, _, *rest), (attributes, fields), *others = reduced
-        if value.__globals__ is main.namespace:
-            main.use(list(fields["__globals__"]), value.__qualname__)
-            there: Any = _Namespace()
+        number = main.namespace_of(value)
+        if number is not None:
+            main.use(number, list(fields["__globals__"]), value.__qualname__)
+            there: Any = _Namespace(number)
         elif value.__module__ == "__main__" and _is_librarys(value.__globals__):
             there = _Library(value.__globals__["__name__"])  # a decorator's
         else:

@@ -39,7 +39,7 @@ def _receive_fd(duplicate: Any) -> InheritedFd:
 
 #: A payload as what any pickle can hold, see :func:`.payload.flat`; and what it needs.
 Flat = bytes | list[bytes]
-Pickled = tuple[Flat, list[tuple[int, str, Flat]]]
+FlatPickle = tuple[Flat, list[tuple[int, str, Flat]]]
 
 
 class Boot(NamedTuple):
@@ -61,7 +61,7 @@ class Setup:
         self,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
-        dumps: Callable[[object], Pickled],
+        dumps: Callable[[object], FlatPickle],
     ) -> None:
         self.initializer = initializer
         self.initargs = initargs
@@ -75,7 +75,7 @@ class Setup:
         return PickledSetup, self._dumps((self.initializer, self.initargs))
 
 
-def _nothing(value: object) -> Pickled:
+def _nothing(value: object) -> FlatPickle:
     return b"", []
 
 

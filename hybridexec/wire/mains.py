@@ -21,14 +21,48 @@ _ids: dict[type, str] = {}
 _numbers = itertools.count(1)
 
 
-def namespace() -> dict[str, Any]:
-    """The globals of this process's ``__main__``."""
-    return vars(sys.modules["__main__"])
+# Other namespaces of prompts, by number: pdb and code.interact() may give functions a copy of
+# ``__main__``'s globals.
+_others: dict[int, dict[str, Any]] = {}
 
 
-def attribute(name: str) -> Any:
-    """What ``__main__`` has under that name."""
-    return namespace()[name]
+def namespace(number: int = 0) -> dict[str, Any]:
+    """The globals of this process's ``__main__``, or others."""
+    if not number:
+        return vars(sys.modules["__main__"])
+    return _others.setdefault(number, {"__name__": "__main__"})
+
+
+def namespaces() -> list[tuple[int, dict[str, Any]]]:
+    """All there are."""
+    return [(0, namespace()), *_others.items()]
+
+
+def number_of(names: dict[str, Any]) -> int:
+    """The number of a namespace, known by that from now on."""
+    for number, each in namespaces():
+        if each is names:
+            return number
+    number = (os.getpid() << 16) + len(_others) + 1
+    _others[number] = names
+    return number
+
+
+def key(number: int, name: str) -> str:
+    """What a name is called that is in that namespace."""
+    return f"{number}:{name}" if number else name
+
+
+def find(key: str) -> tuple[dict[str, Any], str]:
+    """The namespace, and the name in it."""
+    number, _, name = key.rpartition(":")
+    return namespace(int(number or 0)), name
+
+
+def attribute(key: str) -> Any:
+    """What has that name."""
+    names, name = find(key)
+    return names[name]
 
 
 def library(name: str) -> dict[str, Any]:

@@ -82,10 +82,10 @@ class Session:
             if self._bound.get(name) == number or number in self._defined:
                 continue
             value = payload.loads(self._payloads[number])
-            names = mains.namespace()
+            names, variable = mains.find(name)
             if isinstance(value, mains.Absent):
-                if not name or name not in names:
+                if not name or variable not in names:
                     raise mains.Missing(value.reason)
             elif name:
-                names[name] = value
+                names[variable] = value
             self.have([(number, name)])

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, final
 
-from . import prompt, shared
+from . import shared
 from .wording import add_note
 
 PROTOCOL = 5
@@ -90,7 +90,7 @@ def set_main_by_value(by_value: bool) -> None:
 
 def goes_by_value(value: Any) -> bool:
     """Whether what belongs to ``__main__`` has to."""
-    return main_by_value or prompt.entered(value)
+    return main_by_value or _entered(value)
 
 
 def is_plain(value: Any) -> bool:
@@ -189,7 +189,13 @@ def travels_by_reference(function: object) -> bool:
     found: object = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    return found is function and not (module == "__main__" and prompt.entered(function))
+    return found is function and not (module == "__main__" and _entered(function))
+
+
+def _entered(value: Any) -> bool:
+    from .prompt import entered  # workers seldom need it
+
+    return entered(value)
 
 
 def value_pickler() -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from os import getpid
 from typing import Any
 
-from ..wire import exceptions, payload
+from ..wire import payload
 from ..wire.wording import call_text, function_name, retell, text_of
 from . import forks
 
@@ -57,6 +57,8 @@ def describe(
         kind = function_name(type(result))
         what = f"the result of {call}, of type {kind}, could not be pickled"
         retell(error, what, "Return plain data instead")
+    from ..wire import exceptions  # not before something fails: workers start sooner
+
     name, text = exceptions.type_name(error), text_of(error)
     try:
         return exceptions.pack(error), trace, note, name, text
@@ -69,12 +71,14 @@ def describe(
 
 def _remains(error: BaseException, refusal: BaseException) -> tuple[str, dict[str, Any]]:
     """What is told of an exception that could not be carried, and which attributes it had."""
+    from ..wire.exceptions import kept
+
     try:
         why = (
             f"this exception could not be pickled: {type(refusal).__name__}: {text_of(refusal)}; "
             "give it a __reduce__, or pass all its arguments to super().__init__()"
         )
-        return why, exceptions.kept(error)
+        return why, kept(error)
     except BaseException:
         return "this exception could be neither pickled nor put into words", {}
 

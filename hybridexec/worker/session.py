@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..wire import mains, payload
+from ..wire import payload
 
 #: A piece of ``__main__``: its number, and its name; none for a class.
 Need = tuple[int, str]
@@ -78,6 +78,9 @@ class Session:
 
     def bind_all(self, needs: Iterable[Need]) -> None:
         """As :meth:`bind`, for these pieces."""
+        # Workers start sooner without; and only here may it be imported, not by the attendant.
+        from ..wire import mains
+
         for number, name in needs:
             if self._bound.get(name) == number or number in self._defined:
                 continue

@@ -5,7 +5,6 @@ Runs on: callers' threads. Checks arguments; the work is :mod:`hybridexec.parent
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from concurrent.futures import CancelledError, Future
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+from . import native
 from . import options as checks
 from .options import UNCHANGED, CallOptions
 from .privates import Privates
@@ -136,7 +136,7 @@ class Calls(Privates):
         checks.chunksize(chunksize)
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else native.monotonic() + timeout
         if self._submits_elsewhere():
             # A subclass that counts or wraps calls in submit() expects map() to go through it.
             return self._map_through_submit(fn, iterables, deadline, buffersize, star)
@@ -220,7 +220,8 @@ class Calls(Privates):
                 while futures:
                     future = futures.popleft()
                     try:
-                        future.exception(None if deadline is None else deadline - time.monotonic())
+                        left = None if deadline is None else deadline - native.monotonic()
+                        future.exception(left)
                     except CancelledError:
                         pass  # result() says so below
                     except BaseException:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import native
 from . import options as checks
 from .calls import Calls
 from .options import CallOptions
@@ -195,7 +195,7 @@ class HybridExecutor(Calls):
         """Return a snapshot of what the executor is doing."""
         from .stats import ExecutorStats, WorkerStats
 
-        now = time.monotonic()
+        now = native.monotonic()
         workers = []
         self._engine.follow()
         overview = self._engine.overview

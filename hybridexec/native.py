@@ -8,11 +8,13 @@ Guarantees: never imports gevent; asks it for the originals only where it is loa
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import time
 from collections.abc import Callable
+from types import BuiltinFunctionType
 from typing import Any
 
 #: Longest time, in seconds, that a thread waits for a lock without looking up.
@@ -20,6 +22,18 @@ from typing import Any
 SLICE = 0.5
 #: The system counts a poll's milliseconds in 31 bits.
 _LONGEST = 3600.0
+
+
+def _held(clock: Callable[[], float]) -> Callable[[], float]:
+    """``clock``, in something that is not the same object: libraries that freeze the time for tests
+    put one of theirs in its place in all modules. The system's is told from theirs."""
+    if not isinstance(clock, BuiltinFunctionType):
+        clock = functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    return functools.partial(clock)
+
+
+#: ``time.monotonic``, also where that stands still.
+monotonic = _held(time.monotonic)
 
 
 def original(module: str, name: str) -> Any:
@@ -50,12 +64,12 @@ def ident() -> int:
 def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
     """Call ``ended`` with a time to wait, up to :data:`SLICE`, until it returns true or ``seconds``
     are over; whether it did."""
-    end = None if seconds is None else time.monotonic() + seconds
+    end = None if seconds is None else monotonic() + seconds
     while True:
-        left = SLICE if end is None else max(0.0, min(end - time.monotonic(), SLICE))
+        left = SLICE if end is None else max(0.0, min(end - monotonic(), SLICE))
         if ended(left):
             return True
-        if end is not None and time.monotonic() >= end:
+        if end is not None and monotonic() >= end:
             return False
 
 

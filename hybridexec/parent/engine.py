@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -278,7 +277,7 @@ class Engine:
             self._finish()
 
     def _wait(self) -> None:
-        now = time.monotonic()
+        now = native.monotonic()
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout
         watching = self._lone.watch(now, timeout is None and self._poller.live)
@@ -313,7 +312,7 @@ class Engine:
         pool = self._pool
         with self._turning:
             self._queue.handle(pool)
-            now = time.monotonic()
+            now = native.monotonic()
             if self._tick_at is not None and now >= self._tick_at:
                 pool.tick(now)
             records = self._fleet.look(now)

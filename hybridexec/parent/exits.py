@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Collection
 from typing import Any, Protocol
+
+from .. import native
 
 #: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything must be
 #: over within two, the interpreter's own exit included.
@@ -113,9 +114,9 @@ def finish(engine: Ending, cancel_unstarted: bool) -> None:
 
 
 def _join(engines: Collection[Ending], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = native.monotonic() + seconds
     for engine in engines:
-        engine.join(max(0.0, deadline - time.monotonic()))
+        engine.join(max(0.0, deadline - native.monotonic()))
 
 
 def is_interrupt(kind: type[BaseException] | None) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -157,7 +156,7 @@ class Fleet:
         """For so many seconds, a caller reads the worker's results: the descriptor to read from, or
         None if that cannot be. Then :meth:`rest` must follow, or :meth:`follow`."""
         link = self.links.get(number)
-        now = time.monotonic()
+        now = native.monotonic()
         if link is None or link.broken or now <= self._led_until:
             return None
         if self._led != number:
@@ -237,7 +236,7 @@ class Fleet:
         broken = fates.not_started(error)
         if not isinstance(error, OSError):  # a lack of something may be over soon
             self._pool.unready(number, broken)
-        self._pool.lost(number, broken, time.monotonic())
+        self._pool.lost(number, broken, native.monotonic())
         if self._pool.phase is Phase.RUNNING:
             _logger.warning("%s; it is tried again", broken)
         self._log_breakage()
@@ -247,7 +246,7 @@ class Fleet:
     def receive(self, number: int, link: Link, everything: bool = False) -> None:
         """Read what a worker has written and tell the pool; see :meth:`Link.read`."""
         pool = self._pool
-        now = time.monotonic()
+        now = native.monotonic()
         for head, segments in link.read(everything):
             kind = head[0]
             if kind == frames.RESULTS:
@@ -277,7 +276,7 @@ class Fleet:
             return
         self._poller.unregister(fd)
         if fd == link.sentinel:
-            self._ends[number] = time.monotonic() + STATUS_PATIENCE
+            self._ends[number] = native.monotonic() + STATUS_PATIENCE
 
     def _lose(self, number: int, link: Link) -> None:
         """A worker's process has ended."""
@@ -316,7 +315,7 @@ class Fleet:
                 by_us=link.killed,
                 server_ended=link.fate_unknown,
             )
-        self._pool.lost(number, lost, time.monotonic())
+        self._pool.lost(number, lost, native.monotonic())
         link.close()
         self._log_breakage()
 

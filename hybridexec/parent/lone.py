@@ -55,7 +55,6 @@ Why it is right:
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -142,7 +141,7 @@ class LoneCalls:
                 link.write(*call_frame(worker, batch))
                 link.flush()
                 # What is left to do is done while the worker wakes up.
-                now = time.monotonic()
+                now = native.monotonic()
                 self._pool.expressed(batch, worker, now)
                 self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
                 self.active_at = now
@@ -201,7 +200,7 @@ class LoneCalls:
     def _look(self, poll: Callable[[int], Any]) -> bool:
         """Look for the outcome without sleeping, until it is there or should have been."""
         end = self.active_at + _BRISK_SECONDS
-        while (now := time.monotonic()) < end:
+        while (now := native.monotonic()) < end:
             if poll(0):
                 self._calm = max(self._calm / 2, _BRISK_SECONDS)
                 return True
@@ -242,7 +241,7 @@ class LoneCalls:
                     left.append((sink, rest))
             if left:
                 self._queue.post(books.deliver_later, left)
-            self._read_at = time.monotonic()
+            self._read_at = native.monotonic()
         except BaseException:
             self._queue.post(books.repair, batch, 0, _interruption())
             raise

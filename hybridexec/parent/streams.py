@@ -8,7 +8,6 @@ unfinished or waiting to be fetched; closing the stream cancels what has not sta
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -129,9 +128,9 @@ class Stream:
     def _read(self, room: int) -> list[Any]:
         """Up to ``room`` items, and no more than come in a short time, going by the last ones."""
         count = min(room, self._pace)
-        began = time.monotonic()
+        began = native.monotonic()
         chunk = list(islice(self._items, count))
-        elapsed = time.monotonic() - began
+        elapsed = native.monotonic() - began
         self._exhausted = len(chunk) < count
         if elapsed > _READ_SECONDS:
             self._pace = max(1, int(count * _READ_SECONDS / elapsed))
@@ -253,7 +252,7 @@ class Stream:
                 ready = self._take()
                 if ready or self._handed == self._submitted:
                     break
-                timeout = None if deadline is None else deadline - time.monotonic()
+                timeout = None if deadline is None else deadline - native.monotonic()
                 if timeout is not None and timeout <= 0:
                     raise TimeoutError()
                 seconds = native.SLICE if timeout is None else min(timeout, native.SLICE)

@@ -14,7 +14,6 @@ it looks up every few milliseconds for a while, because more of that kind is lik
 from __future__ import annotations
 
 import os
-import time
 
 from .. import native
 from .inbound import Inbound
@@ -55,14 +54,14 @@ class Attendant:
         poller.register(self._called_fd, _READABLE)
         awake_until = listen_until = insist_at = 0.0
         while True:
-            if time.monotonic() < awake_until:
+            if native.monotonic() < awake_until:
                 ready = poller.poll(_TICK_MS)
             else:
                 self._sleeps = True
                 # What was put in before that has called nobody.
                 ready = poller.poll(_TICK_MS if outbox.pending else None)
                 self._sleeps = False
-            now = time.monotonic()
+            now = native.monotonic()
             runners.turn_over = True
             if ready:
                 awake_until = now + _LINGER
@@ -72,7 +71,7 @@ class Attendant:
                 # Before anything else: to get the GIL back from a call that keeps it takes
                 # milliseconds, and each system call here gives it away.
                 while inbound.read_aside():
-                    listen_until = awake_until = time.monotonic() + _LINGER
+                    listen_until = awake_until = native.monotonic() + _LINGER
                 if now >= insist_at:
                     insist_at = now + _INSIST_SECONDS
                     if runners.stops.insist():

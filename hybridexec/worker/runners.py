@@ -15,7 +15,6 @@ get a runner each.
 from __future__ import annotations
 
 import contextvars
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +43,7 @@ _LOAD_SECONDS = 60.0
 _VALUE = frames.VALUE
 _INLINE_LIMIT = payload.INLINE_LIMIT
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
-_monotonic = time.monotonic
+_monotonic = native.monotonic
 
 
 class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for the checker only
@@ -301,7 +300,9 @@ class Runners:
                     if len(values) == 1:
                         put(row)
                     continue
-            seconds = self._end_special(expiry, job, slot_id) if special else None
+            seconds = (
+                self._end_special(expiry, job, slot_id, function is not None) if special else None
+            )
             turn = loop.iteration
             if turn != self._last_turn:
                 self._last_turn = turn
@@ -335,13 +336,14 @@ class Runners:
         self._times[slot_id + 1] = _monotonic()
         return None if job.timeout is None else self.stops.timer(call, job.timeout)
 
-    def _end_special(self, expiry: Any, job: Job, slot_id: int) -> float | None:
+    def _end_special(self, expiry: Any, job: Job, slot_id: int, loaded: bool) -> float | None:
         """Such a call has ended; how many seconds it took, if that is wanted."""
         if expiry is not None:
             expiry.close()
         if self._traced:
             self._words[CURRENT] = 0
-        return _monotonic() - self._times[slot_id + 1] if job.timed else None
+        began = self._times[slot_id + 1] - (0.0 if loaded else _LOAD_SECONDS)
+        return _monotonic() - began if job.timed else None
 
     def _park(self, me: greenlet.greenlet) -> None:
         forks.leave()

@@ -7,7 +7,6 @@ keeps it.
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import gevent
 import gevent.event
 from gevent.exceptions import LoopExit
 
+from .. import native
 from ..wire.page import HEARTBEAT
 
 #: How often the hub shows that it is alive.
@@ -72,7 +72,7 @@ class Service:
             watcher.stop()
 
     def _beat(self) -> None:
-        self._times[HEARTBEAT] = time.monotonic()
+        self._times[HEARTBEAT] = native.monotonic()
 
     def wake(self) -> None:
         """Have the hub look."""

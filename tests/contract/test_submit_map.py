@@ -456,6 +456,29 @@ def test_outcomes_measures_the_run_in_the_worker(executor: HybridExecutor) -> No
     assert outcome.seconds >= 0.09
 
 
+class Unloadable:
+    """A function that travels, and cannot be loaded where it arrives."""
+
+    def __call__(self, item: int) -> None:
+        raise AssertionError
+
+    def __reduce__(self) -> Any:
+        return fail_late, ()
+
+
+def fail_late() -> None:
+    time.sleep(0.05)
+    raise LookupError
+
+
+def test_the_seconds_of_a_call_whose_function_cannot_be_loaded(executor: HybridExecutor) -> None:
+    for outcome in executor.outcomes(Unloadable(), range(3)):
+        assert isinstance(outcome.error, LookupError)
+        assert outcome.attempts == 1
+        assert outcome.seconds is not None
+        assert 0.05 <= outcome.seconds < 30
+
+
 def test_outcomes_of_several_iterables_has_tuples(executor: HybridExecutor) -> None:
     outcomes = executor.outcomes(pow, [2, 3], [3, 2])
     assert {o.item: o.value for o in outcomes} == {(2, 3): 8, (3, 2): 9}

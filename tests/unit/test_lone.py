@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec import native
 from hybridexec.parent import lone as lone_module
 from hybridexec.parent.futures import CallFuture
 from hybridexec.parent.lone import LoneCalls
@@ -249,7 +250,7 @@ def run_lone_calls(
     was slept for, and looked for without sleeping."""
     _, lone, queue = make()
     clock = Clock()
-    monkeypatch.setattr(lone_module, "time", clock)
+    monkeypatch.setattr(native, "monotonic", clock.monotonic)
     monkeypatch.setattr(lone, "_new_poll", lambda: clock)
     queue.asleep = lone.watching = True
     waits = []

@@ -1,0 +1,117 @@
+"""Programs whose tests freeze the time go on being timed by the real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date, datetime
+
+import freezegun
+import pytest
+
+from hybridexec import CallTimeout, HybridExecutor, native
+
+#: Far more than a timeout and its grace, far less than hogs take by themselves.
+SOON = 30.0
+METHODS = ["forkserver", "spawn", "fork"]
+
+
+def hog() -> None:
+    """Compute for longer than any test lasts."""
+    end = native.monotonic() + 300
+    while native.monotonic() < end:
+        pass
+
+
+def hog_in_frozen_time() -> None:
+    with freezegun.freeze_time("2020-02-29"):
+        hog()
+
+
+def today() -> str:
+    with freezegun.freeze_time("2020-02-29"):
+        time.sleep(0.3)
+        return date.today().isoformat()
+
+
+def make(method: str, **arguments: object) -> HybridExecutor:
+    import multiprocessing
+
+    context = multiprocessing.get_context(method)
+    return HybridExecutor(1, context, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    with freezegun.freeze_time("2020-02-29"):
+        assert time.monotonic() == time.monotonic()
+        yield
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_computing_call_is_stopped_while_its_callers_time_is_frozen(method: str) -> None:
+    with make(method) as executor:
+        with pytest.raises(CallTimeout):
+            executor.options(timeout=0.2).submit(hog).result(timeout=SOON)
+        assert executor.submit(abs, -1).result(timeout=SOON) == 1
+        assert datetime.now() == datetime(2020, 2, 29)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_freezes_the_time_is_stopped(method: str) -> None:
+    with make(method) as executor:
+        frozen = executor.options(timeout=0.2).submit(hog_in_frozen_time)
+        assert isinstance(frozen.exception(timeout=SOON), CallTimeout)
+        assert executor.submit(abs, -1).result(timeout=SOON) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_call_freezes_it_sees(method: str) -> None:
+    with make(method) as executor:
+        views = [executor, executor.options(timeout=SOON)]
+        assert [view.submit(today).result(timeout=SOON) for view in views] == ["2020-02-29"] * 2
+        (outcome,) = executor.outcomes(len, ["abc"])
+        assert outcome.seconds is not None
+        assert 0 <= outcome.seconds < SOON
+
+
+@pytest.mark.usefixtures("frozen")
+def test_timeouts_of_the_callers_end_in_frozen_time() -> None:
+    with HybridExecutor(1) as executor:
+        slow = executor.map(time.sleep, [1.0], timeout=0.05)
+        with pytest.raises(TimeoutError):
+            next(slow)
+        future = executor.submit(time.sleep, 1.0)
+        with pytest.raises(TimeoutError):
+            future.result(timeout=0.05)
+        retried = executor.options(retries=1, backoff=0.05).submit(int, "x")
+        assert isinstance(retried.exception(timeout=SOON), ValueError)
+        assert executor.stats().workers[0].hub_lag < SOON
+
+
+def test_the_package_may_be_imported_in_frozen_time() -> None:
+    program = """
+import freezegun, time
+with freezegun.freeze_time("2020-02-29"):
+    from hybridexec import CallTimeout, HybridExecutor
+    def hog():
+        n = 0
+        while True:
+            n += 1
+    if __name__ == "__main__":
+        with HybridExecutor(1) as executor:
+            error = executor.options(timeout=0.2).submit(hog).exception(timeout=30)
+            print(type(error).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=program,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "CallTimeout\n", done.stderr

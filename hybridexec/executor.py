@@ -162,7 +162,7 @@ class HybridExecutor(Calls):
 
         # Here, not at the top: a worker that imports the user's script must not import this half.
         from .parent import methods
-        from .parent.assembly import Assembly, Plan
+        from .parent.assembly import Assembly, Beginning, Plan
 
         checks.context(mp_context)
         method = methods.start_method(mp_context, arguments)
@@ -171,8 +171,7 @@ class HybridExecutor(Calls):
             method=method,
             max_workers=workers,
             concurrency=concurrency,
-            initializer=initializer,
-            initargs=arguments,
+            beginning=Beginning(initializer, arguments),
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,
             timeout_grace=timeout_grace,

@@ -106,7 +106,7 @@ _ANSWERS: dict[str, Callable[[Assembly], Any]] = {
     "_shutdown_thread": lambda assembly: assembly.engine.closed is not None,
     "_pending_work_items": lambda assembly: _Unfinished(assembly.engine.overview.unfinished),
     "_mp_context": _context,
-    "_initializer": lambda assembly: assembly.plan.initializer,
-    "_initargs": lambda assembly: assembly.plan.initargs,
+    "_initializer": lambda assembly: assembly.plan.beginning.initializer,
+    "_initargs": lambda assembly: assembly.plan.beginning.initargs,
     "_max_tasks_per_child": lambda assembly: assembly.plan.max_tasks_per_child,
 }

@@ -39,14 +39,28 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+class Beginning:
+    """What each worker calls first, for as long as workers may be started."""
+
+    def __init__(
+        self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    ) -> None:
+        self.initializer: Callable[..., object] | None = initializer
+        self.initargs: tuple[Any, ...] = initargs
+
+    def let_go(self) -> None:
+        """No worker will be started: locks and queues among them need not outlive the others."""
+        self.initializer = None
+        self.initargs = ()
+
+
 class Plan(NamedTuple):
     """What an executor was asked to be, checked. See ``HybridExecutor``."""
 
     method: str
     max_workers: int
     concurrency: int
-    initializer: Callable[..., object] | None
-    initargs: tuple[Any, ...]
+    beginning: Beginning
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
     timeout_grace: float
@@ -140,8 +154,7 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
         plan.method,
         Boot(plan.monkey_patch, plan.preload, plan.main_by_value),
         plan.concurrency,
-        plan.initializer,
-        plan.initargs,
+        plan.beginning,
         plan.main_file,
         server,
     )

@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from ..wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
 from ..wire.page import StatusPage, create_fd
 from ..wire.shared import Channel, open_channel
 from . import exits, interpreter, session
+from .assembly import Beginning
 from .forkserver import ServerProcess
 from .server import ForkServer, ServerEnded
 
@@ -92,8 +92,7 @@ class Launcher:
         method: str,
         boot: Boot,
         slots: int,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
+        beginning: Beginning,
         main_file: str | None,
         server: ForkServer | None = None,
     ) -> None:
@@ -105,7 +104,8 @@ class Launcher:
         self.method = method
         self._boot = boot
         self._slots = slots
-        self._setup = Setup(initializer, initargs, session.dumps_flat)
+        self._beginning = beginning
+        self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
         self._main_file = main_file
         self._server = server
         #: How many in a row have ended before they had started a worker.
@@ -268,7 +268,10 @@ class Launcher:
         )
 
     def close(self) -> None:
-        """End what was started to start workers; the workers have ended."""
+        """End what was started to start workers, and let go of what they were to get; the workers
+        have ended."""
+        self._beginning.let_go()
+        self._setup = Setup(None, (), session.dumps_flat)
         if self._server is not None:
             self._server.close()
             self._server = None

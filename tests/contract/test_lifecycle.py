@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -376,6 +377,30 @@ def test_calls_submitted_just_before_the_shutdown_run_in_all_workers(
             futures = [executor.submit(gate.wait, n) for n in range(25)]
         opened.result()
     assert [future.result() for future in futures] == list(range(25))
+
+
+class Resource:
+    """An argument of the initializer's."""
+
+
+def refuse_to_start(_: object) -> None:
+    raise ValueError
+
+
+@pytest.mark.parametrize("initializer", [refuse_to_start, identity])
+def test_an_executor_that_has_ended_keeps_no_initargs(make_each: Make, initializer: Any) -> None:
+    resource = Resource()
+    alive = weakref.ref(resource)
+    executor = make_each(initializer=initializer, initargs=(resource,))
+    del resource
+    gc.disable()
+    try:
+        future = executor.submit(abs, -1)
+        assert isinstance(future.exception(timeout=30), ExecutorBroken | None)
+        executor.shutdown()
+        wait_until(lambda: alive() is None)
+    finally:
+        gc.enable()
 
 
 def test_cancel_futures_cancels_what_has_not_started_only(make_each: Make, gate: Gate) -> None:

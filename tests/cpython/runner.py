@@ -1,7 +1,8 @@
 """Run CPython's own tests of concurrent.futures with HybridExecutor as ProcessPoolExecutor.
 
 Usage: ``python runner.py START_METHOD CONCURRENCY [TEST ...]``; a concurrency of
-0 means the default.
+0 means the default. With ``resources`` as the test, it is the one that ends the resource tracker to
+see what has leaked, and that wants an interpreter of its own, therefore.
 The tests are imported from the running interpreter, which must ship them, and never copied.
 """
 
@@ -62,6 +63,13 @@ def suite(mixin: type[Any], wanted: list[str]) -> unittest.TestSuite:
     return found
 
 
+def resources(method: str) -> unittest.TestSuite:
+    """The test that nothing is left of an initializer that fails."""
+    from test.test_concurrent_futures import test_init
+
+    return unittest.TestSuite([test_init.FailingInitializerResourcesTest(f"test_{method}")])
+
+
 def _give_scripts_the_executor() -> None:
     """Some tests run scripts that import the executor from concurrent.futures by its name."""
     from test.test_concurrent_futures import test_shutdown
@@ -89,7 +97,8 @@ def main() -> int:
         mixin.executor_kwargs = {"concurrency": int(concurrency)} if int(concurrency) else {}
     _give_scripts_the_executor()
     runner = unittest.TextTestRunner(verbosity=2, resultclass=Result)
-    result = runner.run(suite(MIXINS[method], wanted))
+    alone = wanted == ["resources"]
+    result = runner.run(resources(method) if alone else suite(MIXINS[method], wanted))
     return 0 if result.wasSuccessful() and result.testsRun else 1
 
 

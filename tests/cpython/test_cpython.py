@@ -40,6 +40,20 @@ def test_the_suite(method: str, concurrency: int) -> None:
     assert int(ran[1]) > 40, "nearly all tests were meant to run"
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_nothing_leaks_when_an_initializer_fails(method: str) -> None:
+    run = subprocess.run(
+        [sys.executable, str(RUNNER), method, "0", "resources"],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+    )
+    assert run.returncode == 0, run.stdout[-8000:]
+    assert "Ran 1 test" in run.stdout
+
+
 def test_every_exclusion_has_a_reason_and_a_test_of_ours() -> None:
     tests = Path(__file__).parents[1]
     for name, reason in EXCLUDED.items():

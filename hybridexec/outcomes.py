@@ -37,5 +37,8 @@ class Outcome(Generic[R]):
     def result(self) -> R:
         """The value; raises the error if there is one."""
         if self.error is not None:
-            raise self.error
+            try:
+                raise self.error
+            finally:
+                del self  # this frame is in the error's traceback
         return self.value  # type: ignore[return-value]  # None, if that was returned

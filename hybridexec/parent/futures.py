@@ -136,7 +136,10 @@ class CallFuture(Future[T]):
                 left = self._wait_alone(timeout)
         if self._state == _FINISHED and self._exception is None:
             return self._result  # type: ignore[return-value]  # it is there by now
-        return super().result(left)
+        try:
+            return super().result(left)
+        finally:
+            del self  # as the base class does: this frame is in the traceback of what is raised
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call raised, or None; wait up to ``timeout`` seconds for its end.

@@ -16,7 +16,7 @@ from ..options import CallOptions
 from ..wire import frames, payload
 from ..wire.wording import function_name
 from . import session
-from .batch import ALL, Ended, Item, Troubles, Values
+from .batch import ALL, Ended, Item, Values
 from .engine import Engine
 from .functions import UNSENT, Function, check_callable
 from .futures import CallFuture
@@ -72,7 +72,10 @@ class Intake:
             tell_refusal(error, function_name(fn))
             refused: CallFuture[T] = CallFuture(engine, UNSENT, None, options)
             refused.fail(error)
-            return refused
+            try:
+                return refused
+            finally:
+                del refused  # this frame is in the error's traceback
         future: CallFuture[T] = CallFuture(engine, function, item, options)
         if item is not args:
             future.arguments = (args, kwargs)
@@ -167,7 +170,12 @@ class Intake:
             check_callable(fn)
             tell_refusal(error, function_name(fn))
             refusal = error
-        return Stream(engine, function, refusal, items, one and not star, options, bound, ordered)
+        try:
+            return Stream(
+                engine, function, refusal, items, one and not star, options, bound, ordered
+            )
+        finally:
+            del refusal  # this frame is in its traceback
 
 
 def _results(
@@ -189,33 +197,32 @@ def _results(
                     while values:
                         yield pop()
             else:
-                _, status, value, _, pid, troubles = entry
+                opened = [entry]
                 del entry
                 if bounded:
                     stream.fetch()
-                result = [_open(status, value, pid, troubles, return_exceptions)]
-                del value
-                yield result.pop()
+                yield _open(opened, return_exceptions)
     except KeyboardInterrupt:
         stream.close(running=True)
         raise
     finally:
         stream.close()
+        del stream  # what an error's traceback holds must not hold the error
 
 
-def _open(
-    status: int,
-    value: Any,
-    pid: int | None,
-    troubles: Troubles | None,
-    return_exceptions: bool,
-) -> Any:
-    result, error = decode(status, value, pid, troubles)
+def _open(taken: list[Ended], return_exceptions: bool) -> Any:
+    """What the one outcome that is ``taken`` out of the list says."""
+    _, status, value, _, pid, troubles = taken.pop()
+    ends_all = _ends_all(status, value)
+    value, error = decode(status, value, pid, troubles)
     if error is None:
-        return result
-    if return_exceptions and not _ends_all(status, value):
+        return value
+    if return_exceptions and not ends_all:
         return error
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # this frame is in its traceback
 
 
 def _ends_all(status: int, value: Any) -> bool:

@@ -6,6 +6,7 @@ Guarantees: raises nothing but Ctrl-C; what cannot be unpickled becomes that cal
 
 from __future__ import annotations
 
+import traceback
 from concurrent.futures import CancelledError
 from concurrent.futures.process import _RemoteTraceback
 from typing import Any
@@ -49,6 +50,7 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
                 f"The result of this call, from worker process {pid}, could not be unpickled. Its "
                 "class must be importable here and rebuild itself without errors.",
             )
+            _forget_frames(error)
             return None, error
     if status == UNPICKLABLE:
         return None, value
@@ -86,6 +88,15 @@ def _remote_exception(
     BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
     add_note(error, note)
     return error
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Keep a traceback as a text only: those who are called with the error are in its frames'
+    callers, and would be kept alive by it, and it by them."""
+    text = "".join(traceback.format_exception(error))
+    BaseException.__setattr__(error, "__context__", None)
+    BaseException.__setattr__(error, "__cause__", remote_traceback(text))
+    BaseException.__setattr__(error, "__traceback__", None)
 
 
 def remote_traceback(text: str) -> BaseException:

@@ -295,6 +295,9 @@ class Stream:
             if batch.remaining:
                 self._engine.cancel(batch, None, running)
         self._batches.clear()
+        # Errors of calls that never left here: their tracebacks hold the frames that hold this.
+        # (Without the lock: a finalizer may interrupt who has it.)
+        self._refusal, self._arrived, self._by_place = None, deque(), {}
 
 
 def tell_refusal(error: BaseException, name: str) -> None:

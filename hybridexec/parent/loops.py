@@ -29,7 +29,7 @@ def _call_outside(callback: Callable[[Any], object], future: object) -> object:
     loop = None if events is None else events._get_running_loop()
     if loop is None or getattr(loop, "_thread_id", None) == threading.get_ident():
         return callback(future)
-    # gevent calls this of a greenlet that is about to wait: others, the loop's among them, run then.
+    # gevent calls this of a greenlet that is about to wait: others, the loop's too, run then.
     greenlet = sys.modules["gevent"].getcurrent()
     switch_out = getattr(greenlet, "switch_out", None)
 

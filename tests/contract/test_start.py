@@ -294,8 +294,8 @@ if __name__ == "__main__":
 
 
 def start_methods(word: str) -> tuple[str, str, str]:
-    """In a worker: multiprocessing's start method, and again once subprocess is there and used; what
-    a process that is started by it says."""
+    """In a worker: multiprocessing's start method, and again once subprocess is there and used;
+    what a process that is started by it says."""
     before = multiprocessing.get_start_method()
     import subprocess
 

@@ -12,7 +12,7 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 from ..errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
-from ..wire import frames, payload
+from ..wire import exceptions, frames, payload
 from ..wire.wording import add_note, retell, text_of
 from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
 
@@ -71,7 +71,7 @@ def _remote_exception(
 ) -> BaseException:
     error: BaseException
     try:
-        loaded = payload.loads(pickled)
+        loaded = exceptions.unpack(pickled)
         if isinstance(loaded, BaseException):
             error = loaded
         else:

@@ -14,6 +14,8 @@ can be pickled, and what it was raised from.
 from __future__ import annotations
 
 import contextlib
+import io
+import pickle
 from collections.abc import Iterator
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
@@ -42,6 +44,29 @@ def pack(error: BaseException) -> payload.Payload:
     pickled = payload.dumps(_Parts(error, {}))
     text_of(payload.loads(pickled))
     return pickled
+
+
+def unpack(packed: payload.Payload) -> Any:
+    """The exception again; what was packed instead of one as it is.
+
+    Raises:
+        Whatever unpickling it raised, without the ``__init__`` of exceptions too.
+    """
+    try:
+        return payload.loads(packed)
+    except Exception:
+        # It could be rebuilt in the other process. Here its __init__ may miss something.
+        if not isinstance(packed, bytes):
+            raise
+        return _WithoutInit(io.BytesIO(packed)).load()
+
+
+class _WithoutInit(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return lambda *args: _new(found, args)
+        return found
 
 
 def kept(error: BaseException) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def retell(error: BaseException, what: str, remedy: str) -> None:
         return
     if own not in (BaseException.__str__, ImportError.__str__, KeyError.__str__):
         return
+    if remedy in text_of(error):
+        return  # the same one was raised before
     text = f"{what}: {text_of(error).rstrip('.') or type(error).__name__}. {remedy}"
     with contextlib.suppress(Exception):
         if isinstance(error, ImportError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import pickle
 import sys
 import threading
@@ -418,6 +419,21 @@ def test_what_such_an_error_was_raised_from_is_its_context(executor: HybridExecu
     assert type(error.__context__) is WorksOutItsText
     assert str(error.__context__) == "inner was not found"
     assert isinstance(error.__cause__, _RemoteTraceback)
+
+
+class OnlyInWorkers(Exception):
+    def __init__(self, code: int) -> None:
+        if multiprocessing.parent_process() is None:
+            raise RuntimeError("not here")
+        super().__init__(code)
+        self.code = code
+
+
+def test_an_exception_whose_init_fails_in_the_parent_arrives(executor: HybridExecutor) -> None:
+    error = executor.submit(fail_with, OnlyInWorkers, 7).exception(timeout=30)
+    assert type(error) is OnlyInWorkers
+    assert (error.args, error.code) == ((7,), 7)
+    assert "in fail_with" in str(error.__cause__)
 
 
 def fail_locally(code: int) -> None:

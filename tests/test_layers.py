@@ -197,6 +197,21 @@ def test_importing_the_package_is_light() -> None:
     assert not loaded & {"gevent", "greenlet", "multiprocessing", "asyncio", "cloudpickle"}
 
 
+def test_importing_the_class_loads_its_base_and_little_more() -> None:
+    loaded = loaded_by("from hybridexec import HybridExecutor")
+    assert "concurrent.futures.process" in loaded
+    heavy = {
+        "gevent",
+        "greenlet",
+        "asyncio",
+        "cloudpickle",
+        "dataclasses",
+        "multiprocessing.synchronize",
+    }
+    assert not loaded & heavy
+    assert not [name for name in loaded if name.startswith("hybridexec.parent")]
+
+
 #: Modules without bytecode are compiled, too, but under the name of a file.
 REFUSE_TEXT = """
 import builtins

@@ -44,6 +44,10 @@ def original(module: str, name: str) -> Any:
     return monkey.get_original(module, name)
 
 
+#: ``time.sleep``, for real: also where a test has put something else in its place.
+sleep: Callable[[float], None] = functools.partial(original("time", "sleep"))
+
+
 def is_patched(module: str) -> bool:
     """Whether gevent has patched ``module`` in this process."""
     monkey = sys.modules.get("gevent.monkey")

@@ -180,7 +180,7 @@ class Link:
 
         After this the process is no more, also where the sentinel cannot tell its end from that of
         the fork server."""
-        sleep = native.original("time", "sleep")
+        sleep = native.sleep
         exact = self._status_fd is not None or self.sentinel != self.process.sentinel
         patience = _EXACT_PATIENCE if exact else STATUS_PATIENCE
         waited = 0.0

@@ -122,7 +122,7 @@ class ForkServer:
     def wait(self, seconds: float = 2.0) -> bool:
         """Whether it has ended, or does so within some time: its descriptors are closed a moment
         before it has."""
-        sleep = native.original("time", "sleep")
+        sleep = native.sleep
         while not (ended := self._has_ended()) and seconds > 0:
             sleep(0.001)
             seconds -= 0.001

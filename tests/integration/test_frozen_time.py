@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from datetime import date, datetime
 import freezegun
 import pytest
 
-from hybridexec import CallTimeout, HybridExecutor, native
+from hybridexec import CallTimeout, HybridExecutor, WorkerLost, native
 
 #: Far more than a timeout and its grace, far less than hogs take by themselves.
 SOON = 30.0
@@ -90,6 +91,22 @@ def test_timeouts_of_the_callers_end_in_frozen_time() -> None:
         retried = executor.options(retries=1, backoff=0.05).submit(int, "x")
         assert isinstance(retried.exception(timeout=SOON), ValueError)
         assert executor.stats().workers[0].hub_lag < SOON
+
+
+def test_programs_whose_tests_do_not_sleep_hear_how_a_worker_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleep = time.sleep
+    with HybridExecutor(1) as executor:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        for number in (3, 4, 5):
+            error = executor.submit(os._exit, number).exception(timeout=SOON)
+            assert isinstance(error, WorkerLost)
+            assert error.exitcode == number
+        began = native.monotonic()
+        native.sleep(0.01)
+        assert native.monotonic() - began >= 0.01
+        monkeypatch.setattr(time, "sleep", sleep)
 
 
 def test_the_package_may_be_imported_in_frozen_time() -> None:

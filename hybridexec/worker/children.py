@@ -1,33 +1,219 @@
-"""Hear of the end of every child process that a call starts, also of a very short one.
+"""Which child processes have ended, and how: told to everyone who asks for it.
 
-Runs on: the worker's main thread installs, once, before user code; greenlets call.
+Runs on: any thread or greenlet; the ends that a ``Popen`` waits for are collected by the hub.
+Guarantees: nobody's child is collected but by who asks for that one or for any; what one has
+collected, others who wait for the same child hear of as well; and a ``Popen`` hears of the end of
+its child also where SIGCHLD is blocked or ignored, or the child has ended before it began to wait.
 
-gevent begins to listen for SIGCHLD when it watches its first child, which it forks before that. A
-child that has ended by then is never heard of, and whoever waits for it waits for ever: so a call's
-first ``subprocess.run`` can hang on a busy machine. Here it listens first.
+gevent waits for children by libev's handler of SIGCHLD, which collects every child of the process
+whoever started it: once a call has run a program, ``multiprocessing`` finds that its children are
+no longer there, and takes them to be alive for ever. Here that handler is never installed: each
+child has a descriptor of its own (a pidfd) that the hub waits for, and where there is none, the
+hub looks now and then.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import gevent.os
+from gevent.hub import get_hub
 
-_fork_and_watch: Callable[..., int] = gevent.os.fork_and_watch
+from .. import native
+from .late import after_import
+
+#: Seconds between two looks where nobody tells of a child's end.
+FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.02
+#: How many ends are kept for those who may ask.
+_KEPT = 4096
+
+_close: Callable[[int], None] = native.original("os", "close")
+_wait4 = os.wait4
+
+
+class End(NamedTuple):
+    """How a child has ended."""
+
+    status: int
+    usage: Any
+    #: Whether it was collected for a ``Popen``, and who waits for any child may be told of it.
+    unclaimed: bool
+
+
+# Of children that somebody has collected who may not be the only one to ask, the last ones.
+_ends: dict[int, End] = {}
+_watches: dict[int, Watch] = {}
 
 
 def install() -> None:
-    """Mend gevent's way to fork."""
-    gevent.os.fork_and_watch = _listen_and_fork
-    # Which takes it from there when it is imported, if it has not been.
-    users: Any = sys.modules.get("gevent.subprocess")
-    if users is not None:
-        users.fork_and_watch = _listen_and_fork
+    """Mend how gevent watches children."""
+    gevent.os._watch_child = _watch_child  # type: ignore[attr-defined]  # private
+    after_import("gevent.subprocess", _mend_subprocess)
 
 
-def _listen_and_fork(*arguments: Any, **options: Any) -> int:
-    gevent.get_hub().loop.install_sigchld()
-    return _fork_and_watch(*arguments, **options)
+def let_go() -> None:
+    """In a child of the process: it has no children yet."""
+    _ends.clear()
+    _watches.clear()
+
+
+def look(pid: int, options: int) -> tuple[int, int, Any]:
+    """What ``os.wait4`` returns, without waiting: for one child, -1 for any, 0 or less for a group.
+
+    Raises: ChildProcessError, if there is no such child, and there was none.
+    """
+    if pid == -1 and (claimed := claimable()) is not None:
+        ended, end = claimed
+        del _ends[ended]
+        return ended, end.status, end.usage
+    try:
+        found, status, usage = _wait4(pid, options | os.WNOHANG)
+    except ChildProcessError:
+        known = _ends.pop(pid, None)
+        if known is None:
+            raise
+        return pid, known.status, known.usage
+    if found:
+        collected(found, status, usage, alone=pid > 0)
+    return found, status, usage
+
+
+def collected(pid: int, status: int, usage: Any, alone: bool) -> None:
+    """Somebody has collected a child, who has asked for it ``alone``, or for any."""
+    forget(pid)  # of an earlier child with that number
+    if not alone or pid in _watches:
+        _note(pid, End(status, usage, False))
+
+
+def _note(pid: int, end: End) -> None:
+    if os.WIFEXITED(end.status) or os.WIFSIGNALED(end.status):
+        _ends[pid] = end
+        if len(_ends) > _KEPT:
+            del _ends[next(iter(_ends))]
+
+
+def forget(pid: int) -> None:
+    """Whoever had to be told how a child has ended has been told."""
+    _ends.pop(pid, None)
+
+
+def known(pid: int) -> End | None:
+    """How a child has ended that somebody has collected."""
+    return _ends.get(pid)
+
+
+def claimable() -> tuple[int, End] | None:
+    """A child that was collected for a ``Popen`` which has not been asked for it."""
+    return next((found for found in _ends.items() if found[1].unclaimed), None)
+
+
+def watcher_of(pid: int) -> Any:
+    """A watcher for the end of a child, not started; None where the system has no such thing."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+    return _PidWatcher(fd)
+
+
+class _PidWatcher:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._watcher = get_hub().loop.io(fd, 1)
+        self.start = self._watcher.start
+        self.stop = self._watcher.stop
+
+    def close(self) -> None:
+        self._watcher.close()
+        _close(self._fd)
+
+
+class Watch:
+    """Waits for the end of a child in the hub, and tells of it once; it acts as libev's watcher."""
+
+    def __init__(self, pid: int, told: Callable[[Watch], object]) -> None:
+        self.pid = self.rpid = pid
+        self.rstatus = 0
+        self._told: Callable[[Watch], object] | None = told
+        self._pause = FIRST_PAUSE
+        forget(pid)  # of an earlier child with that number
+        _watches[pid] = self
+        self._watcher = watcher_of(pid)
+        if self._watcher is None:
+            self._watcher = get_hub().loop.timer(0)
+        self._watcher.start(self.look)
+
+    def look(self) -> None:
+        """Collect the child, if it has ended, and tell of it."""
+        told = self._told
+        if told is None:
+            return
+        try:
+            found, self.rstatus, usage = _wait4(self.pid, os.WNOHANG)
+            if found:
+                _note(found, End(self.rstatus, usage, True))
+        except ChildProcessError:
+            # Somebody else has collected it; if that was not here, nobody knows how it ended.
+            found = self.pid
+            end = _ends.get(found)
+            self.rstatus = 0 if end is None else end.status
+        if found:
+            self.stop()
+            told(self)
+        elif not isinstance(self._watcher, _PidWatcher):
+            self._watcher.close()
+            self._pause = min(2 * self._pause, LAST_PAUSE)
+            self._watcher = get_hub().loop.timer(self._pause)
+            self._watcher.start(self.look)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        if self._told is not None:
+            self._told = None
+            self._watcher.close()
+            if _watches.get(self.pid) is self:
+                del _watches[self.pid]
+
+
+def _watch_child(pid: int, callback: Any = None, loop: Any = None, ref: bool = False) -> None:
+    """gevent's function: it watches whatever is forked or spawned, here only what a ``Popen``
+    waits for."""
+    if callback is not None:
+        Watch(pid, callback)
+
+
+class _Loop:
+    """What a ``Popen`` takes for the hub's loop: it does not get to install libev's handler."""
+
+    sig_pending = False
+
+    @staticmethod
+    def install_sigchld() -> None:
+        """Do not."""
+
+
+def _mend_subprocess(subprocess: Any) -> None:
+    popen = subprocess.Popen
+    wait: Callable[..., int | None] = popen.wait
+
+    def poll(self: Any) -> int | None:
+        watch = _watches.get(self.pid) if self.returncode is None else None
+        if watch is not None:
+            watch.look()
+        if self.returncode is not None:
+            forget(self.pid)
+        return self.returncode  # type: ignore[no-any-return]  # theirs
+
+    def wait_for(self: Any, *arguments: Any, **options: Any) -> int | None:
+        try:
+            return wait(self, *arguments, **options)
+        finally:
+            if self.returncode is not None:
+                forget(self.pid)
+
+    popen._loop = property(lambda self: _Loop, lambda self, loop: None)
+    popen._internal_poll = poll
+    popen.wait = wait_for

@@ -51,7 +51,7 @@ class _Postponed(ModuleType):
         return call
 
 
-_waiting: dict[str, _Do] = {}
+_waiting: dict[str, list[_Do]] = {}
 
 
 def after_import(name: str, do: _Do) -> None:
@@ -59,7 +59,7 @@ def after_import(name: str, do: _Do) -> None:
     if name in sys.modules:
         do(sys.modules[name])
         return
-    _waiting[name] = do
+    _waiting.setdefault(name, []).append(do)
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
 
@@ -95,6 +95,5 @@ class _Loader:
         assert module.__spec__ is not None
         module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        do = _waiting.pop(module.__name__, None)
-        if do is not None:
+        for do in _waiting.pop(module.__name__, ()):
             do(module)

@@ -19,7 +19,7 @@ from ..wire import frames, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, children, faults, forks, lifeline, patching, stacks, timeouts
+from . import boot, faults, forks, lifeline, patching, stacks, timeouts, waits
 from .attendant import Attendant
 from .functions import Functions
 from .inbound import Inbound
@@ -43,7 +43,7 @@ def run(start: WorkerStart) -> None:
         patching.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)
         patching.prepare_hub()
-        children.install()
+        waits.install()
         _raise_descriptor_limit(start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)
         page = StatusPage(start.status.fd, start.concurrency)

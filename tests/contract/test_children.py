@@ -1,0 +1,338 @@
+"""A call's child processes: their ends are heard of, with the right status, and hold nobody up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait as wait_for_sentinels
+from pathlib import Path
+
+import gevent
+import pytest
+
+from .conftest import METHODS, Make
+from .helpers import wait_until
+
+
+def exit_with(code: int) -> None:
+    sys.exit(code)
+
+
+def nap() -> None:
+    time.sleep(0.2)
+
+
+def run_a_program() -> None:
+    """After which gevent would collect every child."""
+    subprocess.run(["true"], check=True)
+
+
+def no_child_is_left() -> bool:
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    return True
+
+
+# -- multiprocessing -------------------------------------------------------------------------------
+
+
+def join_processes(method: str) -> list[object]:
+    run_a_program()
+    context = multiprocessing.get_context(method)
+    joined = context.Process(target=exit_with, args=(3,))
+    looked_at = context.Process(target=exit_with, args=(4,))
+    killed = context.Process(target=time.sleep, args=(60,))
+    timed = context.Process(target=nap)
+    for process in (joined, looked_at, killed, timed):
+        process.start()
+    run_a_program()
+    joined.join()
+    wait_until(lambda: not looked_at.is_alive(), "the process ends")
+    run_a_program()
+    killed.kill()
+    killed.join(30)
+    assert wait_for_sentinels([timed.sentinel], 30) == [timed.sentinel]
+    run_a_program()
+    timed.join(30)
+    return [process.exitcode for process in (joined, looked_at, killed, timed)] + [
+        process.is_alive() for process in (joined, looked_at, killed, timed)
+    ]
+
+
+@pytest.mark.parametrize("child_method", METHODS)
+def test_processes_end(make: Make, child_method: str) -> None:
+    executor = make(max_workers=1)
+    results = executor.map(join_processes, [child_method] * 2)
+    assert list(results) == [[3, 4, -signal.SIGKILL, 0] + [False] * 4] * 2
+
+
+# -- what os has for it ----------------------------------------------------------------------------
+
+
+def spawn(code: int) -> int:
+    return os.posix_spawn("/bin/sh", ["sh", "-c", f"sleep 0.1; exit {code}"], os.environ)
+
+
+def fork(code: int) -> int:
+    child = os.fork()
+    if not child:
+        time.sleep(0.1)
+        os._exit(code)
+    return child
+
+
+def forkpty(code: int) -> int:
+    child, terminal = pty.fork()
+    if not child:
+        time.sleep(0.1)
+        os._exit(code)
+    gevent.spawn_later(60, os.close, terminal)
+    return child
+
+
+STARTS: list[Callable[[int], int]] = [spawn, fork, forkpty]
+
+
+def by_waitpid(child: int) -> int:
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def by_polling(child: int) -> int:
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+
+
+def by_wait(child: int) -> int:
+    found, status = os.wait()
+    assert found == child
+    return os.waitstatus_to_exitcode(status)
+
+
+def by_wait3(child: int) -> int:
+    found, status, usage = os.wait3(0)
+    assert found == child
+    assert usage.ru_maxrss > 0
+    return os.waitstatus_to_exitcode(status)
+
+
+def by_wait4(child: int) -> int:
+    found, status, usage = os.wait4(child, 0)
+    assert found == child
+    assert usage.ru_maxrss > 0
+    return os.waitstatus_to_exitcode(status)
+
+
+def by_waitid(child: int) -> int:
+    seen = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    found = os.waitid(os.P_PID, child, os.WEXITED)
+    assert found is not None
+    assert found == seen
+    assert found.si_code == os.CLD_EXITED
+    return found.si_status
+
+
+def by_waitid_of_any(child: int) -> int:
+    found = os.waitid(os.P_ALL, 0, os.WEXITED)
+    assert found is not None
+    assert found.si_pid == child
+    return found.si_status
+
+
+def by_native_thread(child: int) -> int:
+    return gevent.get_hub().threadpool.apply(by_waitpid, (child,))
+
+
+WAITS: list[Callable[[int], int]] = [
+    by_waitpid,
+    by_polling,
+    by_wait,
+    by_wait3,
+    by_wait4,
+    by_waitid,
+    by_waitid_of_any,
+    by_native_thread,
+]
+
+
+def start_and_wait(start: Callable[[int], int], wait: Callable[[int], int]) -> tuple[int, int]:
+    """The exit code, and how many turns others had meanwhile."""
+    run_a_program()
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        while True:
+            time.sleep(0.01)
+            turns += 1
+
+    counter = gevent.spawn(count)
+    code = wait(start(7))
+    counter.kill()
+    assert no_child_is_left()
+    return code, turns
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_each_way_to_wait_tells_the_status_and_lets_others_go_on(
+    make: Make, start: Callable[[int], int]
+) -> None:
+    executor = make(max_workers=1)
+    for wait in WAITS:
+        code, turns = executor.submit(start_and_wait, start, wait).result(timeout=60)
+        assert code == 7, wait
+        assert turns >= 2, wait
+
+
+def take_any() -> set[int]:
+    taken = set()
+    while True:
+        try:
+            taken.add(os.waitstatus_to_exitcode(os.wait()[1]))
+        except ChildProcessError:
+            return taken
+
+
+def contend() -> tuple[bool, list[object]]:
+    """One greenlet collects whatever ends while others wait for their own."""
+    process = multiprocessing.get_context("fork").Process(target=exit_with, args=(3,))
+    process.start()
+    programs = [subprocess.Popen(["sh", "-c", f"exit {code}"]) for code in (4, 5)]
+    own = gevent.spawn(by_waitpid, spawn(6))
+    taker = gevent.spawn(take_any)
+    time.sleep(0.3)
+    process.join()
+    ends: list[object] = [process.exitcode, *(program.wait() for program in programs)]
+    return taker.get() <= {3, 4, 5, 6}, [*ends, own.get()]
+
+
+def test_no_status_is_lost_to_who_waits_for_any_child(make: Make) -> None:
+    executor = make(max_workers=1)
+    assert executor.submit(contend).result(timeout=60) == (True, [3, 4, 5, 6])
+
+
+def wait_for_programs() -> list[int]:
+    """The idiom of starting many programs and waiting for whichever ends."""
+    programs = {}
+    for code in range(3):
+        program = subprocess.Popen(["sh", "-c", f"exit {code}"])
+        programs[program.pid] = program
+    time.sleep(0.2)
+    codes = []
+    while programs:
+        pid, status = os.wait()
+        del programs[pid]
+        codes.append(os.waitstatus_to_exitcode(status))
+    # Who has been told by its Popen is not told again.
+    assert subprocess.run(["false"], check=False).returncode == 1
+    assert no_child_is_left()
+    return sorted(codes)
+
+
+def test_programs_can_be_waited_for_as_any_child(make: Make) -> None:
+    assert make(max_workers=1).submit(wait_for_programs).result(timeout=60) == [0, 1, 2]
+
+
+# -- subprocess ------------------------------------------------------------------------------------
+
+
+def poll_a_program() -> tuple[object, object]:
+    program = subprocess.Popen(["sh", "-c", "sleep 0.1; kill -9 $$"])
+    before = program.poll()
+    while program.poll() is None:
+        time.sleep(0.01)
+    return before, program.returncode
+
+
+def run_with_sigchld_blocked() -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        return subprocess.run(["sh", "-c", "sleep 0.1; exit 3"], check=False).returncode
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+def run_in_a_native_thread() -> int:
+    def run() -> int:
+        return subprocess.run(["sh", "-c", "sleep 0.1; exit 3"], check=False).returncode
+
+    return gevent.get_hub().threadpool.apply(run)
+
+
+def run_out_of_time() -> str:
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(["sleep", "60"], timeout=0.1, check=False)
+    assert no_child_is_left()
+    return "killed"
+
+
+def handle_sigchld() -> list[int]:
+    caught: list[int] = []
+    before = signal.signal(signal.SIGCHLD, lambda number, frame: caught.append(number))
+    try:
+        by_waitpid(spawn(0))
+        time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    return caught[:1]
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        (poll_a_program, (None, -signal.SIGKILL)),
+        (run_with_sigchld_blocked, 3),
+        (run_in_a_native_thread, 3),
+        (run_out_of_time, "killed"),
+        (handle_sigchld, [signal.SIGCHLD]),
+    ],
+)
+def test_programs_are_heard_of(
+    make_each: Make, function: Callable[[], object], result: object
+) -> None:
+    assert make_each(max_workers=1).submit(function).result(timeout=60) == result
+
+
+def system_and_others(command: str) -> tuple[int, bool]:
+    ticks: list[float] = []
+
+    def tick() -> None:
+        for _ in range(5):
+            ticks.append(time.monotonic())
+            time.sleep(0.01)
+
+    ticker = gevent.spawn(tick)
+    status = os.system(command)
+    ended = time.monotonic()
+    ticker.join()
+    return os.waitstatus_to_exitcode(status), ticks[1] < ended
+
+
+def test_os_system_lets_others_go_on(make: Make) -> None:
+    executor = make(max_workers=1)
+    assert executor.submit(system_and_others, "sleep 0.5; exit 3").result(timeout=30) == (3, True)
+    assert executor.submit(os.system, "kill -9 $$").result(timeout=30) == 9
+    assert executor.submit(os.system, b"exit 2").result(timeout=30) == 2 << 8
+
+
+def pid_file(path: Path) -> int:
+    return os.system(f"echo $$ > {path}; exec sleep 60")
+
+
+def test_a_stopped_call_takes_its_command_with_it(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    executor = make(max_workers=1)
+    future = executor.submit(pid_file, path)
+    pid = int(wait_until(lambda: path.exists() and path.read_text().strip(), "it runs"))
+    future.cancel()
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "it is gone")
+    assert executor.submit(no_child_is_left).result(timeout=30)

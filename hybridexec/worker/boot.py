@@ -18,6 +18,7 @@ from multiprocessing import spawn
 from types import TracebackType
 
 from ..wire import frames
+from .atfork import be_first
 from .lifeline import hold
 from .patching import patch
 
@@ -52,6 +53,7 @@ def begin(
     hold(resolve_fd(lifeline))
     keep_descriptors()
     ignore_interrupts()
+    be_first()
     report_failures(resolve_fd(results))
     if preload_failure is not None:
         raise preload_failure

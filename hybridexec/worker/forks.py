@@ -1,58 +1,94 @@
 """What a call forks is no worker: it takes no calls, answers none, and ends with its call.
 
 Runs on: whatever thread has forked, in the child, before any other code runs there; :func:`leave`
-in the runner's greenlet.
+in the greenlet that has forked, when the user's code is done there.
 Guarantees: in a child that a call or the initializer has forked, nothing is read from the call
-pipe, and nothing written to the result pipe or the status page. When the code that has forked is
-done there, the process ends as a program would.
-
-Such a child has a copy of all greenlets, and of a hub that goes on as soon as its code waits.
+pipe, and nothing written to the result pipe or the status page; of the greenlets, only the one that
+has forked goes on (see :mod:`.freshhub`). When its code is done there, the process ends as a
+program would: threads that the child has started are waited for, exit handlers called, output
+written.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import sys
+import threading
 import traceback
+from multiprocessing import process
 from typing import Any
 
 import greenlet
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import get_hub
 
+from . import atfork, children, freshhub
 from .outbox import Outbox
 
-# In a child: the greenlet that has forked.
+# In a child: the greenlet that has forked, or the one that it returns to in the end.
 _forker: greenlet.greenlet | None = None
 
 
 def install(runners: Any, outbox: Outbox) -> None:
     """From now on, have children let go of what is the worker's."""
-    os.register_at_fork(after_in_child=functools.partial(_let_go, runners, outbox))
+    atfork.be_first()
+    atfork.react_with(functools.partial(_let_go, runners, outbox, get_hub()))
 
 
-def _let_go(runners: Any, outbox: Outbox) -> None:
+def _let_go(runners: Any, outbox: Outbox, workers_hub: Any) -> None:
     global _forker
-    _forker = greenlet.getcurrent()
+    greenlet.settrace(None)  # first of all: ours would write to the status page
     outbox.let_go()
     runners.let_go()
+    children.let_go()
+    threading._shutdown = _end_threads  # type: ignore[attr-defined]  # private
+    # Those of other calls are not the child's, which would end them when it exits.
+    process._children.clear()  # type: ignore[attr-defined]  # private
+    # A native thread may have a hub of its own.
+    hubs = {workers_hub, get_hub_if_exists()} - {None}
+    _forker = freshhub.leave(hubs, _end)
 
 
 def leave(error: BaseException | None = None) -> None:
     """The current greenlet is done with the user's code, which has raised ``error``: if it has
     forked this process, end that."""
-    if greenlet.getcurrent() is not _forker:
-        return
+    if greenlet.getcurrent() is _forker:
+        _end(error)
+
+
+def _end(error: BaseException | None) -> None:
     code: Any = 1
     try:
-        if error is None:
-            code = 0
-        elif not isinstance(error, SystemExit):
-            traceback.print_exception(error)
-        elif error.code is None or isinstance(error.code, int):
-            code = (error.code or 0) & 0xFF
-        else:
-            sys.stderr.write(f"{error.code}\n")
+        code = _code_of(error)
+        threading._shutdown()  # type: ignore[attr-defined]  # private
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _end_threads() -> None:
+    """Wait for the threads that the child has started; gevent's way takes the worker's main thread,
+    which has ended in the child, for all of them."""
+    for function in reversed(threading._threading_atexits):  # type: ignore[attr-defined]  # private
+        function()
+    ours = (threading.current_thread(), threading.main_thread())
+    while others := [t for t in threading.enumerate() if not (t.daemon or t in ours)]:
+        for thread in others:
+            thread.join()
+
+
+def _code_of(error: BaseException | None) -> int:
+    """The exit status of a program that ends with ``error``; what it prints then is printed."""
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1

@@ -27,7 +27,7 @@ from _socket import AF_UNIX, CMSG_SPACE, MSG_CTRUNC, SOCK_STREAM, socket
 from collections.abc import Mapping
 
 from .. import native
-from . import late, lifeline
+from . import atfork, late, lifeline
 
 # multiprocessing takes a function from it that few workers will call.
 with late.postponed("subprocess"):
@@ -63,6 +63,7 @@ def main(
     _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.ignore_interrupts()
+    atfork.be_first()
     try:
         patching.patch(monkey_patch, locks_held=False)
         boot.import_all(preload)

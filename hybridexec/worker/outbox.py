@@ -103,6 +103,7 @@ class Outbox:
     def let_go(self) -> None:
         """In a child of the process: let nothing leave."""
         self._entries = deque(maxlen=0)
+        self._call_attendant = lambda: None
         self._begun = []
         self._lock = native.original("_thread", "allocate_lock")()
         self._lock.acquire()

@@ -365,9 +365,6 @@ class Runners:
         self.turn_over = False
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
-        self.service.let_go()
-        if self._traced:
-            greenlet.settrace(None)
 
     def call_of(self, who: object) -> int:
         """The call that a greenlet runs; 0 if it runs none."""

@@ -66,11 +66,6 @@ class Service:
         for watcher in self._watchers:
             watcher.close()
 
-    def let_go(self) -> None:
-        """In a child of the process: have the hub look at nothing."""
-        for watcher in self._watchers:
-            watcher.stop()
-
     def _beat(self) -> None:
         self._times[HEARTBEAT] = native.monotonic()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 import gevent.os
@@ -34,13 +34,14 @@ _close: Callable[[int], None] = native.original("os", "close")
 _wait4 = os.wait4
 
 
-class End(NamedTuple):
+class End:
     """How a child has ended."""
 
-    status: int
-    usage: Any
-    #: Whether it was collected for a ``Popen``, and who waits for any child may be told of it.
-    unclaimed: bool
+    def __init__(self, status: int, usage: Any, unclaimed: bool) -> None:
+        self.status = status
+        self.usage = usage
+        #: Whether it was collected for a ``Popen``, and who waits for any child may be told of it.
+        self.unclaimed = unclaimed
 
 
 # Of children that somebody has collected who may not be the only one to ask, the last ones.

@@ -140,9 +140,11 @@ class HybridExecutor(Calls):
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
+            NotImplementedError: this Python is free-threaded; gevent does not support that.
             RuntimeError: a worker is importing the script that makes this executor, which lacks an
                 ``if __name__ == "__main__"`` guard.
         """
+        checks.interpreter()
         workers = checks.max_workers(max_workers)
         checks.concurrency(concurrency)
         checks.initializer(initializer)

@@ -152,6 +152,16 @@ def hub_lag_warning(value: object) -> float | None:
     return lag
 
 
+def interpreter() -> None:
+    """Refuse an interpreter that workers cannot run on."""
+    # It exists since Python 3.13.
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        raise NotImplementedError(
+            "workers run on gevent, which does not support free-threaded Python: use a build of "
+            "Python with the GIL (python3.14, say, not python3.14t)"
+        )
+
+
 def max_workers(value: int | None) -> int:
     """The number of processes: as given, or one per usable CPU."""
     if value is None:

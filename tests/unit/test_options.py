@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from hybridexec import native, options
+from hybridexec import HybridExecutor, native, options
 from hybridexec.options import UNCHANGED, CallOptions
 
 NOT_INTEGERS = [True, False, 1.0, "4", b"4", [4], Fraction(4)]
@@ -291,3 +292,19 @@ def test_a_hub_lag_to_warn_of_is_seconds_or_none(value: float | None) -> None:
 def test_another_hub_lag_is_refused(value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^hub_lag_warning must be"):
         options.hub_lag_warning(value)
+
+
+# -- the interpreter ------------------------------------------------------------------------------
+
+
+def test_a_free_threaded_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(NotImplementedError, match=r"gevent.*free-threaded Python: use a build"):
+        HybridExecutor(2)
+
+
+def test_one_that_has_its_gil_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
+    options.interpreter()
+    monkeypatch.delattr(sys, "_is_gil_enabled")
+    options.interpreter()

@@ -10,11 +10,12 @@ import importlib
 import json
 import math
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import bytecode, judge, machine, plots, report, rounds
+from . import against, bytecode, judge, machine, plots, report, rounds
 from .question import Question
 
 QUESTIONS = (
@@ -56,17 +57,32 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": machine.describe(),
         "questions": {},
     }
-    print(f"# Benchmarks\n\n{report.heading(document)}", flush=True)
     questions: dict[str, Question] = {
         name: importlib.import_module(f"{__package__}.{name}").QUESTION for name in names
     }
-    seconds = options.seconds or (QUICK if options.quick else math.inf)
-    taken = rounds.run(questions, scale, options.rounds, seconds, _show_progress)
+    older, elsewhere = None, {}
+    if options.against:
+        try:
+            older = against.install(options.against, OUT / "against")
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"{options.against} cannot be installed: {error}")
+        document["against"] = {"name": older.name, "subject": older.subject}
+        elsewhere = older.elsewhere(questions)
+        questions = {name: older.ask(question) for name, question in questions.items()}
+    print(f"# Benchmarks\n\n{report.heading(document)}", flush=True)
+    # The older one takes as much time as we do.
+    quick = QUICK * (2 if older else 1)
+    seconds = options.seconds or (quick if options.quick else math.inf)
+    taken = rounds.run(questions, scale, options.rounds, seconds, _show_progress, elsewhere)
     _show_progress("")
     for name, question in questions.items():
         document["questions"][name] = found = judge.as_json(question, taken[name], scale)
+        if older is not None:
+            found["changes"] = against.changes(question, taken[name], older)
         print(f"\n{report.section(found)}")
     print(f"\n## Targets\n\n{report.targets(document)}", flush=True)
+    if older is not None:
+        print(f"\n## Against {older.name}\n\n{report.changes(document)}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.json"
     results.write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -79,6 +95,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="less of everything: 3 minutes")
     parser.add_argument("--smoke", action="store_true", help="next to nothing: does it run?")
+    parser.add_argument("--against", metavar="REV", help="an older commit as one more contender")
     parser.add_argument("--rounds", type=int, help="measurements of each contender, at most")
     parser.add_argument("--seconds", type=float, help="begin no further round after this")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for JSON and plots")

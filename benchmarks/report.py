@@ -8,6 +8,9 @@ from typing import Any
 
 from .question import OURS
 
+#: Bounds that are so many times apart are none.
+WIDE = 100.0
+
 #: A dictionary of the JSON: a question's, a table's, or the whole document.
 Found = dict[str, Any]
 
@@ -15,6 +18,8 @@ Found = dict[str, Any]
 def heading(document: Found) -> str:
     """What was run, when and where."""
     facts = [f"- {name}: {fact}" for name, fact in document["machine"].items()]
+    if "against" in document:
+        facts.append("- {name}: {subject}".format(**document["against"]))
     return "\n".join([f"`{document['command']}`, {document['date']}", "", *facts])
 
 
@@ -131,6 +136,34 @@ def _question_targets(question: Found) -> Iterator[str]:
                 f"{question['title']}: {names[slope['metric']]}", slope["contender"], "",
                 f"power {slope['power']:+.2f}", f"≤ {slope['bound']}", slope["verdict"],
             )  # fmt: skip
+
+
+def changes(document: Found) -> str:
+    """One line for every figure of ours beside that of an older commit, and what is slower."""
+    lines = [
+        "| | | now | then | times as long | between | rounds | |",
+        "|---|---|---:|---:|---:|---|---:|---|",
+    ]
+    slower = []
+    for question in document["questions"].values():
+        for change in question["changes"]:
+            what = ": ".join(filter(None, (question["title"], change["metric"], change["case"])))
+            verdict = change["verdict"]
+            if verdict == "slower":
+                slower.append(f"{what}, {change['contender']}")
+                verdict = f"**{verdict}**"
+            now, then, ratio, low, high = (
+                figure(change[key]) for key in ("now", "then", "ratio", "low", "high")
+            )
+            known = change["high"] < WIDE * change["low"]
+            lines.append(
+                line(
+                    what, change["contender"], f"{now} {change['unit']}", then, f"{ratio}×",
+                    f"{low} to {high}" if known else "unknown", str(change["rounds"]), verdict,
+                )
+            )  # fmt: skip
+    lines += ["", f"Slower by more than noise: {len(slower)} of {len(lines) - 2} figures."]
+    return "\n".join([*lines, *(f"- {each}" for each in slower)])
 
 
 def _harder(row: Found, other: Found, higher_is_better: bool) -> bool:

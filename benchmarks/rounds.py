@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .question import Question, Size
 
@@ -21,6 +22,16 @@ from .question import Question, Size
 PATIENCE = {"full": 180.0, "quick": 20.0, "smoke": 60.0}
 
 Figures = dict[str, float]
+
+
+class Python(NamedTuple):
+    """Who measures: an interpreter, and the folder whose ``benchmarks`` it runs."""
+
+    executable: str = sys.executable
+    folder: str | None = None
+
+
+HERE = Python()
 
 
 @dataclass
@@ -43,8 +54,12 @@ def run(
     rounds: int | None,
     seconds: float,
     progress: Callable[[str], None],
+    elsewhere: Mapping[str, tuple[str, Python]] = {},
 ) -> dict[str, Samples]:
     """Measure every contender in every case of every question, as often as asked.
+
+    Contenders that are found in ``elsewhere`` are measured as others of their question, by another
+    Python.
 
     The second round of any question comes after the first of all, and so on, so that medians are
     of different times. After ``seconds``, only first rounds are begun.
@@ -58,7 +73,8 @@ def run(
             enough = number >= (rounds or question.rounds[scale])
             if enough or (number and start + took[name] > end):
                 continue
-            _run_once(name, question, scale, samples[name], f"round {number + 1}", progress)
+            label = f"round {number + 1}"
+            _run_once(name, question, scale, samples[name], label, progress, elsewhere)
             took[name] = time.monotonic() - start
             samples[name].seconds.append(round(took[name], 1))
     return samples
@@ -71,6 +87,7 @@ def _run_once(
     samples: Samples,
     label: str,
     progress: Callable[[str], None],
+    elsewhere: Mapping[str, tuple[str, Python]],
 ) -> None:
     cases, contenders = question.asked(scale)
     for case in cases:
@@ -79,7 +96,8 @@ def _run_once(
                 continue
             progress(f"{label}: {name} {case}: {contender}")
             size = question.sizes[scale]
-            figures, reason = measure(name, contender, case, size, PATIENCE[scale])
+            who, python = elsewhere.get(contender, (contender, HERE))
+            figures, reason = measure(name, who, case, size, PATIENCE[scale], python)
             if reason:
                 samples.notes[f"{contender}, {case}" if case else contender] = reason
             if reason.startswith("left out"):
@@ -89,13 +107,14 @@ def _run_once(
 
 
 def measure(
-    name: str, contender: str, case: str, size: Size, patience: float
+    name: str, contender: str, case: str, size: Size, patience: float, python: Python = HERE
 ) -> tuple[Figures | None, str]:
     """One measurement: its figures, or None and what went wrong."""
-    command = [sys.executable, "-m", "benchmarks.child", name, contender, case, json.dumps(size)]
+    arguments = ["-m", "benchmarks.child", name, contender, case, json.dumps(size)]
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [python.executable, *arguments], cwd=python.folder, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     try:
         output, errors = child.communicate(timeout=patience)
     except subprocess.TimeoutExpired:

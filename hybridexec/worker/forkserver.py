@@ -33,7 +33,7 @@ from . import atfork, late, lifeline
 with late.postponed("subprocess"):
     from multiprocessing import spawn, util
 
-from . import boot, patching
+from . import boot, patching, preloaded
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")
@@ -69,6 +69,8 @@ def main(
         boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error
+    if preload:
+        preloaded.write_out()
     # What a worker would import first, so that it is there when forked.
     from . import main as _main  # noqa: F401
 
@@ -205,6 +207,7 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
     )
     boot.resolve_fd = inherited.__getitem__
     _revive_hub()
+    preloaded.start_anew()
     return spawn._main(preparation, os.dup(preparation))
 
 

@@ -179,7 +179,10 @@ def _bar_the_others() -> set[greenlet.greenlet]:
     _barred = {
         found for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and found
     }
+    for hub, _ in _gone:
+        _barred |= {hub, hub.parent}
     allowed = _forker
+    _barred.discard(_forker)
     while allowed is not None and not isinstance(allowed, Hub):
         _barred.discard(allowed)
         allowed = allowed.parent

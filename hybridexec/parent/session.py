@@ -101,6 +101,7 @@ class Session:
             while True:
                 piece = self._piece(key, user, statement)
                 if piece is None:
+                    begun.discard(key)
                     return
                 try:
                     for each, by in piece.first.items():
@@ -174,7 +175,8 @@ def _may_differ(piece: Piece, statement: object) -> bool:
     small = type(travelling) is bytes or travelling.size <= payload.INLINE_LIMIT  # type: ignore[union-attr]
     if small and kind is not types.FunctionType and not isinstance(piece.value, type):
         return True
-    return statement != piece.seen
+    # Another thread runs no statement: what is large stays unseen there.
+    return statement != piece.seen or (small and statement is None)
 
 
 def _statement() -> object:
@@ -231,9 +233,9 @@ def dumps(value: object) -> tuple[payload.Payload, Pieces]:
 def dumps_types(types_: object) -> bytes:
     """Pickle exception types that errors are to be compared with."""
     if not (payload.main_by_value or prompt.is_open()):
-        pickled = payload.dumps(types_)
+        travelling = payload.dumps(types_)
         # Types have no buffers: what is too large for a frame's head is still one piece.
-        return pickled if isinstance(pickled, bytes) else bytes(pickled.parts[0])
+        return travelling if isinstance(travelling, bytes) else bytes(travelling.parts[0])
     pieces = payload.Pieces()
     payload.value_pickler()(pieces, None, ToKnownTypes()).dump(types_)
     return b"".join(pieces)
@@ -241,9 +243,9 @@ def dumps_types(types_: object) -> bytes:
 
 def dumps_flat(value: object) -> FlatPickle:
     """The same as what any pickle can hold."""
-    pickled, needs = dumps(value)
-    pieces = [(piece.number, piece.name, payload.flat(piece.payload)) for piece in needs]
-    return payload.flat(pickled), pieces
+    travelling, pieces = dumps(value)
+    flat = [(piece.number, piece.name, payload.flat(piece.payload)) for piece in pieces]
+    return payload.flat(travelling), flat
 
 
 def needs(value: object) -> list[tuple[int, str]]:

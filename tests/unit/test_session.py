@@ -164,9 +164,28 @@ def test_a_class_in_arguments_comes_before_them(main: dict[str, Any], worker: Wo
     enter(main, "class A: pass\nclass B(A): pass\nmade = B()")
     loaded = worker.load(parent.dumps([main["made"], main["made"]]))
     assert [type(each).__name__ for each in loaded] == ["B", "B"]
+    assert worker.sent == ["", ""]
     again = worker.load(parent.dumps(main["made"]))
     assert type(again) is type(loaded[0])
-    assert worker.sent == ["", ""]
+
+
+def test_a_name_that_is_gone_is_left_to_the_call(main: dict[str, Any], worker: Worker) -> None:
+    enter(main, "x = 1\ndef g(): return x\ndef h(): return x\ndef f(): return g() + h()")
+    assert worker.load(parent.dumps(main["f"]))() == 2
+    # Functions that were looked at in the same statement still seem to use it.
+    for piece in parent._session._pieces.values():
+        piece.seen = parent._statement()
+    del main["x"]
+    assert callable(worker.load(parent.dumps(main["f"])))
+
+
+def test_a_name_that_is_bound_later_is_seen_in_any_thread(
+    main: dict[str, Any], worker: Worker
+) -> None:
+    enter(main, "def f(): return x")
+    assert callable(worker.load(parent.dumps(main["f"])))
+    main["x"] = 3
+    assert worker.load(parent.dumps(main["f"]))() == 3
 
 
 def test_what_cannot_be_pickled_is_named_unless_the_worker_has_it(

@@ -65,6 +65,16 @@ def ident() -> int:
     return number
 
 
+def open_standard_descriptors() -> None:
+    """Have descriptors 0 to 2 open, be it to nowhere. A process that was started without them would
+    give these numbers to what it opens next, and its children would write their output there."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+
+
 def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
     """Call ``ended`` with a time to wait, up to :data:`SLICE`, until it returns true or ``seconds``
     are over; whether it did."""

@@ -134,6 +134,7 @@ class Launcher:
             server.dismiss()
 
     def _start(self, number: int) -> Started:
+        native.open_standard_descriptors()
         # The worker's ends are closed here in any case, ours if it does not come to life.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             calls_read, calls_write = os.pipe()

@@ -74,6 +74,7 @@ class ForkServer:
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
         later = () if main_by_value else _FOR_MAIN
         self._owner = os.getpid()
+        native.open_standard_descriptors()
         interpreter.refuse_frozen("forkserver")
         self._executable = interpreter.path()
         self._closed = False
@@ -197,7 +198,7 @@ def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]
         # To itself: it is not closed then.
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
         # No Ctrl-C before the new process can ignore it.
-        setsigmask={*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT},
+        setsigmask={signal.SIGINT},
     )
 
 

@@ -22,6 +22,7 @@ seconds; the others are integers:
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import signal
@@ -95,8 +96,35 @@ def create_fd(slots: int) -> int:
 
         with tempfile.TemporaryFile(prefix="hybridexec-") as file:
             fd = os.dup(file.fileno())
-    clear_log(fd, slots)
+    try:
+        _give_size(fd, slots)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
+
+
+def _give_size(fd: int, slots: int) -> None:
+    """Make the file as large as it is to be, whatever limit of the size of files there is."""
+    try:
+        clear_log(fd, slots)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        import resource  # few need it
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if hard != resource.RLIM_INFINITY and hard < size(slots):
+            raise OSError(
+                errno.EFBIG,
+                f"files may not be larger than {hard} bytes (RLIMIT_FSIZE, ulimit -f), and a "
+                f"worker needs a memory file of {size(slots)}: raise the limit",
+            ) from None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        try:
+            clear_log(fd, slots)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def size(slots: int) -> int:

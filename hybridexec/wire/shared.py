@@ -109,7 +109,9 @@ class File:
     def received(self) -> None:
         """All its parts were received: if they were copied, who wrote it may write it again."""
         if not self.lasts:
-            os.pwrite(self.fd, _READ, 0)
+            # A limit on the size of files counts here, too: then it is not written again.
+            with contextlib.suppress(OSError):
+                os.pwrite(self.fd, _READ, 0)
             self.close()
 
 
@@ -207,9 +209,13 @@ class _Spares:
                 break
             fd, pages, handed_over = spare
             if not handed_over or os.pread(fd, 1, 0) == _READ:
+                try:
+                    os.pwrite(fd, _UNREAD, 0)
+                except OSError:  # files may not be written any more
+                    os.close(fd)
+                    break
                 file = File(fd, ours=True)
                 file.pages = pages
-                os.pwrite(fd, _UNREAD, 0)
                 return file
             self._files.append(spare)
         return None

@@ -30,6 +30,15 @@ resolve_fd: Callable[[int], int] = int
 preload_failure: BaseException | None = None
 
 
+_SIGNALS = {
+    "SIGCHLD": signal.SIG_DFL,
+    "SIGTERM": signal.SIG_DFL,
+    # As Python itself has them when it starts.
+    "SIGPIPE": signal.SIG_IGN,
+    "SIGXFSZ": signal.SIG_IGN,
+}
+
+
 class InheritedFdNumber:
     """What ``reduction.DupFd`` becomes in a worker of the fork server: a place in its list."""
 
@@ -52,8 +61,8 @@ def begin(
     """Make this process a worker to be, and return the name it will have."""
     hold(resolve_fd(lifeline))
     keep_descriptors()
-    ignore_interrupts()
     be_first()
+    reset_signals()
     report_failures(resolve_fd(results))
     if preload_failure is not None:
         raise preload_failure
@@ -78,14 +87,22 @@ def keep_descriptors() -> None:
                     os.set_inheritable(int(name), False)
 
 
-def ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent: the terminal sends it to the whole process group.
+def reset_signals() -> None:
+    """Have signals do here what the library, gevent and subprocess count on, whatever the parent
+    ignores, blocks or handles, and leave Ctrl-C to that: the terminal sends it to the whole process
+    group.
 
     A handler that does nothing, unlike SIG_IGN, is not inherited by what the user's code starts.
     """
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    # The parent blocked it in this process, so that none could come before there was a handler.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.set_wakeup_fd(-1)  # a forked one's is the parent's
+    # Ends of children are told; terminate_workers() terminates; a broken pipe is an error only.
+    for name, action in _SIGNALS.items():
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), action)
+    # The parent has blocked SIGINT, so that none could come before there was a handler, and maybe
+    # others.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def report_failures(results_fd: int) -> None:

@@ -83,7 +83,9 @@ def _mend_queues(queues: Any) -> None:
 
 
 def _existing(kind: type) -> list[Any]:
-    return [value for value in gc.get_objects() if isinstance(value, kind)]
+    # Not isinstance(): it looks at an attribute, and a module that is to be loaded when it is first
+    # looked at would be.
+    return [value for value in gc.get_objects() if issubclass(type(value), kind)]
 
 
 def _fork_aware_local() -> Any:

@@ -62,8 +62,8 @@ def main(
     lifeline.hold(lifeline_fd)
     _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
-    boot.ignore_interrupts()
     atfork.be_first()
+    boot.reset_signals()
     try:
         patching.patch(monkey_patch, locks_held=False)
         boot.import_all(preload)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 _Do = Callable[[Any], object]
 
@@ -67,16 +67,23 @@ def after_import(name: str, do: _Do) -> None:
 class _Finder:
     """Finds nothing itself: it puts a loader of ours before that of a module that is waited for."""
 
+    #: What other finders are being asked for: one of them may ask all others in its turn.
+    _asked: ClassVar[set[str]] = set()
+
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in _waiting:
+        if name not in _waiting or name in cls._asked:
             return None
-        for finder in sys.meta_path:
-            if finder is not cls and hasattr(finder, "find_spec"):
-                spec: ModuleSpec | None = finder.find_spec(name, path, target)
-                if spec is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # acts as one
-                    return spec
+        cls._asked.add(name)
+        try:
+            for finder in sys.meta_path:
+                if finder is not cls and hasattr(finder, "find_spec"):
+                    spec: ModuleSpec | None = finder.find_spec(name, path, target)
+                    if spec is not None:
+                        spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # acts as one
+                        return spec
+        finally:
+            cls._asked.discard(name)
         return None
 
 

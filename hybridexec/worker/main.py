@@ -39,7 +39,7 @@ def run(start: WorkerStart) -> None:
     try:
         # A forked process has not booted; in the others these change nothing.
         lifeline.hold(start.lifeline.fd)
-        boot.ignore_interrupts()
+        boot.reset_signals()
         patching.patch(start.boot.monkey_patch)
         boot.import_all(start.boot.preload)
         patching.prepare_hub()

@@ -100,8 +100,10 @@ class _NoEvents(ModuleType):
         """Never raised."""
 
     @staticmethod
-    def notify_and_call_entry_points(event: object) -> None:
+    def notify(event: object) -> None:
         """Tell nobody."""
+
+    notify_and_call_entry_points = notify
 
     def __getattr__(self, name: str) -> Any:
         if not name.endswith("Event"):

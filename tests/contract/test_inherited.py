@@ -1,0 +1,138 @@
+"""What a parent blocks, ignores, closes or limits, and its workers would inherit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .helpers import run_script
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's signals")
+
+#: The parent does something to its signals and then works as ever.
+SIGNALS = """
+import multiprocessing, os, signal, subprocess, sys, threading, time
+from hybridexec import CallTimeout, HybridExecutor, WorkerLost
+
+def spin():
+    while True:
+        pass
+
+def nap(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+def run():
+    return subprocess.run(["echo", "done"], capture_output=True, timeout=30).stdout
+
+def mask():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+if __name__ == "__main__":
+    what = sys.argv[2]
+    if what == "blocked":
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals) - {signal.SIGALRM})
+    elif what == "ignored":
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    else:
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG):
+            signal.signal(number, lambda number, frame: None)
+    executor = HybridExecutor(1, multiprocessing.get_context(sys.argv[1]), concurrency=4)
+    print(executor.submit(run).result(60), executor.submit(mask).result(60))
+    # One that keeps the CPU is interrupted, and its worker stays.
+    pid = executor.submit(os.getpid).result(60)
+    beside = executor.submit(nap, 2)
+    error = executor.options(timeout=0.3).submit(spin).exception(60)
+    print(type(error).__name__, beside.result(60) == pid)
+    # A worker's end is noticed.
+    print(type(executor.submit(os._exit, 3).exception(60)).__name__)
+    call = executor.submit(nap, 600)
+    while not call.running():
+        time.sleep(0.01)
+    executor.terminate_workers()
+    executor.shutdown()
+    print(type(call.exception(60)).__name__)
+"""
+
+
+@pytest.mark.parametrize("what", ["blocked", "ignored", "handled"])
+def test_workers_have_signals_of_their_own(tmp_path: Path, method: str, what: str) -> None:
+    out = run_script(tmp_path / "script.py", SIGNALS, method, what, patience=120)
+    assert out.stdout.split("\n") == [
+        "b'done\\n' set()",
+        "CallTimeout True",
+        "WorkerLost",
+        "WorkerLost",
+        "",
+    ]
+
+
+#: No file may be written any more, memory files included.
+LIMIT = """
+import multiprocessing, resource, sys
+from hybridexec import HybridExecutor
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+if __name__ == "__main__":
+    when = sys.argv[2]
+    if when == "before":
+        limit()
+    initializer = limit if when == "in the worker" else None
+    context = multiprocessing.get_context(sys.argv[1])
+    with HybridExecutor(1, context, initializer=initializer) as executor:
+        assert executor.submit(len, b"x" * 1_000_000).result(60) == 1_000_000
+        if when == "later":
+            limit()
+        for _ in range(3):
+            assert executor.submit(len, b"x" * 1_000_000).result(60) == 1_000_000
+            assert len(executor.submit(bytes, 1_000_000).result(60)) == 1_000_000
+        executor.submit(exit, 3).exception(60)
+        print(executor.submit(len, b"x" * 1_000_000).result(60), len(executor._processes))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "in the worker", "later"])
+def test_a_limit_of_the_size_of_files_costs_no_worker(
+    tmp_path: Path, method: str, when: str
+) -> None:
+    out = run_script(tmp_path / "script.py", LIMIT, method, when)
+    assert (out.stdout, out.stderr) == ("1000000 1\n", "")
+
+
+#: Without descriptors 0 to 2; the results go to a file.
+CLOSED = """
+import multiprocessing, os, subprocess, sys
+from hybridexec import HybridExecutor
+
+def run(n):
+    print("lost")
+    return subprocess.run(["echo", str(n)], stdout=subprocess.PIPE).stdout, len(bytes(n))
+
+if __name__ == "__main__":
+    with HybridExecutor(2, multiprocessing.get_context(sys.argv[1])) as executor:
+        results = list(executor.map(run, [1, 500_000]))
+    with open(sys.argv[2], "w") as file:
+        file.write(repr(results))
+"""
+
+
+def test_a_parent_without_standard_descriptors_works(tmp_path: Path, method: str) -> None:
+    import hybridexec
+
+    script, result = tmp_path / "script.py", tmp_path / "result"
+    script.write_text(CLOSED)
+    home = Path(hybridexec.__file__).parent.parent
+    command = f'PYTHONPATH={home} "$0" "$@" <&- >&- 2>&-'
+    subprocess.run(
+        ["sh", "-c", command, sys.executable, str(script), method, str(result)],
+        timeout=120,
+        check=True,
+    )
+    assert result.read_text() == "[(b'1\\n', 1), (b'500000\\n', 500000)]"

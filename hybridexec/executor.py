@@ -289,3 +289,8 @@ def _check_main_guard() -> None:
     process = sys.modules.get("multiprocessing.process")
     if process is not None and getattr(process.current_process(), "_inheriting", False):
         raise RuntimeError(_MISSING_GUARD)
+    if getattr(sys, "frozen", False) and sys.argv[1:2] in (["--multiprocessing-fork"], ["-c"]):
+        raise RuntimeError(
+            "this frozen program was run by multiprocessing to be a process of its own, and does "
+            "not know: call multiprocessing.freeze_support() before anything else"
+        )

@@ -30,7 +30,9 @@ from .server import ForkServer, ServerEnded
 _WORKER_NAME = "HybridWorker-"
 #: Bytes that a pipe holds. A user may have a few hundred of that size.
 _PIPE_SIZE = 256 * 1024
-_LOWEST_PRIORITY = 19  # there is none below
+#: The resource tracker's niceness: who does something for the first result has three times its
+#: share, but it ends promptly when the program has, also on a busy machine.
+_NICE = 5
 #: Fork servers that may end in a row before they have started a worker.
 _MAX_ENDED_SERVERS = 3
 
@@ -71,7 +73,7 @@ def _widen(pipe: int) -> None:
 
 
 def _ensure_tracker() -> None:
-    """Have multiprocessing's resource tracker run, behind everything else if it is started here.
+    """Have multiprocessing's resource tracker run, behind others if it is started here.
 
     A worker is given its pipe. Nobody waits for what it does with what comes through that; but on
     one CPU, or where others are busy, the first result would wait for it to start.
@@ -81,7 +83,8 @@ def _ensure_tracker() -> None:
     resource_tracker.ensure_running()
     if tracker._pid != before:
         with contextlib.suppress(OSError):  # it may not be allowed
-            os.setpriority(os.PRIO_PROCESS, tracker._pid, _LOWEST_PRIORITY)
+            nice = max(_NICE, os.getpriority(os.PRIO_PROCESS, tracker._pid))
+            os.setpriority(os.PRIO_PROCESS, tracker._pid, nice)
 
 
 class Launcher:

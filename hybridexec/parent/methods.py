@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any
 
+from . import interpreter
+
 
 def main_travels_by_value() -> bool:
     """Whether no worker can import this process's ``__main__`` (REPL, notebook, ``python -``)."""
@@ -33,7 +35,8 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
     """The start method to use: ``mp_context``'s, else our fork server.
 
     A lock or queue of the default context can be inherited by forked processes only, where that
-    context forks. ProcessPoolExecutor would fork too, so such ``initargs`` make us do the same.
+    context forks. ProcessPoolExecutor would fork too, so such ``initargs`` make us do the same. And
+    a frozen program has no interpreter to run as a server: whatever it starts is itself.
     """
     if mp_context is not None:
         method: str = mp_context.get_start_method()
@@ -43,6 +46,8 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
 
         if multiprocessing.get_start_method() == "fork" and _need_fork(initargs):
             return "fork"
+    if interpreter.is_frozen():
+        return "spawn" if sys.platform == "darwin" else "fork"  # as multiprocessing itself
     return "forkserver"
 
 

@@ -176,8 +176,9 @@ def _bar_the_others() -> set[greenlet.greenlet]:
     """Keep all greenlets that have begun from running, but for those that the one which has forked
     returns to. (To look for them takes time, which a child that runs a program need not take.)"""
     global _barred
+    # Not isinstance(), which would load a module that is to be loaded when it is first looked at.
     _barred = {
-        found for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and found
+        found for found in gc.get_objects() if issubclass(type(found), greenlet.greenlet) and found
     }
     for hub, _ in _gone:
         _barred |= {hub, hub.parent}

@@ -431,7 +431,7 @@ if __name__ == "__main__":
 def test_only_the_resource_tracker_that_we_start_comes_last(
     tmp_path: Path, start: str, when: str
 ) -> None:
-    priority = os.getpriority(os.PRIO_PROCESS, 0) if when == "before" else 19
+    priority = os.getpriority(os.PRIO_PROCESS, 0) if when == "before" else 5
     out = run_script(tmp_path / "script.py", TRACKERS, start, when)
     assert (out.stdout, out.stderr) == (f"{priority}\n", "")
 

@@ -1,0 +1,71 @@
+"""Programs whose interpreter, script or folder is not what multiprocessing takes for granted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .helpers import run_script
+
+SCRIPT = """
+import multiprocessing, os, sys, tempfile
+from hybridexec import ExecutorBroken, HybridExecutor
+
+def leave():
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.rmdir(folder)
+
+def square(n):
+    return n * n
+
+if __name__ == "__main__":
+    what, method = sys.argv[1:]
+    if what == "frozen":
+        sys.frozen = True
+    elif what == "no spec":
+        del sys.modules["__main__"].__spec__
+    elif what == "no folder":
+        leave()
+    elif what != "folder goes":
+        sys.executable = {"None": None, "empty": ""}.get(what, what)
+    context = None if method == "default" else multiprocessing.get_context(method)
+    with HybridExecutor(1, context) as executor:
+        if what == "folder goes":
+            executor.submit(square, 3).result(60)
+            leave()
+            executor.submit(os._exit, 3).exception(60)
+        try:
+            print(executor.submit(square, 3).result(60))
+        except ExecutorBroken as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["no spec", "no folder", "folder goes"])
+def test_what_is_missing_changes_nothing(tmp_path: Path, method: str, what: str) -> None:
+    assert run_script(tmp_path / "script.py", SCRIPT, what, method).stdout == "9\n"
+
+
+@pytest.mark.parametrize("what", ["None", "empty", "/nowhere/python"])
+@pytest.mark.parametrize("start", ["default", "spawn"])
+def test_an_interpreter_that_cannot_be_had_is_an_error_with_its_cure(
+    tmp_path: Path, start: str, what: str
+) -> None:
+    out = run_script(tmp_path / "script.py", SCRIPT, what, start).stdout
+    assert "sys.executable" in out
+    assert "multiprocessing.set_executable()" in out
+    assert run_script(tmp_path / "script.py", SCRIPT, what, "fork").stdout == "9\n"
+
+
+def test_what_is_no_interpreter_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    out = run_script(tmp_path / "script.py", SCRIPT, "/bin/false", "default").stdout
+    assert "the fork server ended (exit code 1)" in out
+    assert "multiprocessing.set_executable()" in out
+
+
+def test_a_frozen_program_forks_and_does_not_run_itself_again(tmp_path: Path) -> None:
+    assert run_script(tmp_path / "script.py", SCRIPT, "frozen", "default").stdout == "9\n"
+    out = run_script(tmp_path / "script.py", SCRIPT, "frozen", "forkserver").stdout
+    assert "this program is frozen" in out

@@ -1,0 +1,172 @@
+"""Let multiprocessing's pipes and connections wait in the hub, message by message.
+
+Runs on: any greenlet or thread of a patched worker.
+Guarantees: a message that has begun to be sent or received is finished, whatever stops the call, so
+that the next reader or writer, in this process or another, finds whole messages. If that takes too
+long, the connection is closed in this process.
+
+A connection made from a patched socket has a non-blocking descriptor, whose plain ``os.read`` and
+``os.write`` fail with BlockingIOError. Others block, with the hub inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import selectors
+import time
+import weakref
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from gevent._hub_local import get_hub_if_exists
+from gevent._waiter import Waiter
+from gevent.lock import Semaphore
+
+from .. import native
+from . import shield
+
+#: What the kernel takes without blocking once it says that a descriptor is writable.
+_ATOMIC_WRITE = 4096
+_MAX_READ = 1024 * 1024
+#: How many connections to one address may be in the making. A listener takes one after another, and
+#: those that its backlog (a manager's is 16) has no room for may never be heard of again.
+_CONNECTS = 1
+
+#: For how many seconds a call that is to be stopped waits for its message to go on. The other end
+#: may never do anything, and a call that cannot be stopped costs its worker.
+_PATIENCE = 0.5
+#: For so long a pipe that is always ready is used without a pause for others.
+_TURN_SECONDS = 0.005
+
+_READ, _WRITE = 1, 2  # the loop's names for them
+_poll: Callable[[], Any] = native.original("select", "poll")
+_paused = 0.0  # when somebody last gave way
+
+
+def mend(connection: Any) -> None:
+    """Mend ``multiprocessing.connection``."""
+    kind = connection.Connection
+    kind._send, kind._recv, kind._poll = _send, _receive, _is_readable
+    kind._send_bytes = _whole(kind._send_bytes)
+    kind._recv_bytes = _whole(kind._recv_bytes)
+    connection._WaitSelector = selectors.DefaultSelector
+    # In place: in a forked worker somebody may have it already.
+    client = connection.Client
+    copy = FunctionType(client.__code__, vars(connection), client.__name__, client.__defaults__)
+    connection._connect_in_turn = _few_at_a_time(copy)
+    client.__code__ = _in_turn.__code__
+
+
+def _whole(transfer: Callable[..., Any]) -> Callable[..., Any]:
+    """A message's transfer, whose first byte begins what must be finished."""
+
+    def whole(self: Any, *arguments: Any) -> Any:
+        with shield.Shield(begun=False) as message:
+            try:
+                return transfer(self, *arguments)
+            except BaseException:
+                if message.begun:
+                    # What follows would be taken for the rest of the message, or its rest for what
+                    # follows.
+                    self.close()
+                raise
+
+    return whole
+
+
+def _send(self: Any, data: Any, write: Callable[[int, Any], int] = os.write) -> None:
+    view = memoryview(data)
+    fd = self._handle
+    step = _ATOMIC_WRITE if os.get_blocking(fd) else len(view)
+    while view:
+        _wait(fd, _WRITE)
+        try:
+            view = view[write(fd, view[:step]) :]
+        except BlockingIOError:
+            continue
+        shield.begin()
+
+
+def _receive(self: Any, size: int, read: Callable[[int, int], bytes] = os.read) -> io.BytesIO:
+    received = io.BytesIO()
+    fd = self._handle
+    missing = size
+    while missing:
+        _wait(fd, _READ)
+        try:
+            data = read(fd, min(missing, _MAX_READ))
+        except BlockingIOError:
+            continue
+        if not data:
+            if missing == size:
+                raise EOFError
+            raise OSError("got end of file during message")
+        received.write(data)
+        missing -= len(data)
+        shield.begin()
+    return received
+
+
+def _is_readable(self: Any, timeout: float | None) -> bool:
+    return _wait(self._handle, _READ, timeout)
+
+
+def _wait(fd: int, event: int, timeout: float | None = None) -> bool:
+    """Wait until ``fd`` is ready, or the time is up; whether it is ready."""
+    global _paused
+    hub = get_hub_if_exists()
+    if hub is None:
+        seconds = None if timeout is None else max(0.0, timeout * 1000)
+        return _is_ready(fd, event, seconds)
+    rested = timeout is not None or time.monotonic() - _paused < _TURN_SECONDS
+    if rested and _is_ready(fd, event, 0):
+        return True
+    if timeout is not None and timeout <= 0:
+        return False
+    waiter: Waiter[bool] = Waiter(hub)
+    watcher = hub.loop.io(fd, event)
+    watcher.start(waiter.switch, True)
+    timer: Any = None
+    if timeout is not None:
+        timer = hub.loop.timer(timeout)
+        timer.start(waiter.switch, False)
+    try:
+        while True:
+            ready = bool(shield.pause(waiter, _PATIENCE))
+            # Somebody else may have been woken for it, too, and have been faster.
+            if not ready or _is_ready(fd, event, 0):
+                return ready
+            waiter.clear()
+    finally:
+        _paused = time.monotonic()
+        watcher.stop()
+        watcher.close()
+        if timer is not None:
+            timer.close()
+
+
+def _is_ready(fd: int, event: int, milliseconds: float | None) -> bool:
+    poll = _poll()
+    poll.register(fd, native.Poller.READABLE if event == _READ else native.Poller.WRITABLE)
+    return bool(poll.poll(milliseconds))
+
+
+def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]  # noqa: ANN
+    return _connect_in_turn(address, family, authkey)  # type: ignore[name-defined]  # noqa: F821
+
+
+_connecting: weakref.WeakValueDictionary[Any, Semaphore] = weakref.WeakValueDictionary()
+
+
+def _few_at_a_time(connect: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(connect)
+    def client(address: Any, *arguments: Any, **named: Any) -> Any:
+        if get_hub_if_exists() is None:
+            return connect(address, *arguments, **named)
+        with _connecting.setdefault(address, Semaphore(_CONNECTS)):
+            return connect(address, *arguments, **named)
+
+    return client

@@ -154,7 +154,7 @@ def _is_ready(fd: int, event: int, milliseconds: float | None) -> bool:
     return bool(poll.poll(milliseconds))
 
 
-def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]
     return _connect_in_turn(address, family, authkey)  # type: ignore[name-defined]  # noqa: F821
 
 

@@ -13,6 +13,7 @@ reply is waited for in the background, and the item put back, the lock released.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -33,6 +34,13 @@ def mend(managers: Any) -> None:
     """Mend ``multiprocessing.managers``."""
     proxy = managers.BaseProxy
     connect, call = proxy._connect, proxy._callmethod
+    # In a forked worker there may be some whose greenlets would all share a connection.
+    known = proxy._address_to_local
+    for address, (_, idents) in list(known.items()):
+        known[address] = managers.util.ForkAwareLocal(), idents
+    for found in gc.get_objects() if known else ():
+        if isinstance(found, proxy):
+            found._tls = known[found._token.address][0]
 
     def connect_anew(self: Any) -> None:
         connect(self)

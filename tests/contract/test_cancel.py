@@ -235,7 +235,7 @@ def test_cancel_all_stops_everything_and_the_executor_goes_on(
     make_each: Make, gate: Gate, through: str
 ) -> None:
     executor = make_each(max_workers=1, concurrency=3)
-    cleaned = Gate(gate.folder / "cleaned")
+    cleaned = Gate(gate.folder.with_name("cleaned"))
     running = [executor.submit(wait_and_clean_up, gate, n, cleaned) for n in "abc"]
     gate.wait_for(3)
     waiting = [executor.options(timeout=60).submit(gate.wait, n) for n in range(10)]

@@ -1,7 +1,8 @@
 """Which child processes have ended, and how: told to everyone who asks for it.
 
 Runs on: any thread or greenlet; the ends that a ``Popen`` waits for are collected by the hub.
-Guarantees: nobody's child is collected but by who asks for that one or for any; what one has
+Guarantees: nobody's child is collected but by who asks for that one or for any, or after a while
+for a ``Popen`` that nobody has asked; what one has
 collected, others who wait for the same child hear of as well; and a ``Popen`` hears of the end of
 its child also where SIGCHLD is blocked or ignored, or the child has ended before it began to wait.
 
@@ -27,11 +28,14 @@ from .late import after_import
 
 #: Seconds between two looks where nobody tells of a child's end.
 FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.02
+#: Seconds for which a child that its ``Popen`` was told of waits for somebody to collect it.
+_LINGER = 5.0
 #: How many ends are kept for those who may ask.
 _KEPT = 4096
 
 _close: Callable[[int], None] = native.original("os", "close")
 _wait4 = os.wait4
+_waitid: Any = getattr(os, "waitid", None)
 
 
 class End:
@@ -47,6 +51,9 @@ class End:
 # Of children that somebody has collected who may not be the only one to ask, the last ones.
 _ends: dict[int, End] = {}
 _watches: dict[int, Watch] = {}
+# Children that have ended and that nobody has collected since their ``Popen`` was told; what will
+# do so in a while. (asyncio, say, asks for such a child itself.)
+_dead: dict[int, Any] = {}
 
 
 def install() -> None:
@@ -58,6 +65,7 @@ def install() -> None:
 def let_go() -> None:
     """In a child of the process: it has no children yet."""
     _ends.clear()
+    _dead.clear()
     _watches.clear()
 
 
@@ -84,7 +92,7 @@ def look(pid: int, options: int) -> tuple[int, int, Any]:
 
 def collected(pid: int, status: int, usage: Any, alone: bool) -> None:
     """Somebody has collected a child, who has asked for it ``alone``, or for any."""
-    forget(pid)  # of an earlier child with that number
+    _bury(pid)  # and an earlier child with that number
     if not alone or pid in _watches:
         _note(pid, End(status, usage, False))
 
@@ -94,6 +102,43 @@ def _note(pid: int, end: End) -> None:
         _ends[pid] = end
         if len(_ends) > _KEPT:
             del _ends[next(iter(_ends))]
+
+
+def _bury(pid: int) -> None:
+    timer = _dead.pop(pid, None)
+    if timer is not None:
+        timer.close()
+    forget(pid)
+
+
+def _collect(pid: int) -> None:
+    """Nobody else has, for a while."""
+    _dead.pop(pid).close()
+    try:
+        found, status, usage = _wait4(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+    if found:
+        _note(found, End(status, usage, True))
+
+
+def _popen_asked(pid: int) -> None:
+    """A ``Popen`` has said how its child has ended."""
+    if pid in _dead:
+        try:
+            _wait4(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
+    _bury(pid)
+
+
+def status_of(found: os.waitid_result) -> int | None:
+    """What ``os.wait`` returns for what ``os.waitid`` has; None for a child that has not ended."""
+    if found.si_code == os.CLD_EXITED:
+        return found.si_status << 8
+    if found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+        return found.si_status | (0x80 if found.si_code == os.CLD_DUMPED else 0)
+    return None
 
 
 def forget(pid: int) -> None:
@@ -140,7 +185,7 @@ class Watch:
         self.rstatus = 0
         self._told: Callable[[Watch], object] | None = told
         self._pause = FIRST_PAUSE
-        forget(pid)  # of an earlier child with that number
+        _bury(pid)  # an earlier child with that number
         _watches[pid] = self
         self._watcher = watcher_of(pid)
         if self._watcher is None:
@@ -148,20 +193,13 @@ class Watch:
         self._watcher.start(self.look)
 
     def look(self) -> None:
-        """Collect the child, if it has ended, and tell of it."""
+        """Tell of the child, if it has ended."""
         told = self._told
         if told is None:
             return
-        try:
-            found, self.rstatus, usage = _wait4(self.pid, os.WNOHANG)
-            if found:
-                _note(found, End(self.rstatus, usage, True))
-        except ChildProcessError:
-            # Somebody else has collected it; if that was not here, nobody knows how it ended.
-            found = self.pid
-            end = _ends.get(found)
-            self.rstatus = 0 if end is None else end.status
-        if found:
+        status = self._status()
+        if status is not None:
+            self.rstatus = status
             self.stop()
             told(self)
         elif not isinstance(self._watcher, _PidWatcher):
@@ -169,6 +207,25 @@ class Watch:
             self._pause = min(2 * self._pause, LAST_PAUSE)
             self._watcher = get_hub().loop.timer(self._pause)
             self._watcher.start(self.look)
+
+    def _status(self) -> int | None:
+        pid = self.pid
+        try:
+            if _waitid is None:
+                found, status, usage = _wait4(pid, os.WNOHANG)
+                if found:
+                    _note(pid, End(status, usage, True))
+                return status if found else None
+            seen = _waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            # Somebody else has collected it; if that was not here, nobody knows how it ended.
+            end = _ends.get(pid)
+            return 0 if end is None else end.status
+        if seen is None:
+            return None
+        _dead[pid] = timer = get_hub().loop.timer(_LINGER, ref=False)
+        timer.start(_collect, pid)
+        return status_of(seen)
 
     def stop(self) -> None:
         """Wait no more."""
@@ -205,7 +262,7 @@ def _mend_subprocess(subprocess: Any) -> None:
         if watch is not None:
             watch.look()
         if self.returncode is not None:
-            forget(self.pid)
+            _popen_asked(self.pid)
         return self.returncode  # type: ignore[no-any-return]  # theirs
 
     def wait_for(self: Any, *arguments: Any, **options: Any) -> int | None:
@@ -213,7 +270,7 @@ def _mend_subprocess(subprocess: Any) -> None:
             return wait(self, *arguments, **options)
         finally:
             if self.returncode is not None:
-                forget(self.pid)
+                _popen_asked(self.pid)
 
     popen._loop = property(lambda self: _Loop, lambda self, loop: None)
     popen._internal_poll = poll

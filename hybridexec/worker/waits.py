@@ -28,9 +28,8 @@ from . import children
 
 _Found = TypeVar("_Found")
 
-_waitid = os.waitid
+_waitid: Any = getattr(os, "waitid", None)
 _wait4 = os.wait4
-_ENDED = os.WEXITED
 
 
 _installed = False
@@ -47,7 +46,8 @@ def install() -> None:
     if not is_module_patched("os"):
         return
     for function in (waitpid, wait, wait3, wait4, waitid, system):
-        setattr(os, function.__name__, function)
+        if hasattr(os, function.__name__):
+            setattr(os, function.__name__, function)
     gevent.os.waitpid = waitpid
     # gevent keeps the user's handler of SIGCHLD to itself because libev has its own.
     if is_module_patched("signal"):
@@ -119,9 +119,13 @@ def waitid(idtype: int, id: int, options: int, /) -> os.waitid_result | None:
 def _look_for(idtype: int, id: int, options: int) -> os.waitid_result | None:
     end = None
     try:
-        if idtype == os.P_ALL and options & _ENDED and (end := children.claimable()) is not None:
+        if (
+            idtype == os.P_ALL
+            and options & os.WEXITED
+            and (end := children.claimable()) is not None
+        ):
             raise ChildProcessError
-        found = _waitid(idtype, id, options | os.WNOHANG)
+        found: os.waitid_result | None = _waitid(idtype, id, options | os.WNOHANG)
     except ChildProcessError:
         if idtype == os.P_PID and (known := children.known(id)) is not None:
             end = (id, known)
@@ -130,18 +134,10 @@ def _look_for(idtype: int, id: int, options: int) -> os.waitid_result | None:
         if not options & os.WNOWAIT:
             children.forget(end[0])
         return _result(end[0], end[1].status)
-    if found is not None and not options & os.WNOWAIT and found.si_code in _STATUS:
-        status = _STATUS[found.si_code](found.si_status)
+    status = None if found is None else children.status_of(found)
+    if found is not None and status is not None and not options & os.WNOWAIT:
         children.collected(found.si_pid, status, _no_usage(), alone=idtype == os.P_PID)
     return found
-
-
-#: How a ``si_status`` becomes what ``os.wait`` returns.
-_STATUS: dict[int, Callable[[int], int]] = {
-    os.CLD_EXITED: lambda code: code << 8,
-    os.CLD_KILLED: lambda number: number,
-    os.CLD_DUMPED: lambda number: number | 0x80,
-}
 
 
 def _no_usage() -> Any:

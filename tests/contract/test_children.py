@@ -275,6 +275,18 @@ def run_out_of_time() -> str:
     return "killed"
 
 
+def ask_the_kernel_itself() -> int:
+    """As asyncio does, for a child that its ``Popen`` has been told of."""
+    program = subprocess.Popen(["sh", "-c", "exit 3"])
+    wait_until(lambda: program.returncode is not None, "it is told")
+    os.close(os.pidfd_open(program.pid))
+    return by_waitpid_alone(program.pid)
+
+
+def by_waitpid_alone(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def handle_sigchld() -> list[int]:
     caught: list[int] = []
     before = signal.signal(signal.SIGCHLD, lambda number, frame: caught.append(number))
@@ -293,6 +305,7 @@ def handle_sigchld() -> list[int]:
         (run_with_sigchld_blocked, 3),
         (run_in_a_native_thread, 3),
         (run_out_of_time, "killed"),
+        (ask_the_kernel_itself, 3),
         (handle_sigchld, [signal.SIGCHLD]),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from ..wire import mains, payload, prompt
 
 #: Names of every module's own.
 _OWN = frozenset({"__builtins__", "__loader__", "__name__", "__spec__"})
+
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 #: What a piece is for: a global's name, or a class.
 Key = str | type
@@ -107,6 +110,16 @@ class References:
         from ..wire import anew
 
         return anew.reduce(value)
+
+
+class WithLocks(References):
+    """Lets threads' locks among an initializer's arguments be made anew in each worker."""
+
+    def make_anew(self, value: Any) -> tuple[Any, ...] | None:
+        """See :meth:`.byvalue.Main.make_anew`."""
+        from ..wire import anew
+
+        return anew.reduce(value) if type(value) in _LOCKS else super().make_anew(value)
 
 
 class ToKnownTypes(References):

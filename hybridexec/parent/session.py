@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import pickle
 import sys
 import types
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from ..wire import mains, payload, prompt
 from ..wire.contract import FlatPickle
 from ..wire.wording import text_of
-from .references import Definition, Key, Pickled, References, ToKnownTypes, pickled
+from .references import Definition, Key, Pickled, References, ToKnownTypes, WithLocks, pickled
 
 _CONSTANT = frozenset({int, float, bool, complex, type(None), str, bytes, types.ModuleType})
 
@@ -73,10 +74,12 @@ class Session:
         self._inside: dict[Key, set[Key]] = {}
         self._statement: object = None
 
-    def dumps(self, value: object) -> tuple[payload.Payload, Pieces]:
+    def dumps(
+        self, value: object, references: References | None = None
+    ) -> tuple[payload.Payload, Pieces]:
         """Pickle ``value``; also the pieces that a worker must have before it unpickles that, in
         their order."""
-        done = pickled(value, References())
+        done = pickled(value, references or References())
         return payload.packed(*done[:2]), self._collect(done.first, done.uses)
 
     def _collect(self, first: dict[Key, str], uses: dict[Key, str]) -> Pieces:
@@ -242,8 +245,17 @@ def dumps_types(types_: object) -> bytes:
 
 
 def dumps_flat(value: object) -> FlatPickle:
-    """The same as what any pickle can hold."""
-    travelling, pieces = dumps(value)
+    """The same as what any pickle can hold, for what workers are set up with.
+
+    Locks of threads, which a forked worker would have copies of, are made anew in each worker.
+    """
+    try:
+        travelling, pieces = dumps(value)
+    except (TypeError, pickle.PicklingError) as refusal:
+        try:
+            travelling, pieces = _session.dumps(value, WithLocks())
+        except Exception:
+            raise refusal from None
     flat = [(piece.number, piece.name, payload.flat(piece.payload)) for piece in pieces]
     return payload.flat(travelling), flat
 

@@ -19,7 +19,7 @@ import pytest
 
 from hybridexec import HybridExecutor
 
-from .conftest import Make
+from .conftest import METHODS, Make, make_executor
 from .helpers import identity, pid_of, square
 
 MB = 1024 * 1024
@@ -550,3 +550,38 @@ def test_a_gibibyte_both_ways(make: Make) -> None:
     value = bytes(1024 * MB)
     assert executor.submit(len, value).result(timeout=120) == 1024 * MB
     assert len(executor.submit(bytes, 1024 * MB).result(timeout=120)) == 1024 * MB
+
+
+# -- what workers are set up with -----------------------------------------------------------------
+
+_given: list[Any] = []
+
+
+def keep(value: Any) -> None:
+    _given.append(value)
+
+
+def use_locks() -> tuple[bool, bool, int]:
+    lock, again, (word,) = _given[0]
+    with lock:
+        held = lock.locked()
+    with again, again:
+        return held, lock.locked(), word
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_threads_locks_in_initargs_are_each_workers_own(method: str) -> None:
+    """As forked workers have copies of their own: tqdm's lock has one of them in it."""
+    locks = (threading.Lock(), threading.RLock(), [1])
+    with make_executor(method, initializer=keep, initargs=(locks,)) as executor:
+        assert executor.submit(use_locks).result(timeout=60) == (True, False, 1)
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_other_initargs_that_cannot_be_pickled_still_say_so(method: str) -> None:
+    arguments = (threading.Lock(), (each for each in "abc"))
+    with (
+        make_executor(method, initializer=keep, initargs=(arguments,)) as executor,
+        pytest.raises(Exception, match="cannot pickle"),
+    ):
+        executor.submit(int).result(timeout=60)

@@ -2,16 +2,17 @@
 
 Runs on: the attendant's thread asks; a signal handler on the main thread raises.
 Guarantees: the exception is raised in the call's own code, or in what pickles for it, and nowhere
-else: in no other call, not in ours, and not in the midst of an import, after which some modules
-could not be imported again.
+else: in no other call, not in ours, and in no critical section (see :mod:`.critical`): when the
+call leaves that, it is.
 
 A signal handler in Python runs between two bytecodes of whatever the main thread is doing. So the
 handler looks whether that is still the call which was meant. Code that keeps the CPU outside Python
-never gets to it.
+never gets to it, but for what looks for signals itself, as ``time.sleep`` does.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
 from collections.abc import Callable
 from types import CodeType, FrameType
@@ -20,11 +21,17 @@ from typing import Any
 import greenlet
 
 from .. import native
+from . import critical
 
 #: Ignored by a process that does not handle it, and of use only to a socket's urgent data.
 _SIGNAL = signal.SIGURG
-#: Where Python says that the code is which imports modules.
-_IMPORTS = "<frozen importlib._bootstrap>"
+#: How often the handler looks again, at the next bytecode that lets it, before it is to be asked
+#: again: a call may be in a critical section for long. Fewer for one that waits in one, and has to
+#: get the CPU first.
+_LOOKS, _LOOKS_AHEAD = 2000, 200
+
+# Has the handler run once more. Unlike signal.raise_signal, it does not run it at once.
+_trip: Callable[[signal.Signals], None] = _thread.interrupt_main
 
 
 class Interrupts:
@@ -35,19 +42,23 @@ class Interrupts:
         runner_of: Callable[[int], Any],
         run_code: CodeType,
         ours: frozenset[str],
+        tell: Callable[[Any, int, type[BaseException]], None],
     ) -> None:
         """Must be made on the main thread.
 
         Args:
-            runner_of: tells the greenlet that runs a call, or None. It notes as ``raised`` what was
+            runner_of: tells the greenlet that runs a call, or None. It has as ``raised`` what was
                 last raised in it, and in which call.
-            run_code: what those greenlets run, from where calls are called.
-            ours: modules whose functions, when called from there, must not be interrupted.
+            run_code: what those greenlets run, from where calls are called, by ``.run``.
+            ours: files whose functions, when called from there, must not be interrupted.
+            tell: notes what is about to be raised in a greenlet that runs a call.
         """
         self._runner_of = runner_of
         self._run_code = run_code
         self._ours = ours
+        self._tell = tell
         self._wanted: tuple[int, type[BaseException]] | None = None
+        self._looks = 0
         self._main: int = native.original("_thread", "get_ident")()
         signal.signal(_SIGNAL, self._handle)
 
@@ -59,25 +70,56 @@ class Interrupts:
             return False
         if runner.raised == (call, error):
             return True
+        self._looks = _LOOKS
         self._wanted = (call, error)
         signal.pthread_kill(self._main, _SIGNAL)
         return True
 
+    def follow(self, call: int, error: type[BaseException]) -> None:
+        """Have ``error`` raised in a call that waits in a critical section, if it leaves that soon;
+        on the main thread. It may do so only to wait in the next one."""
+        self._looks = _LOOKS_AHEAD
+        self._wanted = (call, error)
+        _trip(_SIGNAL)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        wanted, self._wanted = self._wanted, None
+        wanted = self._wanted
         if wanted is None:
             return
         call, error = wanted
-        runner = greenlet.getcurrent()
-        if self._runner_of(call) is not runner:
-            return
-        called: FrameType | None = None
-        while frame is not None and frame.f_code is not self._run_code:
-            if frame.f_code.co_filename == _IMPORTS:
-                return
-            called, frame = frame, frame.f_back
-        if frame is None or called is None:
-            return
-        if called.f_globals.get("__name__") not in self._ours:
-            runner.raised = (call, error)
+        runner = self._runner_of(call)
+        told = runner is not None and runner.raised == wanted
+        if frame is None or runner is None or told or not self._looks:
+            self._wanted = None
+        elif greenlet.getcurrent() is runner and self._may_raise(frame):
+            self._wanted = None
+            self._tell(runner, call, error)
             raise error()
+        else:
+            self._looks -= 1
+            # Not by a call here: when that returned, this handler would be run, in itself.
+            [*map(_trip, (_SIGNAL,))]
+
+    def _may_raise(self, frame: FrameType) -> bool:
+        """Whether the call that has the CPU in ``frame`` may be interrupted there."""
+        at: FrameType | None = frame
+        called: FrameType | None = None
+        while at is not None and at.f_code is not self._run_code:
+            called, at = at, at.f_back
+        if at is None:
+            return False
+        if called is None:
+            # A C function runs that looks for signals, or has just returned.
+            return at.f_lineno in _lines_that_call(self._run_code)
+        return called.f_code.co_filename not in self._ours and not critical.is_running(frame, at)
+
+
+def _lines_that_call(code: CodeType) -> set[int | None]:
+    """The lines of ``code`` on which something's ``run`` is called."""
+    from dis import get_instructions  # few calls need it
+
+    return {
+        instruction.positions.lineno
+        for instruction in get_instructions(code)
+        if instruction.argval == "run" and instruction.positions is not None
+    }

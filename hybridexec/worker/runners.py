@@ -29,7 +29,6 @@ from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, forks, tracing
 from .functions import Functions
 from .inbox import Inbox, Job, Run
-from .interrupts import Interrupts
 from .rows import Put, Row
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
@@ -41,6 +40,7 @@ _TURN_SECONDS = 0.005
 _LOAD_SECONDS = 60.0
 
 _VALUE = frames.VALUE
+_CANCELLED = frames.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
@@ -50,8 +50,11 @@ class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for th
     """A greenlet that runs calls, one after another."""
 
     slot = -1
-    #: The last call in which something was raised from outside, and what that was.
+    #: The last call that was stopped, and what was raised in it for that.
     raised: tuple[int, type[BaseException] | None] = (0, None)
+    #: Whether something was raised in it from outside. What is kept for it as for a thread may be
+    #: half done then (a connection whose reply is on its way, say): it runs no other call.
+    worn = False
 
 
 class Runners:
@@ -100,10 +103,12 @@ class Runners:
         # Who runs which call that waits, or has waited.
         self._waiting: dict[int, Any] = {}
         # Whose functions _run_calls calls itself.
-        ours = frozenset({__name__, Job.__module__, Functions.__module__, failures.__name__})
-        interrupts = Interrupts(self.runner_of, Runners._run_calls.__code__, ours)
+        ours = frozenset(
+            function.__code__.co_filename
+            for function in (Runners.__init__, Job.__init__, Functions.__init__, failures.describe)
+        )
         #: Stops running calls.
-        self.stops = Stops(self.runner_of, inbox, interrupts)
+        self.stops = Stops(self.runner_of, self.run_code, ours, self._tell, inbox)
         self._load = functions.load
         self._forgotten = functions.forgotten
         #: Wakes the hub, and ends it.
@@ -183,13 +188,17 @@ class Runners:
                 self._run_calls(me, slot_id, run)
                 self._words[slot_id] = 0
                 run = None
+                if me.worn:
+                    forks.leave()
+                    return
                 if self.turn_over:
                     if not self._feed_scheduled:
                         self._schedule_feed()
                     gevent.sleep(0)
                     self.turn_over = False
         finally:
-            # Only a runner that the user's code killed gets here; another takes its place.
+            # Only one that is worn gets here, or that the user's code killed: another takes its
+            # place.
             self._parked.pop(me, None)
             self._free_slots.append(slot)
             if not self._feed_scheduled:
@@ -279,16 +288,18 @@ class Runners:
                     value = payload.dumps(value)
                     stage = "call"
                     status = frames.PICKLED
-            except StopCall:
-                status, value = frames.CANCELLED, None
-            except CallExpired:
-                status, value = frames.TIMED_OUT, job.timeout
             except BaseException as error:
-                status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
-                result = value if stage == "result" else None
-                item = (item,) if bare else item
-                value = failures.describe(error, stage, function, item, result)
-                result = None
+                if isinstance(error, StopCall | CallExpired) and me.raised[0] == call:
+                    stopped = isinstance(error, StopCall)
+                    status, value = _CANCELLED if stopped else (frames.TIMED_OUT, job.timeout)
+                else:
+                    if not isinstance(error, Exception):
+                        self.wear(me)
+                    status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
+                    result = value if stage == "result" else None
+                    item = (item,) if bare else item
+                    value = failures.describe(error, stage, function, item, result)
+                    result = None
             # From here on nothing is raised in it.
             waited = self._call is not call
             if waited:
@@ -321,6 +332,9 @@ class Runners:
             if waited:
                 break
             stage = "call"
+
+    #: What calls are called from.
+    run_code = _run_calls.__code__
 
     def _trace(self, call: int, job: Job) -> None:
         """A call is about to start about which there is more to do than to run it: have the status
@@ -357,6 +371,16 @@ class Runners:
             pass
         finally:
             self._parked.pop(me, None)
+
+    def wear(self, runner: Runner) -> None:
+        """Something is raised in a runner from outside: the call that it runs is its last."""
+        runner.worn = True
+        self.turn_over = True  # it takes no other
+
+    def _tell(self, runner: Runner, call: int, error: type[BaseException]) -> None:
+        """A call is being stopped."""
+        runner.raised = (call, error)
+        self.wear(runner)
 
     def let_go(self) -> None:
         """In a child of the process: take no calls, and keep the status page to itself."""

@@ -3,6 +3,7 @@
 Runs on: the hub; the methods under "from who reads the call pipe" also on the attendant's thread.
 They touch only deques and sets, whose single operations the GIL makes atomic.
 Guarantees: what stops a call is raised in it and in no other, and once: then it may be cleaning up.
+Never in a critical section (see :mod:`.critical`), but after it.
 
 A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
 the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it.
@@ -12,12 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import gevent
 
+from . import critical
 from .inbox import Inbox
 from .interrupts import Interrupts
+
+#: Seconds between two looks at a call that waits in a critical section, the first and the longest.
+_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05
 
 
 class StopCall(gevent.GreenletExit):
@@ -32,24 +38,36 @@ class Stops:
     """Stops the calls that :class:`.runners.Runners` runs."""
 
     def __init__(
-        self, runner_of: Callable[[int], Any], inbox: Inbox, interrupts: Interrupts
+        self,
+        runner_of: Callable[[int], Any],
+        run_code: CodeType,
+        ours: frozenset[str],
+        tell: Callable[[Any, int, type[BaseException]], None],
+        inbox: Inbox,
     ) -> None:
         """Must be made on the main thread.
 
         Args:
             runner_of: the runner that runs a call; None if it does not run.
+            run_code: see :class:`.interrupts.Interrupts`; so are the next two.
+            ours: as there.
+            tell: as there.
             inbox: where the calls are that have not started.
-            interrupts: reaches the call that keeps the CPU.
         """
         self._runner_of = runner_of
         self._inbox = inbox
-        self._interrupts = interrupts
+        self._run_code = run_code
+        self._tell = tell
+        # Reaches the call that keeps the CPU.
+        self._interrupts = Interrupts(runner_of, run_code, ours, tell)
         self._loop = gevent.get_hub().loop
         #: What the hub is to see to.
         self.cancelled: deque[tuple[list[int], bool]] = deque()
         self.expired: deque[int] = deque()
         # Calls whose time is up, and which had the CPU when that was heard.
         self._late: set[int] = set()
+        # Timers of the calls to be stopped that wait in a critical section.
+        self._held: dict[int, Any] = {}
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -66,6 +84,7 @@ class Stops:
         # It may have run here before, until its time was up.
         self._runner_of(call).raised = (0, None)
         self._late.discard(call)
+        self._hold_no_more(call)
         timer = self._loop.timer(seconds)
         timer.start(self._throw, call, CallExpired)
         return timer
@@ -78,12 +97,24 @@ class Stops:
                     self._throw(call, StopCall)
         self._inbox.forget_dropped()
 
-    def _throw(self, call: int, error: type[BaseException]) -> None:
+    def _throw(self, call: int, error: type[BaseException], pause: float = _FIRST_PAUSE) -> None:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
+        self._hold_no_more(call)
         runner = self._runner_of(call)
-        if runner is not None and not _is_told(runner, call, error):
-            runner.raised = (call, error)
-            runner.throw(error())
+        if runner is None or _is_told(runner, call, error):
+            return
+        if critical.is_waiting(runner, self._run_code):
+            timer = self._held[call] = self._loop.timer(pause)
+            timer.start(self._throw, call, error, min(2 * pause, _LAST_PAUSE))
+            self._interrupts.follow(call, error)
+            return
+        self._tell(runner, call, error)
+        runner.throw(error())
+
+    def _hold_no_more(self, call: int) -> None:
+        timer = self._held.pop(call, None)
+        if timer is not None:
+            timer.close()
 
     # -- from who reads the call pipe -----------------------------------------------------------
 
@@ -101,7 +132,7 @@ class Stops:
 
     def insist(self) -> bool:
         """Interrupt once more what is to be stopped and was just about to start, in code of ours,
-        or importing something, the first time; whether there may be more to stop."""
+        or in a long critical section, the first time; whether there may be more to stop."""
         for calls, running in list(self.cancelled):
             for call in calls if running else ():
                 self._interrupts.interrupt(call, StopCall)

@@ -1,31 +1,58 @@
-"""Keep a ``gevent.Timeout`` that a call left running from hitting the runner's next call.
+"""Keep a ``gevent.Timeout`` to the call that started it, and out of critical sections.
 
 Runs on: the hub. A runner is one greenlet that runs many calls, so a timeout must remember which
 of them it was started for, not only which greenlet.
+Guarantees: one that a call left running hits no other call; one that expires while its greenlet
+waits in a critical section (see :mod:`.critical`) is raised after it. Those that gevent starts for
+a wait of its own, such as a lock's, are a part of that wait: they are raised where they are due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from types import CodeType
+from typing import Any, Protocol
 
+import gevent
 from gevent import getcurrent
 from gevent.timeout import Timeout
+
+from . import critical
+
+#: Seconds between two looks at a greenlet that waits in a critical section.
+_PAUSE = 0.005
 
 _start = Timeout.start
 _expire = Timeout._on_expiration  # type: ignore[attr-defined]  # private
 
 
-def install(call_of: Callable[[object], int]) -> None:
-    """Bind timeouts to the call that starts them, which ``call_of`` tells."""
+class _Runners(Protocol):
+    def call_of(self, who: object) -> int:
+        """The call that a greenlet runs; 0 if it runs none."""
+
+    def wear(self, runner: Any) -> None:
+        """Something is raised in a runner from outside."""
+
+
+def install(runners: _Runners, run_code: CodeType) -> None:
+    """Bind timeouts to the call that starts them; ``run_code`` is what runners run."""
+    call_of = runners.call_of
 
     def start(self: Any) -> None:
         self.call = call_of(getcurrent())
         _start(self)
 
     def expire(self: Any, target: Any, error: Any) -> None:
-        if call_of(target) == self.call:
-            _expire(self, target, error)
+        if call_of(target) != self.call:
+            return
+        if not self._one_shot:
+            if critical.is_waiting(target, run_code):
+                self.timer.close()
+                self.timer = gevent.get_hub().loop.timer(_PAUSE)
+                self.timer.start(self._on_expiration, target, error)
+                return
+            if self.call:
+                runners.wear(target)
+        _expire(self, target, error)
 
     Timeout.start = start  # type: ignore[method-assign]  # that is the purpose
     Timeout._on_expiration = expire  # type: ignore[attr-defined]  # private

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import io
+import logging
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -81,6 +84,7 @@ def clean_up(gate: Gate, seconds: float) -> str:
     try:
         time.sleep(LONG)
     except BaseException:
+        gate.arrive("told")
         time.sleep(seconds)
         gate.arrive("cleaned")
     return "cleaned"
@@ -362,12 +366,89 @@ def test_a_cancelled_call_that_kept_the_cpu_is_left_alone_while_it_cleans_up(
     assert cleaned.arrived == ["cleaned"]
 
 
+LOCK, SEMAPHORE = threading.Lock(), threading.Semaphore()
+LOGGER = logging.getLogger("test_deadlines")
+
+
+def take_locks(way: str) -> None:
+    """Take and give back locks for ever, in one way."""
+    LOGGER.propagate = False
+    LOGGER.handlers = [logging.StreamHandler(io.StringIO())]
+    while True:
+        if way == "logging":
+            LOGGER.error("x")
+        elif way == "semaphore":
+            with SEMAPHORE:
+                pass
+        else:
+            LOCK.acquire()
+            try:
+                pass
+            finally:
+                LOCK.release()
+
+
+def free_locks() -> list[bool]:
+    """Whether each lock can be had, by another thread than this."""
+    locks: list[Any] = [LOCK, SEMAPHORE, logging._lock, *(h.lock for h in LOGGER.handlers)]
+    taken: list[bool] = []
+
+    def take() -> None:
+        for lock in locks:
+            taken.append(lock.acquire(timeout=5))
+            if taken[-1]:
+                lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return taken
+
+
+@pytest.mark.parametrize("way", ["logging", "semaphore", "by hand"])
+def test_a_stopped_call_leaves_no_lock_taken(make: Make, way: str) -> None:
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
+    pid = executor.submit(pid_of).result(timeout=30)
+    for n in range(6):
+        late = executor.options(timeout=0.003 + n / 500).submit(take_locks, way)
+        assert isinstance(late.exception(timeout=30), CallTimeout)
+        assert set(executor.submit(free_locks).result(timeout=30)) == {True}
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+@pytest.mark.parametrize(
+    ("function", "code"), [(eval, "sum(n for n in range(10**12))"), (exec, "while True: pass")]
+)
+def test_what_c_functions_run_is_interrupted(make: Make, function: Any, code: str) -> None:
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
+    pid = executor.submit(pid_of).result(timeout=30)
+    times_out(executor.options(timeout=TIMEOUT).submit(function, code))
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+PER_THREAD = threading.local()
+
+
+def keep_and_wait() -> None:
+    PER_THREAD.kept = "half done"
+    time.sleep(LONG)
+
+
+def kept() -> str | None:
+    return getattr(PER_THREAD, "kept", None)
+
+
+def test_what_a_stopped_call_kept_per_thread_is_seen_by_no_other(make: Make) -> None:
+    executor = make(max_workers=1, concurrency=1)
+    times_out(executor.options(timeout=TIMEOUT).submit(keep_and_wait))
+    assert executor.submit(kept).result(timeout=30) is None
+
+
 def test_a_call_whose_time_was_up_can_still_be_cancelled(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=1, timeout_grace=SOON)
     pid = executor.submit(pid_of).result(timeout=30)
     future = executor.options(timeout=TIMEOUT).submit(clean_up, gate, LONG)
-    wait_until(lambda: executor.stats().running == 1)
-    nap(2 * TIMEOUT)
+    gate.wait_for(1)
     assert future.cancel()
     assert executor.submit(pid_of).result(timeout=SOON) == pid
 

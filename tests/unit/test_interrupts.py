@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from typing import Any
 import greenlet
 import pytest
 
-from hybridexec.worker import interrupts
+from hybridexec.worker import critical, interrupts
 from hybridexec.worker.interrupts import Interrupts
 
 
@@ -40,6 +41,10 @@ class Runner(greenlet.greenlet):
     raised: tuple[int, type[BaseException] | None] = (0, None)
 
 
+def tell(runner: Any, call: int, error: type[BaseException]) -> None:
+    runner.raised = (call, error)
+
+
 @pytest.fixture
 def running() -> dict[int, Runner]:
     return {}
@@ -48,7 +53,10 @@ def running() -> dict[int, Runner]:
 @pytest.fixture
 def made(running: dict[int, Runner]) -> Iterator[Interrupts]:
     before = signal.getsignal(interrupts._SIGNAL)
-    yield Interrupts(running.get, run.__code__, frozenset({"ours"}))
+    made = Interrupts(running.get, run.__code__, frozenset({"ours.py"}), tell)
+    yield made
+    made._wanted = None
+    a_while()  # it may be about to look again
     signal.signal(interrupts._SIGNAL, before)
 
 
@@ -68,6 +76,12 @@ def burn(call: int, made: Interrupts) -> str:
     while time.monotonic() < deadline:
         pass
     return "never interrupted"
+
+
+def want(made: Interrupts, call: int) -> None:
+    """As if an interrupt of ``call`` had been asked for."""
+    made._wanted = (call, Stopped)
+    made._looks = 100_000
 
 
 def a_while() -> str:
@@ -127,12 +141,11 @@ def test_an_import_is_not_cut_short(
     monkeypatch.setitem(globals(), "made_here", made)
 
     def imports() -> str:
-        module = importlib.import_module("asks_for_it")
-        assert module.asked
-        return str(module.ran)
+        importlib.import_module("asks_for_it")
+        return a_while()
 
-    assert start(running, 1, imports) == ("value", "ran on")
-    assert start(running, 1, burn, 1, made) == ("stopped", None), "it has not been told"
+    assert start(running, 1, imports) == ("stopped", None)
+    assert sys.modules["asks_for_it"].ran == "ran on", "it was stopped when that was done"
 
 
 def test_a_call_that_waits_is_left_to_the_hub(running: Any, made: Interrupts) -> None:
@@ -150,19 +163,18 @@ def test_a_call_that_does_not_run_is_left_alone(made: Interrupts) -> None:
 def test_a_signal_that_comes_late_hits_no_other_call(running: Any, made: Interrupts) -> None:
     here = greenlet.getcurrent()
     start(running, 1, lambda: here.switch("waiting"))
-    made._wanted = (1, Stopped)  # it had the CPU when that was asked for
+    want(made, 1)  # it had the CPU when that was asked for
 
     def other() -> str:
         signal.raise_signal(interrupts._SIGNAL)
         return a_while()
 
     assert start(running, 2, other) == ("value", "ran on")
-    assert made._wanted is None
-    assert running[1].switch("done") == ("value", "done")
+    assert running[1].switch("done") == ("stopped", None), "it has the CPU now"
 
 
 def test_a_signal_that_comes_when_its_call_has_ended_hits_nothing(made: Interrupts) -> None:
-    made._wanted = (1, Stopped)
+    want(made, 1)
     signal.raise_signal(interrupts._SIGNAL)
     assert a_while() == "ran on"
 
@@ -175,34 +187,92 @@ def test_a_signal_that_nobody_asked_for_does_nothing(running: Any, made: Interru
     assert start(running, 1, call) == ("value", "ran on")
 
 
-def test_the_runners_own_code_is_not_interrupted(running: Any, made: Interrupts) -> None:
-    # What the runner calls directly is a C function: no code of the call's is being run.
-    made._wanted = (1, Stopped)
-    assert start(running, 1, signal.raise_signal, interrupts._SIGNAL) == ("value", None)
-    assert made._wanted is None
-    assert running[1].raised == (0, None)  # so that whoever wants it can ask again
-
-
 def test_our_own_functions_are_not_interrupted_nor_what_they_call(
     running: Any, made: Interrupts
 ) -> None:
-    def describe() -> str:
+    def ours() -> str:
         signal.raise_signal(interrupts._SIGNAL)
         return a_while()
 
-    def ours() -> str:
-        return inner()  # noqa: F821 - its globals are given below
+    want(made, 1)
+    code = ours.__code__.replace(co_filename="ours.py")
+    assert start(running, 1, FunctionType(code, globals())) == ("value", "ran on")
+    made._wanted = None
+    running[2] = running[1]
+    want(made, 2)
+    assert start(running, 2, ours) == ("stopped", None)
 
-    made._wanted = (1, Stopped)
-    function = FunctionType(ours.__code__, {"__name__": "ours", "inner": describe})
-    assert start(running, 1, function) == ("value", "ran on")
-    made._wanted = (2, Stopped)
-    function = FunctionType(ours.__code__, {"__name__": "theirs", "inner": describe})
-    assert start(running, 2, function) == ("stopped", None)
+
+# -- critical sections ------------------------------------------------------------------------
+
+
+class Lock:
+    """A lock made in Python; what is done between taking it and having it is counted."""
+
+    def __init__(self) -> None:
+        self.taken = self.owned = 0
+
+    def acquire(self) -> None:
+        self.taken += 1
+        signal.raise_signal(interrupts._SIGNAL)
+        a_while()
+        self.owned += 1
+
+    def release(self) -> None:
+        signal.raise_signal(interrupts._SIGNAL)
+        a_while()
+        self.owned -= 1
+        self.taken -= 1
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize("step", ["acquire", "release"])
+def test_a_lock_is_taken_and_owned_or_neither(running: Any, made: Interrupts, step: str) -> None:
+    lock = Lock()
+
+    def call() -> str:
+        if step == "release":
+            with lock:
+                want(made, 1)
+        else:
+            want(made, 1)
+            with lock:
+                pass
+        return a_while()
+
+    assert start(running, 1, call) == ("stopped", None)
+    assert (lock.taken, lock.owned) == (0, 0)
+
+
+def test_a_section_of_ours_is_left_before_its_call_is_stopped(
+    running: Any, made: Interrupts
+) -> None:
+    done = []
+
+    @critical.section
+    def section() -> None:
+        signal.raise_signal(interrupts._SIGNAL)
+        done.append(a_while())
+
+    def call() -> str:
+        section()
+        return a_while()
+
+    want(made, 1)
+    assert start(running, 1, call) == ("stopped", None)
+    assert done == ["ran on"]
 
 
 def test_code_that_no_runner_called_is_not_interrupted(running: Any, made: Interrupts) -> None:
-    running[1] = greenlet.getcurrent()
-    made._wanted = (1, Stopped)
-    signal.raise_signal(interrupts._SIGNAL)
-    assert a_while() == "ran on"
+    def elsewhere() -> str:
+        want(made, 1)
+        signal.raise_signal(interrupts._SIGNAL)
+        return a_while()
+
+    running[1] = Runner(elsewhere)
+    assert running[1].switch() == "ran on"

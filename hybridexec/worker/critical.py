@@ -1,0 +1,136 @@
+"""Critical sections: where nothing may be raised in a call from outside, because it would leave
+something half done.
+
+Runs on: the main thread, in the signal handler that interrupts a call, and in the hub, when it is
+about to raise in one that waits.
+Guarantees: a lock, semaphore or condition is taken and owned, or neither; what gives it back is not
+cut short. Who asks looks at the frames of the call, so nothing is paid for while it runs.
+
+What is raised between two bytecodes can come between "taken" and "owned": when ``acquire`` has
+returned and the ``try`` that gives the lock back has not been entered. And it can come in that
+``finally``, before ``release`` has done anything. Threads never see that; users of signals do. So a
+call that has the CPU is left alone
+
+- in a method that takes or gives back (``acquire``, ``release``, ``__enter__``, ``__exit__``), in a
+  finalizer, whose errors are swallowed, and in whatever these call;
+- in code of the modules that are made of locks, but not in what that calls, a handler's ``emit``,
+  say: there, a ``finally`` is in place;
+- in an import;
+- when a C function has just returned to code that takes locks by hand. (``with`` needs none of
+  that before Python 3.14: it calls and enters in one bytecode.)
+
+One that waits has its locks in order, but where it waits to give one back, or to take it back after
+``Condition.wait``; or where it has been notified and does not know yet: its notification would be
+lost to those that wait beside it.
+
+Code of ours, or that ours mends, says that it must not be cut short with :func:`section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Where Python says that the code is which imports modules.
+_IMPORTS = "<frozen importlib._bootstrap>"
+#: Methods that take or give back, and finalizers.
+_TAKE = frozenset({"acquire", "__enter__", "__aenter__"})
+_GIVE_BACK = frozenset({"release", "_release_save", "_acquire_restore"})
+_METHODS = _TAKE | _GIVE_BACK | {"__exit__", "__aexit__", "__del__"}
+#: Modules that are made of locks, with what is in them; packages.
+_LOCKS = frozenset(
+    {
+        "_threading_local",
+        "_weakrefset",
+        "concurrent",
+        "contextlib",
+        "gevent",
+        "hybridexec",
+        "logging",
+        "multiprocessing",
+        "queue",
+        "subprocess",
+        "threading",
+        "weakref",
+    }
+)
+#: Names by which code takes locks by hand.
+_BY_HAND = frozenset({"acquire", "__enter__", "flock", "lockf"})
+
+_sections: set[CodeType] = set()
+# The numbers of bytecodes that call, and of the one that has looked `__enter__` up for a call.
+_calls: frozenset[int] = frozenset()
+_special = -1
+
+
+def section(function: _F) -> _F:
+    """Have nothing raised from outside in a call that runs ``function`` or waits in it: a
+    cancellation, a time-out or a ``gevent.Timeout`` comes when it has returned.
+
+    It must not wait for long: a call that cannot be stopped in time costs its worker.
+    """
+    _sections.add(function.__code__)
+    return function
+
+
+def is_running(frame: FrameType, end: FrameType | None) -> bool:
+    """Whether a call is in a critical section that has the CPU in ``frame``; its first is the one
+    that ``end`` called."""
+    name = frame.f_globals.get("__name__", "")
+    if (
+        type(name) is str
+        and name.partition(".")[0] in _LOCKS
+        and frame.f_code.co_filename != "<string>"  # submit(eval, ...): its globals are ours
+    ):
+        return True
+    if _has_called(frame):
+        return True
+    at: FrameType | None = frame
+    while at is not None and at is not end:
+        code = at.f_code
+        if code in _sections or code.co_filename == _IMPORTS:
+            return True
+        if code.co_name in _METHODS and at.f_back is not end and _is_method(code):
+            return True
+        at = at.f_back
+    return False
+
+
+def is_waiting(greenlet: Any, end: CodeType) -> bool:
+    """Whether a call is in a critical section that waits in ``greenlet``, which runs ``end``."""
+    at: FrameType | None = greenlet.gr_frame
+    while at is not None and at.f_code is not end:
+        code = at.f_code
+        if code in _sections or (code.co_name in _GIVE_BACK and _is_method(code)):
+            return True
+        if code.co_name == "wait" and at.f_globals.get("__name__") == "threading":
+            waiter = at.f_locals.get("waiter")
+            if waiter is not None and not waiter.locked():
+                return True
+        at = at.f_back
+    return False
+
+
+def _is_method(code: CodeType) -> bool:
+    return code.co_argcount > 0 and code.co_varnames[0] == "self"
+
+
+def _has_called(frame: FrameType) -> bool:
+    """Whether a frame is where a C function has just returned that may have taken a lock."""
+    code, at = frame.f_code, frame.f_lasti
+    if not _calls:
+        _learn()
+    if at < 2 or code.co_code[at] not in _calls:
+        return False
+    return code.co_code[at - 2] == _special or not _BY_HAND.isdisjoint(code.co_names)
+
+
+def _learn() -> None:
+    global _calls, _special
+    from opcode import opmap  # few calls are ever interrupted
+
+    _calls = frozenset(number for name, number in opmap.items() if name.startswith("CALL"))
+    _special = opmap.get("LOAD_SPECIAL", -1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 from . import interpreter
@@ -31,6 +32,14 @@ def main_file() -> str | None:
     return path
 
 
+_FORKS = (
+    "initargs has a lock or queue of multiprocessing's default context, which only"
+    " forked processes can have, so workers are forked. Make it with another context, as in "
+    "multiprocessing.get_context('spawn').Lock(); or pass "
+    "mp_context=multiprocessing.get_context('fork') if that is what you want"
+)
+
+
 def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
     """The start method to use: ``mp_context``'s, else our fork server.
 
@@ -45,6 +54,8 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
         import multiprocessing
 
         if multiprocessing.get_start_method() == "fork" and _need_fork(initargs):
+            # For whoever makes the executor.
+            warnings.warn(_FORKS, RuntimeWarning, stacklevel=3)
             return "fork"
     if interpreter.is_frozen():
         return "spawn" if sys.platform == "darwin" else "fork"  # as multiprocessing itself

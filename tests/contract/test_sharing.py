@@ -10,6 +10,7 @@ import signal
 import struct
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from multiprocessing.connection import Client, Listener
@@ -412,3 +413,13 @@ def test_a_lock_is_not_kept_for_a_call_whose_hub_is_held(make: Make, gate: Gate)
     gate.open()
     assert waiting.result(timeout=PATIENCE)
     assert hog.result(timeout=PATIENCE) == "hog"
+
+
+def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
+    for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
+        lock = multiprocessing.get_context(method).Lock()
+        with pytest.warns() if text is None else pytest.warns(RuntimeWarning, match=text) as seen:
+            executor = make(max_workers=1, initializer=keep_tools, initargs=(lock,))
+            warnings.warn("the last", stacklevel=1)
+        assert len(seen) == (1 if text is None else 2)
+        assert executor.submit(take_lock).result(timeout=PATIENCE)

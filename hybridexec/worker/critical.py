@@ -23,16 +23,16 @@ One that waits has its locks in order, but where it waits to give one back, or t
 ``Condition.wait``; or where it has been notified and does not know yet: its notification would be
 lost to those that wait beside it.
 
-Code of ours, or that ours mends, says that it must not be cut short with :func:`section`.
+What is ours, or mended by us, says so with a :class:`.shield.Shield`, which holds back as well what
+is raised in its waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any, TypeVar
+from typing import Any
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+from . import shield
 
 #: Where Python says that the code is which imports modules.
 _IMPORTS = "<frozen importlib._bootstrap>"
@@ -60,25 +60,14 @@ _LOCKS = frozenset(
 #: Names by which code takes locks by hand.
 _BY_HAND = frozenset({"acquire", "__enter__", "flock", "lockf"})
 
-_sections: set[CodeType] = set()
 # The numbers of bytecodes that call, and of the one that has looked `__enter__` up for a call.
 _calls: frozenset[int] = frozenset()
 _special = -1
 
 
-def section(function: _F) -> _F:
-    """Have nothing raised from outside in a call that runs ``function`` or waits in it: a
-    cancellation, a time-out or a ``gevent.Timeout`` comes when it has returned.
-
-    It must not wait for long: a call that cannot be stopped in time costs its worker.
-    """
-    _sections.add(function.__code__)
-    return function
-
-
 def is_running(frame: FrameType, end: FrameType | None) -> bool:
-    """Whether a call is in a critical section that has the CPU in ``frame``; its first is the one
-    that ``end`` called."""
+    """Whether the current greenlet's call is in a critical section, in ``frame``; its first is the
+    one that ``end`` called."""
     name = frame.f_globals.get("__name__", "")
     if (
         type(name) is str
@@ -86,12 +75,12 @@ def is_running(frame: FrameType, end: FrameType | None) -> bool:
         and frame.f_code.co_filename != "<string>"  # submit(eval, ...): its globals are ours
     ):
         return True
-    if _has_called(frame):
+    if _has_called(frame) or shield.is_up():
         return True
     at: FrameType | None = frame
     while at is not None and at is not end:
         code = at.f_code
-        if code in _sections or code.co_filename == _IMPORTS:
+        if code.co_filename == _IMPORTS:
             return True
         if code.co_name in _METHODS and at.f_back is not end and _is_method(code):
             return True
@@ -104,7 +93,7 @@ def is_waiting(greenlet: Any, end: CodeType) -> bool:
     at: FrameType | None = greenlet.gr_frame
     while at is not None and at.f_code is not end:
         code = at.f_code
-        if code in _sections or (code.co_name in _GIVE_BACK and _is_method(code)):
+        if code.co_name in _GIVE_BACK and _is_method(code):
             return True
         if code.co_name == "wait" and at.f_globals.get("__name__") == "threading":
             waiter = at.f_locals.get("waiter")

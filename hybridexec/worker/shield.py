@@ -1,8 +1,10 @@
-"""Hold back what would stop a greenlet in the midst of something that must not be left half done.
+"""Hold back what would stop a greenlet in the midst of something that must not be left half done:
+the one way for code of ours to say so.
 
 Runs on: the hub's greenlets; threads without a hub pass through.
 Guarantees: whatever is thrown at a greenlet (a stop of ours, a ``gevent.Timeout``, a ``kill``)
-while it waits in an operation that has begun is raised when the operation is over, not before.
+while it waits in an operation that has begun is raised when the operation is over, not before; and
+a call that has the CPU in one is not interrupted (see :mod:`.critical`).
 
 Half a message read from a pipe, or a condition that has counted a sleeper and not heard of it, is
 broken for every process that uses it. What these wait for, somebody else is about to do. Only waits
@@ -72,6 +74,12 @@ class Shield:
         held, self._held = self._held, None
         assert held is not None
         raise held
+
+
+def is_up() -> bool:
+    """Whether an operation of the current greenlet has begun."""
+    shield = _shields.get(getcurrent())
+    return shield is not None and shield.begun
 
 
 def begin() -> None:

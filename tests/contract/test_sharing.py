@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import signal
 import struct
 import threading
 import time
@@ -125,8 +124,6 @@ CALLS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
 def test_calls_that_are_stopped_at_any_moment_leave_everything_whole(
     equipped: HybridExecutor, tools: Tools
 ) -> None:
-    # What stops calls that keep the CPU has tests of its own.
-    wait([equipped.submit(signal.signal, signal.SIGURG, signal.SIG_IGN) for _ in range(20)])
     chance = random.Random(7)
     futures: list[Future[None]] = []
     for _ in range(600):

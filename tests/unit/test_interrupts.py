@@ -19,8 +19,9 @@ from typing import Any
 import greenlet
 import pytest
 
-from hybridexec.worker import critical, interrupts
+from hybridexec.worker import interrupts
 from hybridexec.worker.interrupts import Interrupts
+from hybridexec.worker.shield import Shield
 
 
 class Stopped(BaseException):
@@ -249,18 +250,13 @@ def test_a_lock_is_taken_and_owned_or_neither(running: Any, made: Interrupts, st
     assert (lock.taken, lock.owned) == (0, 0)
 
 
-def test_a_section_of_ours_is_left_before_its_call_is_stopped(
-    running: Any, made: Interrupts
-) -> None:
+def test_a_shield_is_left_before_its_call_is_stopped(running: Any, made: Interrupts) -> None:
     done = []
 
-    @critical.section
-    def section() -> None:
-        signal.raise_signal(interrupts._SIGNAL)
-        done.append(a_while())
-
     def call() -> str:
-        section()
+        with Shield():
+            signal.raise_signal(interrupts._SIGNAL)
+            done.append(a_while())
         return a_while()
 
     want(made, 1)

@@ -4,12 +4,13 @@ Runs on: whoever pickles, in the parent.
 
 ``python -i script.py``, ``code.interact(local=globals())`` and pdb put functions and classes there
 that the file does not define. Code tells where it comes from; a class does so by its methods, and
-one that has none, by not being named in the file.
+one that has none but what decorators have made, by not being named in the file.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import types
 from typing import Any
@@ -54,7 +55,7 @@ def entered(value: Any) -> bool:
     if isinstance(value, type):
         found = is_open() and _class_entered(value)
     else:
-        found = _function_entered(value)
+        found = _function_entered(value) or (is_open() and _made_for_entered(value))
     seen = seen or found
     return found
 
@@ -72,6 +73,20 @@ def _function_entered(function: Any) -> bool:
     return False
 
 
+def _made_for_entered(function: Any) -> bool:
+    """Whether it is a method that a decorator, a dataclass's, has made for what was entered."""
+    owner: Any = sys.modules["__main__"]
+    *path, name = function.__qualname__.split(".")
+    for part in path:
+        owner = getattr(owner, part, None)
+    return (
+        isinstance(owner, type)
+        and owner.__module__ == "__main__"
+        and getattr(owner, name, None) is function
+        and _class_entered(owner)
+    )
+
+
 def _class_entered(kind: type) -> bool:
     members = [getattr(member, "__func__", member) for member in vars(kind).values()]
     functions = [
@@ -79,22 +94,22 @@ def _class_entered(kind: type) -> bool:
         for member in members
         if isinstance(member, types.FunctionType) and member.__module__ == "__main__"
     ]
-    # What a decorator has made, a dataclass's methods say, comes from no file.
-    written = [each for each in functions if each.__code__.co_filename != "<string>"]
-    if written:
-        return any(map(_function_entered, written))
-    if _script is None:
+    if any(map(_function_entered, functions)):
+        return True
+    # What a decorator has made, a dataclass's methods say, comes from neither.
+    file = os.path.basename(_script or "")
+    if not file or any(os.path.basename(each.__code__.co_filename) == file for each in functions):
         return False
     return kind.__qualname__.partition(".")[0] not in _names_in(_script)
 
 
 @functools.cache
-def _names_in(path: str) -> frozenset[str]:
+def _names_in(path: str | None) -> frozenset[str]:
     """The names of the classes that a script defines, or may make otherwise."""
     import ast  # slow to load
 
     try:
-        with open(path, "rb") as file:
+        with open(path or "", "rb") as file:
             tree = ast.parse(file.read())
     except (OSError, SyntaxError, ValueError):
         return frozenset()

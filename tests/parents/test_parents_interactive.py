@@ -111,6 +111,7 @@ TOLD = [
     "as the function: True True",
     "kinds: (True, False, False) (False, True, False) (False, False, True)",
     "of the file: True True",
+    "dataclasses: True True",
     "kept: [1, 2, 3]",
     "lambda: 3",
     "redefined: redefined",

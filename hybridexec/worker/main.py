@@ -20,12 +20,14 @@ from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
 from . import boot, faults, forks, lifeline, patching, stacks, timeouts, waits
+from .alarms import Alarms
 from .attendant import Attendant
 from .functions import Functions
 from .inbound import Inbound
 from .inbox import Inbox
 from .outbox import Outbox
 from .runners import Runners
+from .signals import Signals
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256
@@ -60,6 +62,9 @@ def run(start: WorkerStart) -> None:
     forks.install(runners, outbox)
     inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
     faults.install()
+    signals = Signals(runners, page.running)
+    signals.install()
+    Alarms(signals).install()
     attend = partial(attendant.run, runners, inbound, outbox)
     native.start_thread(partial(faults.guard, attend), "hybridexec-attendant")
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the C module
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -26,7 +25,6 @@ from typing import Any, NamedTuple
 import gevent
 import greenlet
 
-from .. import native
 from ..wire.page import DUMP_SIGNAL
 from .runners import Runner, Runners
 from .stops import CallExpired, StopCall
@@ -68,10 +66,8 @@ class Signals:
         #: Takes signals of which it knows for whom they are; whether it has.
         self.take: Callable[[int, FrameType | None], bool] = lambda number, frame: False
         self._interrupt: Handler = _get(signal.SIGURG)
-        # What is done about these stays as it is; libev's is set when a child is started.
+        # What is done about these stays as it is.
         self._kept: set[int] = {signal.SIGURG, DUMP_SIGNAL or signal.SIGURG}
-        if native.is_patched("signal"):
-            self._kept.add(signal.SIGCHLD)
 
     def install(self) -> None:
         """From now on, have handlers belong to calls."""
@@ -83,10 +79,6 @@ class Signals:
         # signal.signal calls it, also for those who have imported that before.
         _signal.signal = self.signal
         _signal.getsignal = self.getsignal
-        if native.is_patched("signal"):
-            # gevent's would reset what libev does about SIGCHLD, for all calls.
-            gevents: Any = sys.modules["gevent.signal"]
-            signal.signal, signal.getsignal = gevents._signal_signal, gevents._signal_getsignal
 
     # -- for the user's code --------------------------------------------------------------------
 
@@ -122,9 +114,6 @@ class Signals:
         if not callable(handler) and handler not in (_DEFAULT, _IGNORE):
             _set(number, handler)  # it knows how to refuse that
         _set(signal.SIGURG, self._handle_urgent)  # refuses to do so in other threads
-        if number == signal.SIGCHLD:
-            # gevent calls it in a greenlet of its own, when a child has ended.
-            sys.modules["gevent.signal"]._child_handler = self._in_greenlet  # type: ignore[attr-defined]
 
     def _of_others(self, number: int) -> list[Any]:
         owner = self.owner()
@@ -173,9 +162,6 @@ class Signals:
     def _handle_urgent(self, number: int, frame: FrameType | None) -> None:
         self._interrupt(number, frame)
         self.handle(number, frame)
-
-    def _in_greenlet(self, number: int, frame: FrameType | None) -> None:
-        self.handle(number, sys._getframe())
 
     def deliver(self, owner: Owner | None, number: int, frame: FrameType | None) -> bool:
         """Have a call, or nobody in particular, get a signal; false if it cannot just now, because

@@ -20,7 +20,7 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 import greenlet
@@ -40,11 +40,8 @@ _RUN_CALLS = Runners._run_calls.__code__
 _OURS = f"{__name__.partition('.')[0]}."
 
 
-class Owner(NamedTuple):
-    """A call, and who runs it."""
-
-    call: int
-    runner: Any
+#: A call, and who runs it. (A NamedTuple would compile code at each worker's start.)
+Owner = tuple[int, Any]
 
 
 class Signals:
@@ -127,12 +124,12 @@ class Signals:
         while who is not None and type(who) is not Runner:
             spawner = getattr(who, "spawning_greenlet", None)
             who = who.parent if spawner is None else spawner()
-        owner = Owner(self._runners.call_of(who), who)
+        owner = (self._runners.call_of(who), who)
         return owner if self.runs(owner) else None
 
     def runs(self, owner: Owner) -> bool:
         """Whether a call has not ended."""
-        return bool(owner.call) and self._runners.runner_of(owner.call) is owner.runner
+        return bool(owner[0]) and self._runners.runner_of(owner[0]) is owner[1]
 
     def _now(self, number: int) -> dict[Owner | None, Any]:
         """Who has set which handler. What those have set who have ended is the process's."""
@@ -174,12 +171,12 @@ class Signals:
             return True
         current: Any = greenlet.getcurrent()
         if not self._is_users(current, frame):
-            if owner is not None and current is owner.runner:
+            if owner is not None and current is owner[1]:
                 return False
             # Nothing may wait in the hub, or between two calls.
-            waiting = frame if owner is None else owner.runner.gr_frame
+            waiting = frame if owner is None else owner[1].gr_frame
             gevent.spawn(self._run, handler, number, waiting, owner)
-        elif number not in self._left if owner is None else current is owner.runner:
+        elif number not in self._left if owner is None else current is owner[1]:
             handler(number, frame)
         else:
             self._run(handler, number, frame, owner)
@@ -196,7 +193,7 @@ class Signals:
         except BaseException as error:
             running = () if owner is not None or number in self._left else [*self._running()]
             if len(running) == 1:  # as if there were no others
-                owner = Owner(running[0], self._runners.runner_of(running[0]))
+                owner = (running[0], self._runners.runner_of(running[0]))
             if owner is None:
                 traceback.print_exc()
             else:
@@ -204,7 +201,7 @@ class Signals:
 
     def _throw(self, owner: Owner, error: BaseException) -> None:
         if self.runs(owner):
-            owner.runner.throw(type(error), error, error.__traceback__)
+            owner[1].throw(type(error), error, error.__traceback__)
 
     def _is_users(self, current: Any, frame: FrameType | None) -> bool:
         """Whether it is code of the user's that a signal has interrupted, and may get an error."""

@@ -5,8 +5,8 @@ when it is needed (:mod:`hybridexec.parent.assembly`).
 
 It is a subclass of ``ProcessPoolExecutor``, because programs test for that class, and of which it
 has the name and the methods only: what they find of its private attributes is in
-:mod:`hybridexec.privates`. Importing this module loads the base, and multiprocessing with it;
-importing the package does not.
+:mod:`hybridexec.privates`. Importing this module loads the base, and multiprocessing with it, but
+in a worker (:mod:`hybridexec.base`); importing the package does not.
 """
 
 from __future__ import annotations

@@ -14,11 +14,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from concurrent.futures.process import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from . import base
+
 if TYPE_CHECKING:
+    from concurrent.futures.process import ProcessPoolExecutor
+
     from .parent.assembly import Assembly
+else:
+    ProcessPoolExecutor = base.first_base()
 
 
 class Privates(ProcessPoolExecutor):
@@ -73,6 +78,9 @@ class Privates(ProcessPoolExecutor):
     @abstractmethod
     def kill_workers(self) -> None:
         """End the workers with SIGKILL."""
+
+
+base.derive(Privates)
 
 
 class _Unfinished:

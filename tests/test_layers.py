@@ -17,7 +17,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 
 #: Modules at the bottom: everyone may use them, they use nothing but each other.
-BOTTOM = {"errors", "native", "options", "outcomes"}
+BOTTOM = {"base", "errors", "native", "options", "outcomes"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {
     "front": {"front", "parent", "wire", "bottom"},

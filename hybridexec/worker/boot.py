@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping
 from multiprocessing import spawn
 from types import TracebackType
 
+from .. import base
 from ..wire import frames
 from .atfork import be_first
+from .late import after_import
 from .lifeline import hold
 from .patching import patch
 
@@ -67,6 +69,7 @@ def begin(
     if preload_failure is not None:
         raise preload_failure
     patch(monkey_patch)
+    base.postpone(after_import)
     import_all(preload)
     if main_by_value:
         # multiprocessing would try to import whatever path it was given: "<stdin>", say.

@@ -26,7 +26,7 @@ import sys
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CTRUNC, SOCK_STREAM, socket
 from collections.abc import Mapping
 
-from .. import native
+from .. import base, native
 from . import atfork, late, lifeline
 
 # multiprocessing takes a function from it that few workers will call.
@@ -64,6 +64,7 @@ def main(
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     atfork.be_first()
     boot.reset_signals()
+    base.postpone(late.after_import)
     try:
         patching.patch(monkey_patch, locks_held=False)
         boot.import_all(preload)

@@ -74,7 +74,9 @@ class Session:
             TypeError: something could not be pickled, and there is nothing of that name here.
             Exception: whatever unpickling raised.
         """
-        self.bind_all(self._needs.get(function, ()))
+        needs = self._needs.get(function)
+        if needs:
+            self.bind_all(needs)
 
     def bind_all(self, needs: Iterable[Need]) -> None:
         """As :meth:`bind`, for these pieces."""

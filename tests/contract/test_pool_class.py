@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ProcessPoolExecutor, process
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,49 @@ def test_it_is_a_process_pool_executor_and_so_are_its_views(either: Any) -> None
     with either as executor:
         assert isinstance(executor, ProcessPoolExecutor)
         assert executor.submit(abs, -1).result(timeout=30) == 1
+
+
+IN_A_CALL = """
+import sys
+
+from hybridexec import HybridExecutor
+
+
+def look():
+    before = "concurrent.futures.process" in sys.modules
+    from concurrent.futures import ProcessPoolExecutor
+
+    with HybridExecutor(1) as inner:
+        is_one = isinstance(inner, ProcessPoolExecutor)
+    is_kind = issubclass(HybridExecutor, ProcessPoolExecutor)
+    return before, is_one, is_kind, HybridExecutor.__mro__
+
+
+if __name__ == "__main__":
+    import multiprocessing
+
+    context = multiprocessing.get_context(sys.argv[1])
+    with HybridExecutor(1, mp_context=context) as executor:
+        *answers, mro = executor.submit(look).result()
+        assert mro == HybridExecutor.__mro__
+        print(answers)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_a_worker_it_becomes_one_when_somebody_can_ask(method: str, tmp_path: Path) -> None:
+    # Before that, the worker's start would wait for what the base is made of.
+    script = tmp_path / "script.py"
+    script.write_text(IN_A_CALL)
+    done = subprocess.run(
+        [sys.executable, str(script), method],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"[{method == 'fork'}, True, True]\n"
 
 
 @pytest.mark.parametrize("name", METHODS_OF_BASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from ..errors import ExecutorBroken, WorkerLost
+from . import interpreter
 from .outcome import THIS_CALL, remote_traceback
 
 
@@ -49,12 +50,21 @@ def lost(
     return error
 
 
-def never_ready(pid: int | None, code: int | None, fault_log: str) -> ExecutorBroken:
-    """For workers that die, without a word, before they have done anything."""
-    broken = ExecutorBroken(
+def never_ready(
+    pid: int | None, code: int | None, fault_log: str, executable: str = ""
+) -> ExecutorBroken:
+    """For workers that die, without a word, before they have done anything.
+
+    Args:
+        executable: what was run to start them, if anything was.
+    """
+    text = (
         f"worker processes die before they have taken a call; the last, {pid}, ended with: "
         f"{describe_exit(code)}. Look for its own messages on stderr"
     )
+    if executable and code is not None and code >= 0:
+        text += f". {interpreter.if_none(executable)}"
+    broken = ExecutorBroken(text)
     _add_fault_log(broken, fault_log)
     return broken
 

@@ -299,7 +299,8 @@ class Fleet:
             else:
                 self._pool.unready(number, lost)
         elif not worker.taken and self._pool.phase is not Phase.KILLED:
-            lost = fates.never_ready(link.pid, code, link.fault_log)
+            executable = self._launcher.executable
+            lost = fates.never_ready(link.pid, code, link.fault_log, executable)
         else:
             running = worker.running
             lost = fates.lost(

@@ -36,6 +36,14 @@ def path() -> str:
     return executable
 
 
+def if_none(executable: str) -> str:
+    """What to do if that is why a process has come to nothing."""
+    return (
+        f"It was started as {executable!r}: if that is no Python interpreter with this library, "
+        "name one with multiprocessing.set_executable()"
+    )
+
+
 def is_frozen() -> bool:
     """Whether this program is its own interpreter, and knows nothing but itself to run."""
     return bool(getattr(sys, "frozen", False))

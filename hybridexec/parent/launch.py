@@ -105,6 +105,8 @@ class Launcher:
             server: the fork server, if it was launched already.
         """
         self.method = method
+        #: What was run to start a worker; empty where one was forked.
+        self.executable = ""
         self._boot = boot
         self._slots = slots
         self._beginning = beginning
@@ -234,7 +236,9 @@ class Launcher:
         forks = self.method == "fork"
         if not forks:
             interpreter.refuse_frozen(self.method)
-            interpreter.path()
+            executable = interpreter.path()
+            if self.method == "spawn":
+                self.executable = executable
             with _one_start:
                 _ensure_tracker()  # starting it would undo the mask below
         # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.

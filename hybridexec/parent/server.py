@@ -139,8 +139,7 @@ class ForkServer:
             return ServerEnded(f"the fork server ended ({how})", self)
         return ServerEnded(
             f"the fork server ended ({how}) before it had started a worker; look for its own "
-            f"messages on stderr. It was started as {self._executable!r}: if that is no Python "
-            "interpreter with this library, name one with multiprocessing.set_executable()",
+            f"messages on stderr. {interpreter.if_none(self._executable)}",
             self,
         )
 

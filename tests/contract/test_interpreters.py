@@ -63,6 +63,11 @@ def test_what_is_no_interpreter_is_an_error_with_its_cure(tmp_path: Path) -> Non
     out = run_script(tmp_path / "script.py", SCRIPT, "/bin/false", "default").stdout
     assert "the fork server ended (exit code 1)" in out
     assert "multiprocessing.set_executable()" in out
+    out = run_script(tmp_path / "script.py", SCRIPT, "/bin/false", "spawn").stdout
+    assert "worker processes die before they have taken a call" in out
+    assert "exit code 1" in out
+    assert "'/bin/false'" in out
+    assert "multiprocessing.set_executable()" in out
 
 
 def test_a_frozen_program_forks_and_does_not_run_itself_again(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ QUESTIONS = (
     "arrays",
     "start_up",
     "stuck_worker",
+    "shared_locks",
     "curve_tasks",
     "curve_workers",
     "curve_concurrency",

@@ -34,6 +34,8 @@ _TENURE = 0.01
 #: For how many seconds a prober waits until it looks whether it is still needed; a permit that
 #: somebody does not come for in that time, because the hub is kept from running, is given back.
 _SLICE = 0.05
+#: How often a prober that nobody needs any more is looked at, every 50 µs.
+_RECALLS = 100
 #: How many locks are waited for with a thread each. The others are tried now and then.
 _MOST_PROBERS = 64
 _PAUSE = 0.02
@@ -120,8 +122,11 @@ class SharedLock:
         if self._recursive and self._taken and self._holder is me:
             self._taken += 1
             return True
-        queue = block and bool(self._waiting)
-        if (queue or not self._take(False)) and not (block and self._wait(timeout)):
+        if block:
+            taken = (not self._waiting and self._take(False)) or self._wait(timeout)
+        else:
+            taken = self._take(False) or (self._probing and self._recall() and self._take(False))
+        if not taken:
             return False
         self._holder = me
         self._taken += 1
@@ -144,6 +149,8 @@ class SharedLock:
         except BaseException:
             self._taken += 1
             raise
+        if self._probing:
+            self._recall()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -249,6 +256,14 @@ class SharedLock:
         if following is None:
             return False
         following.wake()
+        return True
+
+    def _recall(self) -> bool:
+        """Let the prober give back what it got for nobody, for who does not wait; true."""
+        for _ in range(_RECALLS):
+            if not self._probed or self._waiting or others_wait(self.handle, True):
+                break
+            _sleep(0.00005)
         return True
 
     # -- the prober ---------------------------------------------------------------------------

@@ -412,6 +412,33 @@ def test_a_lock_is_not_kept_for_a_call_whose_hub_is_held(make: Make, gate: Gate)
     assert hog.result(timeout=PATIENCE) == "hog"
 
 
+def hold_lock() -> None:
+    with _tools:
+        time.sleep(0.0005)
+
+
+def try_after_contention(times: int) -> list[bool]:
+    import gevent
+
+    taken = []
+    for _ in range(times):
+        gevent.joinall([gevent.spawn(hold_lock) for _ in range(2)], raise_error=True)
+        taken.append(_tools.acquire(block=False))
+        _tools.release()
+    return taken
+
+
+def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) -> None:
+    lock = multiprocessing.get_context("spawn").Lock()
+    executor = make(max_workers=1, initializer=keep_tools, initargs=(lock,))
+    assert executor.submit(try_after_contention, 100).result(timeout=PATIENCE) == [True] * 100
+    for _ in range(50):
+        for call in [executor.submit(hold_lock) for _ in range(2)]:
+            call.result(timeout=PATIENCE)
+        assert lock.acquire(block=False)
+        lock.release()
+
+
 def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
     for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
         lock = multiprocessing.get_context(method).Lock()

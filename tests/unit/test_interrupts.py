@@ -6,6 +6,8 @@ by hand, so that it comes at a known point.
 
 from __future__ import annotations
 
+import _thread
+import functools
 import importlib
 import signal
 import sys
@@ -248,6 +250,31 @@ def test_a_lock_is_taken_and_owned_or_neither(running: Any, made: Interrupts, st
 
     assert start(running, 1, call) == ("stopped", None)
     assert (lock.taken, lock.owned) == (0, 0)
+
+
+class Taken:
+    """A lock taken in C, as threads' are: the signal is handled once that has returned."""
+
+    __enter__ = staticmethod(functools.partial(_thread.interrupt_main, interrupts._SIGNAL))
+
+    def __init__(self) -> None:
+        self.given_back = False
+
+    def __exit__(self, *error: object) -> None:
+        self.given_back = True
+
+
+def test_a_lock_that_with_has_just_taken_is_given_back(running: Any, made: Interrupts) -> None:
+    lock = Taken()
+
+    def call() -> str:
+        want(made, 1)
+        with lock:
+            pass
+        return a_while()
+
+    assert start(running, 1, call) == ("stopped", None)
+    assert lock.given_back
 
 
 def test_a_shield_is_left_before_its_call_is_stopped(running: Any, made: Interrupts) -> None:

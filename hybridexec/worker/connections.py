@@ -11,30 +11,22 @@ A connection made from a patched socket has a non-blocking descriptor, whose pla
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import selectors
 import time
-import weakref
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
 from gevent._hub_local import get_hub_if_exists
 from gevent._waiter import Waiter
-from gevent.lock import Semaphore
 
 from .. import native
-from . import shield
+from . import connects, shield
 
 #: What the kernel takes without blocking once it says that a descriptor is writable.
 _ATOMIC_WRITE = 4096
 _MAX_READ = 1024 * 1024
-#: How many connections to one address may be in the making. A listener takes one after another, and
-#: those that its backlog (a manager's is 16) has no room for may never be heard of again.
-_CONNECTS = 1
-
 #: For how many seconds a call that is to be stopped waits for its message to go on. The other end
 #: may never do anything, and a call that cannot be stopped costs its worker.
 _PATIENCE = 0.5
@@ -53,11 +45,7 @@ def mend(connection: Any) -> None:
     kind._send_bytes = _whole(kind._send_bytes)
     kind._recv_bytes = _whole(kind._recv_bytes)
     connection._WaitSelector = selectors.DefaultSelector
-    # In place: in a forked worker somebody may have it already.
-    client = connection.Client
-    copy = FunctionType(client.__code__, vars(connection), client.__name__, client.__defaults__)
-    connection._connect_in_turn = _few_at_a_time(copy)
-    client.__code__ = _in_turn.__code__
+    connects.mend(connection)
 
 
 def _whole(transfer: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,21 +140,3 @@ def _is_ready(fd: int, event: int, milliseconds: float | None) -> bool:
     poll = _poll()
     poll.register(fd, native.Poller.READABLE if event == _READ else native.Poller.WRITABLE)
     return bool(poll.poll(milliseconds))
-
-
-def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]
-    return _connect_in_turn(address, family, authkey)  # type: ignore[name-defined]  # noqa: F821
-
-
-_connecting: weakref.WeakValueDictionary[Any, Semaphore] = weakref.WeakValueDictionary()
-
-
-def _few_at_a_time(connect: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(connect)
-    def client(address: Any, *arguments: Any, **named: Any) -> Any:
-        if get_hub_if_exists() is None:
-            return connect(address, *arguments, **named)
-        with _connecting.setdefault(address, Semaphore(_CONNECTS)):
-            return connect(address, *arguments, **named)
-
-    return client

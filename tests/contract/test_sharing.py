@@ -267,19 +267,23 @@ def greet(address: Any, n: int) -> Any:
         return connection.recv()
 
 
+@pytest.mark.parametrize(("backlog", "workers"), [(16, 2), (1, 5)])
 @pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
 def test_a_hundred_calls_connect_to_a_listener_at_once(
-    executor: HybridExecutor, family: str
+    make_each: Make, family: str, backlog: int, workers: int
 ) -> None:
+    executor = make_each(max_workers=workers, concurrency=100)
+
     def answer(connection: Any) -> None:
         with connection:
             connection.send(connection.recv())
 
     def serve() -> None:
         for _ in range(100):
+            time.sleep(0.005)  # so that many could wait for it
             threading.Thread(target=answer, args=(listener.accept(),), daemon=True).start()
 
-    with Listener(family=family, backlog=16, authkey=b"key") as listener:
+    with Listener(family=family, backlog=backlog, authkey=b"key") as listener:
         threading.Thread(target=serve, daemon=True).start()
         calls = [executor.submit(greet, listener.address, n) for n in range(100)]
         assert [call.result(timeout=PATIENCE) for call in calls] == list(range(100))

@@ -49,10 +49,11 @@ def patch(switches: bool | Mapping[str, bool], locks_held: bool = True) -> None:
         # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all(**({} if switches is True else switches))
-    from . import cooperative, waits
+    from . import blocking, cooperative, waits
 
     cooperative.install()
     waits.install()
+    blocking.install()
 
 
 def prepare_hub() -> None:

@@ -1,0 +1,87 @@
+"""Make what else waits in the kernel wait cooperatively: file locks, signals, epoll, SQLite.
+
+Runs on: the main thread installs, once, when it has patched and before user code.
+Guarantees: what mends them is imported when one of them is first used, not at a worker's start.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import is_module_patched
+
+from .. import native
+from .late import after_import
+
+#: What waits, by the module that has it, and the module and function of ours that do it instead.
+_REPLACED = {
+    "fcntl": {"flock": ("filelocks", "flock"), "lockf": ("filelocks", "lockf")},
+    "os": {"lockf": ("filelocks", "os_lockf")},
+}
+#: Seconds that are waited between two looks at first and at last.
+_FIRST, _LAST = 0.0005, 0.02
+
+#: What was replaced, by its full name.
+originals: dict[str, Any] = {}
+
+_waiting = 0
+
+
+def install() -> None:
+    """Put ours in the place of those functions; a second time changes nothing."""
+    if originals:
+        return
+    for name in _REPLACED:
+        if is_module_patched("os"):
+            after_import(name, _replace)
+
+
+def _replace(module: ModuleType) -> None:
+    for name, ours in _REPLACED[module.__name__].items():
+        original = getattr(module, name, None)
+        if original is not None:
+            originals[f"{module.__name__}.{name}"] = original
+            setattr(module, name, _postponed(original, *ours))
+
+
+def _postponed(original: Callable[..., Any], ours: str, name: str) -> Callable[..., Any]:
+    module = f"{__package__}.{ours}"
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if module not in sys.modules:
+            importlib.import_module(module)
+        return getattr(sys.modules[module], name)(*args, **kwargs)
+
+    return call
+
+
+class Pauses:
+    """Pauses between one look and the next, for a greenlet or a thread without a hub: growing, and
+    longer where many wait, so that all of them together do not look too often."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST
+
+    def pause(self, longest: float | None = None) -> None:
+        """Wait a while, but not for longer than that."""
+        global _waiting
+        seconds = self._next
+        self._next = min(2 * seconds, max(_LAST, _waiting / 2000))
+        if longest is not None:
+            seconds = max(0.0, min(seconds, longest))
+        if get_hub_if_exists() is None:
+            native.sleep(seconds)
+            return
+        _waiting += 1
+        try:
+            gevent.sleep(seconds)
+        finally:
+            _waiting -= 1

@@ -41,6 +41,11 @@ def install() -> None:
     for name in _REPLACED:
         if is_module_patched("os"):
             after_import(name, _replace)
+    after_import("sqlite3.dbapi2", _mend_sqlite)
+
+
+def _mend_sqlite(dbapi2: ModuleType) -> None:
+    importlib.import_module(f"{__package__}.sqlite").mend(dbapi2)
 
 
 def _replace(module: ModuleType) -> None:
@@ -77,11 +82,13 @@ class Pauses:
         self._next = min(2 * seconds, max(_LAST, _waiting / 2000))
         if longest is not None:
             seconds = max(0.0, min(seconds, longest))
-        if get_hub_if_exists() is None:
-            native.sleep(seconds)
-            return
         _waiting += 1
         try:
-            gevent.sleep(seconds)
+            sleep(seconds)
         finally:
             _waiting -= 1
+
+
+def sleep(seconds: float) -> None:
+    """Have this greenlet sleep, or this thread, if it has no hub."""
+    (native.sleep if get_hub_if_exists() is None else gevent.sleep)(seconds)

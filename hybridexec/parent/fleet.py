@@ -261,7 +261,7 @@ class Fleet:
             elif kind == frames.HELLO:
                 pool.ready(number, now)
             elif kind == frames.HERE:
-                self._lookout.answered(number, *head[1:])
+                self._lookout.answered(number, now, *head[1:])
             else:
                 # It is ending: what it logged is on its way until it has.
                 link.failed_stage = head[1]

@@ -8,10 +8,11 @@ is unfinished and no hub was reported as blocked, it wants no look.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..wire import frames
+from .holdups import HeldUp, Holdups
 from .link import Link
 from .sent import Sent
 from .watchdog import Ask, Discard, Dump, Over, Report, Watchdog
@@ -26,6 +27,14 @@ _WHY_NO_STACK = {
     "T": "the process is stopped",
     "t": "a debugger has stopped the process",
 }
+
+
+_HELD_UP = """the calls of worker process %s wait one after another: in %d of the looks taken in \
+the last %.0f s, one was waiting where gevent cannot let others run, %s for one; unfinished calls \
+there: %d. psycopg2 needs psycogreen, grpc its init_gevent(), other clients a driver that waits in \
+Python, or gevent.get_hub().threadpool.apply(): see "Code that does not wait cooperatively" in the \
+documentation. Its stack:
+%s"""
 
 
 class Record(NamedTuple):
@@ -56,6 +65,8 @@ class Lookout:
         self._links = links
         self._send = send
         self._look_at = 0.0
+        self._holdups = Holdups()
+        self._found: list[Record] = []  # since the last look
 
     def seconds(self, now: float) -> float | None:
         """How long until :meth:`look` is worth calling; None if only events matter."""
@@ -70,7 +81,9 @@ class Lookout:
         """See to the hubs, if it is time to; what there is to log."""
         if self._watchdog is None or now < self._look_at:
             return []
-        records = []
+        records, self._found = self._found, []
+        for number in self._holdups.look(now, self._asleep()):
+            self._send(number, (frames.WHERE,))
         following = self._watchdog.following
         beats = {
             number: link.page.heartbeat
@@ -119,6 +132,19 @@ class Lookout:
             ),
         )
 
+    def _held_up(self, found: HeldUp) -> Record:
+        sent = self._workers[found.worker].sent
+        pid, stack = self._links[found.worker].pid, found.stack.rstrip()
+        what = _text(sent, found.call) if found.call in sent else "a call that has ended"
+        arguments = (pid, found.held, found.seconds, what, len(sent), stack)
+        return Record(logging.WARNING, _HELD_UP, arguments)
+
+    def _asleep(self) -> Iterator[int]:
+        """The workers with several calls whose main thread waits, in the hub or elsewhere."""
+        for number, link in self._links.items():
+            if len(self._workers[number].sent) > 1 and (link.state or "") in "SD":
+                yield number
+
     def _running(self, link: Link, held: Sent) -> str:
         """The calls that a worker runs, the latest first: one of them has the CPU."""
         running = link.page.running()
@@ -127,9 +153,14 @@ class Lookout:
         more = len(latest) - _MAX_NAMED
         return f"{named} and {more} more" if more > 0 else named or "no call"
 
-    def answered(self, number: int, call: int, stack: str) -> None:
+    def answered(self, number: int, now: float, call: int, stack: str) -> None:
         """A worker has said where it is."""
-        if self._watchdog is not None:
+        if self._watchdog is None:
+            return
+        held_up = self._holdups.answered(number, now, call, stack)
+        if held_up is not None:
+            self._found.append(self._held_up(held_up))
+        if number in self._watchdog.following:
             self._watchdog.answered(number, call, stack)
             self._look_at = 0.0
 
@@ -148,6 +179,7 @@ class Lookout:
         """A worker is gone."""
         if self._watchdog is not None:
             self._watchdog.forget(number)
+            self._holdups.forget(number)
 
 
 def _text(held: Sent, call: int) -> str:

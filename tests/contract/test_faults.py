@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import importlib
+import itertools
 import logging
 import os
 import re
@@ -326,6 +327,34 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     gate.open()
     assert [call.result(timeout=30) for call in others] == [0, 1, 2]
     assert (log.warnings, log.ends) == ([warning], [end])
+
+
+def query(number: int) -> int:
+    """Waits in C, as a driver does that gevent cannot see into."""
+    ctypes.CDLL(None).usleep(100_000)
+    return number
+
+
+def test_calls_that_wait_one_after_another_are_reported_once(make: Make, log: Log) -> None:
+    executor = make(max_workers=1, initializer=import_this_module)
+
+    def reports() -> list[str]:
+        return [text for text in log.warnings if "wait one after another" in text]
+
+    queries = executor.map_unordered(query, itertools.count(), buffersize=20)
+    deadline = time.monotonic() + 90
+    while not reports() and time.monotonic() < deadline:
+        next(queries)
+    (report,) = reports()
+    (worker,) = executor.stats().workers
+    assert f"the calls of worker process {worker.pid} wait one after another" in report
+    assert re.search(r"query\(\d+\) for one", report)
+    assert "psycogreen" in report
+    assert report.endswith("in query\n    ctypes.CDLL(None).usleep(100_000)")
+    for _ in range(20):
+        next(queries)
+    assert reports() == [report]
+    queries.close()
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from ..wire import frames, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, faults, forks, lifeline, patching, stacks, timeouts, waits
+from . import boot, faults, forks, lifeline, loops, patching, stacks, timeouts, waits
 from .alarms import Alarms
 from .attendant import Attendant
 from .functions import Functions
@@ -71,6 +71,7 @@ def run(start: WorkerStart) -> None:
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()
     setup = gevent.spawn(context.run, _initialize, start, functions, outbox)
+    loops.install(runners, setup)
     setup.join()
     if setup.value is True:
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready

@@ -1,4 +1,4 @@
-"""Make what else waits in the kernel wait cooperatively: file locks, signals, epoll, SQLite.
+"""Make what else waits in the kernel wait cooperatively: file locks, SQLite.
 
 Runs on: the main thread installs, once, when it has patched and before user code.
 Guarantees: what mends them is imported when one of them is first used, not at a worker's start.

@@ -57,8 +57,9 @@ class Waiter:
         if seconds is not None:
             timer = hub.loop.timer(max(0.0, seconds))
             timer.start(self._waiter.switch, None)
-        elif not hub.main_hub:
-            # The loop of a thread's hub ends if it has nothing to wait for.
+        else:
+            # A hub's loop ends if it has nothing to wait for: a thread's, or a worker's before its
+            # first call, or that of a process forked there.
             timer = hub.loop.timer(3600.0, 3600.0)
             timer.start(lambda: None)
         try:

@@ -123,7 +123,8 @@ class HybridExecutor(Calls):
                 it is known which of them kills its worker. **A call may then run more than once**,
                 so it must be safe to repeat.
             timeout_grace: seconds that a call may go on after its ``timeout``, to clean up; a call
-                that has not ended by then costs its worker.
+                that has not ended by then costs its worker. A cancelled call without a timeout that
+                has not is logged.
             max_pending: unfinished calls at which ``submit`` waits until one ends; None for no
                 limit. A submit from a future's callback never waits.
             hub_lag_warning: seconds for which a call may keep its worker's other calls from
@@ -220,6 +221,7 @@ class HybridExecutor(Calls):
                     worker.failed,
                     lag,
                     current,
+                    len(worker.deadlines.abandoned),
                 )
             )
         return ExecutorStats(tuple(workers), overview.pending)

@@ -22,6 +22,9 @@ class WorkerStats:
         current: the call that has the CPU, in a few words, if one has and it is known: in a worker
             that has run a call with a ``timeout`` or with ``on_worker_loss="retry"``, and in one
             whose hub was found to have been blocked for ``hub_lag_warning`` seconds.
+        abandoned: those of the running calls that nobody waits for any more, because they were
+            cancelled or their time was up, and that have not ended within ``timeout_grace``: each
+            keeps a slot.
     """
 
     pid: int | None
@@ -32,6 +35,7 @@ class WorkerStats:
     failed: int
     hub_lag: float
     current: str | None = None
+    abandoned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,8 @@ class ExecutorStats:
     def queued(self) -> int:
         """Calls that have not started, wherever they wait."""
         return self.pending + sum(worker.queued for worker in self.workers)
+
+    @property
+    def abandoned(self) -> int:
+        """Running calls that were cancelled or timed out and do not end, in all workers."""
+        return sum(worker.abandoned for worker in self.workers)

@@ -32,12 +32,21 @@ class Kill(NamedTuple):
 Action = Start | Send | Kill
 
 
+class Abandoned(NamedTuple):
+    """Say that the calls of these names were cancelled and go on in a worker, after the grace."""
+
+    pid: int | None
+    names: list[str]
+
+
 class Actions:
     """What has been decided and not been done yet."""
 
     def __init__(self) -> None:
         #: In order.
         self.decided: list[Action] = []
+        #: What is to be said.
+        self.unsaid: list[Abandoned] = []
 
     def start(self, worker: int) -> None:
         """Decide on a :class:`Start`."""
@@ -50,6 +59,15 @@ class Actions:
     def kill(self, worker: int, signal: int) -> None:
         """Decide on a :class:`Kill`."""
         self.decided.append(Kill(worker, signal))
+
+    def say(self, pid: int | None, names: list[str]) -> None:
+        """Decide on an :class:`Abandoned`."""
+        self.unsaid.append(Abandoned(pid, names))
+
+    def take_unsaid(self) -> list[Abandoned]:
+        """What is to be said since the last time."""
+        unsaid, self.unsaid = self.unsaid, []
+        return unsaid
 
     def take(self) -> list[Action]:
         """What was decided since the last time."""

@@ -54,6 +54,7 @@ class Answers:
                 worker.deadlines.remove(call)
             place = call - batch.first
             if batch.dropped and place in batch.dropped:
+                worker.deadlines.remove(call)
                 books.ended(batch, place)
                 continue
             if status >= frames.ERROR:

@@ -191,8 +191,14 @@ class Batch:
 
     def text(self, place: int) -> str:
         """The call at ``place``, in a few words."""
+        return call_text(self.function.name, self.plain(place))
+
+    def plain(self, place: int) -> tuple[Any, ...] | None:
+        """The arguments of the call at ``place``, if they are plain and were not let go of."""
         item = self.items[place]
-        return call_text(self.function.name, (item,) if self.bare else item)
+        if self.bare:
+            return (item,)
+        return item if type(item) is tuple else None
 
 
 def _with(places: set[int] | frozenset[int], more: Iterable[int]) -> set[int]:

@@ -54,20 +54,7 @@ class Books:
         """Take back outcomes that were taken to be delivered."""
         self._outcomes += outcomes
 
-    def check(self) -> None:
-        """Assert the invariants."""
-        waiting = sum(
-            place not in batch.dropped
-            for batch, low, high in self.waiting.spans()
-            for place in range(low, high)
-        )
-        assert waiting == self.waiting.count, (waiting, self.waiting.count)
-        assert self._count() == self.unfinished, (self._count(), waiting, self.unfinished)
-        if self.closing:
-            apart = self.retries.count + self.suspects.count
-            assert not apart, "nothing is kept that will not be tried again"
-
-    def _count(self) -> int:
+    def count(self) -> int:
         """How many calls are unfinished, going by where they are."""
         held = sum(
             call - batch.first not in batch.dropped
@@ -123,8 +110,8 @@ class Books:
         if not running:
             batch.leave_alone(places)
             return
-        for call in calls:
-            worker.deadlines.remove(call)
+        for call, place in zip(calls, places, strict=True):
+            worker.deadlines.cancel(call, batch.plain(place))
         batch.drop(places)
         self.unfinished -= len(places)
 
@@ -217,7 +204,7 @@ class Books:
         call = batch.first + place
         if not batch.ended[place] and not any(call in w.sent for w in self._workers.values()):
             batch.end(place, place + 1)
-        self.unfinished = self._count()
+        self.unfinished = self.count()
         self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))
 
     def deliver(self, batch: Batch, ended: list[Ended]) -> None:

@@ -110,6 +110,19 @@ class Dispatch:
                 return True
         return False
 
+    def idle(self) -> Worker | None:
+        """A worker that a call could be sent to without any ado; None if there is none."""
+        for worker in self._workers.values():
+            if (
+                worker.state is WorkerState.READY
+                and not worker.sent.count
+                and not worker.recalls
+                and worker.budget is None
+                and worker.predecessor is None
+            ):
+                return worker
+        return None
+
     def _send_suspects(self, now: float) -> None:
         """Send each worker that is there for suspects a group of them."""
         for worker in self._workers.values():

@@ -19,7 +19,7 @@ from . import fates
 from .actions import Action, Kill, Send, Start
 from .launch import Launcher, Started
 from .link import STATUS_PATIENCE, Link
-from .lookout import Lookout, Record
+from .lookout import Lookout, Record, abandoned
 from .pool import Phase, Pool
 from .watchdog import Watchdog
 
@@ -132,7 +132,10 @@ class Fleet:
                 resident = native.resident_bytes(link.pid) if link.pid is not None else None
                 if resident is not None:
                     self._pool.measured(number, resident)
-        return self._lookout.look(now)
+        records = self._lookout.look(now)
+        if self._pool.actions.unsaid:
+            records += map(abandoned, self._pool.actions.take_unsaid())
+        return records
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known; for any thread."""

@@ -1,4 +1,5 @@
-"""The shell around the watchdog: reads heartbeats, asks workers, words the reports.
+"""The shell around the watchdog: reads heartbeats, asks workers, words the reports, also those of
+calls that do not end.
 
 Runs on: whoever has the engine's turn; :meth:`Lookout.current` on any thread.
 Guarantees: reads shared memory and writes frames, so no worker can keep it waiting; while no call
@@ -12,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..wire import frames
+from .actions import Abandoned
 from .holdups import HeldUp, Holdups
 from .link import Link
 from .sent import Sent
 from .watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from .workers import Worker
 
-#: How many of the calls that a silent worker runs are named.
+#: How many calls are named, of those that a silent worker runs or that do not end.
 _MAX_NAMED = 5
 #: Why a worker that does not answer has no stack to show, by the state of its main thread.
 _WHY_NO_STACK = {
@@ -180,6 +182,21 @@ class Lookout:
         if self._watchdog is not None:
             self._watchdog.forget(number)
             self._holdups.forget(number)
+
+
+def abandoned(what: Abandoned) -> Record:
+    """Tell of cancelled calls that do not end."""
+    named, more = ", ".join(what.names[:_MAX_NAMED]), len(what.names) - _MAX_NAMED
+    if more > 0:
+        named += f" and {more} more"
+    return Record(
+        logging.WARNING,
+        "worker process %s still runs what was cancelled, and did not end within timeout_grace: "
+        "%s. Each keeps its slot until it ends. What stops a call is an exception, which a bare "
+        "except or except BaseException swallows, and which C code does not see. With a timeout, "
+        "such a call ends all the same",
+        (what.pid, named),
+    )
 
 
 def _text(held: Sent, call: int) -> str:

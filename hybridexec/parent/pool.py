@@ -114,20 +114,6 @@ class Pool:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
 
-    def check(self) -> None:
-        """Assert the invariants; tests call it after each event."""
-        for worker in self.workers.values():
-            assert 0 <= worker.done <= worker.taken, "an answered call was taken"
-            assert worker.running <= len(worker.sent), "a running call is unanswered"
-            assert worker.waiting >= 0
-            if worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE):
-                assert not worker.sent, "calls are sent to ready workers only"
-            assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
-        self.books.check()
-        if self.phase in (Phase.BROKEN, Phase.KILLED):
-            kept = self.pending + self.books.retries.count + self.books.suspects.count
-            assert not kept, "nothing waits for workers that will not come"
-
     # -- events: what callers want ------------------------------------------------------------
 
     def submit(self, batch: Batch) -> None:
@@ -150,16 +136,7 @@ class Pool:
         there is such a call, or no such worker."""
         if self.phase is not Phase.RUNNING or self.books.unfinished:
             return None
-        for worker in self.workers.values():
-            if (
-                worker.state is WorkerState.READY
-                and not worker.sent.count
-                and not worker.recalls
-                and worker.budget is None
-                and worker.predecessor is None
-            ):
-                return worker
-        return None
+        return self._dispatch.idle()
 
     def expressed(self, batch: Batch, worker: Worker, now: float) -> None:
         """A call that has entered the books was sent to such a worker."""

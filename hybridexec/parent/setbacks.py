@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import CallTimeout, WorkerLost
 from ..wire import frames
+from ..wire.wording import call_text
 from .actions import Actions
 from .aside import Call
 from .batch import LOST, Batch, Loss
@@ -64,8 +65,14 @@ class Setbacks:
         """See to the calls that are late."""
         for worker in self._staff.workers.values():
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
+                abandoned = []
                 for call, step in worker.deadlines.look(worker.page, now):
-                    self._enforce(worker, call, step)
+                    if step is Step.REPORT:
+                        abandoned.append(call)
+                    else:
+                        self._enforce(worker, call, step)
+                if abandoned:
+                    self._report(worker, abandoned)
 
     def _enforce(self, worker: Worker, call: int, step: Step) -> None:
         """Do something about a call that is late."""
@@ -79,9 +86,17 @@ class Setbacks:
             worker.expired.add(call)
         else:
             # It is not tried again, and not over for its batch: this run of it goes on.
-            worker.deadlines.remove(call)
             place, timeout = call - batch.first, batch.options.timeout
             self._books.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+
+    def _report(self, worker: Worker, calls: list[int]) -> None:
+        """Tell of calls that were cancelled and go on."""
+        names = []
+        for call in calls:
+            batch = worker.sent.get(call)
+            assert batch is not None, "it runs here"
+            names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
+        self._actions.say(worker.pid, names)
 
     # -- calls that lose their worker -------------------------------------------------------------
 

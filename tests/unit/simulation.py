@@ -18,7 +18,8 @@ from typing import Any
 
 from hybridexec.errors import CallTimeout, ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
-from hybridexec.parent.actions import Kill, Send, Start
+from hybridexec.parent import invariants
+from hybridexec.parent.actions import Abandoned, Kill, Send, Start
 from hybridexec.parent.batch import LOST, Batch, Ended, Values
 from hybridexec.parent.dispatch import MAX_FRAME
 from hybridexec.parent.functions import Function
@@ -95,6 +96,7 @@ class SimulatedWorker:
         self.held_up: list[tuple[int, int]] = []  # what the hub will raise when it gets to it
         self.asked = False
         self.low = 0
+        self.was_kept = False  # some call has kept its hub
         self.exists = False  # its process was started
         self.greeted = False  # the parent has read its HELLO
         self.doomed = False  # a signal is on its way
@@ -151,6 +153,7 @@ class SimulatedWorker:
     def keep_hub(self, call: int, traced: bool = True) -> None:
         """A running call keeps the hub; ``traced``: and the page says which."""
         self.hog = call
+        self.was_kept = True
         self.page.current = call if traced else 0
 
     def yield_hub(self) -> None:
@@ -203,6 +206,7 @@ class Simulation:
         self.pool = Pool(max_workers, slots, **options)
         self.max_workers = max_workers
         self.slots = slots
+        self.grace: float = options.get("grace", 0.75)
         self.now = 100.0
         self.workers: dict[int, SimulatedWorker] = {}
         self.sink = Sink()
@@ -210,6 +214,10 @@ class Simulation:
         self.batch_of: dict[int, Batch] = {}  # by call
         self.sent: list[Send] = []
         self.kills: list[Kill] = []
+        self.unsaid: list[Abandoned] = []
+        # Cancelled calls that run, and when the pool could see that: the first time, and the first
+        # time after the grace.
+        self.seen: dict[int, list[float]] = {}
         # Invariant: the worker that a call was sent to and that has not answered, lost or returned
         # it, as far as the parent can know.
         self.at: dict[int, int] = {}
@@ -404,6 +412,8 @@ class Simulation:
             if worker.hog is None:
                 worker.page.heartbeat = self.now
         self._event(self.pool.tick, self.now)
+        for worker in self.workers.values():
+            self._judge_late(worker)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -497,9 +507,24 @@ class Simulation:
                 # The engine has no process to signal before it was started.
                 if action.worker in self.workers and self.workers[action.worker].exists:
                     self.workers[action.worker].doomed = True
+        self.unsaid += self.pool.actions.take_unsaid()
         for sink, ended in self.pool.books.take_outcomes():
             self._note_outcomes(sink, ended)
-        self.pool.check()
+        invariants.check(self.pool)
+
+    def _judge_late(self, worker: SimulatedWorker) -> None:
+        """The pool has just looked at the calls that should have ended."""
+        for call, started in worker.page.started.items():
+            timeout = self._options(call).timeout
+            if timeout is not None and not worker.was_kept:
+                in_time = self.now < started + timeout + self.grace
+                assert in_time or worker.doomed, "a deadline holds, whoever waits for the call"
+            if call in self.silent:
+                times = self.seen.setdefault(call, [self.now])
+                if self.now >= times[-1] + self.grace:
+                    times.append(self.now)
+                abandoned = self.pool.workers[worker.number].deadlines.abandoned
+                assert len(times) < 3 or call in abandoned, "what goes on is counted"
 
     def _note_send(self, send: Send) -> None:
         self.sent.append(send)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hybridexec.options import CallOptions
-from hybridexec.parent import bundles
+from hybridexec.parent import bundles, invariants
 from hybridexec.parent.actions import Start
 from hybridexec.parent.batch import Batch, Values
 from hybridexec.parent.bundles import bundle, take_batch
@@ -139,7 +139,7 @@ def test_one_call_of_many_can_be_cancelled() -> None:
     pool.submit(batch)
     assert futures[2].cancel()
     bundles.cancel(pool, futures[2])
-    pool.check()
+    invariants.check(pool)
     assert batch.dropped == {2}
     assert batch.items[2] is None
     assert pool.books.unfinished == 4  # with the one that the worker was started for

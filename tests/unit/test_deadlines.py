@@ -131,6 +131,69 @@ def test_calls_may_be_removed_while_they_are_looked_at() -> None:
     assert not made
 
 
+def test_a_victim_that_goes_on_costs_the_worker_a_grace_after_the_hub_got_to_it() -> None:
+    made = deadlines(1)
+    kept = page(1, current=2, heartbeat=STARTED)
+    assert list(made.look(kept, END)) == [(1, Step.INTERRUPT), (1, Step.ABANDON)]
+    assert list(made.abandoned) == [1]
+    for n in range(1, 4):  # as long as the hub is kept
+        assert made.look_at == pytest.approx(END + n * GRACE)
+        assert list(made.look(kept, END + n * GRACE + 1e-6)) == [(1, Step.ABANDON)]
+    free = END + 4 * GRACE + 1e-5
+    assert list(made.look(page(1), free)) == []
+    assert made.look_at == pytest.approx(free + GRACE)
+    assert list(made.look(page(1), free + GRACE - 0.01)) == []
+    assert list(made.look(page(1), free + GRACE + 1e-6)) == [(1, Step.KILL)]
+
+
+def test_a_cancelled_call_keeps_its_deadline() -> None:
+    made = deadlines(1)
+    made.cancel(1, None)
+    assert list(made.look(page(1), STARTED + 0.1)) == []
+    assert [step for _, step in made.look(page(1), STARTED + 1)] == [Step.REPORT]
+    assert list(made.look(page(1), INTERRUPT)) == [(1, Step.INTERRUPT)]
+    assert made.look_at == pytest.approx(DEADLINE + GRACE)
+    assert list(made.look(page(1), END)) == [(1, Step.KILL)]
+
+
+def test_a_cancelled_call_that_goes_on_is_reported_once() -> None:
+    made = deadlines()
+    made.cancel(1, ("a",))
+    assert made
+    assert made.look_at == 0.0  # at once, to see when that was
+    assert list(made.look(page(1, 2), 200.0)) == []
+    assert made.look_at == pytest.approx(200.0 + GRACE)
+    assert list(made.look(page(1, 2), 200.0 + GRACE / 2)) == []
+    assert made.look_at == pytest.approx(200.0 + GRACE)
+    assert not made.abandoned
+    assert list(made.look(page(1, 2), 200.0 + GRACE)) == [(1, Step.REPORT)]
+    assert made.abandoned == {1: ("a",)}
+    assert not made  # there is nothing to look at any more
+    assert made.look_at == float("inf")
+    assert list(made.look(page(1, 2), 300.0)) == []
+    made.remove(1)
+    assert not made.abandoned
+
+
+def test_a_cancelled_call_that_ends_in_time_is_not_reported() -> None:
+    made = deadlines()
+    made.cancel(1, None)
+    assert list(made.look(page(1), 200.0)) == []
+    made.remove(1)
+    assert not made
+    assert list(made.look(page(), 201.0)) == []
+    assert not made.abandoned
+
+
+def test_a_call_that_starts_though_it_was_cancelled_is_reported() -> None:
+    made = deadlines()
+    made.cancel(1, None)
+    assert list(made.look(page(), 200.0)) == []
+    assert made.look_at == pytest.approx(200.0 + GRACE)
+    assert list(made.look(page(1), 201.0)) == []
+    assert list(made.look(page(1), 201.0 + GRACE)) == [(1, Step.REPORT)]
+
+
 def test_the_grace_is_kept_to() -> None:
     made = Deadlines(9.0)
     made.add(1, TIMEOUT, STARTED)

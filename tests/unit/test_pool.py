@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import ExecutorBroken, WorkerLost
+from hybridexec.parent import invariants
 from hybridexec.parent.batch import LOST, Batch
 from hybridexec.parent.dispatch import (
     HOARD_SECONDS,
@@ -1015,7 +1016,7 @@ def test_cancelling_a_long_stream_takes_what_its_calls_under_way_do(
     monkeypatch.setattr(Sent, "get", counted)
     for batch in batches:
         pool.cancel(batch, None, running=False)
-        pool.check()
+        invariants.check(pool)
     assert looks <= 16 * under_way
     assert pool.books.unfinished == under_way
     assert not pool.pending
@@ -1627,6 +1628,93 @@ def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options(
     assert simulation.pool.books.suspects.count == 0
     simulation.finish()
     assert simulation.sink.got[3][1] == frames.VALUE
+
+
+@pytest.mark.parametrize("how", ["one by one", "a closed stream", "all", "left to run on"])
+@pytest.mark.parametrize("retries", [0, 3])
+def test_the_deadline_of_a_cancelled_call_holds(how: str, retries: int) -> None:
+    simulation = late(traced=True, hog=None, size=4, retries=retries)
+    batch = simulation.batches[-1]
+    if how == "one by one":
+        for place in range(4):
+            simulation.cancel(batch, (place,), running=True)
+    elif how == "all":
+        simulation._event(simulation.pool.cancel_all, Sink())
+    else:
+        simulation.cancel(batch, None, running=how == "a closed stream")
+    simulation.read(1)
+    simulation.hear(1)  # those with even numbers end; the others swallow it
+    simulation.turn(1.01 + GRACE / 3)
+    simulation.read(1)
+    simulation.hear(1)
+    assert not simulation.kills
+    simulation.turn(GRACE)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    simulation.die(1)
+    assert not simulation.pool.books.retries.count
+    assert batch.remaining == 0
+    if how != "all":
+        simulation.finish()
+
+
+def test_a_cancelled_call_with_a_deadline_does_not_keep_the_pool_from_ending() -> None:
+    simulation = late(traced=True, hog=None, size=2)
+    simulation.cancel(simulation.batches[-1], None, running=True)
+    simulation.shutdown(cancel_unstarted=True)
+    simulation.read(1)
+    simulation.hear(1)
+    assert not simulation.pool.finished
+    assert simulation.pool.wait_seconds(simulation.now) is not None
+    simulation.turn(1.01 + GRACE)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    simulation.die(1)
+    assert simulation.pool.finished
+    assert len(simulation.workers) == 0
+
+
+def test_cancelled_calls_that_go_on_are_told_of_once_by_name() -> None:
+    simulation = running(slots=4, grace=GRACE)
+    batch = simulation.submit(4)
+    simulation.turn()
+    simulation.take(1, 4)
+    simulation.cancel(batch, None, running=True)
+    assert simulation.pool.wait_seconds(simulation.now) == 0.0
+    simulation.turn()
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(GRACE)
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn(GRACE + 0.01)
+    odd = [
+        n for n, call in enumerate(range(batch.first, batch.first + 4), batch.offset) if call % 2
+    ]
+    (said,) = simulation.unsaid
+    assert said.pid == simulation.workers[1].pid
+    assert said.names == [f"{batch.function.name}({n})" for n in odd]
+    worker = simulation.pool.workers[1]
+    assert len(worker.deadlines.abandoned) == 2
+    assert simulation.pool.wait_seconds(simulation.now) is None
+    simulation.turn(60)
+    assert len(simulation.unsaid) == 1
+    simulation.answer(1)
+    assert not worker.deadlines.abandoned
+    simulation.finish()
+    assert not simulation.kills
+
+
+def test_a_victim_that_swallows_its_stop_costs_the_worker_in_the_end() -> None:
+    simulation = late(traced=True, size=2)
+    batch = simulation.batches[-1]
+    victim = batch.first + 1
+    simulation.workers[1].keep_hub(batch.first, traced=False)
+    simulation.turn(1.01 + GRACE)
+    assert not simulation.kills
+    assert victim in simulation.pool.workers[1].deadlines.abandoned
+    simulation.answer(1, batch.first)
+    simulation.turn(GRACE)
+    assert not simulation.kills
+    simulation.turn(GRACE + 0.01)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    simulation.finish()
 
 
 def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:

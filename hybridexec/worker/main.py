@@ -42,7 +42,7 @@ def run(start: WorkerStart) -> None:
         # A forked process has not booted; in the others these change nothing.
         lifeline.hold(start.lifeline.fd)
         boot.reset_signals()
-        patching.patch(start.boot.monkey_patch)
+        patching.patch(start.boot.monkey_patch, copied=True)
         boot.import_all(start.boot.preload)
         patching.prepare_hub()
         waits.install()

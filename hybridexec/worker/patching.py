@@ -28,11 +28,14 @@ _FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
 _patched = False
 
 
-def patch(switches: bool | Mapping[str, bool], locks_held: bool = True) -> None:
+def patch(
+    switches: bool | Mapping[str, bool], locks_held: bool = True, copied: bool = False
+) -> None:
     """Patch this process with gevent, once: all of it, by ``switches``, or not at all.
 
     Args:
         locks_held: whether this thread may hold locks. gevent looks for them among all objects.
+        copied: whether this process is a copy of one that has imported what it liked, unpatched.
     """
     global _patched
     if _patched or switches is False:
@@ -54,6 +57,10 @@ def patch(switches: bool | Mapping[str, bool], locks_held: bool = True) -> None:
     cooperative.install()
     waits.install()
     blocking.install()
+    if copied:
+        from . import threads
+
+        threads.mend()
 
 
 def prepare_hub() -> None:

@@ -157,9 +157,13 @@ class _ServerPopen(popen_fork.Popen):
                 finally:
                     theirs.close()
                     self._close_other()
-                left = self._data.getbuffer()
-                while left:
-                    left = left[pipe.write(left) :]
+                # The views are released: an error's traceback would keep them, and the collector
+                # may come to the data first.
+                with self._data.getbuffer() as data:
+                    sent = 0
+                    while sent < len(data):
+                        with data[sent:] as left:
+                            sent += pipe.write(left)
             pipe.close()
             number = self._read_status()
             if number is None:

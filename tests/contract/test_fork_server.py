@@ -237,13 +237,15 @@ def test_a_fork_server_that_does_not_answer_can_be_ended(
 
 
 STUCK_SCRIPT = """
-import sys
+import os, sys, time
 from hybridexec import HybridExecutor
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
     executor = HybridExecutor(2, preload=[sys.argv[2]])
     calls = [executor.submit(pow, 2, n) for n in range(5)]
+    while not os.path.exists(os.path.join(sys.argv[1], "notes", "stuck")):
+        time.sleep(0.01)
     print("started", flush=True)
     if sys.argv[3] == "exit":
         executor.shutdown(wait=False, cancel_futures=True)
@@ -265,7 +267,6 @@ def test_a_fork_server_that_does_not_answer_keeps_no_program_from_ending(
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "started\n"
-            wait_until((tmp_path / "notes/stuck").exists)
             if how != "exit":
                 time.sleep(0.1)
                 process.send_signal(signal.SIGINT)

@@ -246,7 +246,8 @@ def loaded() -> list[str]:
 
 
 def test_nothing_is_loaded_for_them_at_the_start(make_each: Make) -> None:
-    assert make_each(max_workers=1).submit(loaded).result(timeout=30) == []
+    before = loaded()  # which a forked worker has, too
+    assert make_each(max_workers=1).submit(loaded).result(timeout=30) in ([], before)
 
 
 def test_many_wait_at_once(make: Make, tmp_path: Path, gate: Gate) -> None:

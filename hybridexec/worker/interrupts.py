@@ -55,7 +55,9 @@ class Interrupts:
         """
         self._runner_of = runner_of
         self._run_code = run_code
-        self._ours = ours
+        # With the handler's own: it may be run once more as it returns.
+        self._ours = ours | {Interrupts.__init__.__code__.co_filename}
+        self._handling = False
         self._tell = tell
         self._wanted: tuple[int, type[BaseException]] | None = None
         self._looks = 0
@@ -83,6 +85,15 @@ class Interrupts:
         _trip(_SIGNAL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._handling:
+            return  # asked again meanwhile, within what runs below: nothing may be raised in that
+        self._handling = True
+        try:
+            self._look(frame)
+        finally:
+            self._handling = False
+
+    def _look(self, frame: FrameType | None) -> None:
         wanted = self._wanted
         if wanted is None:
             return

@@ -206,6 +206,22 @@ def test_our_own_functions_are_not_interrupted_nor_what_they_call(
     assert start(running, 2, ours) == ("stopped", None)
 
 
+def test_an_interrupt_that_is_asked_for_again_while_the_handler_looks_hits_nothing_there(
+    running: Any, made: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    def lines(code: Any) -> set[int | None]:
+        signal.raise_signal(interrupts._SIGNAL)
+        looked.append(a_while())
+        return set()  # the call's C function has failed: what describes that is no place to raise
+
+    monkeypatch.setattr(interrupts, "_lines_that_call", lines)
+    want(made, 1)
+    assert start(running, 1, signal.raise_signal, interrupts._SIGNAL) == ("value", None)
+    assert set(looked) == {"ran on"}
+
+
 # -- critical sections ------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import struct
+import sys
 import threading
 import time
 import warnings
@@ -443,6 +444,7 @@ def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) ->
         lock.release()
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
 def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
     for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
         lock = multiprocessing.get_context(method).Lock()

@@ -12,6 +12,7 @@ if __name__ == "__main__" and sys.argv[2] == "gevent":
     monkey.patch_all()
 
 import asyncio
+import contextlib
 import multiprocessing
 import re
 import signal
@@ -66,6 +67,16 @@ def work(_):
     CALL()
 
 
+def family():
+    """The processes that descend from this one, but for the trackers."""
+    pids = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                pids.append(process.pid)
+    return pids
+
+
 class Parent:
     def __init__(self):
         self.executor = HybridExecutor(2, multiprocessing.get_context(METHOD))
@@ -81,9 +92,9 @@ class Parent:
         """Say who is there, once both workers are at work."""
         while sum(worker.running > 0 for worker in self.executor.stats().workers) < min(2, COUNT):
             time.sleep(0.01)
-        time.sleep(0.3)  # what runs is in the midst of it, a nested executor's worker too
-        family = psutil.Process().children(recursive=True)
-        ours = [p.pid for p in family if "resource_tracker" not in " ".join(p.cmdline())]
+        time.sleep(0.3)  # what runs is in the midst of it
+        while len(ours := family()) < (3 if WORK == "nested" else 0):
+            time.sleep(0.01)  # a nested executor's worker too
         print("ready", *ours, flush=True)
 
     def tell(self):

@@ -62,7 +62,7 @@ class Attendant:
                 ready = poller.poll(_TICK_MS if outbox.pending else None)
                 self._sleeps = False
             now = native.monotonic()
-            runners.turn_over = True
+            runners.feed.turn_over = True
             if ready:
                 awake_until = now + _LINGER
                 if any(fd == self._bell_fd for fd, _ in ready):

@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 
 import gevent
 
-from . import inbound, outbox, runners, service, stops
+from . import feed, inbound, outbox, runners, service, stops
 
 #: What the hub calls of ours.
-_VITAL = frozenset(module.__name__ for module in (inbound, outbox, runners, service, stops))
-_RUN, _RUN_CALLS = runners.Runners._run.__code__, runners.Runners._run_calls.__code__
+_VITAL = frozenset(module.__name__ for module in (feed, inbound, outbox, runners, service, stops))
+_SERVE, _RUN_CALLS = feed.Feed._serve.__code__, runners.Runners._run_calls.__code__
 
 
 def install() -> None:
@@ -62,8 +62,8 @@ def _is_vital(context: object, trace: TracebackType | None) -> bool:
     """Whether it was of ours: a runner that could not begin or failed around a call (what is thrown
     at it between two calls costs it only itself), or something that the hub called."""
     called = [frame for frame, _ in traceback.walk_tb(trace)]
-    if type(context) is runners.Runner:
+    if type(context) is feed.Runner:
         codes = [frame.f_code for frame in called]
-        return _RUN not in codes or _RUN_CALLS in codes
+        return _SERVE not in codes or _RUN_CALLS in codes
     modules = [str(frame.f_globals.get("__name__")) for frame in called]
     return next((name for name in modules if not name.startswith("gevent.")), None) in _VITAL

@@ -58,7 +58,7 @@ def run(start: WorkerStart) -> None:
     outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop)
     inbox, functions = Inbox(), Functions()
     runners = Runners(start.concurrency, page, inbox, functions, outbox.put, outbox.put_first)
-    timeouts.install(runners, Runners.run_code)
+    timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)
     forks.install(runners, outbox)
     inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
     faults.install()

@@ -1,15 +1,10 @@
-"""The hub's side of the worker: long-lived greenlets that take calls from the inbox and run them.
+"""The hub's side of the worker: take calls from the inbox and run them.
 
-Runs on: the main thread, whose hub switches between the runners. The methods under "from who reads
+Runs on: the main thread, in the runners that :mod:`.feed` keeps. The methods under "from who reads
 the call pipe" are also called on the attendant's thread: single operations, which the GIL makes
 atomic, are all they do to what is shared.
 Guarantees: a call's exception, whatever it is, becomes that call's result and reaches nothing
 else; calls are taken in the order they were sent; a call that blocks holds its runner only.
-
-A runner about to run a call makes sure that the hub, should it get control before the call is
-over, starts or wakes another runner while there is work and room. So calls that never block run
-one after another in a single runner, at the price of a loop iteration each, and calls that block
-get a runner each.
 """
 
 from __future__ import annotations
@@ -19,22 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.pool
-import greenlet
-from gevent import getcurrent
 
 from .. import native
 from ..wire import frames, payload
 from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
-from . import failures, forks, tracing
+from . import failures, tracing
+from .feed import Feed, Runner
 from .functions import Functions
 from .inbox import Inbox, Job, Run
 from .rows import Put, Row
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
 
-#: The hub sees to everything else after it has woken runners for so long.
-_TURN_SECONDS = 0.005
 #: A call's time does not begin before its function is there, but after so many seconds: importing
 #: its module may take long, and must not take for ever.
 _LOAD_SECONDS = 60.0
@@ -44,17 +35,6 @@ _CANCELLED = frames.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
-
-
-class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for the checker only
-    """A greenlet that runs calls, one after another."""
-
-    slot = -1
-    #: The last call that was stopped, and what was raised in it for that.
-    raised: tuple[int, type[BaseException] | None] = (0, None)
-    #: Whether something was raised in it from outside. What is kept for it as for a thread may be
-    #: half done then (a connection whose reply is on its way, say): it runs no other call.
-    worn = False
 
 
 class Runners:
@@ -86,15 +66,11 @@ class Runners:
         self._times = page.times
         #: The main thread, by the system's name for it; gevent patches the usual ones.
         self.thread: int = native.original("_thread", "get_ident")()
-        self._hub = gevent.get_hub()
-        self._pool = gevent.pool.Pool(greenlet_class=Runner)
+        self._loop = gevent.get_hub().loop
         self._context = contextvars.Context()
         self._inbox = inbox
-        # Invariant: a slot is in _free_slots or owned by one living runner.
-        self._free_slots = list(range(concurrency - 1, -1, -1))
-        # Runners that wait for a call; the last to park is the first to be woken, so that few
-        # stay warm. A dict, because a runner that is killed must be found.
-        self._parked: dict[greenlet.greenlet, None] = {}
+        #: Has runners take the calls there are.
+        self.feed = Feed(concurrency, page.words, inbox, self._run_calls)
         # The call that was begun last and who runs it; 0 if it has ended, or waits.
         # Invariant: a call is this one, or in _waiting, from before its function starts until after
         # its end. (That most calls never get there makes them a tenth of a microsecond shorter.)
@@ -105,22 +81,21 @@ class Runners:
         # Whose functions _run_calls calls itself.
         ours = frozenset(
             function.__code__.co_filename
-            for function in (Runners.__init__, Job.__init__, Functions.__init__, failures.describe)
+            for function in (
+                Runners.__init__,
+                Feed.__init__,
+                Job.__init__,
+                Functions.__init__,
+                failures.describe,
+            )
         )
         #: Stops running calls.
-        self.stops = Stops(self.runner_of, self.run_code, ours, self._tell, inbox)
+        self.stops = Stops(self.runner_of, self.run_code, ours, self.feed.stop, inbox)
         self._load = functions.load
         self._forgotten = functions.forgotten
         #: Wakes the hub, and ends it.
         self.service = Service(self.look, page.times)
-        # Invariant: if the inbox is not empty and a runner could take from it, _feed is running or
-        # scheduled, or a runner is on its way to the inbox.
-        self._feed_scheduled = False
-        #: Whether the hub should see to the others: set by the attendant, which looks at the clock
-        #: so that a runner need not do so for every call.
-        self.turn_over = False
         self._traced = False  # whether CURRENT is kept
-        self._released = 0  # the number of the last RECLAIM
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -145,64 +120,8 @@ class Runners:
             gevent.spawn(self._forgotten.clear)  # not in the hub, where nothing may wait
         if service.stopping:
             service.end()
-        elif not self._feed_scheduled:
-            self._feed()
-
-    def _feed(self) -> None:
-        """Give calls in the inbox to runners, for one turn."""
-        if self._words[HELD] != self._released:
-            self._feed_scheduled = False
-            return  # the RECLAIM that is on its way has the hub look
-        self._feed_scheduled = True  # a runner woken below need not schedule another feed
-        self.turn_over = False
-        began = _monotonic()
-        while self._inbox.runs:
-            if self._parked:
-                self._parked.popitem()[0].switch()
-            else:
-                if self._free_slots:
-                    # It starts in a later callback, takes a call and schedules the next feed.
-                    self._pool.spawn(self._run, self._free_slots.pop())
-                break
-            if _monotonic() - began > _TURN_SECONDS:
-                self._hub.loop.run_callback(self._feed)
-                return
-        self._feed_scheduled = False
-
-    def _schedule_feed(self) -> None:
-        self._feed_scheduled = True
-        self._hub.loop.run_callback(self._feed)
-
-    def _run(self, slot: int) -> None:
-        """A runner: take calls and run them, for as long as the process lives."""
-        me: Any = getcurrent()
-        me.slot = slot
-        slot_id = slot_index(slot)
-        try:
-            while True:
-                run = self._inbox.head()
-                if run is None or self._words[HELD] != self._released:
-                    run = None
-                    self._park(me)
-                    continue
-                self._run_calls(me, slot_id, run)
-                self._words[slot_id] = 0
-                run = None
-                if me.worn:
-                    forks.leave()
-                    return
-                if self.turn_over:
-                    if not self._feed_scheduled:
-                        self._schedule_feed()
-                    gevent.sleep(0)
-                    self.turn_over = False
-        finally:
-            # Only one that is worn gets here, or that the user's code killed: another takes its
-            # place.
-            self._parked.pop(me, None)
-            self._free_slots.append(slot)
-            if not self._feed_scheduled:
-                self._schedule_feed()
+        else:
+            self.feed.begin()
 
     def _run_calls(self, me: Runner, slot_id: int, run: Run) -> None:
         """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
@@ -215,12 +134,13 @@ class Runners:
         inbox = self._inbox
         put = self._put
         copy_context = self._context.copy
-        loop = self._hub.loop
+        loop = self._loop
+        feed = self.feed
         items, job, bare = run.items, run.job, run.bare
         function = job.function
-        released = self._released
+        released = feed.released
         special = job.special or self._traced
-        feed_scheduled = self._feed_scheduled
+        feed_due = feed.is_due
         taken = words[TAKEN]
         following = run.next
         plain = frames.VALUE
@@ -234,7 +154,7 @@ class Runners:
         self._runner = me
         # Unless the calls are timed, when the first began is good enough for those after it.
         self._times[slot_id + 1] = _monotonic()
-        while items and not self.turn_over:
+        while items and not feed.turn_over:
             taken += 1
             words[TAKEN] = taken
             try:
@@ -246,9 +166,9 @@ class Runners:
                 break
             call = following
             run.next = following = call + 1
-            if not feed_scheduled and (items or len(inbox.runs) > 1):
-                feed_scheduled = True
-                self._schedule_feed()
+            if not feed_due and (items or len(inbox.runs) > 1):
+                feed_due = True
+                feed.schedule()
             if inbox.asked and inbox.arrived - taken <= inbox.low:
                 inbox.asked = False
                 put((frames.HUNGRY,))
@@ -294,7 +214,7 @@ class Runners:
                     status, value = _CANCELLED if stopped else (frames.TIMED_OUT, job.timeout)
                 else:
                     if not isinstance(error, Exception):
-                        self.wear(me)
+                        feed.wear(me)
                     status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
                     result = value if stage == "result" else None
                     item = (item,) if bare else item
@@ -332,6 +252,7 @@ class Runners:
             if waited:
                 break
             stage = "call"
+        self._words[slot_id] = 0
 
     #: What calls are called from.
     run_code = _run_calls.__code__
@@ -359,34 +280,11 @@ class Runners:
         began = self._times[slot_id + 1] - (0.0 if loaded else _LOAD_SECONDS)
         return _monotonic() - began if job.timed else None
 
-    def _park(self, me: greenlet.greenlet) -> None:
-        forks.leave()
-        self._parked[me] = None
-        try:
-            self._hub.switch()
-        except gevent.GreenletExit:
-            raise
-        except BaseException:
-            # A timeout or a throw that an earlier call left behind: nobody is there to get it.
-            pass
-        finally:
-            self._parked.pop(me, None)
-
-    def wear(self, runner: Runner) -> None:
-        """Something is raised in a runner from outside: the call that it runs is its last."""
-        runner.worn = True
-        self.turn_over = True  # it takes no other
-
-    def _tell(self, runner: Runner, call: int, error: type[BaseException]) -> None:
-        """A call is being stopped."""
-        runner.raised = (call, error)
-        self.wear(runner)
-
     def let_go(self) -> None:
         """In a child of the process: take no calls, and keep the status page to itself."""
         for run in self._inbox.runs:
             run.items.clear()
-        self.turn_over = False
+        self.feed.turn_over = False
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
 
@@ -413,4 +311,4 @@ class Runners:
         :meth:`look` must follow, or :meth:`.service.Service.wake`.
         """
         self._inbox.remove(set(calls))
-        self._released = number
+        self.feed.released = number

@@ -26,7 +26,8 @@ import gevent
 import greenlet
 
 from ..wire.page import DUMP_SIGNAL
-from .runners import Runner, Runners
+from .feed import Runner
+from .runners import Runners
 from .stops import CallExpired, StopCall
 
 Handler = Callable[[int, FrameType | None], object]

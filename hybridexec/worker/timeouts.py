@@ -9,8 +9,9 @@ a wait of its own, such as a lock's, are a part of that wait: they are raised wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import CodeType
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent import getcurrent
@@ -25,17 +26,16 @@ _start = Timeout.start
 _expire = Timeout._on_expiration  # type: ignore[attr-defined]  # private
 
 
-class _Runners(Protocol):
-    def call_of(self, who: object) -> int:
-        """The call that a greenlet runs; 0 if it runs none."""
+def install(
+    call_of: Callable[[object], int], wear: Callable[[Any], None], run_code: CodeType
+) -> None:
+    """Bind timeouts to the call that starts them.
 
-    def wear(self, runner: Any) -> None:
-        """Something is raised in a runner from outside."""
-
-
-def install(runners: _Runners, run_code: CodeType) -> None:
-    """Bind timeouts to the call that starts them; ``run_code`` is what runners run."""
-    call_of = runners.call_of
+    Args:
+        call_of: tells the call that a greenlet runs; 0 if it runs none.
+        wear: notes that something is raised in a runner from outside.
+        run_code: what runners run.
+    """
 
     def start(self: Any) -> None:
         self.call = call_of(getcurrent())
@@ -51,7 +51,7 @@ def install(runners: _Runners, run_code: CodeType) -> None:
                 self.timer.start(self._on_expiration, target, error)
                 return
             if self.call:
-                runners.wear(target)
+                wear(target)
         _expire(self, target, error)
 
     Timeout.start = start  # type: ignore[method-assign]  # that is the purpose

@@ -1,0 +1,169 @@
+"""Long-lived greenlets, the runners, and what has them take calls.
+
+Runs on: the hub and the runners; the attendant's thread sets :attr:`Feed.turn_over`.
+Guarantees: while calls wait in the inbox and there is room, a runner takes them; a call that blocks
+holds its runner only; a runner in which something was raised from outside takes no other call.
+
+A runner about to run a call makes sure that the hub, should it get control before the call is
+over, starts or wakes another runner while there is work and room. So calls that never block run
+one after another in a single runner, at the price of a loop iteration each, and calls that block
+get a runner each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.pool
+import greenlet
+from gevent import getcurrent
+
+from .. import native
+from ..wire.page import HELD, slot_index
+from . import forks
+from .inbox import Inbox, Run
+
+#: The hub sees to everything else after it has woken runners for so long.
+_TURN_SECONDS = 0.005
+
+_monotonic = native.monotonic
+
+
+class Runner(gevent.Greenlet):  # type: ignore[type-arg]  # it is generic for the checker only
+    """A greenlet that runs calls, one after another."""
+
+    slot = -1
+    #: The last call that was stopped, and what was raised in it for that.
+    raised: tuple[int, type[BaseException] | None] = (0, None)
+    #: Whether something was raised in it from outside. What is kept for it as for a thread may be
+    #: half done then (a connection whose reply is on its way, say): it runs no other call.
+    worn = False
+
+
+class Feed:
+    """Starts runners, wakes them, and lets them rest."""
+
+    def __init__(
+        self,
+        concurrency: int,
+        words: memoryview[int],
+        inbox: Inbox,
+        run_calls: Callable[[Runner, int, Run], None],
+    ) -> None:
+        """
+        Args:
+            concurrency: how many runners there may be.
+            words: the status page's.
+            inbox: where calls are taken from.
+            run_calls: takes calls out of a run and runs them, in a runner, whose index on the
+                status page it gets.
+        """
+        self._words = words
+        self._inbox = inbox
+        self._run_calls = run_calls
+        self._hub = gevent.get_hub()
+        self._pool = gevent.pool.Pool(greenlet_class=Runner)
+        # Invariant: a slot is in _free_slots or owned by one living runner.
+        self._free_slots = list(range(concurrency - 1, -1, -1))
+        # Runners that wait for a call; the last to park is the first to be woken, so that few
+        # stay warm. A dict, because a runner that is killed must be found.
+        self._parked: dict[greenlet.greenlet, None] = {}
+        #: Invariant: if the inbox is not empty and a runner could take from it, the hub feeds, or
+        #: this says that it will, or a runner is on its way to the inbox.
+        self.is_due = False
+        #: Whether the hub should see to the others: set by the attendant, which looks at the clock
+        #: so that a runner need not do so for every call.
+        self.turn_over = False
+        #: The number of the last RECLAIM; while the status page's is another, no call is taken.
+        self.released = 0
+
+    # -- on the hub ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """There may be something in the inbox."""
+        if not self.is_due:
+            self._feed()
+
+    def schedule(self) -> None:
+        """Have the hub feed when it gets control, unless that is due."""
+        if not self.is_due:
+            self.is_due = True
+            self._hub.loop.run_callback(self._feed)
+
+    def _feed(self) -> None:
+        """Give calls in the inbox to runners, for one turn."""
+        if self._words[HELD] != self.released:
+            self.is_due = False
+            return  # the RECLAIM that is on its way has the hub look
+        self.is_due = True  # a runner woken below need not schedule another feed
+        self.turn_over = False
+        began = _monotonic()
+        while self._inbox.runs:
+            if self._parked:
+                self._parked.popitem()[0].switch()
+            else:
+                if self._free_slots:
+                    # It starts in a later callback, takes a call and schedules the next feed.
+                    self._pool.spawn(self._serve, self._free_slots.pop())
+                break
+            if _monotonic() - began > _TURN_SECONDS:
+                self._hub.loop.run_callback(self._feed)
+                return
+        self.is_due = False
+
+    # -- in a runner ----------------------------------------------------------------------------
+
+    def _serve(self, slot: int) -> None:
+        """A runner: take calls and run them, for as long as the process lives."""
+        me: Any = getcurrent()
+        me.slot = slot
+        slot_id = slot_index(slot)
+        try:
+            while True:
+                run = self._inbox.head()
+                if run is None or self._words[HELD] != self.released:
+                    run = None
+                    self._park(me)
+                    continue
+                self._run_calls(me, slot_id, run)
+                run = None
+                if me.worn:
+                    forks.leave()
+                    return
+                if self.turn_over:
+                    self.schedule()
+                    gevent.sleep(0)
+                    self.turn_over = False
+        finally:
+            # Only one that is worn gets here, or that the user's code killed: another takes its
+            # place.
+            self._parked.pop(me, None)
+            self._free_slots.append(slot)
+            self.schedule()
+
+    def _park(self, me: greenlet.greenlet) -> None:
+        forks.leave()
+        self._parked[me] = None
+        try:
+            self._hub.switch()
+        except gevent.GreenletExit:
+            raise
+        except BaseException:
+            # A timeout or a throw that an earlier call left behind: nobody is there to get it.
+            pass
+        finally:
+            self._parked.pop(me, None)
+
+    # -- when something is raised in one --------------------------------------------------------
+
+    def wear(self, runner: Runner) -> None:
+        """Something is raised in a runner from outside: the call that it runs is its last."""
+        runner.worn = True
+        self.turn_over = True  # it takes no other
+
+    def stop(self, runner: Runner, call: int, error: type[BaseException]) -> None:
+        """The call that a runner runs is being stopped."""
+        runner.raised = (call, error)
+        self.wear(runner)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 
 import pytest
 
 #: How long the interpreter may take to end after the last test.
 EXIT_SECONDS = 60
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C, which some tests press, do what it does at a terminal.
+
+    What a shell starts in the background ignores it, and so does all that is started from there.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -22,12 +22,12 @@ GRACE = 0.2
 
 def go_on(gate: Gate, name: object = "on") -> object:
     """Wait until the gate is open, whatever is raised meanwhile; tell of that."""
-    gate.arrive(name)
     deadline = time.monotonic() + 4 * PATIENCE
     opened = False
     while not opened:
         assert time.monotonic() < deadline, "the gate opens"
         try:
+            gate.arrive(name)  # from then on, anything may be raised anywhere
             while not opened and time.monotonic() < deadline:
                 time.sleep(0.01)
                 opened = gate.is_open()

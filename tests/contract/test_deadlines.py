@@ -29,7 +29,7 @@ from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until
 
 TIMEOUT = 0.3
 #: Far more than any rung needs, far less than the calls would take.
-SOON = 15.0
+SOON = 30.0
 #: What calls would take if nobody stopped them.
 LONG = 60
 
@@ -63,10 +63,10 @@ def burn_and_wait_while_cleaning_up(burning: Gate, cleaned: Gate) -> None:
 
 def swallow(gate: Gate) -> str:
     """Wait, and go on waiting whatever is raised."""
-    gate.arrive("swallow")
     deadline = time.monotonic() + LONG
     while time.monotonic() < deadline:
         try:
+            gate.arrive("swallow")
             time.sleep(0.05)
         except BaseException:
             pass
@@ -251,9 +251,9 @@ def test_an_interrupted_call_that_runs_again_is_interrupted_again(make: Make) ->
 def test_a_call_that_goes_on_all_the_same_costs_its_worker(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=0.3)
     pid = executor.submit(pid_of).result(timeout=30)
-    future = executor.options(timeout=TIMEOUT).submit(swallow, gate)
     siblings = [executor.submit(gate.wait, n) for n in range(3)]
-    times_out(future)
+    gate.wait_for(3)
+    times_out(executor.options(timeout=TIMEOUT).submit(swallow, gate))
     for sibling in siblings:
         with pytest.raises(WorkerLost) as caught:
             sibling.result(timeout=SOON)

@@ -311,7 +311,7 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     assert f"worker process {worker.pid} has not run for " in warning
     assert re.search(r"for \d\.\d s: spin\('", warning)
     assert "keeps it from running any other; unfinished calls there: 4" in warning
-    assert " in spin\n    while not os.path.exists(flag)" in warning
+    assert re.search(r" in spin\n    (while not os\.path\.exists\(flag\)|pass)", warning)
     assert "runners.py" not in warning, "the user's frames only"
     assert worker.current is not None
     assert worker.current.startswith("spin('")

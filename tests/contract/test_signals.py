@@ -274,7 +274,7 @@ def sample(number: int, frame: Any) -> None:
 def profile() -> bool:
     before = signal.signal(signal.SIGPROF, sample)
     signal.setitimer(signal.ITIMER_PROF, 0.01, 0.01)
-    burn(0.3)
+    wait_until(lambda: burn(0.05) and "burn" in samples)
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.signal(signal.SIGPROF, before)
     return "burn" in samples

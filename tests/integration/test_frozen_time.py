@@ -82,12 +82,13 @@ def test_what_a_call_freezes_it_sees(method: str) -> None:
 @pytest.mark.usefixtures("frozen")
 def test_timeouts_of_the_callers_end_in_frozen_time() -> None:
     with HybridExecutor(1) as executor:
-        slow = executor.map(time.sleep, [1.0], timeout=0.05)
+        slow = executor.map(time.sleep, [2 * SOON], timeout=0.05)
         with pytest.raises(TimeoutError):
             next(slow)
-        future = executor.submit(time.sleep, 1.0)
+        future = executor.submit(time.sleep, 2 * SOON)
         with pytest.raises(TimeoutError):
             future.result(timeout=0.05)
+        executor.cancel_all()
         retried = executor.options(retries=1, backoff=0.05).submit(int, "x")
         assert isinstance(retried.exception(timeout=SOON), ValueError)
         assert executor.stats().workers[0].hub_lag < SOON

@@ -71,7 +71,7 @@ def start(*command: object, **options: Any) -> subprocess.Popen[str]:
 
 def assert_nothing_left(group: int) -> None:
     """Wait until a process group is empty; the last of it may still be on its way out."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while left := _members(group):
         if time.monotonic() > deadline:
             names = [" ".join(process.cmdline()) for process in left]

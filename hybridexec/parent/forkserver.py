@@ -11,9 +11,7 @@ import contextlib
 import errno
 import io
 import os
-import signal
 import struct
-from collections.abc import Iterator
 from multiprocessing import context, popen_fork, process, reduction, resource_tracker, spawn, util
 from typing import Any
 
@@ -151,7 +149,7 @@ class _ServerPopen(popen_fork.Popen):
             alive = os.dup(write)
             ours.callback(os.close, alive)
             # It may have ended, or cannot fork: its answer will tell, or that there is none.
-            with _without_sigpipe(), contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError):
                 try:
                     server.request([read, self._status_other, self._tracker, *self._fds])
                 finally:
@@ -228,19 +226,6 @@ class _ServerPopen(popen_fork.Popen):
         with self._reading:
             self._closed = True
             super().close()
-
-
-@contextlib.contextmanager
-def _without_sigpipe() -> Iterator[None]:
-    """Have a pipe that nobody reads be an error only, in a program that dies of it otherwise."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
-    try:
-        yield
-    finally:
-        if signal.SIGPIPE not in mask:
-            with contextlib.suppress(AttributeError):  # the system has no such function
-                signal.sigtimedwait({signal.SIGPIPE}, 0)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPIPE})
 
 
 def _is_readable(fd: int, milliseconds: int | None = 0) -> bool:

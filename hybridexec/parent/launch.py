@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
@@ -50,6 +51,9 @@ class Started(NamedTuple):
     #: Becomes readable when the process has ended.
     sentinel: int
     channel: Channel
+    #: The worker's ends of the call pipe and the bell, open here as well: who writes to one that
+    #: has died just now gets no SIGPIPE, of which this process would die where that is not ignored.
+    other_fds: Sequence[int]
 
 
 # What is multiprocessing's is used by one thread at a time: its own locks are gevent's in a patched
@@ -85,6 +89,21 @@ def _ensure_tracker() -> None:
         with contextlib.suppress(OSError):  # it may not be allowed
             nice = max(_NICE, os.getpriority(os.PRIO_PROCESS, tracker._pid))
             os.setpriority(os.PRIO_PROCESS, tracker._pid, nice)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Have no Ctrl-C reach what this thread starts before that can ignore it: it inherits the mask.
+    And have a pipe or socket that nobody reads any more be an error only, also in a program that
+    dies of it otherwise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in before:
+            with contextlib.suppress(AttributeError):  # the system has no such function
+                signal.sigtimedwait({signal.SIGPIPE}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Launcher:
@@ -148,6 +167,10 @@ class Launcher:
             bell_read, bell_write = os.pipe()
             theirs.callback(os.close, bell_read)
             exits.keep(bell_write, ours)
+            other_fds: list[int] = []
+            for fd in (calls_read, bell_read):
+                other_fds.append(os.dup(fd))
+                exits.keep(other_fds[-1], ours)
             results_read, results_write = os.pipe()
             theirs.callback(os.close, results_write)
             exits.keep(results_read, ours)
@@ -188,7 +211,15 @@ class Launcher:
             sentinel = self._sentinel(process, ours)
             ours.pop_all()
         return Started(
-            process, calls_write, bell_write, results_read, page, log_fd, sentinel, channel
+            process=process,
+            calls_fd=calls_write,
+            bell_fd=bell_write,
+            results_fd=results_read,
+            page=page,
+            log_fd=log_fd,
+            sentinel=sentinel,
+            channel=channel,
+            other_fds=other_fds,
         )
 
     def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
@@ -239,11 +270,9 @@ class Launcher:
             executable = interpreter.path()
             if self.method == "spawn":
                 self.executable = executable
-            with _one_start:
+            with _one_start, _signals_blocked():
                 _ensure_tracker()  # starting it would undo the mask below
-        # What this thread starts inherits its mask: no Ctrl-C before the new process can ignore it.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _signals_blocked():
             while True:
                 with _one_start:
                     if self._main_file is not None and not hasattr(main, "__file__"):
@@ -264,8 +293,6 @@ class Launcher:
                     process.kill()
                     process.join()
                     process.close()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def become_inert(self) -> None:
         """Start no more; this process is a fork, and its copies of the descriptors are closed."""

@@ -56,6 +56,7 @@ class Link:
         #: What has not fitted into the call pipe yet.
         self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd
+        self._other_fds = started.other_fds
         self.urgent = False  # the bell is to be rung
         self.stuck = False  # not all was written: the poller waits until there is room in the pipe
         # Why it said that it cannot get ready, and at what.
@@ -217,7 +218,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of the process and everything that connected to it."""
-        exits.close(self.calls_fd, self._bell_fd, self.results_fd, self._log_fd)
+        exits.close(self.calls_fd, self._bell_fd, self.results_fd, self._log_fd, *self._other_fds)
         exits.close(self.sentinel)  # if it is ours
         self._channel.close()
         self.page.close()

@@ -263,6 +263,10 @@ def _new_file() -> File:
     return file
 
 
+# Linux's, and newer macOS's.
+_NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
+
+
 class Channel:
     """One end of the socket pair on which parent and worker hand files to each other.
 
@@ -280,7 +284,8 @@ class Channel:
         """Give the other side a descriptor of ``file``; whether that was possible."""
         rights = array.array("i", [file.fd])
         try:
-            self._socket.sendmsg([b"f"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+            attached = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+            self._socket.sendmsg([b"f"], attached, _NO_SIGPIPE)
         except OSError:  # too many are on their way, or nobody is there
             return False
         file.readers += 1

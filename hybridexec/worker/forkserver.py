@@ -71,6 +71,7 @@ def main(
     except BaseException as error:
         boot.preload_failure = error
     if preload:
+        boot.reset_signals()  # a module may have set others
         preloaded.write_out()
     # What a worker would import first, so that it is there when forked.
     from . import main as _main  # noqa: F401

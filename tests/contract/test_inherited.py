@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from hybridexec import HybridExecutor
 
 from .helpers import run_script
 
@@ -70,6 +74,90 @@ def test_workers_have_signals_of_their_own(tmp_path: Path, method: str, what: st
         "WorkerLost",
         "",
     ]
+
+
+#: The parent dies of a SIGPIPE. It writes to a worker that has died just now: in a callback, on the
+#: thread that does not look at anything else before it sends the calls that are submitted there.
+PIPES = """
+import multiprocessing, os, select, signal, sys, threading, time
+from hybridexec import HybridExecutor
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    executor = HybridExecutor(1, multiprocessing.get_context(sys.argv[1]), concurrency=8)
+    pid = executor.submit(os.getpid).result(60)
+    end = os.pidfd_open(pid)
+    running = executor.submit(time.sleep, 600)
+    while not running.running():
+        time.sleep(0.01)
+    later, done = [], threading.Event()
+
+    def write(call):
+        os.kill(pid, signal.SIGKILL)
+        select.select([end], [], [])
+        later.extend([executor.submit(abs, -3), executor.submit(len, bytes(1_000_000))])
+        running.cancel()
+        done.set()
+
+    call = executor.submit(time.sleep, 0.3)
+    call.add_done_callback(write)
+    assert done.wait(60)
+    print([call.result(60) for call in later])
+    executor.shutdown()
+"""
+
+
+def test_a_parent_that_sigpipe_ends_writes_to_dead_workers(tmp_path: Path, method: str) -> None:
+    out = run_script(tmp_path / "script.py", PIPES, method)
+    assert (out.stdout, out.stderr) == ("[3, 1000000]\n", "")
+
+
+#: Those that a start has to do with have ended.
+HELPERS = """
+import multiprocessing, os, signal, sys, time, warnings
+import psutil
+from hybridexec import HybridExecutor
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # the tracker's
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    executor = HybridExecutor(1, multiprocessing.get_context(sys.argv[1]))
+    pid = executor.submit(os.getpid).result(60)
+    # A fork server, without which its worker lives, and the tracker.
+    others = [child for child in psutil.Process().children() if child.pid != pid]
+    assert others
+    for other in others:
+        other.kill()
+        while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+    executor.submit(os._exit, 1).exception(60)
+    print(executor.submit(os.getpid).result(60) != pid)
+    executor.shutdown()
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_parent_that_sigpipe_ends_starts_workers_anew(tmp_path: Path, method: str) -> None:
+    assert run_script(tmp_path / "script.py", HELPERS, method).stdout == "True\n"
+
+
+def test_a_preloaded_module_leaves_the_fork_server_its_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_pipe_ends_it.py").write_text(
+        "import signal\n"
+        "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with HybridExecutor(1, preload=["broken_pipe_ends_it"]) as executor:
+        server = executor.submit(os.getppid).result(60)
+        status = Path(f"/proc/{server}/status").read_text().splitlines()
+    ignored, caught = (
+        int(line.split()[1], 16) for line in status if line.startswith(("SigIgn", "SigCgt"))
+    )
+    assert ignored >> (signal.SIGPIPE - 1) & 1
+    assert caught >> (signal.SIGINT - 1) & 1
 
 
 #: No file may be written any more, memory files included.

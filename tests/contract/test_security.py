@@ -125,32 +125,25 @@ def test_a_workers_one_socket_is_its_own(family: Family) -> None:
 
 def test_no_worker_holds_a_pipe_of_another(family: Family) -> None:
     first, second = (set(_pipes(pid)) - family.pipes_before for pid in family.workers)
-    assert first
-    assert second
-    assert first & second <= _lifelines()
+    (lifeline,) = first & second
+    assert all(_pipes(pid)[lifeline] == {os.O_RDONLY} for pid in family.workers)
 
 
 def test_each_pipe_is_held_by_its_two_ends_only(family: Family) -> None:
     """So the worker sees when the parent is gone, and nobody else can write to either."""
     mine = _pipes("self")
+    lifelines = set.intersection(*(set(_pipes(pid)) for pid in family.workers))
     shared = 0
     for pid in family.workers:
         for pipe, ends in _pipes(pid).items():
-            if pipe in family.pipes_before or pipe not in mine:
-                continue
-            if pipe in _lifelines():
-                assert ends == {os.O_RDONLY}, "a worker can see its end, and do nothing"
+            if pipe in family.pipes_before or pipe in lifelines or pipe not in mine:
                 continue
             shared += 1
             assert len(ends) == 1
-            assert not ends & mine[pipe], f"{pipe} has one end on both sides"
+            assert mine[pipe] - ends, f"{pipe}: the other end is not here"
+            assert os.O_WRONLY not in ends & mine[pipe], f"{pipe} is written to on both sides"
             assert not any(pipe in _pipes(other) for other in family.others)
     assert shared >= 6, "three pipes at least for each worker"
-
-
-def _lifelines() -> set[str]:
-    """The pipes of which this process has both ends: it keeps one for workers to come."""
-    return {pipe for pipe, ends in _pipes("self").items() if len(ends) == 2}
 
 
 def test_a_worker_holds_no_file_of_the_parents(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ if __name__ == "__main__":
     started.process.close()
     started.page.close()
     exits.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
-                started.sentinel)
+                started.sentinel, *started.other_fds)
     started.channel.close()
     launcher.close()
     gc.collect()

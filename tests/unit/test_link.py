@@ -64,6 +64,7 @@ class Ends:
             log_fd=log_fd,
             sentinel=FakeProcess.sentinel,
             channel=self.channel,
+            other_fds=(),
         )
         self.poller = native.Poller()
         self.link = Link(started, self.poller)

@@ -103,6 +103,13 @@ def is_waiting(greenlet: Any, end: CodeType) -> bool:
     return False
 
 
+def is_at_call(frame: FrameType) -> bool:
+    """Whether a C function may be running that ``frame`` has called."""
+    if not _calls:
+        _learn()
+    return frame.f_code.co_code[frame.f_lasti] in _calls
+
+
 def _is_method(code: CodeType) -> bool:
     return code.co_argcount > 0 and code.co_varnames[0] == "self"
 

@@ -19,10 +19,12 @@ from typing import Any, NoReturn
 
 import gevent
 
-from . import feed, inbound, outbox, runners, service, stops
+from . import feed, inbound, outbox, reach, runners, service, stops
 
 #: What the hub calls of ours.
-_VITAL = frozenset(module.__name__ for module in (feed, inbound, outbox, runners, service, stops))
+_VITAL = frozenset(
+    module.__name__ for module in (feed, inbound, outbox, reach, runners, service, stops)
+)
 _SERVE, _RUN_CALLS = feed.Feed._serve.__code__, runners.Runners._run_calls.__code__
 
 

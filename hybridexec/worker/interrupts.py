@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
+import gevent
 import greenlet
 
 from .. import native
@@ -29,6 +30,9 @@ _SIGNAL = signal.SIGURG
 #: again: a call may be in a critical section for long. Fewer for one that waits in one, and has to
 #: get the CPU first.
 _LOOKS, _LOOKS_AHEAD = 2000, 200
+
+#: For how long a greenlet gives way: the hub is to come round, several times.
+_WAY_SECONDS = 0.02
 
 # Has the handler run once more. Unlike signal.raise_signal, it does not run it at once.
 _trip: Callable[[signal.Signals], None] = _thread.interrupt_main
@@ -43,6 +47,7 @@ class Interrupts:
         run_code: CodeType,
         ours: frozenset[str],
         tell: Callable[[Any, int, type[BaseException]], None],
+        has_to_give_way: Callable[[Any], bool] = lambda greenlet: False,
     ) -> None:
         """Must be made on the main thread.
 
@@ -52,6 +57,7 @@ class Interrupts:
             run_code: what those greenlets run, from where calls are called, by ``.run``.
             ours: files whose functions, when called from there, must not be interrupted.
             tell: notes what is about to be raised in a greenlet that runs a call.
+            has_to_give_way: whether a greenlet that runs no call is to wait for a moment.
         """
         self._runner_of = runner_of
         self._run_code = run_code
@@ -59,6 +65,8 @@ class Interrupts:
         self._ours = ours | {Interrupts.__init__.__code__.co_filename}
         self._handling = False
         self._tell = tell
+        self._has_to_give_way = has_to_give_way
+        self._looks_for_way = 0
         self._wanted: tuple[int, type[BaseException]] | None = None
         self._looks = 0
         self._main: int = native.original("_thread", "get_ident")()
@@ -84,32 +92,58 @@ class Interrupts:
         self._wanted = (call, error)
         _trip(_SIGNAL)
 
+    def make_way(self) -> None:
+        """Have what keeps the CPU wait for a moment, if it has to give way."""
+        self._looks_for_way = _LOOKS
+        signal.pthread_kill(self._main, _SIGNAL)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._handling:
             return  # asked again meanwhile, within what runs below: nothing may be raised in that
         self._handling = True
+        waits = False
         try:
-            self._look(frame)
+            again = self._look(frame)
+            if self._looks_for_way:
+                waits = self._finds_way(frame)
+                again = again or self._looks_for_way > 0
+            if again:
+                # Not by a call here: when that returned, this handler would be run, in itself.
+                [*map(_trip, (_SIGNAL,))]
         finally:
             self._handling = False
+        if waits:
+            # Calls that run meanwhile may be interrupted, and what waits here be told.
+            gevent.sleep(_WAY_SECONDS)
 
-    def _look(self, frame: FrameType | None) -> None:
+    def _look(self, frame: FrameType | None) -> bool:
+        """Raise what is wanted, if this is the place; whether to look again."""
         wanted = self._wanted
         if wanted is None:
-            return
+            return False
         call, error = wanted
         runner = self._runner_of(call)
         told = runner is not None and runner.raised == wanted
         if frame is None or runner is None or told or not self._looks:
             self._wanted = None
-        elif greenlet.getcurrent() is runner and self._may_raise(frame):
+            return False
+        if greenlet.getcurrent() is runner and self._may_raise(frame):
             self._wanted = None
             self._tell(runner, call, error)
             raise error()
+        self._looks -= 1
+        return True
+
+    def _finds_way(self, frame: FrameType | None) -> bool:
+        """Whether the current greenlet has to wait, and can do so in ``frame``."""
+        if frame is None or not self._has_to_give_way(greenlet.getcurrent()):
+            self._looks_for_way = 0
+        elif critical.is_at_call(frame) or critical.is_running(frame, None):
+            self._looks_for_way -= 1  # in C code, too, somebody's buffer may be locked
         else:
-            self._looks -= 1
-            # Not by a call here: when that returned, this handler would be run, in itself.
-            [*map(_trip, (_SIGNAL,))]
+            self._looks_for_way = 0
+            return True
+        return False
 
     def _may_raise(self, frame: FrameType) -> bool:
         """Whether the call that has the CPU in ``frame`` may be interrupted there."""

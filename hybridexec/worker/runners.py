@@ -90,7 +90,7 @@ class Runners:
             )
         )
         #: Stops running calls.
-        self.stops = Stops(self.runner_of, self.run_code, ours, self.feed.stop, inbox)
+        self.stops = Stops(self.runner_of, self.call_of, self.run_code, ours, self.feed.stop, inbox)
         self._load = functions.load
         self._forgotten = functions.forgotten
         #: Wakes the hub, and ends it.

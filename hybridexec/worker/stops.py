@@ -6,7 +6,8 @@ Guarantees: what stops a call is raised in it and in no other, and once: then it
 Never in a critical section (see :mod:`.critical`), but after it.
 
 A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
-the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it.
+the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it. Then what it
+has begun is told, as far as it does the call's work (see :mod:`.reach`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import gevent
 from . import critical
 from .inbox import Inbox
 from .interrupts import Interrupts
+from .reach import Reach
 
 #: Seconds between two looks at a call that waits in a critical section, the first and the longest.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05
@@ -40,6 +42,7 @@ class Stops:
     def __init__(
         self,
         runner_of: Callable[[int], Any],
+        call_of: Callable[[object], int],
         run_code: CodeType,
         ours: frozenset[str],
         tell: Callable[[Any, int, type[BaseException]], None],
@@ -49,6 +52,7 @@ class Stops:
 
         Args:
             runner_of: the runner that runs a call; None if it does not run.
+            call_of: the call that a greenlet runs; 0 if it runs none.
             run_code: see :class:`.interrupts.Interrupts`; so are the next two.
             ours: as there.
             tell: as there.
@@ -57,9 +61,11 @@ class Stops:
         self._runner_of = runner_of
         self._inbox = inbox
         self._run_code = run_code
-        self._tell = tell
+        self._note = tell
+        # Tells what the calls have begun.
+        self._reach = Reach(runner_of, call_of, run_code)
         # Reaches the call that keeps the CPU.
-        self._interrupts = Interrupts(runner_of, run_code, ours, tell)
+        self._interrupts = Interrupts(runner_of, run_code, ours, self._tell, self._has_to_give_way)
         self._loop = gevent.get_hub().loop
         #: What the hub is to see to.
         self.cancelled: deque[tuple[list[int], bool]] = deque()
@@ -85,6 +91,7 @@ class Stops:
         self._runner_of(call).raised = (0, None)
         self._late.discard(call)
         self._hold_no_more(call)
+        self._reach.forget(call)
         timer = self._loop.timer(seconds)
         timer.start(self._throw, call, CallExpired)
         return timer
@@ -111,6 +118,19 @@ class Stops:
         self._tell(runner, call, error)
         runner.throw(error())
 
+    def _tell(self, runner: Any, call: int, error: type[BaseException]) -> None:
+        self._note(runner, call, error)
+        self._reach.tell(call, error)
+
+    def _has_to_give_way(self, greenlet: Any) -> bool:
+        return self._reach.has_to_give_way(greenlet, self._is_to_stop)
+
+    def _is_to_stop(self, call: int) -> bool:
+        cancelled = list(self.cancelled)
+        return call in self.expired or any(
+            running and call in calls for calls, running in cancelled
+        )
+
     def _hold_no_more(self, call: int) -> None:
         timer = self._held.pop(call, None)
         if timer is not None:
@@ -132,7 +152,8 @@ class Stops:
 
     def insist(self) -> bool:
         """Interrupt once more what is to be stopped and was just about to start, in code of ours,
-        or in a long critical section, the first time; whether there may be more to stop."""
+        or in a long critical section, the first time, and what keeps the hub from it; whether there
+        may be more to stop."""
         for calls, running in list(self.cancelled):
             for call in calls if running else ():
                 self._interrupts.interrupt(call, StopCall)
@@ -142,7 +163,10 @@ class Stops:
                 self._late.discard(call)
             else:
                 self._interrupts.interrupt(call, CallExpired)
-        return bool(self.cancelled or self._late)
+        waits = bool(self.cancelled or self.expired or self._reach.looks)
+        if waits:
+            self._interrupts.make_way()
+        return waits or bool(self._late)
 
     def expire(self, call: int) -> None:
         """Stop a call whose time is up, unless it has been told.

@@ -222,6 +222,50 @@ def test_an_interrupt_that_is_asked_for_again_while_the_handler_looks_hits_nothi
     assert set(looked) == {"ran on"}
 
 
+# -- giving way -------------------------------------------------------------------------------
+
+
+def give_way(running: Any, monkeypatch: pytest.MonkeyPatch, sleep: Callable[..., Any]) -> str:
+    """Have the main greenlet, which runs no call, wait for a moment in ``sleep``."""
+    main = greenlet.getcurrent()
+    monkeypatch.setattr("gevent.sleep", sleep)
+    before = signal.getsignal(interrupts._SIGNAL)
+    made = Interrupts(running.get, run.__code__, frozenset(), tell, lambda who: who is main)
+    try:
+        made.make_way()
+        return a_while()
+    finally:
+        assert not made._handling
+        signal.signal(interrupts._SIGNAL, before)
+
+
+def test_while_something_gives_way_calls_are_interrupted(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+
+    def sleep(seconds: float) -> None:
+        made = signal.getsignal(interrupts._SIGNAL).__self__  # type: ignore[union-attr]
+        ends.append(start(running, 1, burn, 1, made))
+
+    assert give_way(running, monkeypatch, sleep) == "ran on"
+    assert ends == [("stopped", None)]
+
+
+def test_what_gives_way_may_be_stopped_there(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(seconds: float) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        give_way(running, monkeypatch, sleep)
+
+
+def test_what_does_no_calls_work_gives_no_way(made: Interrupts) -> None:
+    made.make_way()
+    assert a_while() == "ran on"
+    assert not made._looks_for_way
+
+
 # -- critical sections ------------------------------------------------------------------------
 
 

@@ -1,0 +1,343 @@
+"""A stop reaches what a call has started, and only that: its worker and its neighbours live on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import gevent
+import gevent.pool
+import pytest
+
+from hybridexec import CallTimeout, HybridExecutor
+
+from .conftest import Make
+from .helpers import PATIENCE, Gate, pid_of, wait_until
+
+#: What calls would take if nobody stopped them.
+LONG = 120
+
+shared = ThreadPoolExecutor(4)
+#: Far longer than it takes to stop a call: a worker is killed only if it is not stopped at all.
+GRACE = 20.0
+
+
+def work(gate: Gate, name: object) -> None:
+    """What a call has others do; says that it was stopped."""
+    gate.arrive(f"begins-{name}")
+    try:
+        time.sleep(LONG)
+    except BaseException:
+        gate.arrive(f"stopped-{name}")
+        raise
+
+
+def burn(gate: Gate, name: object) -> None:
+    gate.arrive(f"begins-{name}")
+    try:
+        spin()  # of its own: a loop's last jump is outside of the ``try`` on Python 3.13
+    except BaseException:
+        gate.arrive(f"stopped-{name}")
+        raise
+
+
+def spin() -> None:
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        pass
+
+
+def in_a_with_block(gate: Gate, do: Any = work) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(4):  # two wait for a thread
+            future = pool.submit(do, gate, number)
+        future.result()
+
+
+def in_map(gate: Gate, do: Any = work) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(do, [gate] * 2, range(2)))
+
+
+def in_a_shared_pool(gate: Gate, do: Any = work) -> None:
+    shared.submit(do, gate, 0).result()
+
+
+def in_asyncio(gate: Gate, do: Any = work) -> None:
+    asyncio.run(asyncio.to_thread(do, gate, 0))
+
+
+def in_a_thread(gate: Gate, do: Any = work) -> None:
+    thread = threading.Thread(target=do, args=(gate, 0))
+    thread.start()
+    try:
+        time.sleep(LONG)
+    finally:
+        thread.join()
+
+
+def in_a_joined_thread(gate: Gate, do: Any = work) -> None:
+    thread = threading.Thread(target=do, args=(gate, 0))
+    thread.start()
+    thread.join()
+
+
+def in_greenlets(gate: Gate, do: Any = work) -> None:
+    gevent.joinall([gevent.spawn(do, gate, number) for number in range(2)])
+
+
+def in_a_greenlet(gate: Gate, do: Any = work) -> None:
+    greenlet = gevent.spawn(do, gate, 0)
+    try:
+        time.sleep(LONG)
+    finally:
+        greenlet.get()
+
+
+def in_a_gevent_pool(gate: Gate, do: Any = work) -> None:
+    pool = gevent.pool.Pool(2)
+    for number in range(2):
+        pool.spawn(do, gate, number)
+    pool.join()
+
+
+def in_a_gevent_map(gate: Gate, do: Any = work) -> None:
+    gevent.pool.Pool(2).map(lambda number: do(gate, number), range(2))
+
+
+def in_a_thread_pool(gate: Gate, do: Any = work) -> None:
+    pool = ThreadPool(2)
+    try:
+        pool.starmap(do, [(gate, 0), (gate, 1)])
+    finally:
+        pool.close()
+        pool.join()
+
+
+def nested(gate: Gate, do: Any = work) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(in_a_with_block, gate, do)
+
+
+def nested_otherwise(gate: Gate, do: Any = work) -> None:
+    gevent.spawn(in_a_thread, gate, do).join()
+
+
+def submitted_by_work(gate: Gate, do: Any = work) -> None:
+    with ThreadPoolExecutor(1) as outer, ThreadPoolExecutor(1) as inner:
+        outer.submit(inner.submit, do, gate, 0)
+        time.sleep(LONG)
+
+
+WAYS = [
+    in_a_with_block,
+    in_map,
+    in_a_shared_pool,
+    in_asyncio,
+    in_a_thread,
+    in_a_joined_thread,
+    in_greenlets,
+    in_a_greenlet,
+    in_a_gevent_pool,
+    in_a_gevent_map,
+    in_a_thread_pool,
+    nested,
+    nested_otherwise,
+    submitted_by_work,
+]
+
+
+def begun(gate: Gate) -> list[str]:
+    return [name for name in gate.arrived if name.startswith("begins-")]
+
+
+def stopped(gate: Gate) -> list[str]:
+    return [name for name in gate.arrived if name.startswith("stopped-")]
+
+
+@pytest.fixture
+def alone(make: Make) -> HybridExecutor:
+    """With one worker, so that all is beside each other."""
+    return make(max_workers=1, timeout_grace=GRACE)
+
+
+def stop(executor: HybridExecutor, how: str, way: Callable[..., None], gate: Gate, do: Any) -> None:
+    """Run a call, and stop it once what it has started has begun."""
+    if how == "cancel":
+        call = executor.submit(way, gate, do)
+        wait_until(lambda: begun(gate), way.__name__)
+        assert call.cancel()
+    else:
+        with pytest.raises(CallTimeout):
+            executor.options(timeout=0.4).submit(way, gate, do).result(PATIENCE)
+
+
+def check_all_ends(
+    executor: HybridExecutor, gate: Gate, how: str, ways: list[Any], do: Any
+) -> None:
+    """All that calls have started is stopped with them; their worker and its other call live."""
+    pid = executor.submit(pid_of).result(PATIENCE)
+    neighbour = executor.submit(gate.wait, "neighbour")
+    for way in ways:
+        mine = Gate(gate.folder / way.__name__)
+        stop(executor, how, way, mine, do)
+        wait_until(partial(all_is_stopped, mine), way.__name__)
+        assert executor.submit(pid_of).result(PATIENCE) == pid, way.__name__
+    gate.open()
+    assert neighbour.result(PATIENCE) == "neighbour"
+
+
+def all_is_stopped(gate: Gate) -> bool:
+    return 0 < len(begun(gate)) == len(stopped(gate))
+
+
+stopped_how = pytest.mark.parametrize("how", ["cancel", "timeout"])
+
+
+@stopped_how
+def test_a_call_ends_with_what_it_has_started(alone: HybridExecutor, gate: Gate, how: str) -> None:
+    check_all_ends(alone, gate, how, WAYS, work)
+
+
+@stopped_how
+def test_on_each_start_method(make_each: Make, gate: Gate, how: str) -> None:
+    executor = make_each(max_workers=1, timeout_grace=GRACE)
+    check_all_ends(executor, gate, how, [in_a_with_block, in_a_joined_thread], work)
+
+
+@pytest.mark.slow
+@stopped_how
+def test_what_it_has_started_may_compute(alone: HybridExecutor, gate: Gate, how: str) -> None:
+    check_all_ends(alone, gate, how, WAYS, burn)
+
+
+@stopped_how
+def test_a_computing_thread_is_stopped(alone: HybridExecutor, gate: Gate, how: str) -> None:
+    check_all_ends(alone, gate, how, [in_a_with_block, in_a_joined_thread], burn)
+
+
+@stopped_how
+def test_with_one_slot(make: Make, gate: Gate, how: str) -> None:
+    executor = make(max_workers=1, concurrency=1, timeout_grace=GRACE)
+    pid = executor.submit(pid_of).result(PATIENCE)
+    for way in WAYS:
+        mine = Gate(gate.folder / way.__name__)
+        stop(executor, how, way, mine, work)
+        assert executor.submit(pid_of).result(PATIENCE) == pid, way.__name__
+        wait_until(partial(all_is_stopped, mine), way.__name__)
+
+
+def fail_when_stopped(gate: Gate, name: object) -> None:
+    try:
+        work(gate, name)
+    finally:
+        raise ValueError("of its own")
+
+
+@pytest.mark.parametrize(
+    ("do", "says"), [(work, ""), (fail_when_stopped, "ValueError: of its own")]
+)
+def test_a_thread_that_is_told_ends_without_a_word(
+    alone: HybridExecutor, gate: Gate, do: Any, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stop(alone, "cancel", in_a_thread, gate, do)
+    wait_until(lambda: all_is_stopped(gate))
+    alone.shutdown()  # the thread has ended, too, for the call waits for it
+    said = capfd.readouterr().err
+    assert says in said
+    assert bool(says) == ("Traceback" in said)
+
+
+def ask_shared(gate: Gate, name: str) -> Any:
+    return shared.submit(gate.wait, name).result()
+
+
+def test_a_shared_pool_goes_on_with_others_work(alone: HybridExecutor, gate: Gate) -> None:
+    pid = alone.submit(pid_of).result(PATIENCE)
+    neighbours = [alone.submit(ask_shared, gate, f"neighbour{n}") for n in range(3)]
+    gate.wait_for(3)
+    mine = Gate(gate.folder / "mine")
+    for _ in range(6):  # more than it has threads
+        call = alone.submit(in_a_shared_pool, mine)
+        wait_until(lambda: begun(mine))
+        call.cancel()
+        wait_until(lambda: stopped(mine))
+        for name in mine.arrived:
+            os.unlink(mine.folder / f"at-{name}")
+    gate.open()
+    assert [each.result(PATIENCE) for each in neighbours] == [f"neighbour{n}" for n in range(3)]
+    assert alone.submit(pid_of).result(PATIENCE) == pid
+
+
+helpers: list[threading.Thread] = []
+
+
+def begin_a_helper(gate: Gate) -> None:
+    helper = threading.Thread(target=gate.wait, args=("helper",), daemon=True)
+    helper.start()
+    helpers.append(helper)
+    gate.arrive("begins-helper")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work, gate, 0).result()
+
+
+def helper_lives() -> bool:
+    return helpers[0].is_alive()
+
+
+def test_what_may_serve_others_is_left_alone(alone: HybridExecutor, gate: Gate) -> None:
+    call = alone.submit(begin_a_helper, gate)
+    gate.wait_for(3)
+    call.cancel()
+    wait_until(lambda: stopped(gate))
+    assert alone.submit(helper_lives).result(PATIENCE)
+
+
+def clean_up_with_threads(gate: Gate) -> None:
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(work, gate, 0).result()
+    finally:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(gate.wait, "cleaning").result()
+        gate.arrive("cleaned")
+
+
+def test_what_it_cleans_up_with_runs_on(alone: HybridExecutor, gate: Gate) -> None:
+    call = alone.submit(clean_up_with_threads, gate)
+    wait_until(lambda: begun(gate))
+    call.cancel()
+    wait_until(lambda: "cleaning" in gate.arrived)
+    alone.submit(time.sleep, 0.2).result(PATIENCE)
+    gate.open()
+    wait_until(lambda: "cleaned" in gate.arrived)
+
+
+def leave_running(gate: Gate) -> None:
+    threading.Thread(target=gate.wait, args=("left",)).start()
+    shared.submit(gate.wait, "left too")
+
+
+def test_what_a_call_leaves_running_is_not_the_next_ones(make: Make, gate: Gate) -> None:
+    with make(max_workers=1, concurrency=1, timeout_grace=GRACE) as executor:
+        executor.submit(leave_running, gate).result(PATIENCE)
+        gate.wait_for(2)
+        mine = Gate(gate.folder / "mine")
+        with pytest.raises(CallTimeout):
+            executor.options(timeout=0.5).submit(in_a_with_block, mine).result(PATIENCE)
+        gate.open()
+        executor.submit(shared_is_idle).result(PATIENCE)
+
+
+def shared_is_idle() -> None:
+    try:
+        shared.submit(int).result()
+    except CancelledError:
+        raise AssertionError from None

@@ -1,13 +1,18 @@
 """Long-lived greenlets, the runners, and what has them take calls.
 
 Runs on: the hub and the runners; the attendant's thread sets :attr:`Feed.turn_over`.
-Guarantees: while calls wait in the inbox and there is room, a runner takes them; a call that blocks
-holds its runner only; a runner in which something was raised from outside takes no other call.
+Guarantees: while calls wait in the inbox and there is room, a runner takes them; a call that waits
+holds its runner only; when calls have held the hub for some milliseconds, none is taken until its
+loop has seen to timers and descriptors; a runner in which something was raised from outside takes
+no other call.
 
 A runner about to run a call makes sure that the hub, should it get control before the call is
-over, starts or wakes another runner while there is work and room. So calls that never block run
-one after another in a single runner, at the price of a loop iteration each, and calls that block
-get a runner each.
+over, starts or wakes another runner while there is work and room. So calls that never wait run one
+after another in a single runner, and calls that wait get a runner each.
+
+The hub runs callbacks, which start or wake the next runner, for as long as there are any, or nearly
+so; only then its loop looks at the clock and at descriptors. So those that follow a turn which has
+taken its time are no callbacks: the loop comes first.
 """
 
 from __future__ import annotations
@@ -25,8 +30,10 @@ from ..wire.page import HELD, slot_index
 from . import forks
 from .inbox import Inbox, Run
 
-#: The hub sees to everything else after it has woken runners for so long.
-_TURN_SECONDS = 0.005
+#: The hub sees to everything else when calls have held it for so long.
+TURN_SECONDS = 0.005
+#: Of the loop's watchers, those with this priority are called last.
+_LAST = -2
 
 _monotonic = native.monotonic
 
@@ -64,6 +71,13 @@ class Feed:
         self._inbox = inbox
         self._run_calls = run_calls
         self._hub = gevent.get_hub()
+        self._loop = self._hub.loop
+        # The turn, as the loop counts them, that the hub feeds in, and when that must be over.
+        self._turn = -1
+        self._ends = 0.0
+        # Feeds when the loop has seen to all else.
+        self._next_turn = self._loop.async_(ref=False, priority=_LAST)
+        self._next_turn.start(self._feed)
         self._pool = gevent.pool.Pool(greenlet_class=Runner)
         # Invariant: a slot is in _free_slots or owned by one living runner.
         self._free_slots = list(range(concurrency - 1, -1, -1))
@@ -73,8 +87,8 @@ class Feed:
         #: Invariant: if the inbox is not empty and a runner could take from it, the hub feeds, or
         #: this says that it will, or a runner is on its way to the inbox.
         self.is_due = False
-        #: Whether the hub should see to the others: set by the attendant, which looks at the clock
-        #: so that a runner need not do so for every call.
+        #: Whether the hub must see to the others before a call is taken. The attendant sets it,
+        #: too, which looks at the clock so that a runner need not do so for every call.
         self.turn_over = False
         #: The number of the last RECLAIM; while the status page's is another, no call is taken.
         self.released = 0
@@ -90,17 +104,29 @@ class Feed:
         """Have the hub feed when it gets control, unless that is due."""
         if not self.is_due:
             self.is_due = True
-            self._hub.loop.run_callback(self._feed)
+            self._loop.run_callback(self._feed)
+
+    def end_turn(self) -> None:
+        """The calls of this turn have taken their time."""
+        self._turn = self._loop.iteration
+        self.turn_over = True
 
     def _feed(self) -> None:
-        """Give calls in the inbox to runners, for one turn."""
+        """Give calls in the inbox to runners, until the turn is over."""
         if self._words[HELD] != self.released:
             self.is_due = False
             return  # the RECLAIM that is on its way has the hub look
         self.is_due = True  # a runner woken below need not schedule another feed
-        self.turn_over = False
-        began = _monotonic()
+        turn = self._loop.iteration
+        if turn != self._turn:
+            self._turn = turn
+            self._ends = _monotonic() + TURN_SECONDS
+            self.turn_over = False
         while self._inbox.runs:
+            if self.turn_over or _monotonic() > self._ends:
+                self.turn_over = True
+                self._next_turn.send()
+                return
             if self._parked:
                 self._parked.popitem()[0].switch()
             else:
@@ -108,9 +134,6 @@ class Feed:
                     # It starts in a later callback, takes a call and schedules the next feed.
                     self._pool.spawn(self._serve, self._free_slots.pop())
                 break
-            if _monotonic() - began > _TURN_SECONDS:
-                self._hub.loop.run_callback(self._feed)
-                return
         self.is_due = False
 
     # -- in a runner ----------------------------------------------------------------------------
@@ -134,8 +157,7 @@ class Feed:
                     return
                 if self.turn_over:
                     self.schedule()
-                    gevent.sleep(0)
-                    self.turn_over = False
+                    self._park(me)
         finally:
             # Only one that is worn gets here, or that the user's code killed: another takes its
             # place.

@@ -19,7 +19,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
-from .feed import Feed, Runner
+from .feed import TURN_SECONDS, Feed, Runner
 from .functions import Functions
 from .inbox import Inbox, Job, Run
 from .rows import Put, Row
@@ -235,7 +235,8 @@ class Runners:
                 self._end_special(expiry, job, slot_id, function is not None) if special else None
             )
             turn = loop.iteration
-            if turn != self._last_turn:
+            is_first = turn != self._last_turn
+            if is_first:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
                 row = None
@@ -252,6 +253,9 @@ class Runners:
             if waited:
                 break
             stage = "call"
+            # Not for each result: once there is a second one, the attendant looks at the clock.
+            if (is_first or row) and _monotonic() - self._times[slot_id + 1] > TURN_SECONDS:
+                feed.end_turn()
         self._words[slot_id] = 0
 
     #: What calls are called from.

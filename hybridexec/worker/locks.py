@@ -23,7 +23,8 @@ from typing import Any
 from gevent import getcurrent
 
 from .. import native
-from . import shield
+from . import probers, shield
+from .probers import SLICE
 from .waiters import Waiter, others_wait
 
 _Semaphore: Any = import_module("_multiprocessing").SemLock
@@ -31,14 +32,8 @@ _Semaphore: Any = import_module("_multiprocessing").SemLock
 _RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
 #: For how many seconds a process hands a permit on among its own, if others wait for it.
 _TENURE = 0.01
-#: For how many seconds a prober waits until it looks whether it is still needed; a permit that
-#: somebody does not come for in that time, because the hub is kept from running, is given back.
-_SLICE = 0.05
 #: How often a prober that nobody needs any more is looked at, every 50 µs.
 _RECALLS = 100
-#: How many locks are waited for with a thread each. The others are tried now and then.
-_MOST_PROBERS = 64
-_PAUSE = 0.02
 
 _new_mutex: Callable[[], Any] = native.original("_thread", "allocate_lock")
 _sleep: Callable[[float], None] = native.original("time", "sleep")
@@ -46,15 +41,11 @@ _monotonic = time.monotonic
 
 # Raised in a child that was forked, whose copies of the queues are of no use.
 _generation = 0
-_alone: set[SharedLock] = set()
-_others: list[SharedLock] = []
 
 
 def _forked() -> None:
-    global _generation, _others
+    global _generation
     _generation += 1
-    _alone.clear()
-    _others = []
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -268,29 +259,23 @@ class SharedLock:
 
     # -- the prober ---------------------------------------------------------------------------
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for it."""
+        return bool(self._waiting)
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether there are permits that those who waited have not come for."""
+        return bool(self._granted)
+
     def _have_probed(self) -> None:
-        if self._probed:
-            return
-        self._probed = True
-        self._slice = self._next_slice()
-        if len(_alone) < _MOST_PROBERS:
-            _alone.add(self)
-            native.start_thread(self._probe_alone, "hybridexec-prober")
-        else:
-            _others.append(self)
-            if len(_others) == 1:
-                native.start_thread(_probe_others, "hybridexec-prober")
+        if not self._probed:
+            self._probed = True
+            self._slice = self._next_slice()
+            probers.start(self)
 
-    def _probe_alone(self) -> None:
-        while self._probe(True):
-            pass
-        _alone.discard(self)
-        while self._granted:
-            _sleep(_SLICE)
-            with self._mutex:
-                self._take_back()
-
-    def _probe(self, wait: bool) -> bool:
+    def probe(self, wait: bool) -> bool:
         """Try to get a permit for the first that waits; whether to try again."""
         self._probing = wait
         got = self._take(wait, self._slice)
@@ -312,15 +297,20 @@ class SharedLock:
             if waiter is not None:
                 waiter.wake()
         if late:
-            _sleep(_SLICE)
+            _sleep(SLICE)
         return goes_on
+
+    def reclaim(self) -> None:
+        """Give back the permits that have been unclaimed for long."""
+        with self._mutex:
+            self._take_back()
 
     def _take_back(self) -> bool:
         """Give permits back that nobody has come for, since a hub does not run: they may be of use
         to another process. Whether there were any."""
         late = False
         for waiter in list(self._granted):
-            if _monotonic() - waiter.granted < _SLICE:
+            if _monotonic() - waiter.granted < SLICE:
                 break
             late = True
             del self._granted[waiter]
@@ -336,14 +326,5 @@ class SharedLock:
         """A prober that returns when the first has waited long enough keeps it no longer."""
         first = next(iter(self._waiting), None)
         if first is None or first.deadline is None:
-            return _SLICE
-        return min(_SLICE, max(0.001, first.deadline - _monotonic()))
-
-
-def _probe_others() -> None:
-    others = _others
-    while others:
-        for lock in list(others):
-            if not lock._probe(False):
-                others.remove(lock)
-        _sleep(_PAUSE)
+            return SLICE
+        return min(SLICE, max(0.001, first.deadline - _monotonic()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import random
 import struct
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from multiprocessing.connection import Client, Listener
 from multiprocessing.managers import SyncManager
+from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -23,7 +25,7 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor, native
 
 from .conftest import METHODS, Make, make_executor
-from .helpers import PATIENCE, Gate, wait_until
+from .helpers import PATIENCE, Gate, is_alive, pid_of, wait_until
 
 _tools: Any
 
@@ -445,6 +447,76 @@ def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) ->
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
+# -- a worker's end -------------------------------------------------------------------------------
+
+
+def keep_and_tell(tools: Any, file: str, priority: int) -> None:
+    """An initializer: when the finalizers of this priority run, the file says how many threads the
+    system knows of."""
+    keep_tools(tools)
+
+    def tell() -> None:
+        Path(file + ".new").write_text(str(len(os.listdir("/proc/self/task"))))
+        os.rename(file + ".new", file)
+
+    multiprocessing.util.Finalize(None, tell, exitpriority=priority)
+
+
+def put_one(item: int) -> None:
+    _tools.put(item)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_worker_that_ends_waits_until_it_can_write_what_calls_put(
+    method: str, tmp_path: Path
+) -> None:
+    """Another process may be at it: the lock is free, and everything there, when it has written."""
+    context = multiprocessing.get_context(method)
+    queue: Any = context.Queue()
+    # After the queue's thread was told to end, and before it is joined.
+    arguments = (queue, str(tmp_path / "ends"), 1)
+    executor = HybridExecutor(1, context, initializer=keep_and_tell, initargs=arguments)
+    pid = executor.submit(pid_of).result(timeout=PATIENCE)
+    with queue._wlock:
+        assert list(executor.map(put_one, range(10), timeout=PATIENCE)) == [None] * 10
+        executor.shutdown(wait=False)
+        wait_until((tmp_path / "ends").exists)
+        # Time for it to end, which it must not.
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline and is_alive(pid):
+            time.sleep(0.01)
+        assert is_alive(pid)
+    assert {queue.get(timeout=PATIENCE) for _ in range(10)} == set(range(10))
+    wait_until(lambda: not is_alive(pid))
+    assert queue._wlock.acquire(timeout=PATIENCE)
+    queue._wlock.release()
+
+
+def take_until_stopped(started: str) -> None:
+    Path(started).touch()
+    with _tools:
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
+    method: str, tmp_path: Path
+) -> None:
+    """A thread may be waiting for one in C, for a call that was stopped just now."""
+    context = multiprocessing.get_context(method)
+    lock = context.Lock()
+    # After all else.
+    arguments = (lock, str(tmp_path / "threads"), -1000)
+    executor = HybridExecutor(1, context, initializer=keep_and_tell, initargs=arguments)
+    with lock:
+        call = executor.submit(take_until_stopped, str(tmp_path / "started"))
+        wait_until((tmp_path / "started").exists)
+        call.cancel()
+        executor.shutdown()
+        assert (tmp_path / "threads").read_text() == "2", "the hub's and the attendant's"
+    assert lock.acquire(timeout=PATIENCE)
+
+
 def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
     for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
         lock = multiprocessing.get_context(method).Lock()

@@ -87,17 +87,30 @@ def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
             return False
 
 
-def start_thread(target: Callable[[], None], name: str) -> None:
+def start_thread(target: Callable[[], None], name: str, deaf: bool = False) -> None:
     """Run ``target`` in an OS thread that never keeps the process alive.
 
     Where threading is patched, ``threading.Thread`` would be a greenlet: a bare thread is used
     instead. Where it is not, a real ``Thread`` has a name that debuggers and profilers show.
+
+    Args:
+        deaf: whether all signals are blocked in it. One that the user's threads have blocked, to
+            wait for it, would come to this one else. Not for threads that may start programs,
+            which would inherit that.
     """
-    if is_patched("threading"):
-        original("_thread", "start_new_thread")(target, ())
-    else:
-        threading = importlib.import_module("threading")
-        threading.Thread(target=target, name=name, daemon=True).start()
+    if deaf:
+        import signal  # those who need none need not load it
+
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        if is_patched("threading"):
+            original("_thread", "start_new_thread")(target, ())
+        else:
+            threading = importlib.import_module("threading")
+            threading.Thread(target=target, name=name, daemon=True).start()
+    finally:
+        if deaf:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -15,6 +15,7 @@ import _signal  # type: ignore[import-not-found]  # the C module
 import math
 import os
 import signal
+import sys
 import time
 from types import FrameType
 from typing import Any
@@ -28,6 +29,9 @@ _AGAIN = 0.005
 _PRECISION = 0.001
 _CPU_TIMERS = {signal.SIGVTALRM: signal.ITIMER_VIRTUAL, signal.SIGPROF: signal.ITIMER_PROF}
 
+#: The worker's.
+installed: Alarms | None = None
+
 
 class Alarms:
     """The timers of a worker's calls."""
@@ -39,11 +43,17 @@ class Alarms:
         # When the real timer goes off; whether it has, while it was being set anew.
         self._at = 0.0
         self._stray = False
+        #: Who waits for the signal.
+        self.waiting: set[Owner | None] = set()
+        # Those alarms that somebody else has taken, until their owners do.
+        self._kept: dict[Owner | None, Any] = {}
         # Who has set the timers of CPU time, by their signals.
         self._setters: dict[int, Owner | None] = {}
 
     def install(self) -> None:
         """From now on, have alarms belong to calls."""
+        global installed
+        installed = self
         self._signals.take = self.take
         os.register_at_fork(after_in_child=self._due.clear)  # a child has no timers
         modules: tuple[Any, ...] = (signal, _signal)
@@ -95,6 +105,39 @@ class Alarms:
             return True
         if number != signal.SIGALRM:
             return False
+        stray, due = self._pop_due()
+        here = self._signals.owner()
+        # What is raised here ends this: the others come first.
+        self._deliver(sorted(due, key=lambda who: who == here), frame)
+        return bool(due) or stray
+
+    # -- for those who wait for the signal ---------------------------------------------------------
+
+    def claim(self, info: Any) -> bool:
+        """Whether a signal that the current call has taken is for it: an alarm may be that of
+        another, who gets it then."""
+        if info.si_signo != signal.SIGALRM:
+            return True
+        stray, due = self._pop_due()
+        here = self._signals.owner()
+        for owner in due:
+            handler = self._signals.handler_of(owner, signal.SIGALRM)
+            if owner != here and (owner in self.waiting or not callable(handler)):
+                self._kept[owner] = info
+        others = [who for who in due if who != here and who not in self._kept]
+        self._deliver(others, sys._getframe())
+        return here in due or not (due or stray)
+
+    def kept(self) -> Any:
+        """The alarm of the current call, if another has taken it from the system."""
+        for owner in [who for who in self._kept if who is not None and not self._signals.runs(who)]:
+            del self._kept[owner]
+        return self._kept.pop(self._signals.owner(), None)
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _pop_due(self) -> tuple[bool, list[Owner | None]]:
+        """Whether an alarm may come twice, and whose alarms are due."""
         stray, self._stray, self._at = self._stray, False, 0.0
         now = time.monotonic()
         due = [owner for owner, (when, _) in self._due.items() if when <= now + _PRECISION]
@@ -103,15 +146,15 @@ class Alarms:
             if interval:
                 self._due[owner] = (max(when + interval, now), interval)
         self._set_timer()
-        here = self._signals.owner()
-        # What is raised here ends this: the others come first.
-        for owner in sorted(due, key=lambda who: who == here):
+        return stray, due
+
+    def _deliver(self, due: list[Owner | None], frame: FrameType | None) -> None:
+        for owner in due:
             if (owner is None or self._signals.runs(owner)) and not self._signals.deliver(
-                owner, number, frame
+                owner, signal.SIGALRM, frame
             ):
-                self._due.setdefault(owner, (now + _AGAIN, 0.0))
+                self._due.setdefault(owner, (time.monotonic() + _AGAIN, 0.0))
                 self._set_timer()
-        return bool(due) or stray
 
     def _set_timer(self) -> None:
         for owner in [who for who in self._due if who is not None and not self._signals.runs(who)]:

@@ -1,4 +1,4 @@
-"""Make what else waits in the kernel wait cooperatively: file locks, SQLite.
+"""Make what else waits in the kernel wait cooperatively: file locks, signals, SQLite.
 
 Runs on: the main thread installs, once, when it has patched and before user code.
 Guarantees: what mends them is imported when one of them is first used, not at a worker's start.
@@ -20,10 +20,15 @@ from gevent.monkey import is_module_patched
 from .. import native
 from .late import after_import
 
+_SIGNAL_FUNCTIONS = ("sigwait", "sigwaitinfo", "sigtimedwait", "pause", "pthread_kill")
 #: What waits, by the module that has it, and the module and function of ours that do it instead.
 _REPLACED = {
     "fcntl": {"flock": ("filelocks", "flock"), "lockf": ("filelocks", "lockf")},
     "os": {"lockf": ("filelocks", "os_lockf")},
+    # The latter calls what is in the former, or has it by the same names.
+    "_signal": {name: ("sigwaits", name) for name in _SIGNAL_FUNCTIONS},
+    "signal": {name: ("sigwaits", name) for name in _SIGNAL_FUNCTIONS if name != "sigwait"},
+    "time": {"pthread_getcpuclockid": ("sigwaits", "pthread_getcpuclockid")},
 }
 #: Seconds that are waited between two looks at first and at last.
 _FIRST, _LAST = 0.0005, 0.02
@@ -39,7 +44,7 @@ def install() -> None:
     if originals:
         return
     for name in _REPLACED:
-        if is_module_patched("os"):
+        if is_module_patched({"fcntl": "os", "_signal": "signal"}.get(name, name)):
             after_import(name, _replace)
     after_import("sqlite3.dbapi2", _mend_sqlite)
 

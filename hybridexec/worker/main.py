@@ -66,7 +66,7 @@ def run(start: WorkerStart) -> None:
     signals.install()
     Alarms(signals).install()
     attend = partial(attendant.run, runners, inbound, outbox)
-    native.start_thread(partial(faults.guard, attend), "hybridexec-attendant")
+    native.start_thread(partial(faults.guard, attend), "hybridexec-attendant", deaf=True)
     # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
     # hub's, and its context is the one each call starts from.
     context = contextvars.copy_context()

@@ -76,13 +76,13 @@ def start(lock: Probed) -> None:
         _finalizer = util.Finalize(None, _end, exitpriority=_LAST)
     if len(_alone) < _MOST:
         _alone.append(lock)
-        native.start_thread(partial(_probe, lock), "hybridexec-prober")
+        native.start_thread(partial(_probe, lock), "hybridexec-prober", deaf=True)
         return
     with _mutex:
         _others.append(lock)
         if not _trying:
             _trying = True
-            native.start_thread(_probe_others, "hybridexec-prober")
+            native.start_thread(_probe_others, "hybridexec-prober", deaf=True)
 
 
 def _probe(lock: Probed) -> None:

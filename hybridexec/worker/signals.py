@@ -4,7 +4,7 @@ Runs on: the main thread, which alone may set handlers and on which Python runs 
 Guarantees: what a call sets is its own while it runs, and the process's after that: a call finds
 what it has set itself, or what would be there without its neighbours. What a handler raises comes
 up in the call whose handler it is: at once, if that has the CPU, else where it waits; if that call
-has ended, nowhere. The signals that a worker itself needs go on working.
+has ended, nowhere. The signals that a worker itself needs go on working, and are never blocked.
 
 Python runs a handler wherever the main thread happens to be: in a worker that may be another call,
 which would get what the handler raises, or the hub, which would take it to the main greenlet and so
@@ -18,13 +18,15 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the C module
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import gevent
 import greenlet
 
+from .. import native
 from ..wire.page import DUMP_SIGNAL
 from .feed import Runner
 from .runners import Runners
@@ -34,12 +36,17 @@ Handler = Callable[[int, FrameType | None], object]
 
 _set: Callable[[int, Any], Any] = _signal.signal
 _get: Callable[[int], Any] = _signal.getsignal
+#: The system's.
+set_wakeup_fd: Callable[..., int] = _signal.set_wakeup_fd
+_mask: Callable[[int, Any], set[int]] = _signal.pthread_sigmask
 _DEFAULT, _IGNORE = int(signal.SIG_DFL), int(signal.SIG_IGN)
 #: What the system does nothing about by default.
 _HARMLESS = {signal.SIGURG, signal.SIGCHLD, signal.SIGCONT, signal.SIGWINCH}
 _RUN_CALLS = Runners._run_calls.__code__
 _OURS = f"{__name__.partition('.')[0]}."
 
+#: The worker's.
+installed: Signals | None = None
 
 #: A call, and who runs it. (A NamedTuple would compile code at each worker's start.)
 Owner = tuple[int, Any]
@@ -63,12 +70,22 @@ class Signals:
         self._left: set[int] = set()
         #: Takes signals of which it knows for whom they are; whether it has.
         self.take: Callable[[int, FrameType | None], bool] = lambda number, frame: False
+        #: Has those hear of a signal by a descriptor who want to.
+        self.wake: Callable[[Owner | None, int], None] | None = None
+        #: Calls that wait until a handler of theirs has run, whichever.
+        self.pausing: set[Owner | None] = set()
         self._interrupt: Handler = _get(signal.SIGURG)
         # What is done about these stays as it is.
         self._kept: set[int] = {signal.SIGURG, DUMP_SIGNAL or signal.SIGURG}
+        # Those of them that a call has blocked, as it believes.
+        self._blocked: set[int] = set()
+        #: The main thread, as the system calls it.
+        self.main: int = native.original("_thread", "get_ident")()
 
     def install(self) -> None:
         """From now on, have handlers belong to calls."""
+        global installed
+        installed = self
         for number in signal.valid_signals() - self._kept - {signal.SIGINT}:
             handler = _get(number)
             if callable(handler):  # an import has set it, or the parent before it forked
@@ -77,6 +94,8 @@ class Signals:
         # signal.signal calls it, also for those who have imported that before.
         _signal.signal = self.signal
         _signal.getsignal = self.getsignal
+        _signal.pthread_sigmask = self.pthread_sigmask
+        _signal.set_wakeup_fd = signal.set_wakeup_fd = self.set_wakeup_fd
 
     # -- for the user's code --------------------------------------------------------------------
 
@@ -106,6 +125,31 @@ class Signals:
         if None in handlers:
             return handlers[None]
         return _DEFAULT if number in self._kept else _get(number)
+
+    def pthread_sigmask(self, how: int, mask: Iterable[int]) -> set[int]:
+        """As ``signal.pthread_sigmask``. All calls have the main thread's mask."""
+        if native.original("_thread", "get_ident")() != self.main:
+            return _mask(how, mask)
+        mask = set(mask)
+        before = _mask(how, mask - self._kept) | self._blocked
+        if how != signal.SIG_BLOCK:
+            self._blocked -= mask if how == signal.SIG_UNBLOCK else self._kept
+        if how != signal.SIG_UNBLOCK:
+            self._blocked |= mask & self._kept
+        return before
+
+    def set_wakeup_fd(self, fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
+        """As ``signal.set_wakeup_fd``."""
+        from .wakeups import Wakeups  # few need them
+
+        if self.wake is None:
+            self._wakeups = Wakeups(self)
+            self.wake = self._wakeups.wake
+        return self._wakeups.set_fd(fd, warn_on_full_buffer)
+
+    def unkept(self, numbers: Iterable[int]) -> set[int]:
+        """Those signals that the worker does not need itself."""
+        return set(numbers) - self._kept
 
     def _keep(self, number: int, handler: Any) -> None:
         """Add to what the worker does about a signal."""
@@ -170,6 +214,10 @@ class Signals:
                 _set(number, _DEFAULT)
                 signal.raise_signal(number)
             return True
+        if self.wake is not None:
+            self.wake(owner, number)
+        if self.pausing:
+            handler = partial(self._end_pauses, handler, owner)
         current: Any = greenlet.getcurrent()
         if not self._is_users(current, frame):
             if owner is not None and current is owner[1]:
@@ -182,6 +230,14 @@ class Signals:
         else:
             self._run(handler, number, frame, owner)
         return True
+
+    def _end_pauses(
+        self, handler: Handler, owner: Owner | None, number: int, frame: FrameType | None
+    ) -> None:
+        try:
+            handler(number, frame)
+        finally:
+            self.pausing.difference_update(list(self.pausing) if owner is None else [owner])
 
     def _run(
         self, handler: Handler, number: int, frame: FrameType | None, owner: Owner | None

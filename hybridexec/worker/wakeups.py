@@ -1,0 +1,53 @@
+"""Give each call a descriptor of its own for signals: ``signal.set_wakeup_fd``.
+
+Runs on: the main thread, as part of :mod:`.signals`; loaded when a call first asks for one.
+Guarantees: a call that has set a descriptor reads there the numbers of the signals that its
+handlers get, and those that are handled for the process; so do others, at the same time.
+
+The event loops of asyncio and trio hear of signals that way. A process has one such descriptor, so
+of several loops the last one would have it, and trio warns when it finds that of another.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .signals import Owner, Signals
+from .signals import set_wakeup_fd as _set
+
+
+class Wakeups:
+    """The descriptors of a worker's calls."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._fds: dict[Owner | None, int] = {}
+
+    def set_fd(self, fd: int, warn_on_full_buffer: bool) -> int:
+        """As ``signal.set_wakeup_fd``."""
+        self._forget_ended()
+        # It refuses what is wrong.
+        before = _set(fd, warn_on_full_buffer=warn_on_full_buffer)
+        _set(-1)
+        if before != -1:  # from before there were calls
+            self._fds.setdefault(None, before)
+        owner = self._signals.owner()
+        before = self._fds.pop(owner, -1)
+        if fd != -1:
+            self._fds[owner] = fd
+        return before
+
+    def wake(self, owner: Owner | None, number: int) -> None:
+        """A handler of this call is about to get a signal, or the process's."""
+        self._forget_ended()
+        for who in list(self._fds):
+            if owner is not None and who != (owner if owner in self._fds else None):
+                continue
+            try:
+                os.write(self._fds[who], bytes([number]))
+            except OSError:
+                pass  # it is full, then its reader looks; or closed
+
+    def _forget_ended(self) -> None:
+        for who in [who for who in self._fds if who is not None and not self._signals.runs(who)]:
+            del self._fds[who]

@@ -75,32 +75,42 @@ def test_processes_end(make: Make, child_method: str) -> None:
 # -- what os has for it ----------------------------------------------------------------------------
 
 
-def spawn(code: int) -> int:
-    return os.posix_spawn("/bin/sh", ["sh", "-c", f"sleep 0.1; exit {code}"], os.environ)
+#: What the shell waits for a file with.
+UNTIL = "until [ -e {path} ]; do sleep 0.01; done; exit {code}"
 
 
-def fork(code: int) -> int:
+def spawn(code: int, path: Path) -> int:
+    """A child that ends when the file is there."""
+    script = UNTIL.format(path=path, code=code)
+    return os.posix_spawn("/bin/sh", ["sh", "-c", script], os.environ)
+
+
+def end_when_it_is_there(code: int, path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+    os._exit(code)
+
+
+def fork(code: int, path: Path) -> int:
     child = os.fork()
     if not child:
-        time.sleep(0.1)
-        os._exit(code)
+        end_when_it_is_there(code, path)
     return child
 
 
-def forkpty(code: int) -> int:
+def forkpty(code: int, path: Path) -> int:
     child, terminal = pty.fork()
     if not child:
-        time.sleep(0.1)
-        os._exit(code)
+        end_when_it_is_there(code, path)
     gevent.spawn_later(60, os.close, terminal)
     return child
 
 
-STARTS: list[Callable[[int], int]] = [spawn, fork, forkpty]
+Start = Callable[[int, Path], int]
+STARTS: list[Start] = [spawn, fork, forkpty]
 
 
 def by_waitpid(child: int) -> int:
-    assert os.waitpid(child, os.WNOHANG) == (0, 0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -164,33 +174,32 @@ WAITS: list[Callable[[int], int]] = [
 ]
 
 
-def start_and_wait(start: Callable[[int], int], wait: Callable[[int], int]) -> tuple[int, int]:
-    """The exit code, and how many turns others had meanwhile."""
+def have_turns(path: Path) -> None:
+    for _ in range(3):
+        time.sleep(0.01)
+    path.touch()
+
+
+def start_and_wait(start: Start, wait: Callable[[int], int], path: Path) -> int:
+    """The exit code of a child that ends when others have had turns meanwhile."""
     run_a_program()
-    turns = 0
-
-    def count() -> None:
-        nonlocal turns
-        while True:
-            time.sleep(0.01)
-            turns += 1
-
-    counter = gevent.spawn(count)
-    code = wait(start(7))
-    counter.kill()
+    child = start(7, path)
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    others = gevent.spawn(have_turns, path)
+    code = wait(child)
+    others.join()
     assert no_child_is_left()
-    return code, turns
+    return code
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_each_way_to_wait_tells_the_status_and_lets_others_go_on(
-    make: Make, start: Callable[[int], int]
+    make: Make, tmp_path: Path, start: Start
 ) -> None:
     executor = make(max_workers=1)
     for wait in WAITS:
-        code, turns = executor.submit(start_and_wait, start, wait).result(timeout=60)
-        assert code == 7, wait
-        assert turns >= 2, wait
+        call = executor.submit(start_and_wait, start, wait, tmp_path / wait.__name__)
+        assert call.result(timeout=60) == 7, wait
 
 
 def take_any() -> set[int]:
@@ -202,22 +211,23 @@ def take_any() -> set[int]:
             return taken
 
 
-def contend() -> tuple[bool, list[object]]:
+def contend(path: Path) -> tuple[bool, list[object]]:
     """One greenlet collects whatever ends while others wait for their own."""
     process = multiprocessing.get_context("fork").Process(target=exit_with, args=(3,))
     process.start()
     programs = [subprocess.Popen(["sh", "-c", f"exit {code}"]) for code in (4, 5)]
-    own = gevent.spawn(by_waitpid, spawn(6))
+    own = gevent.spawn(by_waitpid, spawn(6, path))
     taker = gevent.spawn(take_any)
     time.sleep(0.3)
+    path.touch()
     process.join()
     ends: list[object] = [process.exitcode, *(program.wait() for program in programs)]
     return taker.get() <= {3, 4, 5, 6}, [*ends, own.get()]
 
 
-def test_no_status_is_lost_to_who_waits_for_any_child(make: Make) -> None:
+def test_no_status_is_lost_to_who_waits_for_any_child(make: Make, tmp_path: Path) -> None:
     executor = make(max_workers=1)
-    assert executor.submit(contend).result(timeout=60) == (True, [3, 4, 5, 6])
+    assert executor.submit(contend, tmp_path / "file").result(timeout=60) == (True, [3, 4, 5, 6])
 
 
 def wait_for_programs() -> list[int]:
@@ -246,8 +256,10 @@ def test_programs_can_be_waited_for_as_any_child(make: Make) -> None:
 
 
 def poll_a_program() -> tuple[object, object]:
-    program = subprocess.Popen(["sh", "-c", "sleep 0.1; kill -9 $$"])
+    program = subprocess.Popen(["sh", "-c", "read line; kill -9 $$"], stdin=subprocess.PIPE)
     before = program.poll()
+    assert program.stdin is not None
+    program.stdin.close()
     while program.poll() is None:
         time.sleep(0.01)
     return before, program.returncode
@@ -280,19 +292,15 @@ def ask_the_kernel_itself() -> int:
     program = subprocess.Popen(["sh", "-c", "exit 3"])
     wait_until(lambda: program.returncode is not None, "it is told")
     os.close(os.pidfd_open(program.pid))
-    return by_waitpid_alone(program.pid)
-
-
-def by_waitpid_alone(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return by_waitpid(program.pid)
 
 
 def handle_sigchld() -> list[int]:
     caught: list[int] = []
     before = signal.signal(signal.SIGCHLD, lambda number, frame: caught.append(number))
     try:
-        by_waitpid(spawn(0))
-        time.sleep(0.05)
+        by_waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", "exit 0"], os.environ))
+        wait_until(lambda: caught, "the handler runs")
     finally:
         signal.signal(signal.SIGCHLD, before)
     return caught[:1]
@@ -315,24 +323,15 @@ def test_programs_are_heard_of(
     assert make_each(max_workers=1).submit(function).result(timeout=60) == result
 
 
-def system_and_others(command: str) -> tuple[int, bool]:
-    ticks: list[float] = []
-
-    def tick() -> None:
-        for _ in range(5):
-            ticks.append(time.monotonic())
-            time.sleep(0.01)
-
-    ticker = gevent.spawn(tick)
-    status = os.system(command)
-    ended = time.monotonic()
-    ticker.join()
-    return os.waitstatus_to_exitcode(status), ticks[1] < ended
+def system_and_others(path: Path) -> int:
+    """The exit code of a command that ends when others have had turns meanwhile."""
+    gevent.spawn(have_turns, path)
+    return os.waitstatus_to_exitcode(os.system(UNTIL.format(path=path, code=3)))
 
 
-def test_os_system_lets_others_go_on(make: Make) -> None:
+def test_os_system_lets_others_go_on(make: Make, tmp_path: Path) -> None:
     executor = make(max_workers=1)
-    assert executor.submit(system_and_others, "sleep 0.5; exit 3").result(timeout=30) == (3, True)
+    assert executor.submit(system_and_others, tmp_path / "file").result(timeout=60) == 3
     assert executor.submit(os.system, "kill -9 $$").result(timeout=30) == 9
     assert executor.submit(os.system, b"exit 2").result(timeout=30) == 2 << 8
 

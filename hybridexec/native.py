@@ -47,6 +47,10 @@ def original(module: str, name: str) -> Any:
 #: ``time.sleep``, for real: also where a test has put something else in its place.
 sleep: Callable[[float], None] = functools.partial(original("time", "sleep"))
 
+#: ``os.close``, at once: that of gevent makes a hub, or has one, and closes when that gets to it,
+#: which in a thread that never lets it run is never.
+close: Callable[[int], None] = original("os", "close")
+
 
 def is_patched(module: str) -> bool:
     """Whether gevent has patched ``module`` in this process."""

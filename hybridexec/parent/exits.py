@@ -83,7 +83,7 @@ def close(*fds: int) -> None:
     for fd in fds:
         if fd in _descriptors:
             _descriptors.discard(fd)
-            os.close(fd)
+            native.close(fd)
 
 
 def leave(engines: Collection[Ending]) -> None:
@@ -180,7 +180,7 @@ def _after_fork_in_child() -> None:
     _engines.clear()
     for fd in _descriptors:
         with contextlib.suppress(OSError):
-            os.close(fd)
+            native.close(fd)
     _descriptors.clear()
 
 

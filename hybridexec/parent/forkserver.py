@@ -86,7 +86,7 @@ class ServerProcess(context.ForkServerProcess):
 
 def _close_all(*fds: int) -> None:
     for fd in fds:
-        os.close(fd)
+        native.close(fd)
 
 
 class _InheritedIndex:
@@ -143,11 +143,11 @@ class _ServerPopen(popen_fork.Popen):
         """See :meth:`ServerProcess.begin`."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             read, write = os.pipe()
-            theirs.callback(os.close, read)
+            theirs.callback(native.close, read)
             pipe = ours.enter_context(open(write, "wb", buffering=0))
             # The worker's multiprocessing.parent_process() lives as long as this copy is open.
             alive = os.dup(write)
-            ours.callback(os.close, alive)
+            ours.callback(native.close, alive)
             # It may have ended, or cannot fork: its answer will tell, or that there is none.
             with contextlib.suppress(BrokenPipeError):
                 try:
@@ -184,7 +184,7 @@ class _ServerPopen(popen_fork.Popen):
 
     def _close_other(self) -> None:
         """The server has a copy of the status pipe's other end, if it is there."""
-        os.close(self._status_other)
+        native.close(self._status_other)
         self._replace_finalizer(self.status)
 
     def _replace_finalizer(self, *fds: int) -> None:

@@ -162,34 +162,34 @@ class Launcher:
         # The worker's ends are closed here in any case, ours if it does not come to life.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             calls_read, calls_write = os.pipe()
-            theirs.callback(os.close, calls_read)
+            theirs.callback(native.close, calls_read)
             exits.keep(calls_write, ours)
             bell_read, bell_write = os.pipe()
-            theirs.callback(os.close, bell_read)
+            theirs.callback(native.close, bell_read)
             exits.keep(bell_write, ours)
             other_fds: list[int] = []
             for fd in (calls_read, bell_read):
                 other_fds.append(os.dup(fd))
                 exits.keep(other_fds[-1], ours)
             results_read, results_write = os.pipe()
-            theirs.callback(os.close, results_write)
+            theirs.callback(native.close, results_write)
             exits.keep(results_read, ours)
             for fd in (calls_write, bell_write, results_read):
                 os.set_blocking(fd, False)
             for fd in (calls_write, results_read):
                 _widen(fd)
             status_fd = create_fd(self._slots)
-            theirs.callback(os.close, status_fd)
+            theirs.callback(native.close, status_fd)
             page = StatusPage(status_fd, self._slots)
             ours.callback(page.close)
             log_fd = os.dup(status_fd)
             exits.keep(log_fd, ours)
             channel, channel_other = open_channel()
-            theirs.callback(os.close, channel_other)
+            theirs.callback(native.close, channel_other)
             ours.callback(channel.close)
             with _one_start:
                 lifeline_fd = self._lifeline_end()
-            theirs.callback(os.close, lifeline_fd)
+            theirs.callback(native.close, lifeline_fd)
             if self.method == "fork":
                 self._setup.needs = session.needs(self._setup.initializer)
             results = InheritedFd(results_write)

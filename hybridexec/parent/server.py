@@ -84,11 +84,11 @@ class ForkServer:
                 end.detach() for end in socketpair(AF_UNIX, SOCK_STREAM)
             )
             exits.keep(self._connection, ours)
-            its.callback(os.close, connection)
+            its.callback(native.close, connection)
             # The kernel ends the server with the last writer; see hybridexec.worker.lifeline.
             lifeline, self._lifeline = os.pipe()
             exits.keep(self._lifeline, ours)
-            its.callback(os.close, lifeline)
+            its.callback(native.close, lifeline)
             arguments = (connection, lifeline, switches, preload, later)
             self._pid = _launch(self._executable, arguments, (connection, lifeline))
             ours.pop_all()

@@ -27,6 +27,8 @@ import mmap
 import os
 import signal
 
+from .. import native
+
 HEARTBEAT, TAKEN, CURRENT, HELD = 0, 1, 2, 3
 _HEADER = 8
 _WORD = 8
@@ -99,7 +101,7 @@ def create_fd(slots: int) -> int:
     try:
         _give_size(fd, slots)
     except BaseException:
-        os.close(fd)
+        native.close(fd)
         raise
     return fd
 

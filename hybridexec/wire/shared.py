@@ -35,6 +35,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import final
 
+from .. import native
+
 Buffer = bytes | bytearray | memoryview
 
 #: Bytes from which a part of a payload goes into a file: below, a pipe is as fast.
@@ -82,7 +84,7 @@ class File:
         """Let go of the file."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            native.close(fd)
 
     def append(self, pieces: Sequence[Buffer], size: int) -> Region:
         """Write a part of ``size`` bytes."""
@@ -212,7 +214,7 @@ class _Spares:
                 try:
                     os.pwrite(fd, _UNREAD, 0)
                 except OSError:  # files may not be written any more
-                    os.close(fd)
+                    native.close(fd)
                     break
                 file = File(fd, ours=True)
                 file.pages = pages
@@ -230,7 +232,7 @@ class _Spares:
 
     def _close_oldest(self) -> None:
         with contextlib.suppress(IndexError):  # another thread was faster
-            os.close(self._files.popleft()[0])
+            native.close(self._files.popleft()[0])
 
 
 _spares = _Spares()
@@ -322,7 +324,7 @@ _reserve: list[int] = []
 
 def _close_reserve() -> None:
     with contextlib.suppress(IndexError):
-        os.close(_reserve.pop())
+        native.close(_reserve.pop())
 
 
 def open_channel() -> tuple[Channel, int]:

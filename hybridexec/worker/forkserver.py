@@ -100,7 +100,7 @@ def _close_others(ours: set[int]) -> None:
         for fd in map(int, os.listdir("/dev/fd")):
             with contextlib.suppress(OSError):  # the list's own
                 if fd > 2 and fd not in ours and os.get_inheritable(fd):
-                    os.close(fd)
+                    native.close(fd)
 
 
 def _keep_alive() -> None:
@@ -160,7 +160,7 @@ def _receive(connection: socket) -> list[int] | None:
         if len(fds) > 1:
             _answer(fds[1], -errno.EMFILE)
         for fd in fds:
-            os.close(fd)
+            native.close(fd)
         fds = []
     return fds
 
@@ -177,7 +177,7 @@ def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> No
     except OSError as error:  # too many processes, or no memory
         _answer(status, -(error.errno or errno.EAGAIN))
         for fd in fds:
-            os.close(fd)
+            native.close(fd)
         return
     if pid == 0:
         code = 1
@@ -190,7 +190,7 @@ def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> No
             os._exit(code)
     workers[pid] = status
     for fd in (preparation, tracker, *inherited):
-        os.close(fd)
+        native.close(fd)
     _answer(status, pid)
 
 
@@ -201,7 +201,7 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
     signal.set_wakeup_fd(-1)
     _signal(signal.SIGCHLD, signal.SIG_DFL)
     for fd in foreign:
-        os.close(fd)
+        native.close(fd)
     # One tracker for the whole family, or this worker's own would unlink its parent's segments.
     late.after_import(
         "multiprocessing.resource_tracker",
@@ -233,4 +233,4 @@ def _reap(workers: dict[int, int]) -> None:
         status = workers.pop(pid, None)
         if status is not None:
             _answer(status, os.waitstatus_to_exitcode(raw))
-            os.close(status)
+            native.close(status)

@@ -68,12 +68,11 @@ def leave(hubs: Iterable[Any], at_end: Callable[[BaseException | None], None]) -
 
 
 def _close_what_was_to_be_closed() -> None:
-    # gevent's os.close() closes at the end of the hub's turn.
-    close: Callable[[int], None] = native.original("os", "close")
-    waiting = gevent.os._closing_fd_to_event  # type: ignore[attr-defined]  # private
+    # gevent's os.close() closes at the end of the hub's turn. (It has one since 25.8.)
+    waiting: dict[int, object] = getattr(gevent.os, "_closing_fd_to_event", {})
     while waiting:
         try:
-            close(waiting.popitem()[0])
+            native.close(waiting.popitem()[0])
         except OSError:
             pass
 

@@ -31,7 +31,7 @@ def hold(fd: int) -> None:
     except OSError:
         return  # no /proc here
     os.dup2(own, fd, inheritable=False)
-    os.close(own)
+    native.close(own)
     fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)

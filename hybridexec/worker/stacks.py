@@ -22,6 +22,7 @@ import sys
 import traceback
 from types import FrameType
 
+from .. import native
 from ..wire.page import DUMP_SIGNAL
 from .runners import Runners
 
@@ -47,7 +48,7 @@ def _let_go(log_fd: int) -> None:
     """A child that a call has forked: if it crashes, that is no part of the worker's log."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, log_fd, inheritable=False)
-    os.close(nowhere)
+    native.close(nowhere)
 
 
 def whereabouts(runners: Runners) -> tuple[int, str]:

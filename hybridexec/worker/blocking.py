@@ -1,4 +1,4 @@
-"""Make what else waits in the kernel wait cooperatively: file locks, signals, SQLite.
+"""Make what else waits in the kernel wait cooperatively: file locks, signals, epoll, SQLite.
 
 Runs on: the main thread installs, once, when it has patched and before user code.
 Guarantees: what mends them is imported when one of them is first used, not at a worker's start.
@@ -15,7 +15,7 @@ from typing import Any
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
-from gevent.monkey import is_module_patched
+from gevent.monkey import is_module_patched, is_object_patched
 
 from .. import native
 from .late import after_import
@@ -46,7 +46,37 @@ def install() -> None:
     for name in _REPLACED:
         if is_module_patched({"fcntl": "os", "_signal": "signal"}.get(name, name)):
             after_import(name, _replace)
+    if is_object_patched("select", "epoll"):
+        # gevent has taken it away. It is made when somebody asks for it.
+        sys.modules["select"].__getattr__ = _epoll  # type: ignore[method-assign]
     after_import("sqlite3.dbapi2", _mend_sqlite)
+    if is_module_patched("threading"):
+        after_import("trio._core._entry_queue", _mend_trio_queue)
+        after_import("trio._core._thread_cache", _mend_trio_threads)
+
+
+def _epoll(name: str) -> Any:
+    if name != "epoll":
+        raise AttributeError(f"module 'select' has no attribute {name!r}")
+    module = importlib.import_module(f"{__package__}.polling")
+    sys.modules["select"].epoll = module.epoll  # type: ignore[attr-defined]
+    return module.epoll
+
+
+def _mend_trio_queue(module: Any) -> None:
+    queue: Any = module.EntryQueue
+    init = queue.__init__
+
+    def init_with_lock(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        # It insists on one that is safe in a handler of a signal. Nobody waits while he has it.
+        self.lock = native.new_lock()
+
+    queue.__init__ = init_with_lock
+
+
+def _mend_trio_threads(module: Any) -> None:
+    module.set_os_thread_name = None  # the system knows no greenlet by the id of its thread
 
 
 def _mend_sqlite(dbapi2: ModuleType) -> None:

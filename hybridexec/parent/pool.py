@@ -157,8 +157,9 @@ class Pool:
         self._settle()
 
     def stop(self) -> None:
-        """Cancel the calls that workers have, started or not; unlike with :meth:`cancel`, their
-        sinks are told."""
+        """Cancel the calls that workers have, started or not, of which those that go on are about
+        to be killed; unlike with :meth:`cancel`, their sinks are told."""
+        self._setbacks.leaving = True
         self.books.stop()
         self._settle()
 

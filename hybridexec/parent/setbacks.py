@@ -38,6 +38,8 @@ class Setbacks:
         self._staff = staff
         self._actions = actions
         self._random = random
+        #: Whether the workers are about to be killed, whatever their calls do.
+        self.leaving = False
 
     def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
         """Keep a failed call for another attempt, if it may have one."""
@@ -71,7 +73,7 @@ class Setbacks:
                         abandoned.append(call)
                     else:
                         self._enforce(worker, call, step)
-                if abandoned:
+                if abandoned and not self.leaving:
                     self._report(worker, abandoned)
 
     def _enforce(self, worker: Worker, call: int, step: Step) -> None:

@@ -25,6 +25,7 @@ from .. import native
 from ..errors import ExecutorBroken
 from . import bundles, exits
 from .batch import Batch
+from .callbacks import Callbacks
 from .fleet import Fleet
 from .functions import Functions
 from .futures import CallFuture
@@ -39,7 +40,6 @@ from .thread import IoThread
 from .watchdog import Watchdog
 
 _logger = logging.getLogger("hybridexec")
-
 #: How often, in seconds, the I/O thread looks up while callers may send calls.
 _WATCH_TICK = 0.25
 
@@ -73,6 +73,7 @@ class Engine:
         #: Whether this is a forked process's copy, and of no use.
         self.inert = False
         self._tick_at: float | None = None  # when the pool wants to hear that time has passed
+        self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
         self._hubs = Hubs() if native.is_patched("threading") else None
         self._tell = Telling(self._hubs)

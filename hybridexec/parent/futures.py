@@ -162,7 +162,14 @@ class CallFuture(Future[T]):
             if self._state != _PENDING or self._made_condition or self._lone_waiter:
                 return timeout
             self._lone_waiter = waiter
-        native.wait(lambda seconds: bool(waiter.acquire(timeout=seconds)), timeout)
+
+        def acquire(seconds: float) -> bool:
+            if waiter.acquire(timeout=seconds):
+                return True
+            self._engine.callbacks.look()
+            return False
+
+        native.wait(acquire, timeout)
         return None if timeout is None else 0
 
     def done(self) -> bool:
@@ -224,7 +231,8 @@ class CallFuture(Future[T]):
         # lone waiter must be, too, before callbacks run, which may wait for its thread.
         if self._lone_waiter is not None:
             self._lone_waiter.release()
-        super()._invoke_callbacks()  # type: ignore[misc]  # private
+        if self._done_callbacks:
+            self._engine.callbacks.call(self._done_callbacks, self)
 
     def fail(self, error: BaseException) -> None:
         """End with ``error``: the call could not be sent."""

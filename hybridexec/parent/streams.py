@@ -247,8 +247,8 @@ class Stream:
             if not ready and self._handed != self._submitted:
                 self._engine.check_open()
             return ready
-        with self._changed:
-            while True:
+        while True:
+            with self._changed:
                 ready = self._take()
                 if ready or self._handed == self._submitted:
                     break
@@ -257,6 +257,7 @@ class Stream:
                     raise TimeoutError()
                 seconds = native.SLICE if timeout is None else min(timeout, native.SLICE)
                 self._changed.wait(seconds)
+            self._engine.callbacks.look()
         self._forget_finished()
         return ready
 

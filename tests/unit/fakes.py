@@ -8,6 +8,7 @@ from typing import Any
 from hybridexec.options import CallOptions
 from hybridexec.parent.batch import Batch, Values
 from hybridexec.parent.bundles import bundle
+from hybridexec.parent.callbacks import Callbacks
 from hybridexec.parent.functions import Function
 from hybridexec.parent.futures import CallFuture
 from hybridexec.wire import frames, payload
@@ -19,6 +20,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.blocking_waits = True
         self.inert = False
+        self.callbacks = Callbacks(lambda: True)
         self.batches: list[Batch] = []
         self.cancelled: list[Any] = []
         self.running: set[int] = set()

@@ -9,8 +9,9 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
+from functools import wraps
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from . import native
 from . import options as checks
@@ -28,6 +29,39 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_NOT_PICKLED = (
+    "cannot pickle {kind!r} object: an executor belongs to the process that made it. Leave it out "
+    "of what calls are given; where an object has it, that a call is given or whose method it is, "
+    "leave it out in the object's __getstate__(). A call that needs an executor makes its own"
+)
+
+
+def _public(method: Callable[P, T]) -> Callable[P, T]:
+    """Have Python's errors name the method as its users know it."""
+    method.__module__ = "hybridexec.executor"
+    method.__qualname__ = f"HybridExecutor.{method.__name__}"
+    return method
+
+
+def _named(method: Callable[P, T]) -> Callable[P, T]:
+    """As :func:`_public`, and have an argument that the method does not have refused with the names
+    of those that it has."""
+    _public(method)
+    code = method.__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+
+    @wraps(method)
+    def checked(*args: P.args, **named: P.kwargs) -> T:
+        for name in named:
+            if name not in names:
+                raise TypeError(
+                    f"{method.__name__}() got an unexpected keyword argument {name!r}; it has "
+                    + ", ".join(names)
+                )
+        return method(*args, **named)
+
+    return checked
+
 
 class Calls(Privates):
     """An executor, or a view of one: something calls can be made through."""
@@ -39,6 +73,10 @@ class Calls(Privates):
         """Where calls go."""
         return self._assembly.intake or self._assembly.open()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(_NOT_PICKLED.format(kind=type(self).__name__))
+
+    @_named
     def options(
         self,
         *,
@@ -94,6 +132,7 @@ class Calls(Privates):
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
 
+    @_public
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` to be run in a worker.
 
@@ -108,6 +147,7 @@ class Calls(Privates):
         intake = self._assembly.intake or self._assembly.open()
         return intake.submit(self._options, fn, args, kwargs)
 
+    @_named
     def map(
         self,
         fn: Callable[..., T],
@@ -144,6 +184,7 @@ class Calls(Privates):
         keep = None if buffersize is None else self
         return self._intake.map(self._options, fn, iterables, star, buffersize, deadline, keep)
 
+    @_named
     def map_unordered(
         self,
         fn: Callable[..., T],
@@ -174,6 +215,7 @@ class Calls(Privates):
             self._options, fn, iterables, star, buffersize, return_exceptions, self
         )
 
+    @_named
     def outcomes(
         self,
         fn: Callable[..., T],

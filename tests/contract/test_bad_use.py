@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import pickle
 import re
 import resource
 import types
@@ -207,6 +208,45 @@ def test_items_that_are_not_iterable_are_a_type_error(one: HybridExecutor) -> No
 def test_wrong_arguments_for_the_function_are_the_calls_error(one: HybridExecutor) -> None:
     with pytest.raises(TypeError, match="square"):
         one.submit(square).result()
+
+
+UNKNOWN = [
+    ("options", {"tiemout": 1}, "timeout, retries, retry_on, backoff, on_worker_loss"),
+    ("map", {"chunk_size": 1}, "timeout, chunksize, buffersize, star"),
+    ("map_unordered", {"timeout": 1}, "buffersize, return_exceptions, star"),
+    ("outcomes", {"self": 1}, "buffersize, star"),
+]
+
+
+@pytest.mark.parametrize("view", [False, True], ids=["executor", "view"])
+@pytest.mark.parametrize(("way", "arguments", "names"), UNKNOWN)
+def test_an_argument_that_does_not_exist_is_refused_with_those_that_do(
+    one: Any, way: str, arguments: dict[str, Any], names: str, view: bool
+) -> None:
+    method = getattr(one.options() if view else one, way)
+    items = () if way == "options" else (square, [1])
+    text = f"{way}\\(\\) got an unexpected keyword argument '{next(iter(arguments))}'.*{names}"
+    with pytest.raises(TypeError, match=text):
+        method(*items, **arguments)
+
+
+def test_errors_name_the_class_that_users_know(one: Any) -> None:
+    for wrong in (one.submit, one.map, one.outcomes, lambda: one.options(3)):
+        with pytest.raises(TypeError, match=r"^HybridExecutor\.\w+\(\) "):
+            wrong()
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["unstarted", "started"])
+def test_an_executor_cannot_be_pickled(one: HybridExecutor, started: bool) -> None:
+    executor = one if started else HybridExecutor(1)
+    if started:
+        assert executor.submit(square, 3).result(timeout=30) == 9
+    for what in (executor, executor.options(timeout=1), {"kept": [executor]}):
+        with pytest.raises(TypeError, match=r"cannot pickle 'Hyb.*__getstate__|'ExecutorView'"):
+            pickle.dumps(what)
+        error = one.submit(repr, what).exception(timeout=30)
+        assert isinstance(error, TypeError)
+        assert "an executor belongs to the process that made it" in str(error)
 
 
 # -- scripts --------------------------------------------------------------------------------------

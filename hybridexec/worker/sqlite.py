@@ -61,17 +61,25 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
         super().__init__(database, 0.0, *args, **kwargs)
         self._patience = timeout
 
+    @property
+    def isolation_level(self) -> Any:
+        return super().isolation_level
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        self._change("isolation_level", level, level is None)
+
     def cursor(self, factory: Any = None) -> Any:
         return super().cursor(Cursor if factory is None else factory)
 
     def execute(self, *args: Any) -> Any:
-        return self.cursor().execute(*args)
+        return Connection.cursor(self).execute(*args)
 
     def executemany(self, *args: Any) -> Any:
-        return self.cursor().executemany(*args)
+        return Connection.cursor(self).executemany(*args)
 
     def executescript(self, *args: Any) -> Any:
-        return self.cursor().executescript(*args)
+        return Connection.cursor(self).executescript(*args)
 
     def commit(self) -> None:
         self._insist("COMMIT", super().commit)
@@ -82,13 +90,14 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
         self._has_read = False
 
     def __exit__(self, *error: object) -> None:
+        # As there, also where a class derived from this has methods of its own.
         if error[0] is not None:
-            self.rollback()
+            Connection.rollback(self)
             return
         try:
-            self.commit()
+            Connection.commit(self)
         except BaseException:
-            self.rollback()
+            Connection.rollback(self)
             raise
 
     def blobopen(self, *args: Any, **kwargs: Any) -> Any:
@@ -111,6 +120,14 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
 
         super().backup(target, pages=pages, progress=after_step, name=name, sleep=0.0)
 
+    def _change(self, name: str, value: Any, commits: bool) -> None:
+        """Change an attribute, which may commit what there is."""
+        change = getattr(_Connection, name).__set__
+        if commits:
+            self._insist("COMMIT", lambda: change(self, value))
+        else:
+            change(self, value)
+
     def _insist(self, sql: Any, run: Callable[[], _T]) -> _T:
         """``run`` what executes ``sql``, again and again while the database is busy."""
         word = _word(sql)
@@ -120,12 +137,15 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
             self._has_read = False
         pauses: Pauses | None = None
         while True:
+            began = self.in_transaction
             try:
                 return run()
             except _dbapi2.OperationalError as error:
                 code = getattr(error, "sqlite_errorcode", 0)
                 if code & 0xFF != _BUSY or code == _BUSY_SNAPSHOT:
                     raise
+                if began and not self.in_transaction:
+                    raise  # all that the transaction had done is undone, not only this
                 if self._has_read and word not in _ENDS:
                     raise
                 if pauses is None:
@@ -145,6 +165,17 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
         finally:
             self._patience = aside.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
             aside.execute("PRAGMA busy_timeout=0")
+
+
+if hasattr(_Connection, "autocommit"):  # Python 3.12's
+
+    def _autocommit(self: Connection) -> Any:
+        return _Connection.autocommit.__get__(self)
+
+    def _set_autocommit(self: Connection, value: Any) -> None:
+        self._change("autocommit", value, value is True)
+
+    Connection.autocommit = property(_autocommit, _set_autocommit)
 
 
 class Cursor(_Cursor):  # type: ignore[misc]  # of no type that is known
@@ -173,6 +204,8 @@ class Cursor(_Cursor):  # type: ignore[misc]  # of no type that is known
         connection = self.connection
         if not isinstance(connection, Connection) or not isinstance(script, str):
             return super().executescript(script)
+        if "\0" in script:
+            return super().executescript(script)  # refuses it
         # Who runs it again must know where it was. As a whole it would begin with a COMMIT.
         legacy = getattr(connection, "autocommit", -1) == -1
         level = connection.isolation_level

@@ -23,16 +23,19 @@ GRACE = 0.2
 def go_on(gate: Gate, name: object = "on") -> object:
     """Wait until the gate is open, whatever is raised meanwhile; tell of that."""
     deadline = time.monotonic() + 4 * PATIENCE
+    raised: list[BaseException] = []
     opened = False
     while not opened:
         assert time.monotonic() < deadline, "the gate opens"
         try:
+            for error in raised:
+                gate.arrive(f"{name}-{type(error).__name__}")
             gate.arrive(name)  # from then on, anything may be raised anywhere
             while not opened and time.monotonic() < deadline:
                 time.sleep(0.01)
                 opened = gate.is_open()
         except BaseException as error:
-            gate.arrive(f"{name}-{type(error).__name__}")
+            raised.append(error)  # and no more: what is raised in here would end the call
     return name
 
 

@@ -71,7 +71,9 @@ def in_bare_thread(kind: type[BaseException]) -> str:
 
 
 def in_native_thread(kind: type[BaseException]) -> str:
+    ended = gevent.event.Event()
     done = gevent.get_hub().loop.async_()
+    done.start(ended.set)  # before the thread may send: to one that is not started it is lost
 
     def run() -> None:
         try:
@@ -80,7 +82,8 @@ def in_native_thread(kind: type[BaseException]) -> str:
             done.send()
 
     monkey.get_original("_thread", "start_new_thread")(run, ())
-    gevent.get_hub().wait(done)
+    ended.wait()
+    done.close()
     return turns()
 
 

@@ -16,6 +16,17 @@ from .helpers import Gate
 #: "forkserver" is the default unless ``initargs`` need more.
 METHODS = ["forkserver", "spawn", "fork"]
 
+
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what ``slow_on`` calls so."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        for mark in item.iter_markers("slow_on"):
+            if callspec and not set(mark.args).isdisjoint(map(str, callspec.params.values())):
+                item.add_marker(pytest.mark.slow)
+
+
 Make = Callable[..., HybridExecutor]
 
 

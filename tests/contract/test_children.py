@@ -19,6 +19,8 @@ import pytest
 from .conftest import METHODS, Make
 from .helpers import wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 
 def exit_with(code: int) -> None:
     sys.exit(code)

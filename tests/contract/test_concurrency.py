@@ -22,6 +22,8 @@ from hybridexec import HybridExecutor, native
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- where calls run ------------------------------------------------------------------------------
 
 

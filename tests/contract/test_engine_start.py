@@ -65,10 +65,20 @@ def interrupted_at(code: CodeType, offset: int, action: Callable[[], object]) ->
     return False
 
 
-STEPS = [Engine.submit, Engine._open, Engine._start, IoThread.start, Queue.open, Queue.submit]
+STEPS = [
+    Engine.submit,
+    *(
+        pytest.param(step, marks=pytest.mark.slow)
+        for step in (Engine._open, Engine._start, IoThread.start, Queue.open, Queue.submit)
+    ),
+]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__qualname__)
+def name_of(step: Any) -> str:
+    return str(step.__qualname__)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=name_of)
 def test_wherever_ctrl_c_hits_the_first_submit_its_call_never_runs(
     step: Any, tmp_path: Path
 ) -> None:
@@ -91,7 +101,7 @@ def test_wherever_ctrl_c_hits_the_first_submit_its_call_never_runs(
     assert hits
 
 
-@pytest.mark.parametrize("step", STEPS[:4], ids=lambda step: step.__qualname__)
+@pytest.mark.parametrize("step", STEPS[:4], ids=name_of)
 def test_wherever_ctrl_c_hits_a_submit_that_forks_its_executor_ends(
     step: Any, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 class Failed(Exception):
     """Can be referred to weakly."""

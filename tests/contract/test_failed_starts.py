@@ -17,6 +17,8 @@ from hybridexec.parent.launch import Launcher, Started
 from .conftest import Make
 from .helpers import Gate, pid_of, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 #: Processes that an executor of so many workers may start if none of them comes to anything.
 MOST = {1: 4, 4: 8}
 

@@ -19,6 +19,8 @@ import pytest
 from .conftest import Make
 from .helpers import Gate, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 Use = Callable[[Path], Any]
 
 

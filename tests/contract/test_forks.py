@@ -12,6 +12,8 @@ import pytest
 from .conftest import Make
 from .helpers import Gate, pid_of, square
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 
 def return_none() -> None:
     pass

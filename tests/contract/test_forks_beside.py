@@ -26,6 +26,8 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import Gate, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 NEIGHBOURS = 5
 
 

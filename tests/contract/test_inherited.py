@@ -14,7 +14,10 @@ from hybridexec import HybridExecutor
 
 from .helpers import run_script
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's signals"),
+    pytest.mark.slow_on("spawn"),
+]
 
 #: The parent does something to its signals and then works as ever.
 SIGNALS = """

@@ -8,6 +8,8 @@ import pytest
 
 from .helpers import run_script
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 #: As kedro and others postpone imports.
 LAZY = """
 import importlib.util, multiprocessing, sys

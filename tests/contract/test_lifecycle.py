@@ -38,6 +38,8 @@ from .helpers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- initializer ----------------------------------------------------------------------------------
 
 _initialized: list[Any] = []

@@ -17,6 +17,8 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 #: From Python 3.14 on, get_event_loop() makes no loop.
 MAKES_LOOPS = sys.version_info < (3, 14)
 #: Where "fork" finds asyncio imported (pytest's plugins do that), its C module keeps the running

@@ -20,6 +20,8 @@ from hybridexec.wire.page import create_fd
 from .conftest import make_executor
 from .helpers import Gate, identity, pid_of, square
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 #: The flag of a listening socket in /proc/net/unix.
 _ACCEPTS = 0x00010000
 

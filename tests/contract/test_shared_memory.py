@@ -25,6 +25,7 @@ COPIED, MAPPED = 3 * MB, shared.MAPPED_FROM + 1000
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd"),
     pytest.mark.timeout(180),
+    pytest.mark.slow_on("spawn", "fork"),
 ]
 
 each_size = pytest.mark.parametrize("size", [COPIED, MAPPED], ids=["copied", "mapped"])

@@ -27,6 +27,8 @@ from hybridexec import CallTimeout, HybridExecutor, native
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate, is_alive, pid_of, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 _tools: Any
 
 

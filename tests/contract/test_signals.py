@@ -20,6 +20,8 @@ from hybridexec import HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, pid_of, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 
 class TimeIsUp(Exception):
     """What handlers raise here."""

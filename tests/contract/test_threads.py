@@ -15,6 +15,8 @@ import pytest
 from .conftest import Make
 from .helpers import square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 
 class Noting(Thread):
     """Derived from what was ``Thread`` when this module was imported."""

@@ -33,7 +33,6 @@ _LINGER = 5.0
 #: How many ends are kept for those who may ask.
 _KEPT = 4096
 
-_close: Callable[[int], None] = native.original("os", "close")
 _wait4 = os.wait4
 _waitid: Any = getattr(os, "waitid", None)
 
@@ -174,7 +173,7 @@ class _PidWatcher:
 
     def close(self) -> None:
         self._watcher.close()
-        _close(self._fd)
+        native.close(self._fd)
 
 
 class Watch:

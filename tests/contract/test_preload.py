@@ -20,7 +20,7 @@ target = logging.StreamHandler(sys.stdout)
 logging.getLogger("talkative").addHandler(logging.handlers.MemoryHandler(100, target=target))
 logging.getLogger("talkative").warning("logged")
 def talk(_):
-    print("called")
+    sys.stdout.write("called\\n")  # in one piece, also where nothing is buffered
     file.flush()
     for handler in logging.getLogger("talkative").handlers:
         handler.flush()

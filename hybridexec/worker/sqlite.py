@@ -58,7 +58,10 @@ class Connection(_Connection):  # type: ignore[misc]  # of no type that is known
     _has_read = False
 
     def __init__(self, database: Any, timeout: float = 5.0, *args: Any, **kwargs: Any) -> None:
-        super().__init__(database, 0.0, *args, **kwargs)
+        if args:
+            super().__init__(database, 0.0, *args, **kwargs)
+        else:  # by name: from Python 3.15 on, only the database may go by place
+            super().__init__(database, timeout=0.0, **kwargs)
         self._patience = timeout
 
     @property

@@ -36,7 +36,7 @@ def write(path: Path, n: int) -> None:
 
 
 def script(path: Path, n: int) -> None:
-    connection = sqlite3.connect(path, 60, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     connection.executescript(f"BEGIN; INSERT INTO t VALUES ({n}); COMMIT; -- ; done")
     connection.close()
 
@@ -145,7 +145,7 @@ def wait_and_others(path: Path) -> tuple[str, bool]:
 
 def upgrade(path: Path) -> tuple[str, bool]:
     """Who has read in its transaction cannot wait for who writes."""
-    reader, writer = (sqlite3.connect(path, 60, isolation_level=None) for _ in range(2))
+    reader, writer = (sqlite3.connect(path, timeout=60, isolation_level=None) for _ in range(2))
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchall()
     writer.execute("BEGIN IMMEDIATE")

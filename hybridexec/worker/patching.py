@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any
 
+from .. import native
 from .late import after_import
 
 #: What gevent represents the context of an error with. By default it is ``pprint.saferepr``, and
@@ -52,6 +54,7 @@ def patch(
         # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
         warnings.simplefilter("ignore", monkey.MonkeyPatchWarning)
         monkey.patch_all(**({} if switches is True else switches))
+    _mend_close()
     from . import blocking, cooperative, waits
 
     cooperative.install()
@@ -61,6 +64,26 @@ def patch(
         from . import threads
 
         threads.mend()
+
+
+def _mend_close() -> None:
+    """Have ``os.close`` make no hub, as that of gevent 25.8 to 26.5 does: it leaves the descriptor
+    to a hub that may never run, as in a child where Python's own hooks close what they inherit."""
+    import gevent.os
+    from gevent._hub_local import get_hub_if_exists
+
+    close: Any = getattr(gevent.os, "close", None)
+    if close is None or os.close is not close or "get_hub" not in close.__code__.co_names:
+        return
+
+    @wraps(close)
+    def close_fd(fd: int) -> None:
+        if get_hub_if_exists() is None:
+            native.close(fd)
+        else:
+            close(fd)
+
+    os.close = gevent.os.close = close_fd
 
 
 def prepare_hub() -> None:

@@ -28,9 +28,10 @@ import greenlet
 
 from .. import native
 from ..wire.page import DUMP_SIGNAL
+from . import critical
 from .feed import Runner
 from .runners import Runners
-from .stops import CallExpired, StopCall
+from .stops import FIRST_PAUSE, LAST_PAUSE, CallExpired, StopCall
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -254,10 +255,25 @@ class Signals:
             if owner is None:
                 traceback.print_exc()
             else:
-                self._hub.loop.run_callback(self._throw, owner, error)
+                why = number, self.handler_of(owner, number)
+                self._hub.loop.run_callback(self._throw, owner, error, why)
 
-    def _throw(self, owner: Owner, error: BaseException) -> None:
-        if self.runs(owner):
+    def _throw(
+        self, owner: Owner, error: BaseException, why: tuple[int, Any], pause: float = FIRST_PAUSE
+    ) -> None:
+        """Raise in a call that waits what its handler has raised; after a critical section, if the
+        handler is there still: else what it was set for is over."""
+        if not self.runs(owner) or self.handler_of(owner, why[0]) is not why[1]:
+            return
+        if critical.is_waiting(owner[1], _RUN_CALLS):
+            timer = self._hub.loop.timer(pause)
+
+            def again() -> None:
+                timer.close()
+                self._throw(owner, error, why, min(2 * pause, LAST_PAUSE))
+
+            timer.start(again)
+        else:
             owner[1].throw(type(error), error, error.__traceback__)
 
     def _is_users(self, current: Any, frame: FrameType | None) -> bool:

@@ -25,7 +25,7 @@ from .interrupts import Interrupts
 from .reach import Reach
 
 #: Seconds between two looks at a call that waits in a critical section, the first and the longest.
-_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05
+FIRST_PAUSE, LAST_PAUSE = 0.001, 0.05
 
 
 class StopCall(gevent.GreenletExit):
@@ -104,7 +104,7 @@ class Stops:
                     self._throw(call, StopCall)
         self._inbox.forget_dropped()
 
-    def _throw(self, call: int, error: type[BaseException], pause: float = _FIRST_PAUSE) -> None:
+    def _throw(self, call: int, error: type[BaseException], pause: float = FIRST_PAUSE) -> None:
         """Raise ``error`` in a running call; only from the hub, so that it cannot hit another."""
         self._hold_no_more(call)
         runner = self._runner_of(call)
@@ -112,7 +112,7 @@ class Stops:
             return
         if critical.is_waiting(runner, self._run_code):
             timer = self._held[call] = self._loop.timer(pause)
-            timer.start(self._throw, call, error, min(2 * pause, _LAST_PAUSE))
+            timer.start(self._throw, call, error, min(2 * pause, LAST_PAUSE))
             self._interrupts.follow(call, error)
             return
         self._tell(runner, call, error)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +109,85 @@ def test_an_alarm_that_comes_while_a_neighbour_computes_hits_its_call(
     gate.open()
     assert hog.result(timeout=30) == "hog"
     assert waiting.result(timeout=30) == "0.2"
+
+
+def hold(condition: threading.Condition, gate: Gate) -> str:
+    with condition:
+        condition.notify()
+        return str(gate.wait("holder"))
+
+
+def alarm_while_taking_back(condition_of: str, gate: Gate) -> tuple[str, bool, bool, str]:
+    """Wait for a condition, whose lock a neighbour then has; the alarm goes off meanwhile."""
+    condition = threading.Condition(getattr(threading, condition_of)())
+    holder = gevent.spawn(hold, condition, gate)  # starts when this waits
+    fired: list[int] = []
+    signal.signal(signal.SIGALRM, lambda *_: fired.append(1) or on_alarm(*_))
+    error = ""
+    try:
+        with condition:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            opener = gevent.spawn(open_when, fired, condition, gate)
+            condition.wait()
+            time.sleep(60)
+    except Exception as raised:
+        error = type(raised).__name__
+    took = condition.acquire(timeout=30)
+    return error, took, opener.get(timeout=30), holder.get(timeout=30)
+
+
+def open_when(fired: list[int], condition: threading.Condition, gate: Gate) -> bool:
+    while not fired:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    free = condition.acquire(blocking=False)
+    gate.open()
+    return free
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_what_a_handler_raises_waits_until_a_conditions_lock_is_taken_back(
+    make: Make, gate: Gate, kind: str
+) -> None:
+    call = make(max_workers=1).submit(alarm_while_taking_back, kind, gate)
+    assert call.result(timeout=60) == ("TimeIsUp", True, False, "holder")
+
+
+def be_interrupted(how: str, handler: Callable[..., Any] | None) -> str:
+    """As a library does that stops the main thread, or a terminal."""
+    if handler is not None:
+        before = signal.signal(signal.SIGINT, handler)
+    try:
+        if how == "main":
+            _thread.interrupt_main()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05 if handler is None else 60)
+        return "nothing"
+    except (TimeIsUp, KeyboardInterrupt) as error:
+        return type(error).__name__
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("how", ["main", "kill"])
+def test_an_interrupt_is_for_calls_that_handle_it_only(
+    make_each: Make, gate: Gate, how: str
+) -> None:
+    executor = make_each(max_workers=1)
+    neighbour = executor.submit(gate.wait, "neighbour")
+    gate.wait_for(1)
+    interrupt = signal.default_int_handler
+    for handler, what in [
+        (None, "nothing"),
+        (on_alarm, "TimeIsUp"),
+        (interrupt, "KeyboardInterrupt"),
+        (None, "nothing"),
+    ]:
+        assert executor.submit(be_interrupted, how, handler).result(timeout=30) == what
+    gate.open()
+    assert neighbour.result(timeout=30) == "neighbour"
 
 
 def leave_alarm(gate: Gate) -> int:

@@ -530,3 +530,36 @@ def test_a_timeout_may_be_any_kind_of_number(make: Make) -> None:
     executor = make(max_workers=1)
     for timeout in (Seconds(20), np.float64(20), 20):
         assert executor.options(timeout=timeout).submit(abs, -3).result(timeout=30) == 3
+
+
+# -- what cannot be cut short ---------------------------------------------------------------------
+
+_condition = threading.Condition()
+
+
+def keep_condition(gate: Gate) -> str:
+    with _condition:
+        gate.arrive("keeper")
+        time.sleep(LONG)
+    return "kept"
+
+
+def wait_for_condition(waiting: Gate) -> None:
+    with _condition:
+        waiting.arrive("waiter")
+        _condition.wait()
+
+
+def test_a_condition_whose_lock_never_comes_back_costs_the_worker_when_the_grace_is_over(
+    make: Make, tmp_path: Path
+) -> None:
+    """The call would go on without what it thinks it has."""
+    waiting, kept = Gate(tmp_path / "waiting"), Gate(tmp_path / "kept")
+    executor = make(max_workers=1)
+    waiter = executor.options(timeout=3).submit(wait_for_condition, waiting)
+    waiting.wait_for(1)
+    keeper = executor.submit(keep_condition, kept)
+    kept.wait_for(1)
+    assert isinstance(waiter.exception(timeout=SOON), CallTimeout)
+    assert isinstance(keeper.exception(timeout=SOON), WorkerLost)
+    assert executor.submit(square, 3).result(timeout=SOON) == 9

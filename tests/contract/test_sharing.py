@@ -448,7 +448,6 @@ def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) ->
         lock.release()
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
 # -- a worker's end -------------------------------------------------------------------------------
 
 
@@ -519,6 +518,7 @@ def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
     assert lock.acquire(timeout=PATIENCE)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
 def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
     for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
         lock = multiprocessing.get_context(method).Lock()

@@ -203,6 +203,7 @@ class Launcher:
                 channel=InheritedFd(channel_other),
                 lifeline=lifeline,
                 concurrency=self._slots,
+                open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,
             )
             path = interpreter.search_path()

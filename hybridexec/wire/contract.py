@@ -102,6 +102,8 @@ class WorkerStart(NamedTuple):
     channel: InheritedFd
     lifeline: InheritedFd
     concurrency: int
+    #: How many files the parent may open; -1 for no limit.
+    open_files: int
     setup: Setup | PickledSetup
 
     def __call__(self) -> None:

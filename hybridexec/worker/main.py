@@ -46,7 +46,7 @@ def run(start: WorkerStart) -> None:
         boot.import_all(start.boot.preload)
         patching.prepare_hub()
         waits.install()
-        _raise_descriptor_limit(start.concurrency)
+        _raise_descriptor_limit(start.open_files, start.concurrency)
         payload.set_main_by_value(start.boot.main_by_value)
         page = StatusPage(start.status.fd, start.concurrency)
         stacks.record_faults(start.status.fd)
@@ -101,18 +101,22 @@ def _initialize(start: WorkerStart, functions: Functions, outbox: Outbox) -> boo
     return True
 
 
-def _raise_descriptor_limit(concurrency: int) -> None:
+def _raise_descriptor_limit(parents: int, concurrency: int) -> None:
+    """Allow what the calls may open, and what the parent may now: the fork server is older."""
     wanted = concurrency + _SPARE_DESCRIPTORS
+    if parents == -1 or parents > wanted:  # -1: there is no limit
+        wanted = parents
     soft = os.sysconf("SC_OPEN_MAX")
-    if soft == -1 or soft >= wanted:  # -1: there is no limit
+    if soft == -1 or (wanted != -1 and soft >= wanted):
         return
     import resource  # few need it
 
+    limit = resource.RLIM_INFINITY if wanted == -1 else wanted
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard != resource.RLIM_INFINITY and (wanted == -1 or hard < wanted):
         # Only root may; others were warned.
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
             return
-        wanted = hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        limit = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -197,6 +197,35 @@ def test_a_limit_of_the_size_of_files_costs_no_worker(
     assert (out.stdout, out.stderr) == ("1000000 1\n", "")
 
 
+#: The parent allows itself more when the fork server is there already.
+FILES = """
+import multiprocessing, os, resource, sys
+from hybridexec import HybridExecutor
+
+def limit(number):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+
+if __name__ == "__main__":
+    limit(400)
+    with HybridExecutor(1, multiprocessing.get_context(sys.argv[1]), concurrency=10) as executor:
+        found = [executor.submit(os.sysconf, "SC_OPEN_MAX").result(60)]
+        for number in (500, 300):
+            limit(number)
+            executor.submit(os._exit, 3).exception(60)
+            found.append(executor.submit(os.sysconf, "SC_OPEN_MAX").result(60))
+    print(found)
+"""
+
+
+def test_a_worker_may_open_as_many_files_as_the_parent_may_when_it_starts(
+    tmp_path: Path, method: str
+) -> None:
+    out = run_script(tmp_path / "script.py", FILES, method)
+    # What the fork server was given when it was launched is not taken away.
+    assert out.stdout == f"[400, 500, {400 if method == 'forkserver' else 300}]\n"
+
+
 #: Without descriptors 0 to 2; the results go to a file.
 CLOSED = """
 import multiprocessing, os, subprocess, sys

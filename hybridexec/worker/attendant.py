@@ -24,8 +24,8 @@ from .runners import Runners
 _TICK_MS = 8
 #: Seconds for which it goes on looking after there was something.
 _LINGER = 0.05
-#: Seconds after which a call that keeps the hub from a cancellation is interrupted again, if it has
-#: not been.
+#: Seconds after which what keeps the hub from a cancellation is interrupted again, if it has not
+#: been.
 _INSIST_SECONDS = 0.05
 
 _READABLE = 1  # select.POLLIN
@@ -52,6 +52,7 @@ class Attendant:
         poller = native.original("select", "poll")()
         poller.register(self._bell_fd, _READABLE)
         poller.register(self._called_fd, _READABLE)
+        stops = runners.stops
         awake_until = listen_until = insist_at = 0.0
         while True:
             if native.monotonic() < awake_until:
@@ -59,7 +60,7 @@ class Attendant:
             else:
                 self._sleeps = True
                 # What was put in before that has called nobody.
-                ready = poller.poll(_TICK_MS if outbox.pending else None)
+                ready = poller.poll(_TICK_MS if outbox.pending or stops.pending else None)
                 self._sleeps = False
             now = native.monotonic()
             runners.feed.turn_over = True
@@ -72,10 +73,10 @@ class Attendant:
                 # milliseconds, and each system call here gives it away.
                 while inbound.read_aside():
                     listen_until = awake_until = native.monotonic() + _LINGER
-                if now >= insist_at:
-                    insist_at = now + _INSIST_SECONDS
-                    if runners.stops.insist():
-                        listen_until = awake_until = insist_at + _LINGER
+            if stops.pending and now >= insist_at:
+                insist_at = now + _INSIST_SECONDS
+                if stops.insist():
+                    listen_until = awake_until = insist_at + _LINGER
             for fd, _ in ready:
                 if not os.read(fd, 4096):
                     os._exit(1)  # the parent is gone

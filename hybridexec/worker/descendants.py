@@ -13,8 +13,10 @@ beginner's. That costs a spawn 0.3 us, and a call that begins nothing nothing.
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
@@ -22,24 +24,22 @@ from weakref import ref
 import gevent
 from gevent import getcurrent
 
+from .. import native
 from .late import after_import
 
-#: Modules whose methods wait for what their ``self`` is, or has.
-_THREADS, _FUTURES, _POOLS = "threading", "concurrent.futures._base", "gevent.pool"
-
-
-#: Stands among the ids of what is awaited for all that was submitted to thread pools.
-SUBMITTED = 0
+#: Whether threads of calls are daemons, if nobody has said so: as good as true, and yet another.
+_INHERITED = 1
 
 
 class Begun:
     """A greenlet that a call has begun, or something that one has, or work for a thread pool."""
 
-    __slots__ = ("by", "number", "owner", "thing")
+    __slots__ = ("by", "is_greenlet", "number", "owner", "thing")
 
     def __init__(self, thing: Any, owner: Owner, by: int, number: int) -> None:
         #: A weak reference to the greenlet, or the work item.
         self.thing = thing
+        self.is_greenlet = isinstance(thing(), gevent.Greenlet)
         #: For whom it was begun.
         self.owner = owner
         #: Who began it: the call, or the number of what did.
@@ -53,7 +53,7 @@ class Begun:
         thing = self.thing()
         if thing is None:
             return True
-        return bool(thing.dead if isinstance(thing, gevent.Greenlet) else thing.future.done())
+        return bool(thing.dead if self.is_greenlet else thing.future.done())
 
 
 #: A call's id, or what a call has begun.
@@ -78,9 +78,12 @@ class Descendants:
         self._hub = gevent.get_hub()
         self._indexed = -1
         self._index: dict[Owner, list[Begun]] = {}
-        # Code of thread pools: a thread's, and where it calls what was submitted.
-        self._serve: CodeType | None = None
+        # What the threads of thread pools are for, and the code with which they run what was
+        # submitted.
+        self._serve: object = None
         self._run_item: CodeType | None = None
+        # Of whom threads inherit it in a call.
+        threading._DummyThread._daemonic = _INHERITED  # type: ignore[attr-defined]
         gevent.Greenlet.add_spawn_callback(self._note)
         after_import("concurrent.futures.thread", self._mend)
 
@@ -136,7 +139,7 @@ class Descendants:
                 finally:
                     del running[me]
 
-        self._serve, self._run_item = thread._worker.__code__, thread._WorkItem.run.__code__
+        self._serve, self._run_item = thread._worker, thread._WorkItem.run.__code__
         thread._WorkItem = WorkItem
 
     # -- what the hub asks --------------------------------------------------------------------
@@ -172,11 +175,12 @@ class Descendants:
 
     def serves_others(self, greenlet: Any) -> bool:
         """Whether a greenlet is a thread of a pool, which works for who submits something, or waits
-        for work."""
-        if greenlet in self._running:
-            return True
-        frame = _first_outside_gevent(greenlet.gr_frame)
-        return frame is not None and frame.f_code is self._serve
+        for work; or of a pool of processes, which nobody could use without it."""
+        thread = thread_of(greenlet)
+        return thread is not None and (
+            (self._serve is not None and getattr(thread, "_target", None) is self._serve)
+            or type(thread).__module__ == "concurrent.futures.process"
+        )
 
     def is_in_item(self, greenlet: Any) -> bool:
         """Whether a pool's thread is in what was submitted, not on its way there or back."""
@@ -185,68 +189,48 @@ class Descendants:
         while frame is not None and frame.f_code is not self._run_item:
             called, frame = frame, frame.f_back
         return frame is not None and (
-            called is None or called.f_globals.get("__name__") != _FUTURES
+            called is None or called.f_globals.get("__name__") != "concurrent.futures._base"
         )
 
 
-def awaited_by(greenlet: Any, begun: Iterable[Begun]) -> set[int]:
-    """What a greenlet waits for, by ``id``: futures, and greenlets, those that are threads too. Of
-    those that it waits for by gevent's own means, only those of ``begun``."""
-    awaited: set[int] = set()
+def thread_of(greenlet: Any) -> Any:
+    """The thread that a greenlet is; None if it is no thread, or has ended."""
+    thread = getattr(getattr(greenlet, "_run", None), "__self__", None)
+    return thread if isinstance(thread, native.original("threading", "Thread")) else None
+
+
+def is_daemon(greenlet: Any) -> bool:
+    """Whether somebody has said that a thread is a daemon, which those of calls are anyhow."""
+    return getattr(thread_of(greenlet), "_daemonic", None) is True
+
+
+def seems_to_serve(greenlet: Any) -> bool:
+    """Whether a daemon may be there for others than its beginner: it waits for something to do, or
+    is the standard library's."""
+    frame = greenlet.gr_frame
+    outermost = "threading"
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package == "threading" and frame.f_code.co_name == "wait":
+            return True
+        if package not in ("threading", "gevent", "hybridexec"):
+            outermost = package
+        frame = frame.f_back
+    return outermost != "threading" and outermost in sys.stdlib_module_names
+
+
+def joined_by(greenlet: Any) -> set[int]:
+    """The threads whose end a greenlet waits for, by the ``id`` of their greenlets."""
+    joined: set[int] = set()
     frame = greenlet.gr_frame
     while frame is not None:
-        module = frame.f_globals.get("__name__")
-        if module in (_THREADS, _FUTURES, _POOLS) and "self" in frame.f_code.co_varnames[:1]:
-            this = frame.f_locals.get("self")
-            if module == _POOLS:
-                awaited.update(map(id, getattr(this, "greenlets", ())))
-            elif module == _THREADS and frame.f_code.co_name == "join":
-                awaited.add(this.ident)  # which is its greenlet's id
-            else:
-                awaited.add(id(this))
-        elif module == "concurrent.futures.thread" and frame.f_code.co_name == "shutdown":
-            awaited.add(SUBMITTED)
+        if frame.f_code.co_name == "join" and frame.f_globals.get("__name__") == "threading":
+            joined.add(getattr(frame.f_locals.get("self"), "ident", 0))
         frame = frame.f_back
-    for each in begun:
-        thing = each.thing()
-        if isinstance(thing, gevent.Greenlet) and _is_linked(thing, greenlet):
-            awaited.add(id(thing))
-    return awaited
-
-
-def _is_linked(greenlet: Any, waiting: Any) -> bool:
-    """Whether the end of one greenlet will wake the other, which is in its ``get`` or ``join``, or
-    waits for several."""
-    links = _Links()
-    greenlet.unlink(links)
-    for link in links.seen:
-        wakes = getattr(link, "__self__", None)
-        if wakes is waiting or getattr(wakes, "greenlet", None) is waiting:
-            return True
-    return False
-
-
-class _Links:
-    """Sees what a greenlet is linked to, which gevent does not tell: it is no link of any greenlet,
-    and each is asked whether it is that."""
-
-    __hash__ = None  # type: ignore[assignment]  # its equality is none
-
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-
-    def __eq__(self, link: object) -> bool:
-        self.seen.append(link)
-        return False
+    return joined
 
 
 def _living(owner: Owner) -> Owner:
     while isinstance(owner, Begun) and owner.has_ended:
         owner = owner.owner
     return owner
-
-
-def _first_outside_gevent(frame: FrameType | None) -> FrameType | None:
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("gevent."):
-        frame = frame.f_back
-    return frame

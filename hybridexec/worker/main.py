@@ -57,7 +57,9 @@ def run(start: WorkerStart) -> None:
     attendant = Attendant(start.bell.fd)
     outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop)
     inbox, functions = Inbox(), Functions()
-    runners = Runners(start.concurrency, page, inbox, functions, outbox.put, outbox.put_first)
+    runners = Runners(
+        start.concurrency, page, inbox, functions, outbox.put, outbox.put_first, attendant.call
+    )
     timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)
     forks.install(runners, outbox)
     inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)

@@ -8,22 +8,19 @@ himself, runs on.
 
 A call that is stopped often cannot end before its threads have: it leaves a ``with`` block of a
 thread pool, or joins what it has started. It would wait until its grace is over, and cost its
-worker. So there is told, besides the call,
+worker. And who cancels a call wants its work to end, not only its wait. So there is told, besides
+the call, what it has begun, or something that it has begun and that is told or has ended:
 
-- what it has begun (or something that it has begun, and that is told or has ended) and was waiting
-  for when it was told: a thread in its ``join``, greenlets in ``get``, ``joinall`` or a pool's
-  methods, a pool's work in ``Future.result``. The wait shows whose work that is. Who was in a
-  thread pool's ``shutdown`` was waiting for all that he has submitted: which pool that went to is
-  not looked at, and once told, he may leave that block before its threads have ended;
-- while the call still waits: what it waits for now, in the same ways, and what it has submitted to
-  thread pools, for it may wait in asyncio's loop for that, or in a pool's ``shutdown`` for its
-  threads. What still waits for one of these threads is cancelled.
+- greenlets and threads;
+- what it has submitted to thread pools; queued work is cancelled. A pool's threads themselves are
+  not told, so the pool can be used by the next call.
+
+Threads that somebody has made daemons may serve others, as libraries' do, which start theirs for
+the first call that needs them. They are told only if they are joined, or as the last resort, when
+the call does not end: it may wait for one in a way that does not show, as in anyio's. Even then
+those are left alone that seem to wait for something to do.
 
 A thread that ends because it was told does so as of ``SystemExit``: nothing is printed.
-
-Not told are threads that the call has started and does not wait for: they may serve others. So does
-a thread pool's thread: what it runs is the matter of who submitted that. Between two works, or
-waiting for one, it is left alone, so the pool can be used by the next call.
 
 What keeps the hub while it does the work of a call that is to be stopped, is made to wait for a
 moment, where a signal handler finds that it can: the hub can tell the call then.
@@ -32,7 +29,6 @@ moment, where a signal handler finds that it can: the hub can tell the call then
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -41,12 +37,23 @@ import gevent
 
 from .. import native
 from . import critical
-from .descendants import SUBMITTED, Begun, Descendants, Owner, awaited_by
+from .descendants import (
+    Begun,
+    Descendants,
+    Owner,
+    is_daemon,
+    joined_by,
+    seems_to_serve,
+    thread_of,
+)
 
 #: Seconds between two looks at calls that were told and still wait, the first and the longest.
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05
 #: Seconds after which nothing more is looked for if nothing was found.
 _PATIENCE = 10.0
+#: The last resort is taken after so many looks in a row that found nothing: half a grace, by
+#: default, and more where the hub is slow to come round.
+_LOOKS = 12
 
 
 class _Told:
@@ -57,10 +64,12 @@ class _Told:
         self.error = error
         #: What was begun later, by the call or by what was told after it, is not told.
         self.latest: dict[int, int] = {}
-        #: What was being waited for, by ``id``.
-        self.awaited: set[int] = set()
+        #: The threads that it waits for, or what was told after it, by the ``id`` of greenlets.
+        self.joined: set[int] = set()
         #: What was told, with its greenlet, and for whom that begins something.
         self.begun: dict[Begun, tuple[Any, Owner]] = {}
+        #: How many looks have found nothing since something was found.
+        self.looks = 0
         self.until = native.monotonic() + _PATIENCE
 
 
@@ -72,15 +81,18 @@ class Reach:
         runner_of: Callable[[int], Any],
         call_of: Callable[[object], int],
         run_code: CodeType,
+        call_attendant: Callable[[], None],
     ) -> None:
         """
         Args:
             runner_of: the runner that runs a call; None if it does not run.
             call_of: the call that a greenlet runs; 0 if it runs none.
             run_code: what runners run.
+            call_attendant: has the attendant look, which makes way for the hub.
         """
         self._runner_of = runner_of
         self._run_code = run_code
+        self._call_attendant = call_attendant
         self._descendants = Descendants(call_of)
         self._hub = gevent.get_hub()
         self._told: dict[int, _Told] = {}
@@ -95,8 +107,9 @@ class Reach:
         runner = self._runner_of(call)
         told = self._told[call] = _Told(runner, error)
         told.latest[call] = descendants.latest
-        self._note(told, runner, call)
+        told.joined |= joined_by(runner)
         self._look_after(_FIRST_PAUSE)
+        self._call_attendant()
 
     def forget(self, call: int) -> None:
         """It has ended, and runs again."""
@@ -126,84 +139,98 @@ class Reach:
     def _look(self) -> None:
         self._timer.close()
         self._timer = None
-        found = False
+        again = False
         for call, told in list(self._told.items()):
-            if self._reach(call, told):
-                found = True
+            found, left = self._reach(call, told)
+            if found:
+                again = True
+                told.looks = 0
                 told.until = native.monotonic() + _PATIENCE
-            elif self._is_over(call, told):
+            elif (not left and self._is_over(call, told)) or native.monotonic() > told.until:
                 del self._told[call]
+            else:
+                told.looks += 1
         if self._told:
-            self._look_after(_FIRST_PAUSE if found else min(2 * self._pause, _LAST_PAUSE))
+            self._look_after(_FIRST_PAUSE if again else min(2 * self._pause, _LAST_PAUSE))
 
     def _is_over(self, call: int, told: _Told) -> bool:
-        if self._runner_of(call) is None and all(begun.has_ended for begun in told.begun):
-            return True
-        return native.monotonic() > told.until
+        return self._runner_of(call) is not told.runner and all(
+            begun.has_ended for begun in told.begun
+        )
 
-    def _reach(self, call: int, told: _Told) -> bool:
-        """Tell what is to be told; whether there was something."""
+    def _reach(self, call: int, told: _Told) -> tuple[bool, bool]:
+        """Tell what is to be told; whether there was something, and whether there is something that
+        cannot be told just now."""
+        descendants = self._descendants
         waits = self._runner_of(call) is told.runner
         if waits:
-            self._note(told, told.runner, call)
-        for begun, (greenlet, owner) in told.begun.items():
+            told.joined |= joined_by(told.runner)
+        for begun, (greenlet, _) in told.begun.items():
             if not begun.has_ended:
-                self._note(told, greenlet, owner)
+                told.joined |= joined_by(greenlet)
+        to_tell: list[tuple[Begun, Any, Owner]] = []
+        queued: list[Any] = []
+        for begun in self._begun(call, told):
+            thing = begun.thing()
+            if thing is None:
+                continue
+            if begun.is_greenlet:
+                if self._is_calls(thing, told, waits):
+                    to_tell.append((begun, thing, begun))
+            elif (thread := descendants.runs(thing)) is not None:
+                to_tell.append((begun, thread, begun.owner))
+            else:
+                queued.append(thing.future)
+        if queued:
+            # Before a thread that ends one turns to the next. Not in the hub: there are callbacks.
+            gevent.spawn(_cancel, queued)
+            return True, True
+        thrown = [self._throw(told, *each) for each in to_tell]
+        return any(thrown), not all(thrown)
+
+    def _begun(self, call: int, told: _Told) -> list[Begun]:
+        """What is to be told, as far as that depends on who has begun it when."""
         owners: list[Owner] = [call, *told.begun]
-        each = [
+        return [
             begun
             for owner in owners
             for begun in self._descendants.begun_by(owner)
             if begun not in told.begun
             and not begun.has_ended
-            and begun.number < told.latest.get(begun.by, begun.number + 1)
+            and begun.number <= told.latest.get(begun.by, begun.number)
         ]
-        greenlets = [begun for begun in each if isinstance(begun.thing(), gevent.Greenlet)]
-        found = False
-        for begun in greenlets:
-            thing = begun.thing()
-            if id(thing) in told.awaited and not self._descendants.serves_others(thing):
-                found |= self._throw(told, thing, begun, begun)
-        items = [
-            (begun, begun.thing(), self._descendants.runs(begun.thing()))
-            for begun in each
-            if begun not in greenlets
-            and (waits or not told.awaited.isdisjoint((SUBMITTED, id(begun.thing().future))))
-        ]
-        queued = [item.future for _, item, greenlet in items if greenlet is None]
-        if queued:
-            # Before a thread that ends one turns to the next. Not in the hub: there are callbacks.
-            gevent.spawn(_cancel, queued)
-            return True
-        for begun, _, greenlet in items:
-            if self._descendants.is_in_item(greenlet):
-                found |= self._throw(told, greenlet, begun, begun.owner)
-        return found
 
-    def _throw(self, told: _Told, greenlet: Any, begun: Begun, owner: Owner) -> bool:
+    def _is_calls(self, greenlet: Any, told: _Told, waits: bool) -> bool:
+        """Whether a greenlet is there for its beginner only."""
+        if self._descendants.serves_others(greenlet):
+            return False
+        if not is_daemon(greenlet) or id(greenlet) in told.joined:
+            return True
+        return waits and told.looks >= _LOOKS and not seems_to_serve(greenlet)
+
+    def _throw(self, told: _Told, begun: Begun, greenlet: Any, owner: Owner) -> bool:
         if (
-            greenlet.dead
+            begun.has_ended
+            or not (begun.is_greenlet or self._descendants.is_in_item(greenlet))
             or greenlet.parent is not self._hub
+            or (greenlet.gr_frame is None and thread_of(greenlet) is not None)  # about to start
             or critical.is_waiting(greenlet, self._run_code)
         ):
             return False
         told.begun[begun] = greenlet, owner
         told.latest[begun.number] = self._descendants.latest
-        self._note(told, greenlet, owner)
-        _hush(greenlet, told.error)
+        told.joined |= joined_by(greenlet)
+        if begun.is_greenlet:
+            _hush(greenlet, told.error)
         greenlet.throw(told.error())
         return True
-
-    def _note(self, told: _Told, greenlet: Any, owner: Owner) -> None:
-        if greenlet.gr_frame is not None:
-            told.awaited |= awaited_by(greenlet, self._descendants.begun_by(owner))
 
 
 def _hush(greenlet: Any, error: type[BaseException]) -> None:
     """Have a greenlet that is a thread end of such an error without a word."""
-    thread: Any = threading._active.get(id(greenlet))  # type: ignore[attr-defined]  # no lock taken
+    thread = thread_of(greenlet)
     report = getattr(thread, "_invoke_excepthook", None)
-    if report is None:  # no thread, or made by asking for the current one where there is none
+    if report is None:
         return
 
     def report_others(thread: Any) -> None:

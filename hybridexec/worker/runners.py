@@ -48,6 +48,7 @@ class Runners:
         functions: Functions,
         put: Put,
         put_first: Put,
+        call_attendant: Callable[[], None],
     ) -> None:
         """
         Args:
@@ -57,6 +58,7 @@ class Runners:
             functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
+            call_attendant: has the attendant look, within milliseconds.
         """
         # No more than 30 attributes: with more, CPython takes longer to get at any of them.
         self._put = put
@@ -90,7 +92,9 @@ class Runners:
             )
         )
         #: Stops running calls.
-        self.stops = Stops(self.runner_of, self.call_of, self.run_code, ours, self.feed.stop, inbox)
+        self.stops = Stops(
+            self.runner_of, self.call_of, self.run_code, ours, self.feed.stop, inbox, call_attendant
+        )
         self._load = functions.load
         self._forgotten = functions.forgotten
         #: Wakes the hub, and ends it.

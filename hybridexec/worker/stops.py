@@ -47,6 +47,7 @@ class Stops:
         ours: frozenset[str],
         tell: Callable[[Any, int, type[BaseException]], None],
         inbox: Inbox,
+        call_attendant: Callable[[], None],
     ) -> None:
         """Must be made on the main thread.
 
@@ -57,13 +58,14 @@ class Stops:
             ours: as there.
             tell: as there.
             inbox: where the calls are that have not started.
+            call_attendant: has the attendant look, which insists.
         """
         self._runner_of = runner_of
         self._inbox = inbox
         self._run_code = run_code
         self._note = tell
         # Tells what the calls have begun.
-        self._reach = Reach(runner_of, call_of, run_code)
+        self._reach = Reach(runner_of, call_of, run_code, call_attendant)
         # Reaches the call that keeps the CPU.
         self._interrupts = Interrupts(runner_of, run_code, ours, self._tell, self._has_to_give_way)
         self._loop = gevent.get_hub().loop
@@ -150,6 +152,11 @@ class Stops:
                     break  # only one has the CPU
         self.cancelled.append((calls, running))
 
+    @property
+    def pending(self) -> bool:
+        """Whether there may be something to stop that keeps the hub from it."""
+        return bool(self.cancelled or self.expired or self._late or self._reach.looks)
+
     def insist(self) -> bool:
         """Interrupt once more what is to be stopped and was just about to start, in code of ours,
         or in a long critical section, the first time, and what keeps the hub from it; whether there
@@ -163,10 +170,9 @@ class Stops:
                 self._late.discard(call)
             else:
                 self._interrupts.interrupt(call, CallExpired)
-        waits = bool(self.cancelled or self.expired or self._reach.looks)
-        if waits:
+        if self.cancelled or self.expired or self._reach.looks:
             self._interrupts.make_way()
-        return waits or bool(self._late)
+        return self.pending
 
     def expire(self, call: int) -> None:
         """Stop a call whose time is up, unless it has been told.

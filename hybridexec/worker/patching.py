@@ -72,8 +72,10 @@ def _mend_close() -> None:
     import gevent.os
     from gevent._hub_local import get_hub_if_exists
 
-    close: Any = getattr(gevent.os, "close", None)
-    if close is None or os.close is not close or "get_hub" not in close.__code__.co_names:
+    close: Any = os.close
+    # Before, it is the system's; later, it looks whether there is a hub.
+    code = getattr(close, "__code__", None)
+    if code is None or "get_hub" not in code.co_names:
         return
 
     @wraps(close)

@@ -31,19 +31,6 @@ class Privates(ProcessPoolExecutor):
 
     _assembly: Assembly
 
-    if not TYPE_CHECKING:  # checkers know these attributes from the base, and no others
-
-        def __getattr__(self, name: str) -> Any:
-            answer = _ANSWERS.get(name)
-            if answer is not None:
-                return answer(self._assembly)
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name.startswith("_") and not name.startswith("__"):
-                text += "; of ProcessPoolExecutor's private attributes, it has " + ", ".join(
-                    _ANSWERS
-                )
-            raise AttributeError(text, name=name, obj=self)
-
     # Programs call these so that the workers are there before the first call.
 
     def _start_executor_manager_thread(self) -> None:
@@ -104,7 +91,34 @@ def _broken(assembly: Assembly) -> str | bool:
     return False if broken is None else str(broken)
 
 
-#: Without a setter for any of them: a program may set what it likes.
+class _Answer:
+    """An attribute that has a meaning here. It has no setter: a program may set what it likes."""
+
+    def __init__(self, name: str, answer: Callable[[Assembly], Any]) -> None:
+        self._name = name
+        self._answer = answer
+
+    def __get__(self, executor: Any, kind: type) -> Any:
+        if executor is None:  # the base's instances have it, its class has not
+            raise AttributeError(f"type object {kind.__name__!r} has no attribute {self._name!r}")
+        return self._answer(executor._assembly)
+
+
+class _Nothing:
+    """One that has none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, executor: Any, kind: type) -> Any:
+        raise AttributeError(
+            f"{kind.__name__!r} object has no attribute {self._name!r}; of ProcessPoolExecutor's "
+            f"private attributes, it has {', '.join(_ANSWERS)}",
+            name=self._name,
+            obj=executor,
+        )
+
+
 _ANSWERS: dict[str, Callable[[Assembly], Any]] = {
     "_max_workers": lambda assembly: assembly.plan.max_workers,
     # The worker processes that take calls, by pid.
@@ -118,3 +132,23 @@ _ANSWERS: dict[str, Callable[[Assembly], Any]] = {
     "_initargs": lambda assembly: assembly.plan.beginning.initargs,
     "_max_tasks_per_child": lambda assembly: assembly.plan.max_tasks_per_child,
 }
+_NOTHING = (
+    "_cancel_pending_futures",
+    "_call_queue",
+    "_executor_manager_thread",
+    "_executor_manager_thread_wakeup",
+    "_force_shutting_down",
+    "_idle_worker_semaphore",
+    "_queue_count",
+    "_result_queue",
+    "_safe_to_dynamically_spawn_children",
+    "_shutdown_lock",
+    "_work_ids",
+)
+
+# Not by __getattr__: in a class that has one, Python takes longer to get at any attribute, and each
+# submit needs some.
+for _name, _answer in _ANSWERS.items():
+    setattr(Privates, _name, _Answer(_name, _answer))
+for _name in _NOTHING:
+    setattr(Privates, _name, _Nothing(_name))

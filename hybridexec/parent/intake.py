@@ -213,16 +213,15 @@ def _results(
 def _open(taken: list[Ended], return_exceptions: bool) -> Any:
     """What the one outcome that is ``taken`` out of the list says."""
     _, status, value, _, pid, troubles = taken.pop()
-    ends_all = _ends_all(status, value)
-    value, error = decode(status, value, pid, troubles)
+    result, error = decode(status, value, pid, troubles)
     if error is None:
-        return value
-    if return_exceptions and not ends_all:
+        return result
+    if return_exceptions and not _ends_all(status, value):
         return error
     try:
         raise error
     finally:
-        del error  # this frame is in its traceback
+        del error, value  # this frame is in its traceback
 
 
 def _ends_all(status: int, value: Any) -> bool:

@@ -35,8 +35,6 @@ def decode(
 
 
 def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
-    if status == frames.ERROR:
-        return None, _remote_exception(*value)
     if status == frames.PICKLED:
         try:
             return payload.loads(value), None
@@ -52,6 +50,8 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
             )
             _forget_frames(error)
             return None, error
+    if status == frames.ERROR:
+        return None, _remote_exception(*value)
     if status == UNPICKLABLE:
         return None, value
     if status == frames.CANCELLED:

@@ -222,20 +222,25 @@ def _reason(key: Key, user: str, error: Exception) -> str:
 _session = Session()
 
 
+def is_needed() -> bool:
+    """Whether anything may need pieces; if not, :func:`.payload.dumps` is as good."""
+    return payload.main_by_value or prompt.is_open()
+
+
 def dumps(value: object) -> tuple[payload.Payload, Pieces]:
     """Pickle ``value``; also the pieces of ``__main__`` that it needs.
 
     Raises:
         Whatever pickling it raised.
     """
-    if payload.main_by_value or prompt.is_open():
+    if is_needed():
         return _session.dumps(value)
     return payload.dumps(value), ()
 
 
 def dumps_types(types_: object) -> bytes:
     """Pickle exception types that errors are to be compared with."""
-    if not (payload.main_by_value or prompt.is_open()):
+    if not is_needed():
         travelling = payload.dumps(types_)
         # Types have no buffers: what is too large for a frame's head is still one piece.
         return travelling if isinstance(travelling, bytes) else bytes(travelling.parts[0])

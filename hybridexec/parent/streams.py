@@ -153,19 +153,18 @@ class Stream:
             chunk = [(item,) for item in chunk]
         start = weight = 0
         items: list[Item] = []
+        pickled = self._pickled if session.is_needed() else payload.dumps
         for place, arguments in enumerate(chunk):
-            is_tuple = type(arguments) is tuple
             try:
-                if not is_tuple:
+                if type(arguments) is not tuple:
                     arguments = self._unpacked(chunk, place, offset)
-                    is_tuple = True
-                item = arguments if payload.are_plain(arguments) else self._pickled(arguments)
+                item = arguments if payload.are_plain(arguments) else pickled((arguments, {}))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
                 self._send(items, offset + start, chunk[start:place])
-                if is_tuple:
+                if type(arguments) is tuple:
                     tell_refusal(error, self._function.name)
                 else:
                     add_note(error, STAR_NOTE)
@@ -189,8 +188,8 @@ class Stream:
             self._kept[offset + place] = arguments
         return arguments
 
-    def _pickled(self, arguments: tuple[Any, ...]) -> payload.Payload:
-        pickled, needs = session.dumps((arguments, {}))
+    def _pickled(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> payload.Payload:
+        pickled, needs = session.dumps(arguments)
         if needs:
             assert self._function is not None
             self._function = self._function.needing(needs)

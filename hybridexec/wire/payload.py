@@ -140,7 +140,9 @@ def dumps(value: object) -> Payload:
                 reason = f"{type(error).__name__}: {error}"
                 add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
-    return packed(pieces, buffers)
+    if buffers or len(pieces) > 1 or len(pieces[0]) > INLINE_LIMIT:
+        return packed(pieces, buffers)
+    return pieces[0]
 
 
 def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:

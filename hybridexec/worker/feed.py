@@ -31,7 +31,7 @@ from . import forks
 from .inbox import Inbox, Run
 
 #: The hub sees to everything else when calls have held it for so long.
-TURN_SECONDS = 0.005
+_TURN_SECONDS = 0.005
 #: Of the loop's watchers, those with this priority are called last.
 _LAST = -2
 
@@ -106,11 +106,6 @@ class Feed:
             self.is_due = True
             self._loop.run_callback(self._feed)
 
-    def end_turn(self) -> None:
-        """The calls of this turn have taken their time."""
-        self._turn = self._loop.iteration
-        self.turn_over = True
-
     def _feed(self) -> None:
         """Give calls in the inbox to runners, until the turn is over."""
         if self._words[HELD] != self.released:
@@ -118,12 +113,15 @@ class Feed:
             return  # the RECLAIM that is on its way has the hub look
         self.is_due = True  # a runner woken below need not schedule another feed
         turn = self._loop.iteration
-        if turn != self._turn:
+        begins = turn != self._turn
+        if begins:
             self._turn = turn
-            self._ends = _monotonic() + TURN_SECONDS
+            self._ends = _monotonic() + _TURN_SECONDS
             self.turn_over = False
         while self._inbox.runs:
-            if self.turn_over or _monotonic() > self._ends:
+            if begins:
+                begins = False
+            elif self.turn_over or _monotonic() > self._ends:
                 self.turn_over = True
                 self._next_turn.send()
                 return
@@ -137,6 +135,13 @@ class Feed:
         self.is_due = False
 
     # -- in a runner ----------------------------------------------------------------------------
+
+    def look_at_clock(self, began: float) -> None:
+        """A runner has run calls since ``began``, of which none has waited: see whether that was
+        long enough for this turn."""
+        if _monotonic() - began > _TURN_SECONDS:
+            self._turn = self._loop.iteration
+            self.turn_over = True
 
     def _serve(self, slot: int) -> None:
         """A runner: take calls and run them, for as long as the process lives."""

@@ -19,7 +19,7 @@ from .. import native
 from ..wire import frames, payload
 from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
-from .feed import TURN_SECONDS, Feed, Runner
+from .feed import Feed, Runner
 from .functions import Functions
 from .inbox import Inbox, Job, Run
 from .rows import Put, Row
@@ -239,16 +239,19 @@ class Runners:
                 self._end_special(expiry, job, slot_id, function is not None) if special else None
             )
             turn = loop.iteration
-            is_first = turn != self._last_turn
-            if is_first:
+            if turn != self._last_turn:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
                 row = None
+                if not waited and (items or len(inbox.runs) > 1):
+                    feed.look_at_clock(self._times[slot_id + 1])
             elif status == plain and not special:
                 row = Row(call)
                 values = row.values
                 values.append(value)
-                put(row)
+                put(row)  # after which the attendant looks at the clock
+                if not waited:
+                    feed.look_at_clock(self._times[slot_id + 1])
             else:
                 put((call, status, value, seconds))
                 row = None
@@ -257,9 +260,6 @@ class Runners:
             if waited:
                 break
             stage = "call"
-            # Not for each result: once there is a second one, the attendant looks at the clock.
-            if (is_first or row) and _monotonic() - self._times[slot_id + 1] > TURN_SECONDS:
-                feed.end_turn()
         self._words[slot_id] = 0
 
     #: What calls are called from.

@@ -19,7 +19,8 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor
 
 CALLS = 20
-PATIENCE = 60
+PATIENCE = 120
+pytestmark = pytest.mark.timeout(300)
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -38,6 +39,10 @@ class Session(socketserver.StreamRequestHandler):
         self.wfile.write(kind + struct.pack("!i", len(body) + 4) + body)
 
     def handle(self) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError, OSError):  # its client has gone
+            self.converse()
+
+    def converse(self) -> None:
         self.start()
         while (kind := self.rfile.read(1)) == b"Q":
             sql = self.rfile.read(struct.unpack("!i", self.rfile.read(4))[0] - 4)
@@ -67,11 +72,10 @@ class Session(socketserver.StreamRequestHandler):
         self.say(b"Z", b"I")
 
     def select(self, number: bytes) -> None:
-        with contextlib.suppress(threading.BrokenBarrierError):
-            self.server.meeting.wait(PATIENCE)  # type: ignore[attr-defined]
-            integer = struct.pack("!ihihih", 0, 0, 23, 4, -1, 0)
-            self.say(b"T", struct.pack("!h", 1) + b"n\0" + integer)
-            self.say(b"D", struct.pack("!hi", 1, len(number)) + number)
+        self.server.meeting.wait(PATIENCE)  # type: ignore[attr-defined]
+        integer = struct.pack("!ihihih", 0, 0, 23, 4, -1, 0)
+        self.say(b"T", struct.pack("!h", 1) + b"n\0" + integer)
+        self.say(b"D", struct.pack("!hi", 1, len(number)) + number)
 
 
 class Database(socketserver.ThreadingTCPServer):
@@ -133,7 +137,7 @@ calls = int(sys.argv[1])
 meeting = threading.Barrier(calls)
 
 def shout(request, context):
-    meeting.wait(60)
+    meeting.wait(120)
     return request.upper()
 
 def count(request, context):
@@ -141,7 +145,7 @@ def count(request, context):
         yield shout(request, context) + b"%d" % number
 
 def wait(request, context):
-    threading.Event().wait(60)
+    threading.Event().wait(120)
 
 methods = {
     "Shout": grpc.unary_unary_rpc_method_handler(shout),

@@ -6,30 +6,37 @@ import signal
 import subprocess
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
 import pytest
 import trio
-from loopback_server import Server
 
 from hybridexec import CallTimeout, HybridExecutor
 
-PATIENCE = 60
+if TYPE_CHECKING:  # workers need not load what it needs
+    from loopback_server import Server
+
+PATIENCE = 120
+pytestmark = pytest.mark.timeout(300)
 
 
 def naps(number: int) -> tuple[list[int], int, bool]:
     async def main() -> tuple[list[int], int, bool]:
         order: list[int] = []
+        turns = [trio.Event() for _ in range(4)]
 
         async def nap(place: int) -> None:
-            await trio.sleep(0.2 * place)
+            await turns[place].wait()
+            await trio.sleep(0.05)
             order.append(place)
+            turns[place + 1].set()
 
         async with trio.open_nursery() as nursery:
             for place in (2, 0, 1):
                 nursery.start_soon(nap, place)
+            turns[0].set()
         double = await trio.to_thread.run_sync(slowly_double, number)
         with trio.move_on_after(0.05) as scope:
             await trio.sleep_forever()

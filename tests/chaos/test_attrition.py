@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -23,10 +24,12 @@ CALLS = 20_000
 PERIOD = 0.2
 #: Seconds in which all calls must have ended.
 BOUND = 200.0
+#: Seconds after which no more workers are killed: a busy machine hardly starts them as quickly.
+ATTRITION = 60.0
 
 
 class Killer:
-    """Kills a random worker of ``executor`` each ``PERIOD`` until told to stop."""
+    """Kills a random worker of ``executor`` each ``PERIOD`` until told to stop, or long enough."""
 
     def __init__(self, executor: HybridExecutor) -> None:
         self._executor = executor
@@ -37,7 +40,8 @@ class Killer:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._over.wait(PERIOD):
+        end = time.monotonic() + ATTRITION
+        while time.monotonic() < end and not self._over.wait(PERIOD):
             workers = self._executor.stats().workers
             ready = [worker.pid for worker in workers if worker.pid and worker.state == "ready"]
             if ready:

@@ -76,9 +76,10 @@ def _add_fault_log(error: BaseException, fault_log: str) -> None:
 
 def not_started(error: BaseException) -> ExecutorBroken:
     """For a process that could not be started."""
-    broken = ExecutorBroken(
-        f"a worker process could not be started: {type(error).__name__}: {error}"
-    )
+    text = f"a worker process could not be started: {type(error).__name__}: {error}"
+    if isinstance(error, BrokenPipeError):  # it ended before it had read what it is to do
+        text += f". {interpreter.if_none(interpreter.path())}"
+    broken = ExecutorBroken(text)
     broken.__cause__ = error
     return broken
 

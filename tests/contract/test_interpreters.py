@@ -82,8 +82,9 @@ def test_what_is_no_interpreter_is_an_error_with_its_cure(tmp_path: Path) -> Non
     assert "the fork server ended (exit code 1)" in out
     assert "multiprocessing.set_executable()" in out
     out = run_script(tmp_path / "script.py", SCRIPT, "/bin/false", "spawn").stdout
-    assert "worker processes die before they have taken a call" in out
-    assert "exit code 1" in out
+    # Or the last of them ends so soon that nothing can be written to it.
+    died = "worker processes die before they have taken a call" in out and "exit code 1" in out
+    assert died or "a worker process could not be started: BrokenPipeError" in out
     assert "'/bin/false'" in out
     assert "multiprocessing.set_executable()" in out
 

@@ -10,7 +10,7 @@ import time
 import psutil
 
 #: Seconds in which what has ended must be gone.
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 #: Things of this process, by kind.
 Belongings = dict[str, set[str]]

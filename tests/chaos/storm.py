@@ -229,9 +229,10 @@ class Storm:
     def _explains(self, error: BaseException, dead: set[int]) -> bool:
         """Whether an accident of ours is behind this error."""
         if isinstance(error, WorkerLost):
-            # With "retry" a loss is the end of none but those that are behind it.
-            loses = self._mode == "fail" and error.pid in dead
-            return loses or self._ending in ("terminate", "kill")
+            # With "retry" a loss is the end of none but those that are behind it, unless nothing
+            # is to run again because all is cancelled.
+            ends = self._mode == "fail" or self._ending == "cancel"
+            return (ends and error.pid in dead) or self._ending in ("terminate", "kill")
         return self._cancels_all and isinstance(error, CancelledError)
 
     # -- for the reader of a failure --------------------------------------------------------------

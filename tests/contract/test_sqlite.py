@@ -166,7 +166,7 @@ def upgrade(path: Path) -> tuple[str, bool]:
 
 def snapshot(path: Path) -> tuple[str, bool]:
     """Who has read what is no longer so cannot write, however long it waits."""
-    reader, writer = (sqlite3.connect(path, 60, isolation_level=None) for _ in range(2))
+    reader, writer = (sqlite3.connect(path, timeout=60, isolation_level=None) for _ in range(2))
     writer.execute("PRAGMA journal_mode=WAL")
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchall()
@@ -200,7 +200,10 @@ def implied(path: Path) -> tuple[str, bool]:
     for name, value in (("isolation_level", None), ("autocommit", True)):
         if not hasattr(sqlite3.Connection, name):
             continue
-        reader, writer = sqlite3.connect(path, isolation_level=None), sqlite3.connect(path, 60)
+        reader, writer = (
+            sqlite3.connect(path, isolation_level=None),
+            sqlite3.connect(path, timeout=60),
+        )
         if name == "autocommit":
             writer.autocommit = False
         writer.execute("INSERT INTO t VALUES (5)")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 # It must hear of the interpreter's exit, where it may be too late to ask for that.
-from . import exits  # noqa: F401
+from . import exits  # noqa: F401  # it registers itself
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -107,6 +107,6 @@ def _name(callback: Any) -> str:
         callback = callback.func
     name = f"{getattr(callback, '__module__', None)}.{function_name(callback)}"
     if not hasattr(callback, "__code__"):
-        callback = getattr(type(callback), "__call__")  # noqa: B004, B009
+        callback = getattr(type(callback), "__call__")  # noqa: B004, B009  # its code, not whether
     code = getattr(callback, "__code__", None)
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"

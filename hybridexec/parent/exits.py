@@ -186,5 +186,5 @@ def _after_fork_in_child() -> None:
 
 # Private, but the standard library's own executors have no other way: a plain atexit handler runs
 # after non-daemon threads are joined, too late for one that waits for a future.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # private
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -74,11 +74,11 @@ def _add_fault_log(error: BaseException, fault_log: str) -> None:
         error.add_note(f"What faulthandler wrote in the worker:\n{fault_log}")
 
 
-def not_started(error: BaseException) -> ExecutorBroken:
-    """For a process that could not be started."""
+def not_started(error: BaseException, executable: str) -> ExecutorBroken:
+    """For a process that could not be started; ``executable`` as for :func:`never_ready`."""
     text = f"a worker process could not be started: {type(error).__name__}: {error}"
-    if isinstance(error, BrokenPipeError):  # it ended before it had read what it is to do
-        text += f". {interpreter.if_none(interpreter.path())}"
+    if executable and isinstance(error, BrokenPipeError):  # it ended before it had read its task
+        text += f". {interpreter.if_none(executable)}"
     broken = ExecutorBroken(text)
     broken.__cause__ = error
     return broken

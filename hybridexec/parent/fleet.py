@@ -236,7 +236,7 @@ class Fleet:
 
     def _not_started(self, number: int, error: BaseException) -> None:
         self._starting -= 1
-        broken = fates.not_started(error)
+        broken = fates.not_started(error, self._launcher.executable)
         if not isinstance(error, OSError):  # a lack of something may be over soon
             self._pool.unready(number, broken)
         self._pool.lost(number, broken, native.monotonic())

@@ -102,7 +102,7 @@ def _forget_frames(error: BaseException) -> None:
 def remote_traceback(text: str) -> BaseException:
     """ProcessPoolExecutor's carrier of a remote traceback, which a printed error shows as cause."""
     # Its stub asks for a traceback object; the standard library's code gives it a text, too.
-    cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]
+    cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typed wrongly
     return cause
 
 

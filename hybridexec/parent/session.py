@@ -175,7 +175,7 @@ def _may_differ(piece: Piece, statement: object) -> bool:
     if kind in _CONSTANT:
         return False
     travelling = piece.payload
-    small = type(travelling) is bytes or travelling.size <= payload.INLINE_LIMIT  # type: ignore[union-attr]
+    small = isinstance(travelling, bytes) or travelling.size <= payload.INLINE_LIMIT
     if small and kind is not types.FunctionType and not isinstance(piece.value, type):
         return True
     # Another thread runs no statement: what is large stays unseen there.

@@ -58,7 +58,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
     """cloudpickle with ForkingPickler's reducers, which leaves importable mains alone."""
 
     dispatch_table: ClassVar = ChainMap(
-        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+        ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
         cloudpickle.Pickler.dispatch_table,
     )
 

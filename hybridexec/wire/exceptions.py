@@ -90,7 +90,7 @@ def _is_like(copy: object, error: BaseException) -> bool:
     if not isinstance(copy, BaseException):
         return False
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_like, copy.exceptions, error.exceptions))  # type: ignore[attr-defined]
+        return all(map(_is_like, copy.exceptions, error.exceptions))  # type: ignore[attr-defined]  # a group, too
     if type(error).__reduce__ not in _BUILTIN_REDUCERS:
         return True
     if any(isinstance(argument, BaseException) for argument in error.args):

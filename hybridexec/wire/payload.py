@@ -42,7 +42,7 @@ _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
 # ForkingPickler keeps its reducers in a private dict; the live view sees later registrations.
 _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
-    ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+    ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
     copyreg.dispatch_table,
 )
 
@@ -140,6 +140,7 @@ def dumps(value: object) -> Payload:
                 reason = f"{type(error).__name__}: {error}"
                 add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
+    # Most are one small piece: they are spared a call.
     if buffers or len(pieces) > 1 or len(pieces[0]) > INLINE_LIMIT:
         return packed(pieces, buffers)
     return pieces[0]

@@ -16,10 +16,10 @@ import math
 import os
 import signal
 import sys
-import time
 from types import FrameType
 from typing import Any
 
+from .. import native
 from .signals import Owner, Signals
 
 _setitimer, _getitimer = signal.setitimer, signal.getitimer
@@ -73,7 +73,7 @@ class Alarms:
             self._setters.update({n: owner for n, timer in _CPU_TIMERS.items() if timer == which})
             return before
         if seconds:
-            self._due[owner] = (time.monotonic() + seconds, interval)
+            self._due[owner] = (native.monotonic() + seconds, interval)
         else:
             self._due.pop(owner, None)
         self._set_timer()
@@ -84,7 +84,7 @@ class Alarms:
         if which != signal.ITIMER_REAL:
             return _getitimer(which)
         due, interval = self._due.get(self._signals.owner(), (0.0, 0.0))
-        return (max(due - time.monotonic(), 1e-6) if due else 0.0), interval
+        return (max(due - native.monotonic(), 1e-6) if due else 0.0), interval
 
     def alarm(self, seconds: int) -> int:
         """As ``signal.alarm``."""
@@ -139,7 +139,7 @@ class Alarms:
     def _pop_due(self) -> tuple[bool, list[Owner | None]]:
         """Whether an alarm may come twice, and whose alarms are due."""
         stray, self._stray, self._at = self._stray, False, 0.0
-        now = time.monotonic()
+        now = native.monotonic()
         due = [owner for owner, (when, _) in self._due.items() if when <= now + _PRECISION]
         for owner in due:
             when, interval = self._due.pop(owner)
@@ -153,13 +153,13 @@ class Alarms:
             if (owner is None or self._signals.runs(owner)) and not self._signals.deliver(
                 owner, signal.SIGALRM, frame
             ):
-                self._due.setdefault(owner, (time.monotonic() + _AGAIN, 0.0))
+                self._due.setdefault(owner, (native.monotonic() + _AGAIN, 0.0))
                 self._set_timer()
 
     def _set_timer(self) -> None:
         for owner in [who for who in self._due if who is not None and not self._signals.runs(who)]:
             del self._due[owner]
-        now = time.monotonic()
+        now = native.monotonic()
         self._stray = 0 < self._at <= now + _PRECISION
         self._at = min((when for when, _ in self._due.values()), default=0.0)
         _setitimer(signal.ITIMER_REAL, max(self._at - now, 1e-6) if self._at else 0)

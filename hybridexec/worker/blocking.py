@@ -48,7 +48,7 @@ def install() -> None:
             after_import(name, _replace)
     if is_object_patched("select", "epoll"):
         # gevent has taken it away. It is made when somebody asks for it.
-        sys.modules["select"].__getattr__ = _epoll  # type: ignore[method-assign]
+        sys.modules["select"].__getattr__ = _epoll  # type: ignore[method-assign]  # a module's
     after_import("sqlite3.dbapi2", _mend_sqlite)
     if is_module_patched("threading"):
         after_import("trio._core._entry_queue", _mend_trio_queue)
@@ -59,7 +59,7 @@ def _epoll(name: str) -> Any:
     if name != "epoll":
         raise AttributeError(f"module 'select' has no attribute {name!r}")
     module = importlib.import_module(f"{__package__}.polling")
-    sys.modules["select"].epoll = module.epoll  # type: ignore[attr-defined]
+    sys.modules["select"].epoll = module.epoll  # type: ignore[attr-defined]  # taken away
     return module.epoll
 
 

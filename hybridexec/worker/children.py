@@ -2,9 +2,9 @@
 
 Runs on: any thread or greenlet; the ends that a ``Popen`` waits for are collected by the hub.
 Guarantees: nobody's child is collected but by who asks for that one or for any, or after a while
-for a ``Popen`` that nobody has asked; what one has
-collected, others who wait for the same child hear of as well; and a ``Popen`` hears of the end of
-its child also where SIGCHLD is blocked or ignored, or the child has ended before it began to wait.
+for a ``Popen`` that nobody has asked; what one has collected, others who wait for the same child
+hear of as well; and a ``Popen`` hears of the end of its child also where SIGCHLD is blocked or
+ignored, or the child has ended before it began to wait.
 
 gevent waits for children by libev's handler of SIGCHLD, which collects every child of the process
 whoever started it: once a call has run a program, ``multiprocessing`` finds that its children are

@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import os
 import selectors
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -109,7 +108,7 @@ def _wait(fd: int, event: int, timeout: float | None = None) -> bool:
     if hub is None:
         seconds = None if timeout is None else max(0.0, timeout * 1000)
         return _is_ready(fd, event, seconds)
-    rested = timeout is not None or time.monotonic() - _paused < _TURN_SECONDS
+    rested = timeout is not None or native.monotonic() - _paused < _TURN_SECONDS
     if rested and _is_ready(fd, event, 0):
         return True
     if timeout is not None and timeout <= 0:
@@ -129,7 +128,7 @@ def _wait(fd: int, event: int, timeout: float | None = None) -> bool:
                 return ready
             waiter.clear()
     finally:
-        _paused = time.monotonic()
+        _paused = native.monotonic()
         watcher.stop()
         watcher.close()
         if timer is not None:

@@ -22,13 +22,14 @@ import os
 import weakref
 from collections.abc import Callable
 from contextlib import closing
-from time import monotonic
 from types import FunctionType
 from typing import Any
 
 from gevent import sleep
 from gevent._hub_local import get_hub_if_exists
 from gevent.lock import Semaphore
+
+from .. import native
 
 #: Seconds between two looks whether it is our turn, the first and the longest.
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01
@@ -47,7 +48,7 @@ def mend(connection: Any) -> None:
     client.__code__ = _in_turn.__code__
 
 
-def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]
+def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]  # only its code is used
     return _connect_in_turn(address, family, authkey)  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -72,13 +73,13 @@ def _digest(address: Any) -> int:
 
 def _claim(token: Any, name: str) -> None:
     """Wait until nobody else has the name."""
-    end = monotonic() + _PATIENCE
+    end = native.monotonic() + _PATIENCE
     pause = _FIRST_PAUSE
     while True:
         try:
             token.bind(name)
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or monotonic() > end:
+            if error.errno != errno.EADDRINUSE or native.monotonic() > end:
                 return
         else:
             return

@@ -83,7 +83,7 @@ class Descendants:
         self._serve: object = None
         self._run_item: CodeType | None = None
         # Of whom threads inherit it in a call.
-        threading._DummyThread._daemonic = _INHERITED  # type: ignore[attr-defined]
+        threading._DummyThread._daemonic = _INHERITED  # type: ignore[attr-defined]  # private
         gevent.Greenlet.add_spawn_callback(self._note)
         after_import("concurrent.futures.thread", self._mend)
 

@@ -74,7 +74,7 @@ def main(
         boot.reset_signals()  # a module may have set others
         preloaded.write_out()
     # What a worker would import first, so that it is there when forked.
-    from . import main as _main  # noqa: F401
+    from . import main as _main  # noqa: F401  # as said
 
     _keep_alive()
     workers: dict[int, int] = {}  # pid: descriptor of its status pipe

@@ -50,7 +50,7 @@ def leave(hubs: Iterable[Any], at_end: Callable[[BaseException | None], None]) -
     global _forker, _thread, _barred
     _barred = None
     _forker = greenlet.getcurrent()
-    _thread = native.original("_thread", "get_ident")()
+    _thread = native.ident()
     Hub.__init__ = _init_in_child  # type: ignore[method-assign]  # that is the purpose
     top = _forker
     while top.parent is not None and not isinstance(top.parent, SwitchOutGreenletWithLoop):
@@ -147,7 +147,7 @@ class _End(SwitchOutGreenletWithLoop):
 def _init_in_child(self: Any, loop: Any = None, default: Any = None) -> None:
     """Make a hub whose loop is not libev's default one: that is the old hub's."""
     _init(self, loop, None if hasattr(loop, "run") else False)
-    if native.original("_thread", "get_ident")() != _thread:
+    if native.ident() != _thread:
         return
     assert _forker is not None
     # Where what ends the hub goes: LoopExit, if nothing is left to wait for, and KeyboardInterrupt.

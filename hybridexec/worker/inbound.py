@@ -116,6 +116,6 @@ class Inbound:
             self._outbox.add((frames.HERE, *self._whereabouts()))
 
     def _whereabouts(self) -> tuple[int, str]:
-        if native.original("_thread", "get_ident")() == self._runners.thread:
+        if native.ident() == self._runners.thread:
             return 0, ""  # the hub itself reads this: nothing keeps it
         return stacks.whereabouts(self._runners)

@@ -69,7 +69,7 @@ class Interrupts:
         self._looks_for_way = 0
         self._wanted: tuple[int, type[BaseException]] | None = None
         self._looks = 0
-        self._main: int = native.original("_thread", "get_ident")()
+        self._main: int = native.ident()
         signal.signal(_SIGNAL, self._handle)
 
     def interrupt(self, call: int, error: type[BaseException]) -> bool:

@@ -14,7 +14,6 @@ milliseconds, and others wait, for real, so that they have their turns.
 from __future__ import annotations
 
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib import import_module
@@ -36,8 +35,7 @@ _TENURE = 0.01
 _RECALLS = 100
 
 _new_mutex: Callable[[], Any] = native.original("_thread", "allocate_lock")
-_sleep: Callable[[float], None] = native.original("time", "sleep")
-_monotonic = time.monotonic
+_monotonic = native.monotonic
 
 # Raised in a child that was forked, whose copies of the queues are of no use.
 _generation = 0
@@ -254,7 +252,7 @@ class SharedLock:
         for _ in range(_RECALLS):
             if not self._probed or self._waiting or others_wait(self.handle, True):
                 break
-            _sleep(0.00005)
+            native.sleep(0.00005)
         return True
 
     # -- the prober ---------------------------------------------------------------------------
@@ -297,7 +295,7 @@ class SharedLock:
             if waiter is not None:
                 waiter.wake()
         if late:
-            _sleep(SLICE)
+            native.sleep(SLICE)
         return goes_on
 
     def reclaim(self) -> None:

@@ -52,7 +52,7 @@ class epoll:  # its name
         """As there; others go on meanwhile."""
         poll = self._real.poll
         if get_hub_if_exists() is None:
-            return poll(timeout, maxevents)  # type: ignore[no-any-return]
+            return poll(timeout, maxevents)  # type: ignore[no-any-return]  # the system's
         end = None if timeout is None or timeout < 0 else native.monotonic() + timeout
         found: list[tuple[int, int]] = poll(0, maxevents)
         if found or timeout == 0:

@@ -10,7 +10,6 @@ may be in the midst of it, as that thread would be.)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
 from multiprocessing import util
 from typing import Any, Protocol
@@ -25,8 +24,6 @@ _PAUSE = 0.02
 SLICE = 0.05
 #: Among the finalizers of multiprocessing's, after those that join the queues' threads (-5).
 _LAST = -100
-
-_sleep: Callable[[float], None] = native.original("time", "sleep")
 
 # Locks whose probers run: those with a thread each, and the others. Each is there as often as it is
 # probed: one begins while another ends.
@@ -89,7 +86,7 @@ def _probe(lock: Probed) -> None:
     while lock.probe(True):
         pass
     while lock.unclaimed:
-        _sleep(SLICE)
+        native.sleep(SLICE)
         lock.reclaim()
     _alone.remove(lock)
 
@@ -104,10 +101,10 @@ def _probe_others() -> None:
         for lock in list(_others):
             if not lock.probe(False):
                 _others.remove(lock)
-        _sleep(_PAUSE)
+        native.sleep(_PAUSE)
 
 
 def _end() -> None:
     """Wait for those that return at once, since nobody waits for what they might get."""
     while not all(lock.wanted for lock in [*_alone, *_others]):
-        _sleep(0.001)
+        native.sleep(0.001)

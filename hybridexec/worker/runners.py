@@ -67,7 +67,7 @@ class Runners:
         self._words = page.words
         self._times = page.times
         #: The main thread, by the system's name for it; gevent patches the usual ones.
-        self.thread: int = native.original("_thread", "get_ident")()
+        self.thread: int = native.ident()
         self._loop = gevent.get_hub().loop
         self._context = contextvars.Context()
         self._inbox = inbox

@@ -81,7 +81,7 @@ class Signals:
         # Those of them that a call has blocked, as it believes.
         self._blocked: set[int] = set()
         #: The main thread, as the system calls it.
-        self.main: int = native.original("_thread", "get_ident")()
+        self.main: int = native.ident()
 
     def install(self) -> None:
         """From now on, have handlers belong to calls."""
@@ -129,7 +129,7 @@ class Signals:
 
     def pthread_sigmask(self, how: int, mask: Iterable[int]) -> set[int]:
         """As ``signal.pthread_sigmask``. All calls have the main thread's mask."""
-        if native.original("_thread", "get_ident")() != self.main:
+        if native.ident() != self.main:
             return _mask(how, mask)
         mask = set(mask)
         before = _mask(how, mask - self._kept) | self._blocked

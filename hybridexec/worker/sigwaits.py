@@ -42,15 +42,15 @@ def sigwait(sigset: Iterable[int], /) -> int:
 def sigwaitinfo(sigset: Iterable[int], /) -> signal.struct_siginfo:
     """``signal.sigwaitinfo``."""
     if get_hub_if_exists() is None:
-        return originals["_signal.sigwaitinfo"](sigset)  # type: ignore[no-any-return]
-    return _until(set(sigset), None)  # type: ignore[no-any-return]
+        return originals["_signal.sigwaitinfo"](sigset)  # type: ignore[no-any-return]  # the system's
+    return _until(set(sigset), None)  # type: ignore[no-any-return]  # or what stands for it
 
 
 def sigtimedwait(sigset: Iterable[int], timeout: float, /) -> signal.struct_siginfo | None:
     """``signal.sigtimedwait``."""
     if get_hub_if_exists() is None or not timeout > 0:
-        return _sigtimedwait(sigset, timeout)  # type: ignore[no-any-return]
-    return _until(set(sigset), timeout)  # type: ignore[no-any-return]
+        return _sigtimedwait(sigset, timeout)  # type: ignore[no-any-return]  # likewise
+    return _until(set(sigset), timeout)  # type: ignore[no-any-return]  # likewise
 
 
 def _until(numbers: set[int], seconds: float | None) -> Any:
@@ -151,5 +151,5 @@ def _native(thread_id: int) -> int:
     system takes an id for an address, and reads there."""
     if not isinstance(thread_id, int) or thread_id in sys._current_frames():
         return thread_id
-    here: int = native.original("_thread", "get_ident")()
+    here: int = native.ident()
     return here if signals.installed is None else signals.installed.main

@@ -53,7 +53,7 @@ class Waiter:
         if hub is None:
             self._bell.acquire(timeout=-1 if seconds is None else max(0.0, seconds))
             return
-        timer: Any = None
+        timer: Any
         if seconds is not None:
             timer = hub.loop.timer(max(0.0, seconds))
             timer.start(self._waiter.switch, None)
@@ -66,8 +66,7 @@ class Waiter:
             shield.pause(self._waiter)
             self._waiter.clear()
         finally:
-            if timer is not None:
-                timer.close()
+            timer.close()
 
 
 def others_wait(handle: int, prober: bool) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from .conftest import METHODS, Make
 from .helpers import wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 
 def exit_with(code: int) -> None:

@@ -101,6 +101,7 @@ def test_wherever_ctrl_c_hits_the_first_submit_its_call_never_runs(
     assert hits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS[:4], ids=name_of)
 def test_wherever_ctrl_c_hits_a_submit_that_forks_its_executor_ends(
     step: Any, tmp_path: Path

@@ -12,7 +12,7 @@ import pytest
 from .conftest import Make
 from .helpers import Gate, pid_of, square
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 
 def return_none() -> None:

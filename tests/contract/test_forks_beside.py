@@ -26,7 +26,7 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import Gate, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 NEIGHBOURS = 5
 

@@ -16,7 +16,7 @@ from .helpers import run_script
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux's signals"),
-    pytest.mark.slow_on("spawn"),
+    pytest.mark.slow_on("spawn", "fork"),
 ]
 
 #: The parent does something to its signals and then works as ever.

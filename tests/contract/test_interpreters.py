@@ -10,6 +10,8 @@ import pytest
 
 from .helpers import run_script
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 SCRIPT = """
 import multiprocessing, os, sys, tempfile
 from hybridexec import ExecutorBroken, HybridExecutor

@@ -27,7 +27,7 @@ from hybridexec import CallTimeout, HybridExecutor, native
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate, is_alive, pid_of, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 _tools: Any
 

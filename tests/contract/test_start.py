@@ -24,6 +24,8 @@ from hybridexec.parent.link import Link
 from .conftest import Make, make_executor
 from .helpers import is_alive, run_script, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn")
+
 
 def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}

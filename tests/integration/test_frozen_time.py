@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
+from typing import Any
 
 import freezegun
+import gevent
 import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost, native
+
+#: What an initializer was given.
+lock: Any = None
 
 #: Far more than a timeout and its grace, far less than hogs take by themselves.
 SOON = 30.0
@@ -37,9 +44,37 @@ def today() -> str:
         return date.today().isoformat()
 
 
-def make(method: str, **arguments: object) -> HybridExecutor:
-    import multiprocessing
+class AlarmError(Exception):
+    """What the handler of an alarm raises."""
 
+
+def raise_it(number: int, frame: object) -> None:
+    raise AlarmError
+
+
+def alarm_in_frozen_time() -> str:
+    """Set an alarm and wait for it, both while the time stands still."""
+    with freezegun.freeze_time("2020-02-29"):
+        signal.signal(signal.SIGALRM, raise_it)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            gevent.sleep(SOON)
+        except AlarmError:
+            return "the alarm"
+    return "nothing"
+
+
+def keep(given: Any) -> None:
+    global lock
+    lock = given
+
+
+def wait_in_frozen_time() -> bool:
+    with freezegun.freeze_time("2020-02-29"):
+        return bool(lock.acquire(timeout=0.1))
+
+
+def make(method: str, **arguments: object) -> HybridExecutor:
     context = multiprocessing.get_context(method)
     return HybridExecutor(1, context, **arguments)  # type: ignore[arg-type]
 
@@ -77,6 +112,14 @@ def test_what_a_call_freezes_it_sees(method: str) -> None:
         (outcome,) = executor.outcomes(len, ["abc"])
         assert outcome.seconds is not None
         assert 0 <= outcome.seconds < SOON
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_alarms_and_waits_for_locks_end_in_frozen_time(method: str) -> None:
+    shared = multiprocessing.get_context("fork" if method == "fork" else "spawn").Lock()
+    with make(method, initializer=keep, initargs=(shared,)) as executor, shared:
+        assert executor.submit(alarm_in_frozen_time).result(timeout=2 * SOON) == "the alarm"
+        assert executor.submit(wait_in_frozen_time).result(timeout=SOON) is False
 
 
 @pytest.mark.usefixtures("frozen")

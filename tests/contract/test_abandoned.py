@@ -22,21 +22,26 @@ GRACE = 0.2
 
 def go_on(gate: Gate, name: object = "on") -> object:
     """Wait until the gate is open, whatever is raised meanwhile; tell of that."""
-    deadline = time.monotonic() + 4 * PATIENCE
-    raised: list[BaseException] = []
-    opened = False
-    while not opened:
-        assert time.monotonic() < deadline, "the gate opens"
+    return _go_on(gate, name, time.monotonic() + 4 * PATIENCE, [], depth=3)
+
+
+def _go_on(
+    gate: Gate, name: object, deadline: float, raised: list[BaseException], depth: int
+) -> object:
+    """As deep as that, because what is raised between two rounds gets out of this one."""
+    while time.monotonic() < deadline:
         try:
+            if depth:
+                return _go_on(gate, name, deadline, raised, depth - 1)
             for error in raised:
                 gate.arrive(f"{name}-{type(error).__name__}")
             gate.arrive(name)  # from then on, anything may be raised anywhere
-            while not opened and time.monotonic() < deadline:
+            while not gate.is_open() and time.monotonic() < deadline:
                 time.sleep(0.01)
-                opened = gate.is_open()
+            return name
         except BaseException as error:
-            raised.append(error)  # and no more: what is raised in here would end the call
-    return name
+            raised.append(error)
+    raise AssertionError("the gate opens")
 
 
 def go_on_at(at: tuple[Gate, object]) -> object:

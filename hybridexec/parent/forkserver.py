@@ -206,7 +206,8 @@ class _ServerPopen(popen_fork.Popen):
         """The exit status, if there is one; waits for it unless ``flag`` says not to."""
         while self.returncode is None and self.pid is not None:
             with self._reading:
-                if not self._closed:
+                # Another thread may have read it since: it is there once.
+                if self.returncode is None and not self._closed:
                     self._look()
             if flag == os.WNOHANG:
                 break

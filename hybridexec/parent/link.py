@@ -217,15 +217,16 @@ class Link:
             waited += 0.001
 
     def close(self) -> None:
-        """Let go of the process and everything that connected to it."""
+        """Let go of the process and everything that connected to it.
+
+        The process is not closed: who has looked at the executor's processes may be waiting for
+        this one. Its descriptors are closed when nobody has it any more."""
         exits.close(self.calls_fd, self._bell_fd, self.results_fd, self._log_fd, *self._other_fds)
         exits.close(self.sentinel)  # if it is ours
         self._channel.close()
         self.page.close()
-        try:
-            self.process.close()
-        except ValueError:
-            pass  # its exit status never came: multiprocessing thinks that it runs
+        if self.process.exitcode is not None:  # else multiprocessing goes on thinking that it runs
+            self.process.join()
 
 
 def _status(pid: int | None, field: str) -> str | None:

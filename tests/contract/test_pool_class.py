@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future, ProcessPoolExecutor, process
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, process
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,31 @@ def test_the_processes_can_be_ended_one_by_one(make: Make, gate: Gate) -> None:
         worker.kill()
         worker.join()
     assert isinstance(future.exception(timeout=30), WorkerLost)
+
+
+def test_the_processes_can_be_asked_how_they_ended(either: HybridExecutor) -> None:
+    either._launch_processes()
+    processes = list(either._processes.values())
+    either.submit(abs, -1).result(timeout=60)
+    either.shutdown()
+    for worker in processes:
+        worker.join()
+        assert (worker.exitcode, worker.is_alive()) == (0, False)
+        assert worker not in multiprocessing.active_children()
+
+
+def test_a_process_can_be_waited_for_by_many(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    future = executor.submit(gate.wait, "call")
+    gate.wait_for(1)
+    (worker,) = executor._processes.values()
+    with ThreadPoolExecutor(8) as threads:
+        ends = [threads.submit(worker.join, None if n % 2 else 60) for n in range(8)]
+        worker.kill()
+        assert isinstance(future.exception(timeout=60), WorkerLost)
+        for end in ends:
+            end.result(timeout=60)
+    assert worker.exitcode == -signal.SIGKILL
 
 
 def test_swapping_the_class_in_by_name() -> None:

@@ -263,7 +263,10 @@ class CallFuture(Future[T]):
             _, status, value, _, pid, troubles = ended[0]
             if status == frames.CANCELLED:
                 return ended
-            result, error = decode(status, value, pid, troubles)
+            if status == frames.VALUE:
+                result, error = value, None
+            else:
+                result, error = decode(status, value, pid, troubles)
         if not self._finish_alone(result, error):
             outcome = (frames.VALUE, result) if error is None else (UNPICKLABLE, error)
             return [(0, *outcome, None, None, None)]

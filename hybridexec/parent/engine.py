@@ -52,16 +52,15 @@ class Engine:
         self._books = pool.books  # what is read at each submit
         self._launcher = launcher
         self._queue = Queue()
-        self._fleet = Fleet(pool, launcher, self._queue.post, watchdog)
+        self._fleet = Fleet(pool, launcher, self._queue, watchdog)
         self.overview: Overview = Overview(pool, self._fleet, self._queue)
         self.is_running = self.overview.is_running
         self.functions = Functions()
         # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
         # a signal handler that shuts the executor down may interrupt a holder on its own thread.
         self._lock = native.new_lock()
-        # Held by whoever has to do with the pool and the fleet: the I/O thread, or a caller in its
-        # place. Never while outcomes are delivered. Reentrant only so that it knows its owner:
-        # nobody takes it twice.
+        # Held by whoever has to do with the pool and the fleet, never while outcomes are delivered.
+        # Reentrant only so that it knows its owner: nobody takes it twice.
         self._turning = native.new_lock()
         self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
         #: See :class:`.lone.LoneCalls`.
@@ -278,6 +277,7 @@ class Engine:
             self._finish()
 
     def _wait(self) -> None:
+        self._fleet.start_left()
         now = native.monotonic()
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout

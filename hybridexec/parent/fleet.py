@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import native
@@ -21,6 +21,8 @@ from .launch import Launcher, Started
 from .link import STATUS_PATIENCE, Link
 from .lookout import Lookout, Record, abandoned
 from .pool import Phase, Pool
+from .queue import Queue
+from .starter import Starter
 from .watchdog import Watchdog
 
 _logger = logging.getLogger("hybridexec")
@@ -35,25 +37,22 @@ class Fleet:
     """The processes of one pool's workers."""
 
     def __init__(
-        self,
-        pool: Pool,
-        launcher: Launcher,
-        post: Callable[..., None],
-        watchdog: Watchdog | None = None,
+        self, pool: Pool, launcher: Launcher, queue: Queue, watchdog: Watchdog | None = None
     ) -> None:
         """
         Args:
-            post: has the I/O thread call a function with arguments; for any thread.
+            queue: the I/O thread's.
             watchdog: decides which blocked hubs are reported; None reports none.
         """
         self._pool = pool
         self._launcher = launcher
-        self._post = post
+        self._starter = Starter(launcher, queue, self._started, self._not_started)
+        #: See :class:`.starter.Starter`.
+        self.start_left = self._starter.start_left
         self.links: dict[int, Link] = {}
         self._by_fd: dict[int, tuple[Link, int]] = {}
         self._lookout = Lookout(watchdog, pool.workers, self.links, self.send)
         self._measure_at = 0.0  # when to look at the workers' memory
-        self._starting = 0  # start threads under way
         # Workers that have ended and whose fork server has not told how: until when it may.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
@@ -69,7 +68,7 @@ class Fleet:
     @property
     def empty(self) -> bool:
         """Whether no process is left, nor one about to be started."""
-        return not self._starting and not self.links
+        return not self._starter.under_way and not self.links
 
     def act(self) -> None:
         """Do what the pool has decided."""
@@ -81,8 +80,7 @@ class Fleet:
             # Ctrl-C, where workers are forked by a caller. The pool counts on those that are left.
             for action in actions:
                 if type(action) is Start:
-                    self._starting += 1
-                    self._post(self._not_started, action.worker, error)
+                    self._starter.fail(action.worker, error)
             raise
         finally:
             for link in written:
@@ -98,7 +96,7 @@ class Fleet:
                     # All that goes to a worker in a turn does so in one system call.
                     written.add(link)
             elif type(action) is Start:
-                self._start(action.worker)
+                self._starter.start(action.worker)
             elif type(action) is Kill and action.worker in self.links:
                 self.links[action.worker].kill(action.signal)
             else:  # its process does not exist yet, and may never
@@ -202,31 +200,7 @@ class Fleet:
 
     # -- starts -----------------------------------------------------------------------------------
 
-    def _start(self, number: int) -> None:
-        self._starting += 1
-
-        def start() -> None:
-            try:
-                started = self._launcher.start(number)
-            except BaseException as error:
-                self._post(self._not_started, number, error)
-                if not isinstance(error, Exception):
-                    raise  # Ctrl-C, where this is the caller's own thread
-            else:
-                self._post(self._started, number, started)
-
-        if self._launcher.method == "fork":
-            start()
-            return
-        try:
-            native.start_thread(start, "hybridexec-start")
-        except RuntimeError:
-            # Out of threads, or the interpreter is exiting: Python 3.12.0 and 3.12.1 refuse new
-            # threads as soon as the script's last line has run.
-            start()
-
     def _started(self, number: int, started: Started) -> None:
-        self._starting -= 1
         link = self.links[number] = Link(started, self._poller)
         self._by_fd[link.calls_fd] = (link, number)
         for fd in (link.results_fd, *link.ends):
@@ -235,7 +209,6 @@ class Fleet:
         self._pool.started(number, link.pid, link.page)
 
     def _not_started(self, number: int, error: BaseException) -> None:
-        self._starting -= 1
         broken = fates.not_started(error, self._launcher.executable)
         if not isinstance(error, OSError):  # a lack of something may be over soon
             self._pool.unready(number, broken)

@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import struct
+from collections.abc import Callable
 from multiprocessing import context, popen_fork, process, reduction, resource_tracker, spawn, util
 from typing import Any
 
@@ -22,6 +23,13 @@ from .server import ForkServer
 _STATUS = struct.Struct("=q")
 #: multiprocessing's exit status for a process of which it cannot know how it ended.
 _UNKNOWN = 255
+#: How often, in milliseconds, who waits for the server looks whether there is something else to do.
+_LOOK_MS = 50
+_READABLE, _WRITABLE = native.Poller.READABLE, native.Poller.WRITABLE
+
+
+class StartPostponed(Exception):
+    """The server was slow, and whoever waited for it has something else to do first."""
 
 
 class ServerProcess(context.ForkServerProcess):
@@ -41,15 +49,19 @@ class ServerProcess(context.ForkServerProcess):
     def _Popen(process_obj: Any) -> Any:
         return _ServerPopen(process_obj)
 
-    def begin(self) -> None:
+    def begin(self, pressed: Callable[[], bool] | None = None) -> None:
         """Have the process forked, and return when it has been.
+
+        Args:
+            pressed: whether this thread has something else to do, if it ever has.
 
         Raises:
             ServerEnded: the server has, before it did that.
             OSError: the server cannot fork it.
+            StartPostponed: the thread was pressed meanwhile; there will be no process.
         """
         try:
-            self._popen.begin(self._server)
+            self._popen.begin(self._server, pressed)
         except BaseException:
             self.abandon()
             raise
@@ -139,12 +151,13 @@ class _ServerPopen(popen_fork.Popen):
         self.sentinel = self.status
         self._replace_finalizer(self.status, self._status_other)
 
-    def begin(self, server: ForkServer) -> None:
+    def begin(self, server: ForkServer, pressed: Callable[[], bool] | None) -> None:
         """See :meth:`ServerProcess.begin`."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             read, write = os.pipe()
             theirs.callback(native.close, read)
             pipe = ours.enter_context(open(write, "wb", buffering=0))
+            os.set_blocking(write, pressed is None)
             # The worker's multiprocessing.parent_process() lives as long as this copy is open.
             alive = os.dup(write)
             ours.callback(native.close, alive)
@@ -160,9 +173,11 @@ class _ServerPopen(popen_fork.Popen):
                 with self._data.getbuffer() as data:
                     sent = 0
                     while sent < len(data):
+                        _wait(write, _WRITABLE, pressed)
                         with data[sent:] as left:
                             sent += pipe.write(left)
             pipe.close()
+            _wait(self.status, _READABLE, pressed)
             number = self._read_status()
             if number is None:
                 if server.wait():
@@ -212,14 +227,14 @@ class _ServerPopen(popen_fork.Popen):
             if flag == os.WNOHANG:
                 break
             if self.returncode is None:
-                _is_readable(self.sentinel if self.orphaned else self.status, None)
+                _is_ready(self.sentinel if self.orphaned else self.status, milliseconds=None)
         return self.returncode
 
     def _look(self) -> None:
-        if not self.orphaned and _is_readable(self.status):
+        if not self.orphaned and _is_ready(self.status):
             self.returncode = self._read_status()
             self.orphaned = self.returncode is None
-        if self.orphaned and (self.sentinel == self.status or _is_readable(self.sentinel)):
+        if self.orphaned and (self.sentinel == self.status or _is_ready(self.sentinel)):
             self.returncode = _UNKNOWN
 
     def close(self) -> None:
@@ -229,8 +244,15 @@ class _ServerPopen(popen_fork.Popen):
             super().close()
 
 
-def _is_readable(fd: int, milliseconds: int | None = 0) -> bool:
-    """Whether there is something to read, waiting for that as long as it may take."""
+def _wait(fd: int, event: int, pressed: Callable[[], bool] | None) -> None:
+    """Wait for ``fd``, if this thread may be pressed; else whoever reads or writes next does."""
+    while pressed is not None and not _is_ready(fd, event, _LOOK_MS):
+        if pressed():
+            raise StartPostponed
+
+
+def _is_ready(fd: int, event: int = _READABLE, milliseconds: int | None = 0) -> bool:
+    """Whether a descriptor is ready, waiting for that as long as it may take."""
     poller = native.original("select", "poll")()
-    poller.register(fd, 1)
+    poller.register(fd, event)
     return bool(poller.poll(milliseconds))

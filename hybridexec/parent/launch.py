@@ -1,7 +1,6 @@
 """Start a worker process by any of multiprocessing's start methods.
 
-Runs on: a short-lived thread per start, so that a slow one holds nobody up; for ``fork``, the
-thread that wants the worker.
+Runs on: where :mod:`.starter` has it run: mostly a short-lived thread per start.
 Guarantees: a worker is patched before it imports the user's ``__main__`` (not with ``fork``, where
 that has happened already); what failed to start leaves nothing behind; no executor waits for
 another's fork server, and a server that has ended is replaced, a bounded number of times.
@@ -15,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
@@ -132,32 +131,38 @@ class Launcher:
         self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
         self._main_file = main_file
         self._server = server
+        self._given_up = False
         #: How many in a row have ended before they had started a worker.
         self._ended_servers = 0
         # Both ends of a pipe that ends with this process, and every worker with it; see
         # hybridexec.worker.lifeline.
         self._lifeline: tuple[int, int] | None = None
 
-    def start(self, number: int) -> Started:
+    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Started:
         """Start worker ``number``; returns when its process exists, not when it is ready.
 
+        Args:
+            pressed: see :meth:`.forkserver.ServerProcess.begin`.
+
         Raises:
+            StartPostponed: as there.
             Exception: whatever kept it from starting; initargs that cannot be pickled, say.
         """
         while True:
             try:
-                return self._start(number)
+                return self._start(number, pressed)
             except ServerEnded as ended:
                 if not self._may_replace(ended.server):
                     raise
 
     def give_up(self) -> None:
-        """Starts that are under way are not wanted any more: wait no longer for the server."""
+        """No start is wanted any more: have those under way wait no longer for the server."""
+        self._given_up = True  # first: a server may be about to be launched
         server = self._server
         if server is not None:
             server.dismiss()
 
-    def _start(self, number: int) -> Started:
+    def _start(self, number: int, pressed: Callable[[], bool] | None) -> Started:
         native.open_standard_descriptors()
         # The worker's ends are closed here in any case, ours if it does not come to life.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -208,7 +213,7 @@ class Launcher:
             )
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
-            process = self._started_process(start, name)
+            process = self._started_process(start, name, pressed)
             sentinel = self._sentinel(process, ours)
             ours.pop_all()
         return Started(
@@ -248,6 +253,8 @@ class Launcher:
             return chosen.Process(target=start, name=boot_name)
         if self._server is None or self._server.foreign:
             self._server = ForkServer(*self._boot)
+            if self._given_up:
+                self._server.dismiss()
         return ServerProcess(self._server, name, target=start)
 
     def _may_replace(self, ended: ForkServer) -> bool:
@@ -261,7 +268,9 @@ class Launcher:
                 ended.close()
             return self._ended_servers < _MAX_ENDED_SERVERS
 
-    def _started_process(self, start: WorkerStart, name: BootName) -> Any:
+    def _started_process(
+        self, start: WorkerStart, name: BootName, pressed: Callable[[], bool] | None
+    ) -> Any:
         """Start a process that finds the script though its last line has run: Python forgets the
         script's path then, while calls it waits for at exit may still need new workers."""
         main: Any = sys.modules.get("__main__")
@@ -284,7 +293,7 @@ class Launcher:
                     complete = self._main_file is None or hasattr(main, "__file__")
                 if isinstance(process, ServerProcess):
                     if complete:
-                        process.begin()
+                        process.begin(pressed)
                     else:
                         process.abandon()
                 if complete:

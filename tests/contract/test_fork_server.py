@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost
+from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, square, start_script, wait_until
@@ -208,10 +208,18 @@ def test_a_fault_in_the_fork_server_shows_its_traceback_and_ends_no_worker(
 STUCK = "open(f'{FOLDER}/stuck', 'w').close(); time.sleep(600)"
 
 
+@pytest.mark.parametrize("threads", ["start workers", "are refused"])
 @pytest.mark.parametrize("how", ["kill", "terminate", "cancel", "cancel the call", "large"])
 def test_a_fork_server_that_does_not_answer_can_be_ended(
-    make: Make, preload: Preload, tmp_path: Path, how: str
+    make: Make,
+    preload: Preload,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    threads: str,
 ) -> None:
+    if threads == "are refused":
+        refuse_to_start_threads(monkeypatch)
     large = {"initializer": len, "initargs": (b"x" * 500_000,)} if how == "large" else {}
     executor = make(preload=[preload(STUCK)], max_workers=2, **large)
     calls = [executor.submit(square, n) for n in range(5)]
@@ -233,6 +241,44 @@ def test_a_fork_server_that_does_not_answer_can_be_ended(
     assert all(call.cancelled() for call in calls)
     assert not is_alive(server)
     assert executor._broken is False
+
+
+def refuse_to_start_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have none start but the I/O thread, as when there are too many, or, before Python 3.12.2,
+    when the script's last line has run."""
+    start_thread = native.start_thread
+
+    def only_the_io_thread(target: Callable[[], None], name: str, deaf: bool = False) -> None:
+        if name == "hybridexec-start":
+            raise RuntimeError("can't start new thread")
+        start_thread(target, name, deaf)
+
+    monkeypatch.setattr(native, "start_thread", only_the_io_thread)
+
+
+@pytest.mark.parametrize("size", [0, 500_000])
+def test_where_no_thread_can_be_started_a_slow_fork_server_holds_up_no_cancellation(
+    make: Make, preload: Preload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    refuse_to_start_threads(monkeypatch)
+    module = preload(
+        "open(f'{FOLDER}/slow', 'w').close()\n"
+        "while not os.path.exists(f'{FOLDER}/go'): time.sleep(0.01)"
+    )
+    executor = make(
+        preload=[module], max_workers=2, concurrency=1, initializer=len, initargs=(b"x" * size,)
+    )
+    calls = [executor.submit(square, n) for n in range(5)]
+    wait_until((tmp_path / "notes/slow").exists)
+    told = threading.Event()
+    calls[0].add_done_callback(lambda _: told.set())
+    assert calls[0].cancel()
+    executor.options().cancel_all()
+    assert told.wait(60)
+    later = [executor.submit(square, n) for n in range(5)]
+    (tmp_path / "notes/go").touch()
+    assert [call.result(timeout=60) for call in later] == [n * n for n in range(5)]
+    assert all(call.cancelled() for call in calls)
 
 
 STUCK_SCRIPT = """

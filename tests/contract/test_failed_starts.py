@@ -104,11 +104,11 @@ def fail_starts_after(monkeypatch: pytest.MonkeyPatch, good: int, error: Excepti
     start = Launcher.start
     failed: list[int] = []
 
-    def sometimes(self: Launcher, number: int) -> Started:
+    def sometimes(self: Launcher, number: int, *rest: Any) -> Started:
         if number > good:
             failed.append(number)
             raise error
-        return start(self, number)
+        return start(self, number, *rest)
 
     monkeypatch.setattr(Launcher, "start", sometimes)
     return failed
@@ -143,11 +143,11 @@ def test_a_start_that_fails_for_a_moment_is_tried_again(
     start = Launcher.start
     tries: list[int] = []
 
-    def second_time(self: Launcher, number: int) -> Started:
+    def second_time(self: Launcher, number: int, *rest: Any) -> Started:
         tries.append(number)
         if len(tries) == 1:
             raise NO_PROCESS
-        return start(self, number)
+        return start(self, number, *rest)
 
     monkeypatch.setattr(Launcher, "start", second_time)
     executor = make_each(max_workers=1)

@@ -298,6 +298,7 @@ def spin_deep(flag: str, depth: int) -> str:
     return spin_deep(flag, depth - 1) if depth else spin(flag)
 
 
+@pytest.mark.slow_on("spawn", "fork")
 def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     make_each: Make, flags: list[Path], gate: Gate, log: Log
 ) -> None:

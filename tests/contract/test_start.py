@@ -203,10 +203,10 @@ def test_an_interrupted_first_fork_does_not_keep_the_executor_from_ending(
     start = Launcher.start
     pids = []
 
-    def interrupted(self: Launcher, number: int) -> Started:
+    def interrupted(self: Launcher, number: int, *rest: Any) -> Started:
         if pids:
             raise KeyboardInterrupt
-        started = start(self, number)
+        started = start(self, number, *rest)
         pids.append(started.process.pid)
         return started
 

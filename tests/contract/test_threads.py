@@ -15,7 +15,7 @@ import pytest
 from .conftest import Make
 from .helpers import square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 
 class Noting(Thread):

@@ -1,6 +1,7 @@
 """The ways to make calls that ``HybridExecutor`` and its views share: submit, map and relatives.
 
-Runs on: callers' threads. Checks arguments; the work is :mod:`hybridexec.parent.intake`'s.
+Runs on: callers' threads. Checks arguments; the work is that of
+:mod:`hybridexec.parent.client.submission`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     # imports the executor at its top.
     from .executor import ExecutorView
     from .outcomes import Outcome
-    from .parent.intake import Intake
+    from .parent.client.submission import Intake
     from .stats import ExecutorStats
 
 P = ParamSpec("P")
@@ -284,7 +285,8 @@ def _ready(options: CallOptions) -> CallOptions:
     """``options``, ready to travel."""
     if not options.retries:
         return options
-    from .parent import methods, session
+    from .parent.launch import methods
+    from .parent.work import session
     from .wire import payload
 
     payload.set_main_by_value(methods.main_travels_by_value())

@@ -1,6 +1,6 @@
 """``HybridExecutor``: checks what it is given, and asks the parts to do what it is asked.
 
-Runs on: callers' threads. The work is the engine's (:mod:`hybridexec.parent.engine`), which is made
+Runs on: callers' threads. The work is that of :mod:`hybridexec.parent.engine.engine`, which is made
 when it is needed (:mod:`hybridexec.parent.assembly`).
 
 It is a subclass of ``ProcessPoolExecutor``, because programs test for that class, and of which it
@@ -26,7 +26,7 @@ from .options import CallOptions
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from .parent.engine import Engine
+    from .parent.engine.engine import Engine
     from .stats import ExecutorStats
 
 _MISSING_GUARD = (
@@ -164,8 +164,8 @@ class HybridExecutor(Calls):
         _check_main_guard()
 
         # Here, not at the top: a worker that imports the user's script must not import this half.
-        from .parent import methods
         from .parent.assembly import Assembly, Beginning, Plan
+        from .parent.launch import methods
 
         checks.context(mp_context)
         method = methods.start_method(mp_context, arguments)
@@ -245,10 +245,10 @@ class HybridExecutor(Calls):
                 meanwhile cancels all calls, and kills workers that do not end within a second.
             cancel_futures: cancel the calls that have not started.
         """
-        from .parent import exits
+        from .parent import lifecycle
 
         if wait:
-            exits.finish(self._engine, cancel_futures)
+            lifecycle.finish(self._engine, cancel_futures)
         else:
             self._engine.shutdown(cancel_futures)
 
@@ -260,10 +260,10 @@ class HybridExecutor(Calls):
     ) -> None:
         """Shut down and wait; but if Ctrl-C has ended the block, cancel all calls, and kill workers
         that do not end within a second."""
-        from .parent import exits
+        from .parent import lifecycle
 
-        if exits.is_interrupt(kind):
-            exits.leave([self._engine])
+        if lifecycle.is_interrupt(kind):
+            lifecycle.leave([self._engine])
         else:
             self.shutdown()
 

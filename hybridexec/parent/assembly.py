@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 # It must hear of the interpreter's exit, where it may be too late to ask for that.
-from . import exits  # noqa: F401  # it registers itself
+from . import lifecycle  # noqa: F401  # it registers itself
 
 if TYPE_CHECKING:
-    from .engine import Engine
-    from .intake import Intake
-    from .server import ForkServer
+    from .client.submission import Intake
+    from .engine.engine import Engine
+    from .launch.fork_server import ForkServer
 
 #: Calls that a stream may have under way if nobody says how many.
 _MIN_BUFFERSIZE = 2048
@@ -121,7 +121,7 @@ class Assembly:
 
 def _launched(plan: Plan) -> ForkServer | None:
     """The fork server, if workers come from one and it can be started."""
-    from .server import ForkServer
+    from .launch.fork_server import ForkServer
 
     if plan.method != "forkserver":
         return None
@@ -134,11 +134,11 @@ def _launched(plan: Plan) -> ForkServer | None:
 def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
     from ..wire import payload, prompt
     from ..wire.contract import Boot
-    from .engine import Engine
-    from .intake import Intake
-    from .launch import Launcher
-    from .pool import Pool
-    from .watchdog import Watchdog
+    from .client.submission import Intake
+    from .engine.engine import Engine
+    from .launch.launcher import Launcher
+    from .pool.pool import Pool
+    from .pool.watchdog import Watchdog
 
     payload.set_main_by_value(plan.main_by_value)
     prompt.remember(plan.main_file)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hybridexec import HybridExecutor
-from hybridexec.parent import exits
+from hybridexec.parent import lifecycle
 
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, run_script, square, start_script, wait_until
@@ -383,11 +383,11 @@ def test_asyncio_cancels_its_main_task_because_of_an_interrupt() -> None:
 
     async def main() -> None:
         try:
-            seen.append(exits.is_interrupt(asyncio.CancelledError))
+            seen.append(lifecycle.is_interrupt(asyncio.CancelledError))
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(30)
         finally:
-            seen.append(exits.is_interrupt(asyncio.CancelledError))
+            seen.append(lifecycle.is_interrupt(asyncio.CancelledError))
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
-from hybridexec.parent import engine as engine_module
-from hybridexec.parent import exits
-from hybridexec.parent.answers import Answers
-from hybridexec.parent.books import Books
-from hybridexec.parent.fleet import Fleet
-from hybridexec.parent.futures import CallFuture
-from hybridexec.parent.launch import Launcher
-from hybridexec.parent.link import Link
-from hybridexec.parent.pool import Pool
+from hybridexec.parent import lifecycle
+from hybridexec.parent.engine import engine as engine_module
+from hybridexec.parent.engine.connection import Link
+from hybridexec.parent.engine.supervisor import Fleet
+from hybridexec.parent.launch.launcher import Launcher
+from hybridexec.parent.pool.ledger import Books
+from hybridexec.parent.pool.pool import Pool
+from hybridexec.parent.pool.results import Answers
+from hybridexec.parent.work.future import CallFuture
 
 from .helpers import is_alive, wait_until
 
@@ -381,7 +381,7 @@ def test_an_executor_whose_io_thread_cannot_be_started_is_broken(
 def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    descriptors = set(exits._descriptors)
+    descriptors = set(lifecycle._descriptors)
     executor = HybridExecutor(1)
     executor.submit(abs, -1).result(timeout=30)
     engine = executor._engine
@@ -399,5 +399,5 @@ def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     assert isinstance(call.exception(timeout=30), ExecutorBroken)
     assert died.wait(30)
     assert engine._ended.is_set()
-    assert exits._descriptors <= descriptors
+    assert lifecycle._descriptors <= descriptors
     wait_until(lambda: not any(map(is_alive, pids)))

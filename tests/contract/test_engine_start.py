@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from hybridexec import HybridExecutor, native
-from hybridexec.parent.engine import Engine
-from hybridexec.parent.exits import _engines
-from hybridexec.parent.queue import Queue
-from hybridexec.parent.thread import IoThread
+from hybridexec.parent.engine.engine import Engine
+from hybridexec.parent.engine.entry_queue import Queue
+from hybridexec.parent.engine.io_thread import IoThread
+from hybridexec.parent.lifecycle import _engines
 
 from .conftest import Make, make_executor
 from .helpers import wait_until

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hybridexec import ExecutorBroken, WorkerLost
-from hybridexec.parent.launch import Launcher, Started
+from hybridexec.parent.launch.launcher import Launcher, Started
 
 from .conftest import Make
 from .helpers import Gate, pid_of, square, wait_until

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hybridexec import WorkerLost
-from hybridexec.parent.suspects import MAX_LIVES
+from hybridexec.parent.pool.quarantine import MAX_LIVES
 
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, square, wait_until

@@ -17,9 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+import hybridexec
 from hybridexec import HybridExecutor, WorkerLost
-from hybridexec.parent.launch import Launcher, Started
-from hybridexec.parent.link import Link
+from hybridexec.parent.engine.connection import Link
+from hybridexec.parent.launch import fork_server
+from hybridexec.parent.launch.launcher import Launcher, Started
 
 from .conftest import Make, make_executor
 from .helpers import is_alive, run_script, square, wait_until
@@ -145,7 +147,7 @@ def test_a_fork_between_the_launch_and_the_first_call(tmp_path: Path) -> None:
 FEW_DESCRIPTORS = """
 import gc, multiprocessing, os, resource, sys
 from hybridexec import HybridExecutor
-from hybridexec.parent import exits
+from hybridexec.parent import lifecycle
 from multiprocessing import resource_tracker
 
 def descriptors():
@@ -173,13 +175,13 @@ if __name__ == "__main__":
         launcher.close()
         gc.collect()
         assert descriptors() == before, (failures, set(descriptors().items()) - set(before.items()))
-        assert not exits._descriptors
+        assert not lifecycle._descriptors
     assert failures > 5
     started.process.kill()
     started.process.join()
     started.process.close()
     started.page.close()
-    exits.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
+    lifecycle.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
                 started.sentinel, *started.other_fds)
     started.channel.close()
     launcher.close()
@@ -391,11 +393,15 @@ def test_the_fork_server_keeps_nothing_inheritable_open(make: Make) -> None:
         os.close(read)
 
 
+def test_the_fork_server_is_told_where_the_package_lies() -> None:
+    assert Path(fork_server._ROOT) == Path(hybridexec.__file__).parents[1]
+
+
 @pytest.mark.parametrize("options", ["", "-B", "-OO", "-I", "-s", "-W error", "-X dev", "-X utf8"])
 def test_the_fork_server_has_the_interpreters_options(options: str) -> None:
     code = (
         f"import sys, subprocess; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
-        "from hybridexec.parent import server; print(server._options());"
+        "from hybridexec.parent.launch import fork_server; print(fork_server._options());"
         "print(subprocess._args_from_interpreter_flags())"
     )
     # Without what would have it ask subprocess in any case.

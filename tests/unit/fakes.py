@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from hybridexec.options import CallOptions
-from hybridexec.parent.batch import Batch, Values
-from hybridexec.parent.bundles import bundle
-from hybridexec.parent.callbacks import Callbacks
-from hybridexec.parent.functions import Function
-from hybridexec.parent.futures import CallFuture
+from hybridexec.parent.engine.coalescing import bundle
+from hybridexec.parent.work.batch import Batch, Values
+from hybridexec.parent.work.callbacks import Callbacks
+from hybridexec.parent.work.function import Function
+from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames, payload
 
 

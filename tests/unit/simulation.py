@@ -18,15 +18,15 @@ from typing import Any
 
 from hybridexec.errors import CallTimeout, ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
-from hybridexec.parent import invariants
-from hybridexec.parent.actions import Abandoned, Kill, Send, Start
-from hybridexec.parent.batch import LOST, Batch, Ended, Values
-from hybridexec.parent.dispatch import MAX_FRAME
-from hybridexec.parent.functions import Function
-from hybridexec.parent.pool import Phase, Pool
-from hybridexec.parent.retries import MAX_BACKOFF
-from hybridexec.parent.sending import call_frame
-from hybridexec.parent.suspects import MAX_ALONE, MAX_DEATHS, MAX_LIVES
+from hybridexec.parent.pool import invariants
+from hybridexec.parent.pool.actions import Abandoned, Kill, Send, Start
+from hybridexec.parent.pool.call_frames import call_frame
+from hybridexec.parent.pool.dispatch import MAX_FRAME
+from hybridexec.parent.pool.pool import Phase, Pool
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES
+from hybridexec.parent.pool.retries import MAX_BACKOFF
+from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
+from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
 

@@ -6,11 +6,11 @@ import gc
 import weakref
 
 from hybridexec.options import CallOptions
-from hybridexec.parent.batch import Batch
-from hybridexec.parent.functions import Function
-from hybridexec.parent.retries import Retries
-from hybridexec.parent.suspects import Suspects
-from hybridexec.parent.waiting import Waiting
+from hybridexec.parent.pool.backlog import Waiting
+from hybridexec.parent.pool.quarantine import Suspects
+from hybridexec.parent.pool.retries import Retries
+from hybridexec.parent.work.batch import Batch
+from hybridexec.parent.work.function import Function
 
 from .simulation import Sink
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hybridexec import native
-from hybridexec.parent.callbacks import Callbacks
+from hybridexec.parent.work.callbacks import Callbacks
 
 HERE = __file__
 

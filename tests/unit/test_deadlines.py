@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hybridexec.parent.deadlines import HUB_LATE, Deadlines, Step
+from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
 
 from .simulation import Page
 

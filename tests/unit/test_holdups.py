@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hybridexec.parent.holdups import SAMPLE_SECONDS, SAMPLES, HeldUp, Holdups
+from hybridexec.parent.engine.holdups import SAMPLE_SECONDS, SAMPLES, HeldUp, Holdups
 
 STACK = '  File "a.py", line 1, in call\n    query()\n'
 

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import ExecutorBroken, WorkerLost
-from hybridexec.parent import invariants
-from hybridexec.parent.batch import LOST, Batch
-from hybridexec.parent.dispatch import (
+from hybridexec.parent.pool import invariants
+from hybridexec.parent.pool.dispatch import (
     HOARD_SECONDS,
     HOLD_SECONDS,
     MAX_FRAME,
     SILENT_SECONDS,
     STUCK_SECONDS,
 )
-from hybridexec.parent.functions import Function
-from hybridexec.parent.pool import Phase
-from hybridexec.parent.sent import Sent
-from hybridexec.parent.starts import MAX_FAILED_STARTS
-from hybridexec.parent.suspects import MAX_ALONE, MAX_LIVES
-from hybridexec.parent.workers import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
+from hybridexec.parent.pool.in_flight import Sent
+from hybridexec.parent.pool.pool import Phase
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_LIVES
+from hybridexec.parent.pool.starts import MAX_FAILED_STARTS
+from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW, WorkerState
+from hybridexec.parent.work.batch import LOST, Batch
+from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
 from .simulation import Simulation, Sink

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hybridexec.parent.functions import Function
-from hybridexec.parent.retries import MAX_BACKOFF
+from hybridexec.parent.pool.retries import MAX_BACKOFF
+from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
 from .simulation import SimulatedWorker, Simulation

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hybridexec.parent.batch import Batch
-from hybridexec.parent.retries import MAX_BACKOFF, Retries, delay
+from hybridexec.parent.pool.retries import MAX_BACKOFF, Retries, delay
+from hybridexec.parent.work.batch import Batch
 
 from .fakes import FUNCTION, OPTIONS
 from .simulation import Sink

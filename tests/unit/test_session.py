@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec.parent import session as parent
+from hybridexec.parent.work import session as parent
 from hybridexec.wire import mains, payload, prompt
 from hybridexec.worker.session import Session as WorkerSession
 

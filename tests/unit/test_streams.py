@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridexec.parent.batch import UNPICKLABLE, Values
-from hybridexec.parent.streams import ARGUMENTS_NOTE, Stream
+from hybridexec.parent.client.streams import ARGUMENTS_NOTE, Stream
+from hybridexec.parent.work.batch import UNPICKLABLE, Values
 from hybridexec.wire import frames
 
 from .fakes import FUNCTION, OPTIONS, FakeEngine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hybridexec.parent.watchdog import (
+from hybridexec.parent.pool.watchdog import (
     ANSWER_SECONDS,
     DUMP_SECONDS,
     Ask,

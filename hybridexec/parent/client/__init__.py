@@ -1,0 +1,1 @@
+"""What callers' threads hold and do: they submit, wait and iterate."""

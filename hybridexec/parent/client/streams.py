@@ -1,0 +1,316 @@
+"""The results of many calls without a Future for each: what ``map`` and its relatives iterate.
+
+Runs on: the consumer's thread, but for :meth:`Stream.deliver`.
+Guarantees: each call's outcome is handed out once; with a bound, no more calls than that are
+unfinished or waiting to be fetched; closing the stream cancels what has not started.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from ... import native
+from ...options import CallOptions
+from ...wire import payload
+from ...wire.wording import add_note, retell
+from ..work import session
+from ..work.batch import UNPICKLABLE, Batch, Ended, Item, Values
+from ..work.function import Function
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+ARGUMENTS_NOTE = (
+    "The function or the arguments of this call could not be pickled, so it was not run. Pass "
+    "plain data, and make what holds locks, files or connections inside the call."
+)
+
+STAR_NOTE = (
+    "With star=True, each item must be a tuple of arguments, or something else to be iterated. "
+    "This one is not, so the function was not called for it."
+)
+
+#: Items packed into one batch at most: bounds how long a long iterable is read before calls start.
+_MAX_BATCH = 4096
+#: Bytes of large payloads in one batch, about.
+_MAX_WEIGHT = 4 << 20
+#: Seconds, going by the last ones, for which items are read before they are submitted.
+_READ_SECONDS = 0.005
+
+
+class Stream:
+    """Calls of one function over many items, and their outcomes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        function: Function | None,
+        refusal: BaseException | None,
+        items: Iterator[Any],
+        single: bool,
+        options: CallOptions,
+        bound: int | None,
+        ordered: bool,
+    ) -> None:
+        """
+        Args:
+            function: what to call, or None if it could not be pickled: every call then fails with
+                ``refusal``.
+            items: the arguments of each call, as tuples or what these can be made of; or, if
+                ``single``, the one argument of each. Read in the consumer's thread.
+            bound: how many calls may be unfinished or unfetched; None reads all items at once.
+            ordered: hand outcomes out in the order of the items, else as they come.
+        """
+        self._engine = engine
+        self._function = function
+        self._refusal = refusal
+        self._items = items
+        self._single = single
+        self._options = options
+        self._bound = bound
+        self._ordered = ordered
+        self._changed = threading.Condition(threading.Lock())
+        self._arrived: deque[Ended | Values] = deque()  # unordered: in order of arrival
+        self._by_place: dict[int, Ended | Values] = {}  # ordered: until their turn
+        # Invariant: _fetched <= _handed <= outcomes delivered <= _submitted. (Without a bound,
+        # _fetched is not kept.)
+        self._submitted = 0
+        self._handed = 0  # out of this object
+        self._fetched = 0  # by the consumer
+        self._fill_at: float = inf  # how many of them make room for more calls
+        self._exhausted = False
+        self._batches: dict[int, Batch] = {}
+        self._forget_at = 8  # how many of them are looked through
+        self._kept: dict[int, Any] | None = None
+        # How many items are read at once. Iterators that know how many are left have them at hand.
+        self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
+        # Refilling for every single item would make batches of one.
+        self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether :meth:`fetch` matters."""
+        return self._bound is not None
+
+    def keep_items(self) -> dict[int, Any]:
+        """Remember each call's item, in the dict returned, until the caller takes it out."""
+        self._kept = {}
+        return self._kept
+
+    def fill(self) -> None:
+        """Read items and submit their calls, as far as the bound allows.
+
+        An iterable that is slow keeps nobody waiting for long: about as much is read at once as
+        has come in a few milliseconds before, and outcomes that are ready are handed out before
+        more is read.
+        """
+        least = self._refill if self._submitted else 1
+        while not self._exhausted:
+            room = _MAX_BATCH
+            if self._bound is not None:
+                room = min(room, self._bound - (self._submitted - self._fetched))
+                if room < least:
+                    break
+                least = 1
+            chunk = self._read(room)
+            if chunk:
+                self._submit(chunk)
+            if self._bound is not None and self._has_ready():
+                break
+        if self._bound is not None and not self._exhausted:
+            self._fill_at = self._submitted - self._bound + self._refill
+
+    def _read(self, room: int) -> list[Any]:
+        """Up to ``room`` items, and no more than come in a short time, going by the last ones."""
+        count = min(room, self._pace)
+        began = native.monotonic()
+        chunk = list(islice(self._items, count))
+        elapsed = native.monotonic() - began
+        self._exhausted = len(chunk) < count
+        if elapsed > _READ_SECONDS:
+            self._pace = max(1, int(count * _READ_SECONDS / elapsed))
+        elif count == self._pace:
+            self._pace = min(4 * count, _MAX_BATCH)
+        return chunk
+
+    def _submit(self, chunk: list[Any]) -> None:
+        offset = self._submitted
+        self._submitted += len(chunk)
+        if self._kept is not None:
+            self._kept.update(enumerate(chunk, offset))
+        if self._function is None:
+            self.deliver([_refused(offset + place, self._refusal) for place in range(len(chunk))])
+            return
+        if self._single:
+            if payload.are_all_plain(chunk):
+                self._send(chunk, offset, None, bare=True)
+                return
+            chunk = [(item,) for item in chunk]
+        start = weight = 0
+        items: list[Item] = []
+        pickled = self._pickled if session.is_needed() else payload.dumps
+        for place, arguments in enumerate(chunk):
+            try:
+                if type(arguments) is not tuple:
+                    arguments = self._unpacked(chunk, place, offset)
+                item = arguments if payload.are_plain(arguments) else pickled((arguments, {}))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                # This item's failure is its own: those around it go as two batches.
+                self._send(items, offset + start, chunk[start:place])
+                if type(arguments) is tuple:
+                    tell_refusal(error, self._function.name)
+                else:
+                    add_note(error, STAR_NOTE)
+                self.deliver([_refused(offset + place, error)])
+                items, start, weight = [], place + 1, 0
+                continue
+            items.append(item)
+            if isinstance(item, payload.Segments):
+                weight += item.size
+                if weight > _MAX_WEIGHT:
+                    # On its way, and its memory free again, before more is pickled.
+                    self._send(items, offset + start, chunk[start : place + 1])
+                    items, start, weight = [], place + 1, 0
+        self._send(items, offset + start, chunk[start:])
+
+    def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
+        """The item at ``place``, a tuple from now on."""
+        arguments: tuple[Any, ...] = tuple(chunk[place])
+        chunk[place] = arguments
+        if self._kept is not None:
+            self._kept[offset + place] = arguments
+        return arguments
+
+    def _pickled(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> payload.Payload:
+        pickled, needs = session.dumps(arguments)
+        if needs:
+            assert self._function is not None
+            self._function = self._function.needing(needs)
+        return pickled
+
+    def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
+        if items:
+            assert self._function is not None
+            batch = Batch(self._function, items, self, self._options, offset, bare)
+            batch.arguments = arguments
+            self._batches[offset] = batch
+            self._engine.submit(batch)
+
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        """Take outcomes; see :meth:`.batch.Sink.deliver`."""
+        with self._changed:
+            if not self._ordered:
+                if isinstance(ended, Values):
+                    self._arrived.append(ended)
+                else:
+                    self._arrived.extend(ended)
+            else:
+                if isinstance(ended, Values):
+                    self._by_place[ended.first] = ended
+                else:
+                    self._by_place.update((outcome[0], outcome) for outcome in ended)
+                if self._handed not in self._by_place:
+                    return
+            self._changed.notify()
+
+    def entries(self, deadline: float | None = None) -> Iterator[Ended | Values]:
+        """Hand out outcomes until every item's is there; :meth:`fetch` is due for each of them.
+
+        Raises:
+            TimeoutError: ``deadline`` (``time.monotonic()`` seconds) passed while waiting.
+        """
+        while True:
+            self.fill()
+            ready = self._wait(deadline)
+            if not ready:
+                return
+            yield from ready
+
+    def fetch(self) -> None:
+        """One more outcome is about to reach the consumer: there may be room for another call."""
+        self._fetched += 1
+        if self._fetched >= self._fill_at:
+            self.fill()
+
+    def _wait(self, deadline: float | None) -> Sequence[Ended | Values]:
+        """The next outcomes, at least one; none if all were handed out."""
+        if self._engine.inert:
+            ready = self._take()  # no more will come, and the lock may be held for ever
+            if not ready and self._handed != self._submitted:
+                self._engine.check_open()
+            return ready
+        while True:
+            with self._changed:
+                ready = self._take()
+                if ready or self._handed == self._submitted:
+                    break
+                timeout = None if deadline is None else deadline - native.monotonic()
+                if timeout is not None and timeout <= 0:
+                    raise TimeoutError()
+                seconds = native.SLICE if timeout is None else min(timeout, native.SLICE)
+                self._changed.wait(seconds)
+            self._engine.callbacks.look()
+        self._forget_finished()
+        return ready
+
+    def _has_ready(self) -> bool:
+        if self._ordered:
+            return self._handed in self._by_place
+        return bool(self._arrived)
+
+    def _take(self) -> Sequence[Ended | Values]:
+        ready: Sequence[Ended | Values]
+        if self._ordered:
+            ready = run = []
+            place = self._handed
+            while (entry := self._by_place.pop(place, None)) is not None:
+                run.append(entry)
+                place += _size(entry)
+            self._handed = place
+        else:
+            ready, self._arrived = self._arrived, deque()
+            self._handed += sum(map(_size, ready))
+        return ready
+
+    def _forget_finished(self) -> None:
+        """Let go of the batches that have ended, now and then: when there are twice as many."""
+        if len(self._batches) < self._forget_at:
+            return
+        for offset, batch in list(self._batches.items()):
+            if batch.remaining == 0:
+                del self._batches[offset]
+        self._forget_at = 2 * len(self._batches) + 8
+
+    def close(self, running: bool = False) -> None:
+        """Cancel the calls that have not started; those running run on, unheard, or are stopped."""
+        self._exhausted = True
+        for batch in self._batches.values():
+            if batch.remaining:
+                self._engine.cancel(batch, None, running)
+        self._batches.clear()
+        # Errors of calls that never left here: their tracebacks hold the frames that hold this.
+        # (Without the lock: a finalizer may interrupt who has it.)
+        self._refusal, self._arrived, self._by_place = None, deque(), {}
+
+
+def tell_refusal(error: BaseException, name: str) -> None:
+    """Have an error say that a call of the function of that name could not be pickled."""
+    what = f"the function or the arguments of {name} could not be pickled"
+    retell(error, what, "Pass plain data, and make what holds locks, files or connections there")
+    add_note(error, ARGUMENTS_NOTE)
+
+
+def _refused(index: int, error: BaseException | None) -> Ended:
+    return index, UNPICKLABLE, error, None, None, None
+
+
+def _size(entry: Ended | Values) -> int:
+    """How many outcomes these are."""
+    return len(entry.values) if isinstance(entry, Values) else 1

@@ -1,0 +1,261 @@
+"""Turn what callers ask for into batches, and outcomes into what callers get.
+
+Runs on: callers' threads and those that iterate results.
+Guarantees: what cannot be pickled fails its own call only; a user's arguments are pickled in the
+thread that passed them, before ``submit`` returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ...options import CallOptions
+from ...wire import frames, payload
+from ...wire.wording import function_name
+from ..engine.engine import Engine
+from ..work import session
+from ..work.batch import ALL, Ended, Item, Values
+from ..work.decode import decode
+from ..work.function import UNSENT, Function, check_callable
+from ..work.future import CallFuture
+from .streams import Stream, tell_refusal
+
+if TYPE_CHECKING:
+    from ...outcomes import Outcome
+
+T = TypeVar("T")
+
+are_plain = payload.are_plain
+
+
+class Intake:
+    """The way in to an engine."""
+
+    def __init__(self, engine: Engine, max_pending: int | None, buffersize: int) -> None:
+        """
+        Args:
+            max_pending: unfinished submitted calls at which ``submit`` waits; None for no limit.
+            buffersize: the bound of a stream whose caller named none.
+        """
+        self._engine = engine
+        self._room = None if max_pending is None else threading.Semaphore(max_pending)
+        self._buffersize = buffersize
+
+    def submit(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[T]:
+        """See ``HybridExecutor.submit``."""
+        engine = self._engine
+        item: Item
+        try:
+            function = engine.functions.last
+            if function.kept is not fn:
+                function = engine.functions.intern(fn)
+            if not kwargs and are_plain(args):
+                item = args
+            else:
+                item, needs = session.dumps((args, kwargs))
+                if needs:
+                    function = function.needing(needs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            engine.check_open()
+            tell_refusal(error, function_name(fn))
+            refused: CallFuture[T] = CallFuture(engine, UNSENT, None, options)
+            refused.fail(error)
+            try:
+                return refused
+            finally:
+                del refused  # this frame is in the error's traceback
+        future: CallFuture[T] = CallFuture(engine, function, item, options)
+        if item is not args:
+            future.arguments = (args, kwargs)
+        if self._room is None:
+            engine.submit_call(future)
+        else:
+            self._submit_with_room(self._room, future)
+        return future
+
+    def _submit_with_room(self, room: threading.Semaphore, future: CallFuture[T]) -> None:
+        self._engine.check_open()
+        # The I/O thread makes room: if a callback on it waited for some, none would ever come.
+        if not room.acquire(blocking=not self._engine.on_own_thread()):
+            self._engine.submit_call(future)
+            return
+        try:
+            self._engine.submit_call(future)
+        except BaseException:
+            room.release()
+            raise
+        future.add_done_callback(lambda _: room.release())
+
+    def map(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        star: bool,
+        buffersize: int | None,
+        deadline: float | None,
+        keep: object,
+    ) -> Generator[T]:
+        """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
+        stream = self._stream(options, fn, iterables, star, buffersize, ordered=True)
+        try:
+            stream.fill()
+        except BaseException:
+            stream.close(running=True)  # nobody will hear of these calls
+            raise
+        return _results(stream, deadline, False, keep)
+
+    def map_unordered(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        star: bool,
+        buffersize: int | None,
+        return_exceptions: bool,
+        keep: object,
+    ) -> Generator[T]:
+        """See ``HybridExecutor.map_unordered``."""
+        bound = self._buffersize if buffersize is None else buffersize
+        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
+        return _results(stream, None, return_exceptions, keep)
+
+    def outcomes(
+        self,
+        options: CallOptions,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        star: bool,
+        buffersize: int | None,
+        keep: object,
+    ) -> Generator[Outcome[T]]:
+        """See ``HybridExecutor.outcomes``."""
+        bound = self._buffersize if buffersize is None else buffersize
+        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
+        kept = stream.keep_items()
+        return _outcomes(stream, kept, keep)
+
+    def _stream(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        star: bool,
+        bound: int | None,
+        ordered: bool,
+    ) -> Stream:
+        engine = self._engine
+        engine.check_open()
+        one = len(iterables) == 1
+        items: Iterator[Any] = iter(iterables[0]) if one else zip(*iterables, strict=False)
+        refusal: BaseException | None = None
+        function: Function | None = None
+        try:
+            function = engine.functions.intern(fn)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            tell_refusal(error, function_name(fn))
+            refusal = error
+        try:
+            return Stream(
+                engine, function, refusal, items, one and not star, options, bound, ordered
+            )
+        finally:
+            del refusal  # this frame is in its traceback
+
+
+def _results(
+    stream: Stream, deadline: float | None, return_exceptions: bool, keep: object
+) -> Generator[Any]:
+    try:
+        bounded = stream.bounded
+        for entry in stream.entries(deadline):
+            # No name for a result here: the iterator must not keep it alive.
+            if isinstance(entry, Values):
+                values = entry.values[::-1]
+                entry.values.clear()
+                pop = values.pop  # here, every bytecode counts
+                if bounded:
+                    while values:
+                        stream.fetch()
+                        yield pop()
+                else:
+                    while values:
+                        yield pop()
+            else:
+                opened = [entry]
+                del entry
+                if bounded:
+                    stream.fetch()
+                yield _open(opened, return_exceptions)
+    except KeyboardInterrupt:
+        stream.close(running=True)
+        raise
+    finally:
+        stream.close()
+        del stream  # what an error's traceback holds must not hold the error
+
+
+def _open(taken: list[Ended], return_exceptions: bool) -> Any:
+    """What the one outcome that is ``taken`` out of the list says."""
+    _, status, value, _, pid, troubles = taken.pop()
+    result, error = decode(status, value, pid, troubles)
+    if error is None:
+        return result
+    if return_exceptions and not _ends_all(status, value):
+        return error
+    try:
+        raise error
+    finally:
+        del error, value  # this frame is in its traceback
+
+
+def _ends_all(status: int, value: Any) -> bool:
+    """Whether this is the end of a stream, though others' errors are not: ``cancel_all()``."""
+    return status == frames.CANCELLED and value == ALL
+
+
+def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[Outcome[Any]]:
+    try:
+        for ended in stream.entries():
+            assert not isinstance(ended, Values), "timed calls end one by one"
+            if _ends_all(*ended[1:3]):
+                raise CancelledError
+            stream.fetch()
+            yield _outcome(ended, kept.pop(ended[0]))
+    except KeyboardInterrupt:
+        stream.close(running=True)
+        raise
+    finally:
+        stream.close()
+
+
+def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
+    from ...outcomes import Outcome  # slow to load, and most programs need none
+
+    _, status, value, seconds, pid, troubles = ended
+    value, error = decode(status, value, pid, troubles)
+    before = len(troubles.texts) if troubles is not None else 0
+    ran = pid is not None  # of a lost worker, only calls that had started carry it
+    return Outcome(
+        item=item,
+        value=value,
+        error=error,
+        attempts=before + ran,
+        seconds=seconds,
+        worker=pid,
+    )

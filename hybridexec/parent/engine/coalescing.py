@@ -1,0 +1,105 @@
+"""Calls that were submitted one by one, made batches of: what is done once for a batch need not be
+done for each of them.
+
+Runs on: whoever has the engine's turn, and who delivers outcomes; a lone call is made a batch of by
+who submits it.
+Guarantees: the calls of a batch were submitted one after another; each Future gets its own
+outcome, and neither it nor its arguments are kept alive for its neighbours' sake.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..work.batch import Batch, Ended, Values, deliver
+from ..work.future import CallFuture, finish_all
+
+if TYPE_CHECKING:
+    from ..pool.pool import Pool
+
+#: Calls in such a batch: a bound for what is done at once.
+_MAX_SIZE = 1024
+
+
+class Bundle:
+    """The sink of such a batch."""
+
+    def __init__(self, futures: Sequence[CallFuture[Any]]) -> None:
+        # None in place of those that have ended.
+        self._futures: list[CallFuture[Any] | None] = list(futures)
+
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        """Take outcomes; see :meth:`.batch.Sink.deliver`."""
+        if isinstance(ended, Values):
+            first, values = ended
+            end = first + len(values)
+            finish_all(self._futures[first:end], values)  # type: ignore[arg-type]  # each ends once
+            self._futures[first:end] = [None] * len(values)
+        else:
+            for outcome in ended:
+                future = self._futures[outcome[0]]
+                if future is not None:  # it was cancelled after this was noted, or has ended
+                    deliver(future, (outcome,))
+                    self.drop(outcome[0])
+
+    def drop(self, place: int) -> None:
+        """Do not keep the future at ``place`` any longer."""
+        self._futures[place] = None
+
+
+def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
+    """The next batch: one that was submitted as such, or one of calls that have come in a row and
+    share function and options."""
+    first = submitted.popleft()
+    if isinstance(first, Batch):
+        return first
+    function, options = first.function, first.options
+    futures = [first]
+    while submitted and len(futures) < _MAX_SIZE:
+        following = submitted[0]
+        if following.function is not function or following.options is not options:
+            break
+        if isinstance(following, Batch):
+            break
+        submitted.popleft()
+        futures.append(following)
+    return bundle(futures)
+
+
+def cancel(pool: Pool, future: CallFuture[Any]) -> None:
+    """The call is not wanted any more, and its future has been told."""
+    batch = future.batch
+    if batch is not None and not batch.ended[future.place]:
+        pool.cancel(batch, (future.place,), running=True)
+        if isinstance(batch.sink, Bundle):
+            batch.sink.drop(future.place)
+        future.leave()
+
+
+def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
+    """Calls whose submission has failed must not run, if they came to be queued all the same."""
+    if isinstance(calls, Batch):
+        pool.cancel(calls, None, running=True)
+    elif calls.cancel_quietly():
+        cancel(pool, calls)
+
+
+def alone(future: CallFuture[Any]) -> Batch:
+    """A batch of one call, which needs no bundle: its sink is the future."""
+    batch = future.batch = Batch(future.function, [future.item], future, future.options, 0)
+    future.item = None
+    return batch
+
+
+def bundle(futures: list[CallFuture[Any]]) -> Batch:
+    """A batch of calls that share function and options."""
+    first = futures[0]
+    if len(futures) == 1:
+        return alone(first)
+    items = [future.item for future in futures]
+    batch = Batch(first.function, items, Bundle(futures), first.options, 0)
+    for place, future in enumerate(futures):
+        future.enter(batch, place)
+    return batch

@@ -1,0 +1,350 @@
+"""The I/O thread: carries out what the pool decides, and tells it what happened.
+
+Callers' threads only put into a queue, which wakes the thread::
+
+    submit, cancel, shutdown ──▶ Queue ────┐
+    result pipes, sentinels, deadlines ────┴▶ Pool ──▶ actions: frames, starts, signals, outcomes
+
+Runs on: everything under "on the I/O thread" there, and there alone, but for the first turn where
+workers are forked; the rest on any thread.
+Guarantees: the thread is a native one and waits with the system's own poll, so that a gevent parent
+neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
+been shut down and nothing of it is left.
+
+If there is only one call, callers do some of it themselves: see :mod:`.inline_calls`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from ... import native
+from ...errors import ExecutorBroken
+from .. import lifecycle
+from ..launch.launcher import Launcher
+from ..pool.pool import Pool
+from ..pool.watchdog import Watchdog
+from ..work.batch import Batch
+from ..work.callbacks import Callbacks
+from ..work.function import Functions
+from ..work.future import CallFuture
+from . import coalescing
+from .delivery import Telling, Told
+from .entry_queue import Queue
+from .gevent_parent import Hubs
+from .inline_calls import LoneCalls
+from .io_thread import IoThread
+from .snapshot import Overview
+from .supervisor import Fleet
+
+_logger = logging.getLogger("hybridexec")
+#: How often, in seconds, the I/O thread looks up while callers may send calls.
+_WATCH_TICK = 0.25
+
+
+class Engine:
+    """A pool of workers with its I/O thread, which the first call starts."""
+
+    def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
+        self._pool = pool
+        self._books = pool.books  # what is read at each submit
+        self._launcher = launcher
+        self._queue = Queue()
+        self._fleet = Fleet(pool, launcher, self._queue, watchdog)
+        self.overview: Overview = Overview(pool, self._fleet, self._queue)
+        self.is_running = self.overview.is_running
+        self.functions = Functions()
+        # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
+        # a signal handler that shuts the executor down may interrupt a holder on its own thread.
+        self._lock = native.new_lock()
+        # Held by whoever has to do with the pool and the fleet, never while outcomes are delivered.
+        # Reentrant only so that it knows its owner: nobody takes it twice.
+        self._turning = native.new_lock()
+        self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
+        self.lead, self.follow = self._lone.lead, self._lone.follow  # see there
+        #: Guarded by _lock: why submit must refuse, if it must.
+        self.closed: str | None = None
+        self._running = False  # the I/O thread was started, or is about to be
+        self._io = IoThread(self._run, self._give_up)
+        #: Whether this is a forked process's copy, and of no use.
+        self.inert = False
+        self._tick_at: float | None = None  # when the pool wants to hear that time has passed
+        self.callbacks = Callbacks(self._io.is_current)
+        self._ended = threading.Event()
+        self._hubs = Hubs() if native.is_patched("threading") else None
+        self._tell = Telling(self._hubs)
+        #: Whether a thread of this process that waits may block: in a patched one it may not.
+        self.blocking_waits = self._hubs is None
+
+    # -- on any thread ------------------------------------------------------------------------
+
+    def submit_call(self, call: CallFuture[Any]) -> None:
+        """Take a new call; raises what :meth:`submit` does."""
+        lone = self._lone
+        if lone.watching and self.closed is None:
+            if self._hubs is not None:
+                self._hubs.hold()
+            if lone.express(call):
+                return
+        self.submit(call)
+
+    def submit(self, calls: Batch | CallFuture[Any]) -> None:
+        """Take new calls.
+
+        Raises:
+            RuntimeError: the engine was shut down, or is a forked process's copy.
+            ExecutorBroken: it cannot run calls any more.
+        """
+        queued = False
+        try:
+            with self._lock:
+                if self.closed is not None or self._books.broken_because is not None or self.inert:
+                    self.check_open()
+                if not self._running:
+                    self._open()
+                if self._hubs is not None:
+                    self._hubs.hold()
+                queued = True
+                self._queue.submit(calls)
+                if not self._running:
+                    self._start()
+        except BaseException:
+            if queued:  # Its caller will never hear of a call, so it must not run.
+                self._queue.post(coalescing.withdraw, self._pool, calls)
+            raise
+
+    def start_workers(self, count: int) -> None:
+        """Have so many more workers, up to the limit, before there are calls for them."""
+        with self._lock:
+            self.check_open()
+            self._queue.post(self._pool.want, count)
+            if not self._running:
+                self._open()
+                if self._hubs is not None:
+                    self._hubs.hold()
+                self._start()
+
+    def check_open(self) -> None:
+        """Raise what :meth:`submit` would."""
+        if self.inert:
+            raise RuntimeError(
+                "this HybridExecutor was made before os.fork() and belongs to the parent process; "
+                "make one in this process"
+            )
+        if self.broken is not None:
+            raise ExecutorBroken(*self.broken.args) from self.broken.__cause__
+        if self.closed is not None:
+            raise RuntimeError(self.closed)
+
+    def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
+        """See :meth:`Pool.cancel`."""
+        self._queue.post(self._pool.cancel, batch, places, running)
+
+    def cancel_call(self, call: CallFuture[Any]) -> None:
+        """The call is not wanted any more, and its future has been told."""
+        self._queue.post(coalescing.cancel, self._pool, call)
+
+    def cancel_all(self) -> None:
+        """Cancel all calls there are, the running ones too; return when all who wait for one have
+        been told, unless they cannot be before that."""
+        if not self._running:
+            return  # a later call is none of those
+        told = threading.Event()
+        self._queue.post(self._pool.cancel_all, Told(told))
+        if self._can_wait():
+            native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
+
+    def shutdown(
+        self,
+        cancel_unstarted: bool,
+        why: str = "cannot schedule new futures after shutdown",
+    ) -> None:
+        """Take no more calls, finish those there are (or only the started ones), and end."""
+        with self._lock:
+            self.closed = self.closed or why
+            if not self._running:
+                self._close_unstarted()
+        self._queue.post(self._pool.shutdown, cancel_unstarted)
+
+    def abandon(self) -> None:
+        """Shut down because nobody is left to submit; safe in a finalizer, which may interrupt
+        a holder of the lock on its own thread."""
+        self.closed = "cannot schedule new futures after shutdown"
+        if not self._running:
+            self._close_unstarted()
+        self._queue.post(self._pool.shutdown, False)
+
+    def _close_unstarted(self) -> None:
+        self._launcher.close()
+        self._queue.close()  # to start the thread may have been tried
+        lifecycle.unregister(self)
+        self._ended.set()
+
+    def kill(self, signal_number: int) -> None:
+        """Signal every worker, now."""
+        self._queue.post(self._pool.kill, signal_number)
+
+    def stop(self) -> None:
+        """Take no more calls, cancel all there are, the running ones too, and end."""
+        # For all we know: whoever was interrupted may not have woken the thread.
+        self._queue.asleep = True
+        self.shutdown(True)
+        self._queue.post(self._pool.stop)
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the engine has ended, up to so many seconds.
+
+        Not where it could not end before that: on its own thread, in what has interrupted a caller
+        in the midst of something (a finalizer, a signal handler), and in a forked process.
+        """
+        if self._can_wait():
+            native.wait(self._ended.wait, seconds)
+
+    def _can_wait(self) -> bool:
+        """Whether a caller may wait for what the I/O thread does."""
+        if self.inert or not self._running or self._io.is_current():
+            return False
+        if self._lock._is_owned() or self._turning._is_owned():
+            return False
+        if self._hubs is not None:
+            self._hubs.hold()
+        return True
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What the engine is broken by, if it is."""
+        return self._books.broken_because
+
+    def on_own_thread(self) -> bool:
+        """Whether outcomes cannot be delivered before the caller returns: it is a callback."""
+        return self._io.is_current() or (self._hubs is not None and self._hubs.is_caller())
+
+    def become_inert(self) -> None:
+        """Be of no use: this process is a fork, and the workers are its parent's."""
+        self.inert = True
+        self._lone.watching = False  # nobody looks up here
+        self._lock = native.new_lock()  # it may have been held
+        self._queue.become_inert()
+        self.overview.become_inert()
+        self._launcher.become_inert()
+        self._poller.close()
+
+    def _open(self) -> None:
+        """Get what the I/O thread needs, before anything is left to it: that may be refused, or
+        interrupted, and is done again for the next call. The lock is held."""
+        poller = native.Poller()
+        try:
+            self._queue.open(poller)
+        except BaseException:
+            poller.close()
+            raise
+        self._poller = poller
+        self._fleet.open(poller)
+        self._ended.clear()  # a shutdown may have come before the first call
+        lifecycle.register(self)
+
+    def _start(self) -> None:
+        """Start the I/O thread, whatever interrupts that; the lock is held."""
+        self._running = True
+        try:
+            if self._launcher.method == "fork":
+                # Here and now, while this process may still have one thread only.
+                self._turn()
+        except BaseException:
+            self._lone.interrupted()
+            raise
+        finally:
+            try:
+                self._io.start()
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._io.start()  # Ctrl-C: it may run by now, and then this one will not
+                raise
+
+    # -- on the I/O thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not (self._pool.finished and self._fleet.empty):
+                self._wait()
+        except BaseException as error:
+            _logger.critical("hybridexec's I/O thread failed", exc_info=True)
+            self._abort(error)
+        finally:
+            self._finish()
+
+    def _wait(self) -> None:
+        self._fleet.start_left()
+        now = native.monotonic()
+        timeout = self._pool.wait_seconds(now)
+        self._tick_at = None if timeout is None else now + timeout
+        watching = self._lone.watch(now, timeout is None and self._poller.live)
+        if watching or (self._fleet.led and (timeout or 0.0) > _WATCH_TICK):
+            timeout = _WATCH_TICK
+        look = self._fleet.look_seconds(now)
+        if look is not None and (timeout is None or look < timeout):
+            timeout = look
+        queue = self._queue
+        queue.asleep = True
+        if queue.submitted or queue.events:
+            timeout = 0
+        ready = self._poller.wait(timeout)
+        queue.asleep = False
+        with self._turning:
+            if ready:
+                self._lone.active_at = now
+            self._fleet.check_leader(now)
+            for fd, _ in ready:
+                if fd == queue.fd:
+                    queue.awake()
+                else:
+                    self._fleet.handle(fd)
+            # Outcomes come first if nothing is to be sent.
+            busy = self._pool.pending or queue.submitted
+            outcomes = [] if busy else self._books.take_outcomes()
+        self._tell.outcomes(outcomes)
+        self._turn()
+
+    def _turn(self) -> None:
+        """Handle events, decide, act, deliver."""
+        pool = self._pool
+        with self._turning:
+            self._queue.handle(pool)
+            now = native.monotonic()
+            if self._tick_at is not None and now >= self._tick_at:
+                pool.tick(now)
+            records = self._fleet.look(now)
+            pool.dispatch(now)
+            self._fleet.act()
+            outcomes = self._books.take_outcomes()
+        self._tell.outcomes(outcomes)
+        self._tell.log(records)
+
+    def _abort(self, error: BaseException) -> None:
+        """A fault of ours: end every call with it rather than leave one waiting."""
+        broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
+        broken.__cause__ = error
+        self._pool.abort(broken)
+        self._tell.outcomes(self._books.take_outcomes())
+
+    def _give_up(self, error: Exception) -> None:
+        """There can be no I/O thread."""
+        self._abort(error)
+        self._finish()
+
+    def _finish(self) -> None:
+        with self._lock:
+            self.closed = self.closed or "cannot schedule new futures after shutdown"
+        queue = self._queue
+        try:
+            while queue.submitted or queue.events:  # what came in before the door was closed
+                self._turn()
+        finally:  # after a fault, the pool may be at odds with itself
+            self._fleet.close()
+            self._poller.close()
+            queue.close()
+            lifecycle.unregister(self)
+            self._tell.end(self._ended)

@@ -1,0 +1,80 @@
+"""The engine's side of a gevent-patched parent: keep its hubs running, and deliver in one of them.
+
+Runs on: threads that submit or wait hold; the I/O thread calls and releases.
+
+A hub whose every greenlet waits, with nothing in its own loop to wait for, raises LoopExit: it
+cannot know that a native thread is going to resolve a future. A watcher in its loop, for as long
+as the engine runs, says so. And a native thread had better not touch gevent's locks, which futures
+have in such a process: outcomes are delivered by greenlets of the hub that started the engine.
+This module uses the gevent that the parent has loaded, and loads none.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ... import native
+
+
+class Hubs:
+    """The hubs that wait for one engine."""
+
+    def __init__(self) -> None:
+        self._gevent: Any = sys.modules["gevent"]
+        self._lock = native.original("_thread", "allocate_lock")()
+        # Invariant: guarded by _lock; empty once released.
+        self._watchers: dict[Any, Any] = {}
+        self._released = False
+        self._home: Any = None
+        self._calls: deque[Callable[[], None]] = deque()
+        self._callers: set[Any] = set()  # greenlets that run such calls
+
+    def hold(self) -> None:
+        """Keep the calling thread's hub running, until :meth:`release`."""
+        hub = self._gevent.get_hub()
+        with self._lock:
+            if self._released or hub in self._watchers:
+                return
+            self._home = self._home or hub
+            watcher = self._watchers[hub] = hub.loop.async_()
+            watcher.start(self._woken, watcher)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called by a greenlet of the home hub; on the I/O thread."""
+        with self._lock:
+            watcher = None if self._home.loop is None else self._watchers.get(self._home)
+            if watcher is not None:
+                self._calls.append(function)
+                watcher.send()
+        if watcher is None:  # that hub's thread has ended
+            function()
+
+    def is_caller(self) -> bool:
+        """Whether the current greenlet is one that runs a call."""
+        return self._gevent.getcurrent() in self._callers
+
+    def release(self) -> None:
+        """Let the hubs go, after what was to be called."""
+        with self._lock:
+            self._released = True
+            watchers, self._watchers = self._watchers, {}
+        for watcher in watchers.values():
+            watcher.send()  # each is closed by its own hub
+
+    def _woken(self, watcher: Any) -> None:
+        if self._gevent.get_hub() is self._home:
+            while self._calls:
+                self._gevent.spawn(self._run, self._calls.popleft())
+        if self._released:
+            watcher.close()
+
+    def _run(self, function: Callable[[], None]) -> None:
+        me = self._gevent.getcurrent()
+        self._callers.add(me)
+        try:
+            function()
+        finally:
+            self._callers.discard(me)

@@ -1,0 +1,205 @@
+"""The shell around the watchdog: reads heartbeats, asks workers, words the reports, also those of
+calls that do not end.
+
+Runs on: whoever has the engine's turn; :meth:`Lookout.current` on any thread.
+Guarantees: reads shared memory and writes frames, so no worker can keep it waiting; while no call
+is unfinished and no hub was reported as blocked, it wants no look.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ...wire import frames
+from ..pool.actions import Abandoned
+from ..pool.in_flight import Sent
+from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
+from ..pool.worker import Worker
+from .connection import Link
+from .holdups import HeldUp, Holdups
+
+#: How many calls are named, of those that a silent worker runs or that do not end.
+_MAX_NAMED = 5
+#: Why a worker that does not answer has no stack to show, by the state of its main thread.
+_WHY_NO_STACK = {
+    "S": "it waits in C code that holds the GIL",
+    "D": "it waits in the system",
+    "T": "the process is stopped",
+    "t": "a debugger has stopped the process",
+}
+
+
+_HELD_UP = """the calls of worker process %s wait one after another: in %d of the looks taken in \
+the last %.0f s, one was waiting where gevent cannot let others run, %s for one; unfinished calls \
+there: %d. psycopg2 needs psycogreen, grpc its init_gevent(), other clients a driver that waits in \
+Python, or gevent.get_hub().threadpool.apply(): see "Code that does not wait cooperatively" in the \
+documentation. Its stack:
+%s"""
+
+
+class Record(NamedTuple):
+    """Something to log."""
+
+    level: int
+    message: str
+    arguments: tuple[Any, ...]
+
+
+class Lookout:
+    """Looks after the hubs of a fleet's workers."""
+
+    def __init__(
+        self,
+        watchdog: Watchdog | None,
+        workers: Mapping[int, Worker],
+        links: Mapping[int, Link],
+        send: Callable[[int, tuple[Any, ...]], None],
+    ) -> None:
+        """
+        Args:
+            watchdog: who decides; None if nothing is to be reported.
+            send: writes a frame to the worker of this number.
+        """
+        self._watchdog = watchdog
+        self._workers = workers
+        self._links = links
+        self._send = send
+        self._look_at = 0.0
+        self._holdups = Holdups()
+        self._found: list[Record] = []  # since the last look
+
+    def seconds(self, now: float) -> float | None:
+        """How long until :meth:`look` is worth calling; None if only events matter."""
+        watchdog = self._watchdog
+        if watchdog is None:
+            return None
+        if not watchdog.following and not any(w.sent for w in self._workers.values()):
+            return None
+        return max(0.0, self._look_at - now)
+
+    def look(self, now: float) -> list[Record]:
+        """See to the hubs, if it is time to; what there is to log."""
+        if self._watchdog is None or now < self._look_at:
+            return []
+        records, self._found = self._found, []
+        for number in self._holdups.look(now, self._asleep()):
+            self._send(number, (frames.WHERE,))
+        following = self._watchdog.following
+        beats = {
+            number: link.page.heartbeat
+            for number, link in self._links.items()
+            if (self._workers[number].sent or number in following) and link.page.heartbeat
+        }
+        for step in self._watchdog.look(now, beats):
+            link = self._links[step.worker]
+            if type(step) is Ask:
+                self._send(step.worker, (frames.WHERE,))
+            elif type(step) is Dump:
+                link.request_dump()
+            elif type(step) is Discard:
+                link.take_dump()
+            elif type(step) is Report:
+                records.append(self._report(step, link))
+            elif type(step) is Over:
+                message = "the hub of worker process %s runs again, after %.1f s"
+                records.append(Record(logging.INFO, message, (link.pid, step.seconds)))
+        self._look_at = now + self._watchdog.period
+        return records
+
+    def _report(self, report: Report, link: Link) -> Record:
+        held = self._workers[report.worker].sent
+        call, stack, no_stack = report.call, report.stack, ""
+        if stack is None:
+            call = link.page.current
+            stack = link.take_dump()
+            no_stack = _WHY_NO_STACK.get(link.state or "", "it does not answer")
+        if call in held:
+            what = f"{_text(held, call)} keeps it from running any other"
+        elif report.stack is None:
+            what = f"it runs {self._running(link, held)}"
+        else:
+            what = "no call has the CPU, but code that one has left running"
+        return Record(
+            logging.WARNING,
+            "the hub of worker process %s has not run for %.1f s: %s; unfinished calls there: %d. "
+            "%s",
+            (
+                link.pid,
+                report.seconds,
+                what,
+                len(held),
+                f"Its stack:\n{stack.rstrip()}" if stack else f"No stack is known: {no_stack}",
+            ),
+        )
+
+    def _held_up(self, found: HeldUp) -> Record:
+        sent = self._workers[found.worker].sent
+        pid, stack = self._links[found.worker].pid, found.stack.rstrip()
+        what = _text(sent, found.call) if found.call in sent else "a call that has ended"
+        arguments = (pid, found.held, found.seconds, what, len(sent), stack)
+        return Record(logging.WARNING, _HELD_UP, arguments)
+
+    def _asleep(self) -> Iterator[int]:
+        """The workers with several calls whose main thread waits, in the hub or elsewhere."""
+        for number, link in self._links.items():
+            if len(self._workers[number].sent) > 1 and (link.state or "") in "SD":
+                yield number
+
+    def _running(self, link: Link, held: Sent) -> str:
+        """The calls that a worker runs, the latest first: one of them has the CPU."""
+        running = link.page.running()
+        latest = sorted((call for call in running if call in held), key=running.__getitem__)[::-1]
+        named = ", ".join(_text(held, call) for call in latest[:_MAX_NAMED])
+        more = len(latest) - _MAX_NAMED
+        return f"{named} and {more} more" if more > 0 else named or "no call"
+
+    def answered(self, number: int, now: float, call: int, stack: str) -> None:
+        """A worker has said where it is."""
+        if self._watchdog is None:
+            return
+        held_up = self._holdups.answered(number, now, call, stack)
+        if held_up is not None:
+            self._found.append(self._held_up(held_up))
+        if number in self._watchdog.following:
+            self._watchdog.answered(number, call, stack)
+            self._look_at = 0.0
+
+    def current(self, number: int) -> str | None:
+        """The call that has a worker's CPU, in a few words, if it is known."""
+        worker, link = self._workers.get(number), self._links.get(number)
+        if worker is None or link is None:
+            return None
+        call = link.page.current
+        if not call and self._watchdog is not None:
+            call = self._watchdog.blocker(number)
+        # This thread may be any, and the call may end just now.
+        return _text(worker.sent, call) if call in worker.sent else None
+
+    def forget(self, number: int) -> None:
+        """A worker is gone."""
+        if self._watchdog is not None:
+            self._watchdog.forget(number)
+            self._holdups.forget(number)
+
+
+def abandoned(what: Abandoned) -> Record:
+    """Tell of cancelled calls that do not end."""
+    named, more = ", ".join(what.names[:_MAX_NAMED]), len(what.names) - _MAX_NAMED
+    if more > 0:
+        named += f" and {more} more"
+    return Record(
+        logging.WARNING,
+        "worker process %s still runs what was cancelled, and did not end within timeout_grace: "
+        "%s. Each keeps its slot until it ends. What stops a call is an exception, which a bare "
+        "except or except BaseException swallows, and which C code does not see. With a timeout, "
+        "such a call ends all the same",
+        (what.pid, named),
+    )
+
+
+def _text(held: Sent, call: int) -> str:
+    """A call that a worker has, in a few words."""
+    batch = held.get(call)
+    return "..." if batch is None else batch.text(call - batch.first)

@@ -1,0 +1,87 @@
+"""Run the starts of workers where they hold nobody up.
+
+Runs on: whoever has the engine's turn; the starts themselves on short-lived threads, with ``fork``
+on the thread that wants the worker, and where no thread can be had on the I/O thread.
+Guarantees: each start that is asked for is answered, by an event for the I/O thread. Where that
+thread has to wait for a slow fork server itself, it sees to events first whenever there are any.
+
+Threads are refused where there are too many of them, and Python 3.12.0 and 3.12.1 refuse them as
+soon as the script's last line has run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ... import native
+from ..launch.launcher import Launcher, Started
+from ..launch.process import StartPostponed
+from .entry_queue import Queue
+
+
+class Starter:
+    """Has a launcher start workers, and tells how that went."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        queue: Queue,
+        started: Callable[[int, Started], None],
+        failed: Callable[[int, BaseException], None],
+    ) -> None:
+        """
+        Args:
+            queue: the I/O thread's.
+            started, failed: called by that thread, with the worker's number and what became of it.
+        """
+        self._launcher = launcher
+        self._queue = queue
+        self._started = started
+        self._failed = failed
+        #: How many starts have not been answered.
+        self.under_way = 0
+        # Those that the I/O thread runs when it has nothing else to do.
+        self._left: deque[int] = deque()
+
+    def start(self, number: int) -> None:
+        """Start a worker."""
+        self.under_way += 1
+        if self._launcher.method == "fork":
+            self._run(number)
+            return
+        try:
+            native.start_thread(lambda: self._run(number), "hybridexec-start")
+        except RuntimeError:
+            self._left.append(number)
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """Do not start a worker, because of ``error``."""
+        self.under_way += 1
+        self._queue.post(self._answer, self._failed, number, error)
+
+    def start_left(self) -> None:
+        """Start what no thread could be had for; on the I/O thread, which is about to sleep."""
+        events = self._queue.events
+        while self._left and not events:
+            try:
+                self._run(self._left[0], lambda: bool(events))
+            except StartPostponed:
+                return
+            self._left.popleft()
+
+    def _run(self, number: int, pressed: Callable[[], bool] | None = None) -> None:
+        try:
+            started = self._launcher.start(number, pressed)
+        except StartPostponed:
+            raise
+        except BaseException as error:
+            self._queue.post(self._answer, self._failed, number, error)
+            if not isinstance(error, Exception):
+                raise  # Ctrl-C, where this is the caller's own thread
+        else:
+            self._queue.post(self._answer, self._started, number, started)
+
+    def _answer(self, tell: Callable[..., None], *what: object) -> None:
+        self.under_way -= 1
+        tell(*what)

@@ -1,0 +1,108 @@
+"""The errors that tell what became of a worker."""
+
+from __future__ import annotations
+
+import signal
+
+from ...errors import ExecutorBroken, WorkerLost
+from ..work.decode import THIS_CALL, remote_traceback
+from . import interpreter
+
+
+def lost(
+    pid: int | None,
+    code: int | None,
+    running: int,
+    calls: tuple[str, ...],
+    fault_log: str,
+    *,
+    goes_on: bool,
+    by_us: bool,
+    server_ended: bool = False,
+) -> WorkerLost:
+    """For the calls of a worker that died with exit status ``code`` while it ran ``running``.
+
+    It is made once; each call gets a copy that names it (see :func:`outcome.decode`).
+
+    Args:
+        calls: the first of those it ran, in words.
+        fault_log: what faulthandler wrote.
+        goes_on: whether the executor does.
+        by_us: whether we sent the signal that killed it.
+        server_ended: whether the fork server, which would have been told how, ended before it.
+    """
+    how = describe_exit(code)
+    if server_ended:
+        how += ": the fork server ended before it"
+    if code == -signal.SIGKILL and not by_us:
+        how += ", by the system if memory ran out"
+    others = f", and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""
+    end = ", the executor goes on" if goes_on else ""
+    text = (
+        f"worker process {pid} died ({how}) while it was running {THIS_CALL}{others}; "
+        f"the call may have run{end}"
+    )
+    if running > 1 and calls:
+        more = f" and {running - len(calls)} more" if running > len(calls) else ""
+        text += f". It was running: {', '.join(calls)}{more}"
+    error = WorkerLost(text, pid, code, running, calls, fault_log)
+    _add_fault_log(error, fault_log)
+    return error
+
+
+def never_ready(
+    pid: int | None, code: int | None, fault_log: str, executable: str = ""
+) -> ExecutorBroken:
+    """For workers that die, without a word, before they have done anything.
+
+    Args:
+        executable: what was run to start them, if anything was.
+    """
+    text = (
+        f"worker processes die before they have taken a call; the last, {pid}, ended with: "
+        f"{describe_exit(code)}. Look for its own messages on stderr"
+    )
+    if executable and code is not None and code >= 0:
+        text += f". {interpreter.if_none(executable)}"
+    broken = ExecutorBroken(text)
+    _add_fault_log(broken, fault_log)
+    return broken
+
+
+def _add_fault_log(error: BaseException, fault_log: str) -> None:
+    if fault_log:
+        error.add_note(f"What faulthandler wrote in the worker:\n{fault_log}")
+
+
+def not_started(error: BaseException, executable: str) -> ExecutorBroken:
+    """For a process that could not be started; ``executable`` as for :func:`never_ready`."""
+    text = f"a worker process could not be started: {type(error).__name__}: {error}"
+    if executable and isinstance(error, BrokenPipeError):  # it ended before it had read its task
+        text += f". {interpreter.if_none(executable)}"
+    broken = ExecutorBroken(text)
+    broken.__cause__ = error
+    return broken
+
+
+def failed(pid: int | None, stage: str, trace: str) -> ExecutorBroken:
+    """For a worker that said why it cannot get ready."""
+    last = trace.strip().splitlines()[-1]
+    if stage == "initializer":
+        text = f"the initializer failed in worker process {pid}: {last}"
+    else:
+        text = f"worker process {pid} could not be made ready: {last}"
+    broken = ExecutorBroken(text)
+    broken.__cause__ = remote_traceback(trace)
+    return broken
+
+
+def describe_exit(code: int | None) -> str:
+    """An exit status in words."""
+    if code is None:
+        return "how is unknown"
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exit code {code}"

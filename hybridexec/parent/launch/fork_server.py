@@ -1,0 +1,212 @@
+"""The parent's end of the fork server: its process, and requests for workers.
+
+Runs on: the thread that makes the first call launches; the short-lived threads that start workers
+make requests; the I/O thread closes.
+Guarantees: no listening socket, no file: the server is reached through a socket pair that only this
+process holds; it ends when it is closed, and with this process; whatever it does, it can be ended
+by :meth:`ForkServer.dismiss`, and then nobody waits for it.
+
+It needs what gevent takes to be imported before it can fork a worker. So it is launched before
+anything else is done, and this module imports nothing that takes long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import struct
+import sys
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket, socketpair
+from collections.abc import Mapping
+
+from ... import native
+from .. import lifecycle
+from . import interpreter
+
+# Not pathlib: importing it would take longer than all of this module's work.
+_ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+
+#: What a worker needs to import the user's script, which most likely imports the executor.
+_FOR_MAIN = ("pkgutil", "hybridexec.executor")
+
+#: What is true in ``sys.flags`` only if an option, or the environment, says so.
+_FLAGS = (
+    "debug",
+    "dont_write_bytecode",
+    "optimize",
+    "no_user_site",
+    "no_site",
+    "ignore_environment",
+    "verbose",
+    "bytes_warning",
+    "quiet",
+    "isolated",
+    "dev_mode",
+    "safe_path",
+)
+
+# The collector would find nothing in what importing makes.
+_PROGRAM = (
+    "import sys, gc; gc.disable(); sys.path[:] = {path!r}; "
+    "from hybridexec.worker.forkserver import main; main{arguments!r}"
+)
+
+
+class ServerEnded(RuntimeError):
+    """The fork server has ended before it did what it was asked to."""
+
+    def __init__(self, text: str, server: ForkServer) -> None:
+        super().__init__(text)
+        self.server = server
+
+
+class ForkServer:
+    """A running fork server."""
+
+    def __init__(
+        self,
+        monkey_patch: bool | Mapping[str, bool],
+        preload: tuple[str, ...],
+        main_by_value: bool,
+    ) -> None:
+        """Launch it; that it can be reached does not mean that it is ready."""
+        switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
+        later = () if main_by_value else _FOR_MAIN
+        self._owner = os.getpid()
+        native.open_standard_descriptors()
+        interpreter.refuse_frozen("forkserver")
+        self._executable = interpreter.path()
+        self._closed = False
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+            # The C socket: under gevent the patched one would need a hub here.
+            self._connection, connection = (
+                end.detach() for end in socketpair(AF_UNIX, SOCK_STREAM)
+            )
+            lifecycle.keep(self._connection, ours)
+            its.callback(native.close, connection)
+            # The kernel ends the server with the last writer; see hybridexec.worker.lifeline.
+            lifeline, self._lifeline = os.pipe()
+            lifecycle.keep(self._lifeline, ours)
+            its.callback(native.close, lifeline)
+            arguments = (connection, lifeline, switches, preload, later)
+            self._pid = _launch(self._executable, arguments, (connection, lifeline))
+            ours.pop_all()
+        self._lock = native.original("_thread", "allocate_lock")()
+        # Guards the two below: who waits for the process, and whether that was done.
+        self._waiting = native.original("_thread", "allocate_lock")()
+        self._waited = False
+        self._code: int | None = None  # its exit status, if it has ended and that could be had
+        #: Whether it has ever started a worker.
+        self.answered = False
+        #: Whether what it was asked for is not wanted any more.
+        self.dismissed = False
+
+    def request(self, fds: list[int]) -> None:
+        """Have a worker forked that is given these descriptors.
+
+        Raises:
+            BrokenPipeError: the server is gone.
+        """
+        attached = struct.pack(f"{len(fds)}i", *fds)
+        with self._lock:
+            if self._closed:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            connection = socket(AF_UNIX, SOCK_STREAM, 0, self._connection)
+            try:
+                connection.sendmsg([b"w"], [(SOL_SOCKET, SCM_RIGHTS, attached)])
+            except ConnectionResetError:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+            finally:
+                connection.detach()
+
+    def wait(self, seconds: float = 2.0) -> bool:
+        """Whether it has ended, or does so within some time: its descriptors are closed a moment
+        before it has."""
+        sleep = native.sleep
+        while not (ended := self._has_ended()) and seconds > 0:
+            sleep(0.001)
+            seconds -= 0.001
+        return ended
+
+    def ended(self) -> ServerEnded:
+        """The error that says that it has."""
+        self.wait()
+        from .exit_errors import describe_exit  # it was loaded long ago
+
+        how = describe_exit(self._code)
+        if self.answered:
+            return ServerEnded(f"the fork server ended ({how})", self)
+        return ServerEnded(
+            f"the fork server ended ({how}) before it had started a worker; look for its own "
+            f"messages on stderr. {interpreter.if_none(self._executable)}",
+            self,
+        )
+
+    def dismiss(self) -> None:
+        """End it, and so the wait for whatever it was asked for, which is not wanted any more."""
+        self.dismissed = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with self._waiting:
+            if not self.foreign and not self._reap(os.WNOHANG):
+                os.kill(self._pid, signal.SIGKILL)
+
+    def _has_ended(self) -> bool:
+        with self._waiting:
+            return self._reap(os.WNOHANG)
+
+    def _reap(self, options: int) -> bool:
+        if not self._waited:
+            try:
+                pid, status = native.original("os", "waitpid")(self._pid, options)
+            except ChildProcessError:  # a hub in this process reaps every child, or the system
+                self._waited = True
+            else:
+                if pid:
+                    self._waited = True
+                    self._code = os.waitstatus_to_exitcode(status)
+        return self._waited
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is another process's, from which this one was forked."""
+        return os.getpid() != self._owner
+
+    def close(self) -> None:
+        """End the server; of no effect in a forked process. Its workers have ended."""
+        if self.foreign:
+            return
+        self._kill()  # it may not have got as far as to end with its lifeline
+        with self._lock:
+            self._closed = True
+            lifecycle.close(self._connection, self._lifeline)
+        with self._waiting:
+            self._reap(0)
+
+
+def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
+    """Start the server's process, which inherits ``fds``; its pid."""
+    program = _PROGRAM.format(path=[*interpreter.search_path(), _ROOT], arguments=arguments)
+    # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
+    return os.posix_spawn(
+        executable,
+        [executable, *_options(), "-c", program],
+        os.environ,
+        # To itself: it is not closed then.
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
+        # No Ctrl-C before the new process can ignore it.
+        setsigmask={signal.SIGINT},
+    )
+
+
+def _options() -> list[str]:
+    """The interpreter's options that make another one behave as this one does."""
+    if not (sys.warnoptions or sys._xoptions or any(getattr(sys.flags, name) for name in _FLAGS)):
+        return []  # and so subprocess, which takes long to import, need not be asked
+    import subprocess
+
+    options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # private
+    return options

@@ -1,0 +1,327 @@
+"""Start a worker process by any of multiprocessing's start methods.
+
+Runs on: where :mod:`.starter` has it run: mostly a short-lived thread per start.
+Guarantees: a worker is patched before it imports the user's ``__main__`` (not with ``fork``, where
+that has happened already); what failed to start leaves nothing behind; no executor waits for
+another's fork server, and a server that has ended is replaced, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
+from typing import Any, NamedTuple
+
+from ... import native
+from ...wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
+from ...wire.page import StatusPage, create_fd
+from ...wire.shared import Channel, open_channel
+from .. import lifecycle
+from ..assembly import Beginning
+from ..work import session
+from . import interpreter
+from .fork_server import ForkServer, ServerEnded
+from .process import ServerProcess
+
+_WORKER_NAME = "HybridWorker-"
+#: Bytes that a pipe holds. A user may have a few hundred of that size.
+_PIPE_SIZE = 256 * 1024
+#: The resource tracker's niceness: who does something for the first result has three times its
+#: share, but it ends promptly when the program has, also on a busy machine.
+_NICE = 5
+#: Fork servers that may end in a row before they have started a worker.
+_MAX_ENDED_SERVERS = 3
+
+
+class Started(NamedTuple):
+    """A process that was started, and the parent's ends of what connects to it."""
+
+    process: Any
+    calls_fd: int
+    bell_fd: int
+    results_fd: int
+    page: StatusPage
+    #: The page's own descriptor, to read the fault log through.
+    log_fd: int
+    #: Becomes readable when the process has ended.
+    sentinel: int
+    channel: Channel
+    #: The worker's ends of the call pipe and the bell, open here as well: who writes to one that
+    #: has died just now gets no SIGPIPE, of which this process would die where that is not ignored.
+    other_fds: Sequence[int]
+
+
+# What is multiprocessing's is used by one thread at a time: its own locks are gevent's in a patched
+# process, and native threads that met there were never seen again. Whoever holds this waits for no
+# other process, but for a spawned one to read what it is given.
+_one_start = native.original("_thread", "allocate_lock")()
+
+
+def _after_fork_in_child() -> None:
+    global _one_start
+    _one_start = native.original("_thread", "allocate_lock")()  # it may have been held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold what is just not large enough for shared memory, if the system allows it."""
+    with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a quota is used up
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+
+def _ensure_tracker() -> None:
+    """Have multiprocessing's resource tracker run, behind others if it is started here.
+
+    A worker is given its pipe. Nobody waits for what it does with what comes through that; but on
+    one CPU, or where others are busy, the first result would wait for it to start.
+    """
+    tracker: Any = resource_tracker._resource_tracker
+    before = tracker._pid
+    resource_tracker.ensure_running()
+    if tracker._pid != before:
+        with contextlib.suppress(OSError):  # it may not be allowed
+            nice = max(_NICE, os.getpriority(os.PRIO_PROCESS, tracker._pid))
+            os.setpriority(os.PRIO_PROCESS, tracker._pid, nice)
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Have no Ctrl-C reach what this thread starts before that can ignore it: it inherits the mask.
+    And have a pipe or socket that nobody reads any more be an error only, also in a program that
+    dies of it otherwise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
+    try:
+        yield
+    finally:
+        if signal.SIGPIPE not in before:
+            with contextlib.suppress(AttributeError):  # the system has no such function
+                signal.sigtimedwait({signal.SIGPIPE}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Launcher:
+    """Starts workers that are all alike."""
+
+    def __init__(
+        self,
+        method: str,
+        boot: Boot,
+        slots: int,
+        beginning: Beginning,
+        main_file: str | None,
+        server: ForkServer | None = None,
+    ) -> None:
+        """
+        Args:
+            main_file: the script's path, if there is one.
+            server: the fork server, if it was launched already.
+        """
+        self.method = method
+        #: What was run to start a worker; empty where one was forked.
+        self.executable = ""
+        self._boot = boot
+        self._slots = slots
+        self._beginning = beginning
+        self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
+        self._main_file = main_file
+        self._server = server
+        self._given_up = False
+        #: How many in a row have ended before they had started a worker.
+        self._ended_servers = 0
+        # Both ends of a pipe that ends with this process, and every worker with it; see
+        # hybridexec.worker.lifeline.
+        self._lifeline: tuple[int, int] | None = None
+
+    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Started:
+        """Start worker ``number``; returns when its process exists, not when it is ready.
+
+        Args:
+            pressed: see :meth:`.process.ServerProcess.begin`.
+
+        Raises:
+            StartPostponed: as there.
+            Exception: whatever kept it from starting; initargs that cannot be pickled, say.
+        """
+        while True:
+            try:
+                return self._start(number, pressed)
+            except ServerEnded as ended:
+                if not self._may_replace(ended.server):
+                    raise
+
+    def give_up(self) -> None:
+        """No start is wanted any more: have those under way wait no longer for the server."""
+        self._given_up = True  # first: a server may be about to be launched
+        server = self._server
+        if server is not None:
+            server.dismiss()
+
+    def _start(self, number: int, pressed: Callable[[], bool] | None) -> Started:
+        native.open_standard_descriptors()
+        # The worker's ends are closed here in any case, ours if it does not come to life.
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            calls_read, calls_write = os.pipe()
+            theirs.callback(native.close, calls_read)
+            lifecycle.keep(calls_write, ours)
+            bell_read, bell_write = os.pipe()
+            theirs.callback(native.close, bell_read)
+            lifecycle.keep(bell_write, ours)
+            other_fds: list[int] = []
+            for fd in (calls_read, bell_read):
+                other_fds.append(os.dup(fd))
+                lifecycle.keep(other_fds[-1], ours)
+            results_read, results_write = os.pipe()
+            theirs.callback(native.close, results_write)
+            lifecycle.keep(results_read, ours)
+            for fd in (calls_write, bell_write, results_read):
+                os.set_blocking(fd, False)
+            for fd in (calls_write, results_read):
+                _widen(fd)
+            status_fd = create_fd(self._slots)
+            theirs.callback(native.close, status_fd)
+            page = StatusPage(status_fd, self._slots)
+            ours.callback(page.close)
+            log_fd = os.dup(status_fd)
+            lifecycle.keep(log_fd, ours)
+            channel, channel_other = open_channel()
+            theirs.callback(native.close, channel_other)
+            ours.callback(channel.close)
+            with _one_start:
+                lifeline_fd = self._lifeline_end()
+            theirs.callback(native.close, lifeline_fd)
+            if self.method == "fork":
+                self._setup.needs = session.needs(self._setup.initializer)
+            results = InheritedFd(results_write)
+            lifeline = InheritedFd(lifeline_fd)
+            start = WorkerStart(
+                boot=self._boot,
+                calls=InheritedFd(calls_read),
+                bell=InheritedFd(bell_read),
+                results=results,
+                status=InheritedFd(status_fd),
+                channel=InheritedFd(channel_other),
+                lifeline=lifeline,
+                concurrency=self._slots,
+                open_files=os.sysconf("SC_OPEN_MAX"),
+                setup=self._setup,
+            )
+            path = interpreter.search_path()
+            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
+            process = self._started_process(start, name, pressed)
+            sentinel = self._sentinel(process, ours)
+            ours.pop_all()
+        return Started(
+            process=process,
+            calls_fd=calls_write,
+            bell_fd=bell_write,
+            results_fd=results_read,
+            page=page,
+            log_fd=log_fd,
+            sentinel=sentinel,
+            channel=channel,
+            other_fds=other_fds,
+        )
+
+    def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
+        """A descriptor that tells of the end of a child no sooner than there is an exit status, as
+        its own sentinel would, or that own one. (The fork server's is good enough.)"""
+        if self.method != "forkserver" and sys.platform == "linux":
+            with contextlib.suppress(OSError):  # it has ended already; a sandbox forbids it
+                fd = os.pidfd_open(process.pid)
+                lifecycle.keep(fd, stack)
+                return fd
+        sentinel: int = process.sentinel
+        return sentinel
+
+    def _lifeline_end(self) -> int:
+        """A copy of the lifeline's read end, for a process to inherit."""
+        if self._lifeline is None:
+            self._lifeline = os.pipe()
+            lifecycle.keep_from_children(*self._lifeline)
+        return os.dup(self._lifeline[0])
+
+    def _process(self, start: WorkerStart, name: BootName) -> Any:
+        if self.method != "forkserver":
+            boot_name = name if self.method == "spawn" else str(name)
+            chosen: Any = multiprocessing.get_context(self.method)
+            return chosen.Process(target=start, name=boot_name)
+        if self._server is None or self._server.foreign:
+            self._server = ForkServer(*self._boot)
+            if self._given_up:
+                self._server.dismiss()
+        return ServerProcess(self._server, name, target=start)
+
+    def _may_replace(self, ended: ForkServer) -> bool:
+        """Whether to try again what a server could not do because it has ended."""
+        if ended.dismissed:
+            return False
+        with _one_start:
+            if self._server is ended:
+                self._server = None
+                self._ended_servers = 0 if ended.answered else self._ended_servers + 1
+                ended.close()
+            return self._ended_servers < _MAX_ENDED_SERVERS
+
+    def _started_process(
+        self, start: WorkerStart, name: BootName, pressed: Callable[[], bool] | None
+    ) -> Any:
+        """Start a process that finds the script though its last line has run: Python forgets the
+        script's path then, while calls it waits for at exit may still need new workers."""
+        main: Any = sys.modules.get("__main__")
+        forks = self.method == "fork"
+        if not forks:
+            interpreter.refuse_frozen(self.method)
+            executable = interpreter.path()
+            if self.method == "spawn":
+                self.executable = executable
+            with _one_start, _signals_blocked():
+                _ensure_tracker()  # starting it would undo the mask below
+        with _signals_blocked():
+            while True:
+                with _one_start:
+                    if self._main_file is not None and not hasattr(main, "__file__"):
+                        main.__file__ = self._main_file
+                    process = self._process(start, name)
+                    with contextlib.nullcontext() if forks else interpreter.prepared():
+                        process.start()
+                    complete = self._main_file is None or hasattr(main, "__file__")
+                if isinstance(process, ServerProcess):
+                    if complete:
+                        process.begin(pressed)
+                    else:
+                        process.abandon()
+                if complete:
+                    return process
+                # The path went while the process was being started, which may not have got it.
+                if not isinstance(process, ServerProcess):
+                    process.kill()
+                    process.join()
+                    process.close()
+
+    def become_inert(self) -> None:
+        """Start no more; this process is a fork, and its copies of the descriptors are closed."""
+        # multiprocessing would try to join them when this process exits, and fail.
+        children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]  # private
+        children.difference_update(
+            [child for child in children if child.name.startswith(_WORKER_NAME)]
+        )
+
+    def close(self) -> None:
+        """End what was started to start workers, and let go of what they were to get; the workers
+        have ended."""
+        self._beginning.let_go()
+        self._setup = Setup(None, (), session.dumps_flat)
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._lifeline is not None:
+            lifecycle.close(*self._lifeline)
+            self._lifeline = None

@@ -1,0 +1,258 @@
+"""Processes that the fork server starts.
+
+Runs on: the short-lived threads that start workers; the I/O thread asks for exit statuses.
+Guarantees: a worker is started as multiprocessing starts its own, from the same preparation data,
+so that it finds the script and what that imports. It is not taken for dead because the server is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import struct
+from collections.abc import Callable
+from multiprocessing import context, popen_fork, process, reduction, resource_tracker, spawn, util
+from typing import Any
+
+from ... import native
+from ...wire.contract import BootName
+from .fork_server import ForkServer
+
+_STATUS = struct.Struct("=q")
+#: multiprocessing's exit status for a process of which it cannot know how it ended.
+_UNKNOWN = 255
+#: How often, in milliseconds, who waits for the server looks whether there is something else to do.
+_LOOK_MS = 50
+_READABLE, _WRITABLE = native.Poller.READABLE, native.Poller.WRITABLE
+
+
+class StartPostponed(Exception):
+    """The server was slow, and whoever waited for it has something else to do first."""
+
+
+class ServerProcess(context.ForkServerProcess):
+    """A ``multiprocessing.Process`` that our own fork server forks.
+
+    ``start()`` only prepares that, and waits for nobody; :meth:`begin` does it.
+    """
+
+    _popen: Any
+
+    def __init__(self, server: ForkServer, boot_name: BootName, **rest: Any) -> None:
+        super().__init__(name=str(boot_name), **rest)
+        self._server = server
+        self._boot_name = boot_name
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        return _ServerPopen(process_obj)
+
+    def begin(self, pressed: Callable[[], bool] | None = None) -> None:
+        """Have the process forked, and return when it has been.
+
+        Args:
+            pressed: whether this thread has something else to do, if it ever has.
+
+        Raises:
+            ServerEnded: the server has, before it did that.
+            OSError: the server cannot fork it.
+            StartPostponed: the thread was pressed meanwhile; there will be no process.
+        """
+        try:
+            self._popen.begin(self._server, pressed)
+        except BaseException:
+            self.abandon()
+            raise
+        self._sentinel = self._popen.sentinel
+
+    def abandon(self) -> None:
+        """Have no process forked after all."""
+        children: set[Any] = process._children  # type: ignore[attr-defined]  # private
+        children.discard(self)
+        self._popen.abandon()
+
+    @property
+    def fate_unknown(self) -> bool:
+        """Whether nobody will tell how the process ended: the server has ended before it."""
+        return bool(self._popen.orphaned)
+
+    @property
+    def status_fd(self) -> int:
+        """Where the server tells how the process has ended; at its end the server has, too."""
+        return int(self._popen.status)
+
+    @property
+    def own_sentinel(self) -> bool:
+        """Whether the sentinel tells the end of the process from that of the server."""
+        return bool(self._popen.sentinel != self._popen.status)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The worker gets multiprocessing's own class: it must not import this package.
+        state = dict(self.__dict__)
+        for name in ("_server", "_boot_name"):
+            del state[name]
+        return context.ForkServerProcess.__new__, (context.ForkServerProcess,), state
+
+
+def _close_all(*fds: int) -> None:
+    for fd in fds:
+        native.close(fd)
+
+
+class _InheritedIndex:
+    """A descriptor's place among those the fork server hands to the worker."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (
+            "__import__('hybridexec.worker.boot', fromlist=['InheritedFdNumber'])"
+            f".InheritedFdNumber({self.index})",
+        )
+
+
+class _ServerPopen(popen_fork.Popen):
+    method = "forkserver"
+    DupFd = _InheritedIndex
+    pid: int | None  # type: ignore[assignment]  # None until there is a process
+
+    def __init__(self, process: ServerProcess) -> None:
+        self.pid = None
+        #: Whether the server has ended before the process.
+        self.orphaned = False
+        self._fds: list[int] = []
+        # Whenever any process is started, multiprocessing polls all that there are, on the thread
+        # that starts it: meanwhile this one's descriptors must not be closed, or read by another.
+        self._reading = native.original("_thread", "allocate_lock")()
+        self._closed = False
+        super().__init__(process)
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Have the worker inherit ``fd``; its place in the list of those."""
+        self._fds.append(fd)
+        return len(self._fds) - 1
+
+    def _launch(self, process: ServerProcess) -> None:
+        preparation = spawn.get_preparation_data(process.name)
+        preparation["name"] = process._boot_name
+        self._data = io.BytesIO()
+        context.set_spawning_popen(self)  # type: ignore[arg-type]  # it acts as one of theirs
+        try:
+            reduction.dump(preparation, self._data)
+            reduction.dump(process, self._data)
+        finally:
+            context.set_spawning_popen(None)
+        # One tracker for the whole family: a worker's own would unlink its parent's segments.
+        self._tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
+        self.status, self._status_other = os.pipe()
+        self.sentinel = self.status
+        self._replace_finalizer(self.status, self._status_other)
+
+    def begin(self, server: ForkServer, pressed: Callable[[], bool] | None) -> None:
+        """See :meth:`ServerProcess.begin`."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            read, write = os.pipe()
+            theirs.callback(native.close, read)
+            pipe = ours.enter_context(open(write, "wb", buffering=0))
+            os.set_blocking(write, pressed is None)
+            # The worker's multiprocessing.parent_process() lives as long as this copy is open.
+            alive = os.dup(write)
+            ours.callback(native.close, alive)
+            # It may have ended, or cannot fork: its answer will tell, or that there is none.
+            with contextlib.suppress(BrokenPipeError):
+                try:
+                    server.request([read, self._status_other, self._tracker, *self._fds])
+                finally:
+                    theirs.close()
+                    self._close_other()
+                # The views are released: an error's traceback would keep them, and the collector
+                # may come to the data first.
+                with self._data.getbuffer() as data:
+                    sent = 0
+                    while sent < len(data):
+                        _wait(write, _WRITABLE, pressed)
+                        with data[sent:] as left:
+                            sent += pipe.write(left)
+            pipe.close()
+            _wait(self.status, _READABLE, pressed)
+            number = self._read_status()
+            if number is None:
+                if server.wait():
+                    raise server.ended()
+                number = -errno.EMFILE
+            if number < 0:
+                text = f"the fork server cannot fork a worker: {os.strerror(-number)}"
+                raise OSError(-number, text)
+            server.answered = True
+            ours.pop_all()
+        del self._data
+        with self._reading:
+            fds = [alive, self.status]
+            with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a sandbox
+                self.sentinel = os.pidfd_open(number)
+                fds.append(self.sentinel)
+            self._replace_finalizer(*fds)
+            self.pid = number
+
+    def _close_other(self) -> None:
+        """The server has a copy of the status pipe's other end, if it is there."""
+        native.close(self._status_other)
+        self._replace_finalizer(self.status)
+
+    def _replace_finalizer(self, *fds: int) -> None:
+        if self.finalizer is not None:
+            self.finalizer.cancel()
+        self.finalizer = util.Finalize(self, _close_all, fds)
+
+    def abandon(self) -> None:
+        """See :meth:`ServerProcess.abandon`."""
+        with self._reading:
+            self._closed = True
+            super().close()
+
+    def _read_status(self) -> int | None:
+        data = os.read(self.status, _STATUS.size)
+        return _STATUS.unpack(data)[0] if len(data) == _STATUS.size else None
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit status, if there is one; waits for it unless ``flag`` says not to."""
+        while self.returncode is None and self.pid is not None:
+            with self._reading:
+                # Another thread may have read it since: it is there once.
+                if self.returncode is None and not self._closed:
+                    self._look()
+            if flag == os.WNOHANG:
+                break
+            if self.returncode is None:
+                _is_ready(self.sentinel if self.orphaned else self.status, milliseconds=None)
+        return self.returncode
+
+    def _look(self) -> None:
+        if not self.orphaned and _is_ready(self.status):
+            self.returncode = self._read_status()
+            self.orphaned = self.returncode is None
+        if self.orphaned and (self.sentinel == self.status or _is_ready(self.sentinel)):
+            self.returncode = _UNKNOWN
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        with self._reading:
+            self._closed = True
+            super().close()
+
+
+def _wait(fd: int, event: int, pressed: Callable[[], bool] | None) -> None:
+    """Wait for ``fd``, if this thread may be pressed; else whoever reads or writes next does."""
+    while pressed is not None and not _is_ready(fd, event, _LOOK_MS):
+        if pressed():
+            raise StartPostponed
+
+
+def _is_ready(fd: int, event: int = _READABLE, milliseconds: int | None = 0) -> bool:
+    """Whether a descriptor is ready, waiting for that as long as it may take."""
+    poller = native.original("select", "poll")()
+    poller.register(fd, event)
+    return bool(poller.poll(milliseconds))

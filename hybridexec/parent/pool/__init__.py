@@ -1,0 +1,1 @@
+"""Decisions about workers and calls: pure, without I/O, clock or threads."""

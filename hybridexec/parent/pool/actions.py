@@ -1,0 +1,75 @@
+"""What the pool asks the fleet to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...wire.shared import Part
+
+
+class Start(NamedTuple):
+    """Start a process for this worker."""
+
+    worker: int
+
+
+class Send(NamedTuple):
+    """Write a frame to this worker."""
+
+    worker: int
+    head: tuple[Any, ...]
+    segments: Sequence[Part]
+
+
+class Kill(NamedTuple):
+    """Send a signal to this worker's process."""
+
+    worker: int
+    signal: int
+
+
+Action = Start | Send | Kill
+
+
+class Abandoned(NamedTuple):
+    """Say that the calls of these names were cancelled and go on in a worker, after the grace."""
+
+    pid: int | None
+    names: list[str]
+
+
+class Actions:
+    """What has been decided and not been done yet."""
+
+    def __init__(self) -> None:
+        #: In order.
+        self.decided: list[Action] = []
+        #: What is to be said.
+        self.unsaid: list[Abandoned] = []
+
+    def start(self, worker: int) -> None:
+        """Decide on a :class:`Start`."""
+        self.decided.append(Start(worker))
+
+    def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
+        """Decide on a :class:`Send`."""
+        self.decided.append(Send(worker, head, segments))
+
+    def kill(self, worker: int, signal: int) -> None:
+        """Decide on a :class:`Kill`."""
+        self.decided.append(Kill(worker, signal))
+
+    def say(self, pid: int | None, names: list[str]) -> None:
+        """Decide on an :class:`Abandoned`."""
+        self.unsaid.append(Abandoned(pid, names))
+
+    def take_unsaid(self) -> list[Abandoned]:
+        """What is to be said since the last time."""
+        unsaid, self.unsaid = self.unsaid, []
+        return unsaid
+
+    def take(self) -> list[Action]:
+        """What was decided since the last time."""
+        decided, self.decided = self.decided, []
+        return decided

@@ -1,0 +1,118 @@
+"""The calls that no worker has, in the order in which they will be sent.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+Guarantees: calls that came back from a worker go before all others; a call that was cancelled is
+never handed out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from ..work.batch import Batch
+
+#: Calls of a batch, from one place up to another.
+Span = tuple[Batch, int, int]
+
+
+class Waiting:
+    """A queue of calls, handed out as spans of their batches."""
+
+    def __init__(self) -> None:
+        # Spans that came back; then batches, from their next places on.
+        # Cancelled places stay where they are, and are skipped when their turn comes.
+        self._returned: deque[Span] = deque()
+        self._batches: deque[Batch] = deque()
+        # Invariant: how many calls wait that were not cancelled.
+        self.count = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take a new batch."""
+        self._batches.append(batch)
+        self.count += batch.size
+
+    def put_back(self, calls: Iterable[tuple[Batch, int]]) -> None:
+        """Take back calls, by batch and place: before all others, and in this order."""
+        spans: list[Span] = []
+        for batch, place in calls:
+            self.count += 1
+            if spans and spans[-1][0] is batch and spans[-1][2] == place:
+                spans[-1] = (batch, spans[-1][1], place + 1)
+            else:
+                spans.append((batch, place, place + 1))
+        self._returned.extendleft(reversed(spans))
+
+    def take(self, count: int) -> list[Span]:
+        """Hand out the next calls, up to ``count`` of them."""
+        spans: list[Span] = []
+        missing = min(count, self.count)
+        self.count -= missing
+        while missing:
+            if self._returned:
+                batch, low, high = self._returned[0]
+            else:
+                batch = self._batches[0]
+                low, high = batch.next, batch.size
+            dropped = batch.dropped
+            if dropped:
+                while low < high and low in dropped:
+                    low += 1
+                stop = low
+                while stop < high and stop - low < missing and stop not in dropped:
+                    stop += 1
+            else:
+                stop = min(high, low + missing)
+            self._advance(batch, stop, high)
+            if stop > low:
+                spans.append((batch, low, stop))
+                missing -= stop - low
+        return spans
+
+    def _advance(self, batch: Batch, stop: int, high: int) -> None:
+        """The first span is gone up to ``stop``."""
+        if self._returned:
+            if stop < high:
+                self._returned[0] = (batch, stop, high)
+            else:
+                self._returned.popleft()
+            return
+        batch.next = stop
+        if stop == high:
+            self._batches.popleft()
+
+    def cancel(self, batch: Batch, places: Iterable[int]) -> list[int]:
+        """Drop calls of ``batch``, which nobody else has: those of them that have not ended wait
+        here. (A million may be cancelled one by one: no search for each.) Their places."""
+        ended = batch.ended
+        found = [place for place in places if not ended[place]]
+        batch.drop(found)
+        self.count -= len(found)
+        if not self.count:
+            self.clear()  # a batch that nobody needs any more may hold much
+        return found
+
+    def cancel_rest(self, batch: Batch) -> int:
+        """Drop the calls of ``batch`` that were never handed out, all at once: they have ended;
+        how many they were."""
+        count = batch.end_rest()
+        self.count -= count
+        if not self.count:
+            self.clear()
+        return count
+
+    def clear(self) -> list[Span]:
+        """Hand out everything; spans may hold cancelled places."""
+        spans = list(self.spans())
+        for batch in self._batches:
+            batch.next = batch.size
+        self._returned.clear()
+        self._batches.clear()
+        self.count = 0
+        return spans
+
+    def spans(self) -> Iterator[Span]:
+        """What waits, cancelled places included."""
+        yield from self._returned
+        for batch in self._batches:
+            yield batch, batch.next, batch.size

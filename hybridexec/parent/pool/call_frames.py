@@ -1,0 +1,80 @@
+"""Calls, as the head of a CALLS frame.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...wire import frames
+from ...wire.shared import Part
+from ..work.batch import Batch
+from ..work.function import Function
+from .backlog import Span
+from .worker import Worker
+
+
+def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[Part]]:
+    """The head and the segments of a frame with these calls; the worker gets to know their
+    functions."""
+    functions: list[tuple[Any, ...]] = []
+    segments: list[Part] = []
+    spans: list[tuple[Any, ...]] = []
+    last_function, last_options, last_bare, next_id = None, None, False, 0
+    last_items: list[Any] = []
+    for batch, low, high in granted:
+        function = batch.function
+        items: list[Any] = batch.items[low:high]
+        if not batch.bare:
+            items = [
+                item if type(item) is tuple else frames.embed(item, segments) for item in items
+            ]
+        first = batch.first + low
+        if (
+            first == next_id
+            and function is last_function
+            and batch.options is last_options
+            and function.lasting
+            and batch.bare is last_bare
+        ):
+            # Calls submitted one by one, in a row.
+            last_items += items
+            next_id += len(items)
+            continue
+        reference: int | bytes | list[int] = function.number
+        if function.number not in worker.known:
+            if not function.lasting and batch.size == 1 and not function.needs:
+                reference = frames.embed(function.payload, segments)
+            else:
+                worker.known.add(function.number)
+                functions += _introduced(worker, function, segments)
+        spans.append((reference, batch.options.how, first, items, batch.bare))
+        last_function, last_options, last_items = function, batch.options, items
+        last_bare = batch.bare
+        next_id = first + len(items)
+    return (frames.CALLS, functions, spans), segments
+
+
+def _introduced(worker: Worker, function: Function, segments: list[Part]) -> list[tuple[Any, ...]]:
+    """What has a worker know a function, and first the pieces of ``__main__`` that it needs."""
+    entries: list[tuple[Any, ...]] = []
+    for piece in function.needs:
+        if piece.number not in worker.known:
+            worker.known.add(piece.number)
+            worker.known.discard(piece.replaces)
+            embedded = frames.embed(piece.payload, segments)
+            entries.append((piece.number, embedded, piece.name))
+    needs = [(piece.number, piece.name) for piece in function.needs]
+    embedded = frames.embed(function.payload, segments)
+    return [*entries, (function.number, embedded, needs)]
+
+
+def call_frame(worker: Worker, batch: Batch) -> tuple[tuple[Any, ...], Sequence[Part]]:
+    """As :func:`calls_frame`, for the one call of a batch: with less ado if it is of a function
+    that the worker knows, with plain arguments."""
+    function, items = batch.function.number, batch.items
+    if function in worker.known and type(items[0]) is tuple:
+        return (frames.CALLS, (), ((function, batch.options.how, batch.first, items, False),)), ()
+    return calls_frame(worker, [(batch, 0, 1)])

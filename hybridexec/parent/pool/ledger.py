@@ -1,0 +1,253 @@
+"""The books: which calls there are, and how they end.
+
+Runs on: whoever has the engine's turn, as part of the pool; what is read by other threads says so.
+Guarantees: every call that enters is delivered to its sink exactly once, unless it was cancelled
+while it ran: its sink knows then. After a batch's last call, workers forget its function, unless it
+is one to be kept.
+
+A call is with a worker (in its ``sent``), or it waits here: to be sent, to be tried again at some
+time, or, if a worker died while it ran, to be tried apart from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ...wire import frames
+from ..work.batch import ALL, LOST, Batch, Delivery, Ended, Sink, Values
+from ..work.function import Function
+from .actions import Actions
+from .aside import Call
+from .backlog import Waiting
+from .quarantine import Suspects
+from .retries import Retries
+from .worker import Worker, WorkerState
+
+
+class Books:
+    """A pool's calls."""
+
+    def __init__(self, workers: dict[int, Worker], actions: Actions) -> None:
+        self._workers = workers
+        self._actions = actions
+        self.waiting = Waiting()
+        self.retries = Retries()
+        self.suspects = Suspects()
+        #: How many calls have no outcome yet; other threads read it.
+        # Invariant: waiting + retries + suspects + the calls in all workers' `sent` whose outcome
+        # is not delivered yet.
+        self.unfinished = 0
+        #: Whether calls that are not running end here and now, instead of being sent (again).
+        self.closing = False
+        #: What no call can run any more for, if that is so; other threads read it.
+        self.broken_because: BaseException | None = None
+        self._users: dict[int, int] = {}  # passing functions: how many batches use them
+        self._outcomes: list[Delivery] = []
+
+    def take_outcomes(self) -> list[Delivery]:
+        """Outcomes to deliver, and to whom."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    def deliver_later(self, outcomes: list[Delivery]) -> None:
+        """Take back outcomes that were taken to be delivered."""
+        self._outcomes += outcomes
+
+    def count(self) -> int:
+        """How many calls are unfinished, going by where they are."""
+        held = sum(
+            call - batch.first not in batch.dropped
+            for worker in self._workers.values()
+            for call, batch in worker.sent.calls()
+        )
+        return held + self.waiting.count + self.retries.count + self.suspects.count
+
+    def enter(self, batch: Batch) -> None:
+        """There are new calls."""
+        batch.entered = True
+        self.unfinished += batch.size
+        if not batch.function.lasting:
+            number = batch.function.number
+            self._users[number] = self._users.get(number, 0) + 1
+
+    def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
+        """See :meth:`.pool.Pool.cancel`."""
+        if not batch.entered:
+            return
+        handed_out = batch.next
+        if places is None:
+            # Most of a long stream's calls are of batches that no worker has heard of.
+            count = self.waiting.cancel_rest(batch)
+            if count:
+                self.unfinished -= count
+                self._release_if_over(batch)
+            places = range(handed_out)
+        ended, dropped = batch.ended, batch.dropped
+        wanted = {place for place in places if not ended[place] and place not in dropped}
+        under_way = {place for place in wanted if place < handed_out}
+        for worker in list(self._workers.values()):
+            if not under_way:
+                break
+            if worker.state is not WorkerState.STARTING:
+                calls = worker.sent.those_of(batch, under_way)
+                found = [call - batch.first for call in calls]
+                self._cancel_sent(worker, batch, found, running)
+                under_way.difference_update(found)
+                wanted.difference_update(found)
+        apart = self.retries.cancel(batch, under_way) + self.suspects.cancel(batch, under_way)
+        batch.drop(apart)
+        for place in apart + self.waiting.cancel(batch, wanted.difference(apart)):
+            self.unfinished -= 1
+            self.ended(batch, place)
+
+    def _cancel_sent(self, worker: Worker, batch: Batch, places: list[int], running: bool) -> None:
+        """Cancel calls that a worker has."""
+        if not places:
+            return
+        calls = [batch.first + place for place in places]
+        self._actions.send(worker.id, (frames.CANCEL, calls, running))
+        if not running:
+            batch.leave_alone(places)
+            return
+        for call, place in zip(calls, places, strict=True):
+            worker.deadlines.cancel(call, batch.plain(place))
+        batch.drop(places)
+        self.unfinished -= len(places)
+
+    def stop(self) -> None:
+        """See :meth:`.pool.Pool.stop`."""
+        said = self._cancelled
+        for worker in list(self._workers.values()):
+            left: dict[Batch, list[int]] = {}
+            for call, batch in worker.sent.calls():
+                if call - batch.first not in batch.dropped:
+                    left.setdefault(batch, []).append(call - batch.first)
+            for batch, places in left.items():
+                self._cancel_sent(worker, batch, places, running=True)
+                ended: list[Ended] = [
+                    (batch.offset + place, frames.CANCELLED, said, None, worker.pid, None)
+                    for place in places
+                ]
+                self._outcomes.append((batch.sink, ended))
+
+    def close(self, cause: BaseException | None = None) -> None:
+        """End the calls that no worker has, now and from now on: as cancelled, or because of
+        ``cause``."""
+        self.closing = True
+        if cause is not None:
+            self.broken_because = cause
+        self.empty()
+
+    @property
+    def _cancelled(self) -> str | None:
+        """What comes with CANCELLED."""
+        return None if self.closing else ALL
+
+    def empty(self) -> None:
+        """End the calls that no worker has."""
+        for batch, low, high in self.waiting.clear():
+            self.refuse(batch, range(low, high))
+        for batch, place in self.retries.clear() + self.suspects.clear():
+            self.refuse(batch, (place,))
+
+    def wanted(self, calls: list[tuple[Batch, int]]) -> list[Call]:
+        """Of calls that did not start, by batch and id, those that are still to run, by batch and
+        place; the others end here."""
+        kept: list[Call] = []
+        for batch, call in calls:
+            place = call - batch.first
+            if place in batch.dropped:
+                self.ended(batch, place)
+            elif place in batch.unwanted or self.closing:
+                self.refuse(batch, (place,))
+            else:
+                kept.append((batch, place))
+        return kept
+
+    def tell(self, sink: Sink) -> None:
+        """Have ``sink`` hear, of nothing, when all have heard what has ended so far."""
+        self._outcomes.append((sink, []))
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def refuse(self, batch: Batch, places: Iterable[int]) -> None:
+        """End calls that no worker has: with what broke the pool, or as cancelled."""
+        status: int
+        value: object
+        if self.broken_because is not None:
+            status, value = LOST, self.broken_because
+        else:
+            status, value = frames.CANCELLED, self._cancelled
+        ended = [
+            _outcome(batch, place, status, value, None)
+            for place in places
+            if place not in batch.dropped
+        ]
+        self.deliver(batch, ended)
+
+    def end(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+        """End a call that is with no worker any more."""
+        self.deliver(batch, [_outcome(batch, place, status, value, pid)])
+
+    def give_up(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+        """End a call, unless it was cancelled, that its worker has and may go on with: what
+        becomes of that is nothing to its sink."""
+        if place not in batch.dropped:
+            batch.drop((place,))
+            self.unfinished -= 1
+            self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
+
+    def repair(self, batch: Batch, place: int, cause: BaseException) -> None:
+        """A caller was interrupted while it handled a call: end that, if nobody has it any more.
+        Its sink, who may have heard of its end or not, hears of one."""
+        call = batch.first + place
+        if not batch.ended[place] and not any(call in w.sent for w in self._workers.values()):
+            batch.end(place, place + 1)
+        self.unfinished = self.count()
+        self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))
+
+    def deliver(self, batch: Batch, ended: list[Ended]) -> None:
+        """End calls with these outcomes."""
+        if ended:
+            self.unfinished -= len(ended)
+            self._outcomes.append((batch.sink, ended))
+            # As Batch.end does it, for places that need not be in a row.
+            for outcome in ended:
+                batch.ended[outcome[0] - batch.offset] = True
+            batch.remaining -= len(ended)
+            if not batch.remaining and not batch.function.lasting:
+                self._release(batch.function)
+
+    def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
+        """End calls in a row, from ``place`` on, with plain values."""
+        self.unfinished -= len(values)
+        self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
+        self.ended(batch, place, len(values))
+
+    def ended(self, batch: Batch, place: int, count: int = 1) -> None:
+        """Calls are over, their sink told if it was to be, and no worker has them; after the last
+        of a batch, workers need not keep its function."""
+        batch.end(place, place + count)
+        self._release_if_over(batch)
+
+    def _release_if_over(self, batch: Batch) -> None:
+        if not batch.remaining and not batch.function.lasting:
+            self._release(batch.function)
+
+    def _release(self, function: Function) -> None:
+        """A batch is over that uses ``function``, a passing one."""
+        number = function.number
+        self._users[number] -= 1
+        if self._users[number]:
+            return
+        del self._users[number]
+        for worker in self._workers.values():
+            if number in worker.known:
+                worker.known.discard(number)
+                self._actions.send(worker.id, (frames.FORGET, number))
+
+
+def _outcome(batch: Batch, place: int, status: int, value: Any, pid: int | None) -> Ended:
+    troubles = batch.troubles.get(place) if batch.troubles else None
+    return batch.offset + place, status, value, None, pid, troubles

@@ -1,0 +1,344 @@
+"""The pool: every decision about workers and calls, as a state machine without I/O.
+
+Runs on: whoever has the engine's turn, who tells it what happened (each public method is one event)
+and then carries out the actions it has collected.
+Guarantees: every call that enters is delivered to its sink exactly once; a call is with one worker
+at a time; a call that may have started is not sent again, unless its options allow it.
+
+A worker is::
+
+    STARTING ──ready──▶ READY ──has done its share──▶ RETIRING ──drained──▶ STOPPING ──lost──▶ gone
+        │                                                ▲
+        └─ready──▶ QUARANTINE ──its suspects are sent────┘            lost at any time ──────▶ gone
+
+(One for which there is nothing left, because the pool is ending or the suspects are gone, goes to
+STOPPING at once, and so does one that is killed for a call that nothing else stops.)
+
+The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot be had)
+or KILLED (asked to end at once), until :attr:`Pool.finished`.
+
+What is decided where: which calls there are and how they end in :mod:`.ledger`, which workers there
+are in :mod:`.scaling`, who gets which call in :mod:`.dispatch`, what becomes of a worker's answers
+in :mod:`.results`, and what follows when a call fails, is late, or loses its worker in
+:mod:`.recovery`.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..work.batch import LOST, Batch, Sink
+from .actions import Actions
+from .dispatch import Dispatch
+from .ledger import Books
+from .recovery import Setbacks
+from .results import Answers
+from .scaling import Staff
+from .worker import Progress, Worker, WorkerState
+
+
+class Phase(enum.Enum):
+    """Where the pool is in its life."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    BROKEN = "broken"
+    KILLED = "killed"
+
+
+class Pool:
+    """The state machine. See the module's docstring."""
+
+    def __init__(
+        self,
+        max_workers: int,
+        slots: int,
+        *,
+        budget: int | None = None,
+        memory: int | None = None,
+        grace: float = 0.75,
+        all_at_once: bool = False,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        """
+        Args:
+            max_workers: how many workers run calls at most.
+            slots: how many calls each runs at once.
+            budget: how many calls a worker runs before it is replaced; None for no limit.
+            memory: bytes of RAM at which a worker is replaced; None for no limit.
+            grace: seconds from a call's deadline to the end of its worker.
+            all_at_once: start every worker with the first call instead of one per unfinished call.
+            random: a number from 0 to 1, for the jitter of retries.
+        """
+        self.memory = memory
+        self.phase = Phase.RUNNING
+        #: What has been decided on.
+        self.actions = Actions()
+        self._staff = Staff(max_workers, budget, grace, all_at_once, self.actions)
+        self.workers = self._staff.workers
+        #: To be read only.
+        self.books = Books(self.workers, self.actions)
+        self._dispatch = Dispatch(
+            self._staff, self.books.waiting, self.books.suspects, slots, self.actions
+        )
+        self._setbacks = Setbacks(self.books, self._staff, self.actions, random)
+        self._answers = Answers(self.books, self._setbacks)
+
+    # -- what the engine asks -----------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """How many calls could be sent to a worker now."""
+        return self.books.waiting.count
+
+    @property
+    def finished(self) -> bool:
+        """Whether the pool has been told to end and nothing is left of it."""
+        return self.phase is not Phase.RUNNING and not self.workers and not self.books.unfinished
+
+    def wait_seconds(self, now: float) -> float | None:
+        """How long until :meth:`tick` is worth calling; None if only events matter."""
+        looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
+        due = self.books.retries.next_due
+        if due is not None:
+            looks.append(due)
+        if now < self._staff.starts.next_at and self._staff.short and self.books.unfinished:
+            looks.append(self._staff.starts.next_at)
+        soonest = max(0.0, min(looks) - now) if looks else None
+        stuck = self._dispatch.stuck_seconds(now)
+        if soonest is None or stuck is None:
+            return stuck if soonest is None else soonest
+        return min(soonest, stuck)
+
+    # -- events: what callers want ------------------------------------------------------------
+
+    def submit(self, batch: Batch) -> None:
+        """New calls. :meth:`dispatch` must follow, once for any number of them."""
+        books = self.books
+        books.enter(batch)
+        if self.phase in (Phase.BROKEN, Phase.KILLED):
+            # They passed the door before it closed.
+            books.refuse(batch, range(batch.size))
+            return
+        books.waiting.add(batch)
+        self._staff.need(books.unfinished)
+
+    def want(self, workers: int) -> None:
+        """So many more workers, up to the limit, before there are calls for them."""
+        self._staff.want(workers)
+
+    def receiver(self) -> Worker | None:
+        """The worker that a call is sent to at once if it comes while there is no other; None if
+        there is such a call, or no such worker."""
+        if self.phase is not Phase.RUNNING or self.books.unfinished:
+            return None
+        return self._dispatch.idle()
+
+    def expressed(self, batch: Batch, worker: Worker, now: float) -> None:
+        """A call that has entered the books was sent to such a worker."""
+        worker.begin_sample(now)
+        worker.sent.add(batch, 0, 1)
+        batch.next = 1
+        timeout = batch.options.timeout
+        if timeout is not None:
+            worker.deadlines.add(batch.first, timeout, now)
+
+    def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
+        """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.
+
+        With ``running``, those that have started are to be stopped too. Their sink is told of
+        nothing that ends after this, except that calls left to run on are delivered as ever.
+        """
+        self.books.cancel(batch, places, running)
+        self._settle()
+
+    def stop(self) -> None:
+        """Cancel the calls that workers have, started or not, of which those that go on are about
+        to be killed; unlike with :meth:`cancel`, their sinks are told."""
+        self._setbacks.leaving = True
+        self.books.stop()
+        self._settle()
+
+    def cancel_all(self, told: Sink) -> None:
+        """Cancel all calls there are, started or not; when all sinks have heard, tell ``told``."""
+        self.books.empty()
+        self.books.stop()
+        self.books.tell(told)
+        self._settle()
+
+    def shutdown(self, cancel_unstarted: bool) -> None:
+        """Finish what there is, or only what has started, then end."""
+        if self.phase is Phase.RUNNING:
+            self.phase = Phase.DRAINING
+            self._staff.short = True
+        if cancel_unstarted and self.phase is Phase.DRAINING:
+            self.books.close()
+            for worker in self.workers.values():
+                if worker.sent:
+                    self._dispatch.recall(worker, len(worker.sent))
+        self._settle()
+
+    def kill(self, signal_number: int) -> None:
+        """End at once: cancel what has not started, signal every worker."""
+        if self.phase is not Phase.BROKEN:
+            self.phase = Phase.KILLED
+        self.books.close()
+        for worker in self.workers.values():
+            self.actions.kill(worker.id, signal_number)
+
+    # -- events: what workers do --------------------------------------------------------------
+
+    def started(self, number: int, pid: int | None, page: Progress) -> None:
+        """A worker's process exists."""
+        worker = self.workers[number]
+        worker.pid = pid
+        worker.page = page
+        if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
+            self.actions.kill(number, signal.SIGKILL)
+        self._settle()
+
+    def ready(self, number: int, now: float) -> None:
+        """A worker said HELLO."""
+        worker = self.workers[number]
+        if worker.state is not WorkerState.STARTING:
+            return  # it was told to end meanwhile
+        worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
+        worker.sampled_at = worker.moved_at = now
+        self._settle()
+
+    def results(
+        self,
+        number: int,
+        results: Sequence[Sequence[Any]],
+        rows: Sequence[tuple[int, list[Any]]],
+        now: float,
+    ) -> None:
+        """Calls ended in a worker: ``(id, status, value, seconds)`` each, or in rows: the plain
+        values of calls in a row, from an id on."""
+        worker = self.workers[number]
+        if not worker.done:
+            self._staff.believe()
+        self._answers.take(worker, results, rows, now)
+        if worker.quarantine:
+            self.books.suspects.came_through()
+        worker.sample(now)
+        if self._staff.leaving or self.phase is not Phase.RUNNING:
+            self._settle()
+
+    def hungry(self, number: int, now: float) -> None:
+        """A worker's inbox is low."""
+        worker = self.workers[number]
+        worker.asked = False
+        worker.sample(now)
+
+    def recalled(self, number: int, calls: Sequence[int]) -> None:
+        """A worker gave back calls that it had not started, the newest first."""
+        worker = self.workers[number]
+        worker.recalls -= 1
+        if worker.held_at is not None:
+            self._dispatch.release(worker, [])  # it can hear again
+        calls = [call for call in reversed(calls) if call in worker.sent]  # not reclaimed by now
+        self.books.waiting.put_back(self.books.wanted(worker.take_back(calls)))
+        self._settle()
+
+    def measured(self, number: int, resident: int) -> None:
+        """A worker has so many bytes in RAM."""
+        worker = self.workers.get(number)
+        if worker is None or self.memory is None or resident <= self.memory:
+            return
+        # One that has not done anything yet would be followed by others just like it.
+        if worker.state is WorkerState.READY and worker.done:
+            self._staff.retire(worker)
+            if worker.waiting > 0 and not worker.recalls:
+                self._dispatch.recall(worker, worker.waiting)
+            self._settle()
+
+    def fail(self, cause: BaseException) -> None:
+        """No worker can be had, because of ``cause``: unless none is wanted, every call ends."""
+        if self.phase not in (Phase.BROKEN, Phase.KILLED):
+            self.abort(cause)
+
+    def abort(self, cause: BaseException) -> None:
+        """End every call, because of ``cause``."""
+        self.phase = Phase.BROKEN
+        self.books.close(cause)
+        for worker in self.workers.values():
+            running = worker.running
+            for position, (call, batch) in enumerate(worker.sent.calls()):
+                pid = worker.pid if position < running else None
+                self.books.give_up(batch, call - batch.first, LOST, cause, pid)
+            self.actions.kill(worker.id, signal.SIGTERM)
+
+    def lost(self, number: int, lost: BaseException, now: float) -> None:
+        """A worker's process is gone; ``lost`` is what its started calls fail with, unless they may
+        run again.
+
+        Everything it had written must have been passed to :meth:`results` before.
+        """
+        worker = self._staff.remove(number)
+        self._setbacks.lose(worker, lost, now)
+        if worker.taken:
+            self._staff.believe()
+        elif worker.state is not WorkerState.STOPPING:  # nor was it to end
+            self._doubt(worker, lost, now)
+        self._settle()
+
+    def unready(self, number: int, why: BaseException) -> None:
+        """A worker will never be ready, because of ``why``, and most likely no other will: if there
+        is none that can run calls, or is about to, none can be run. :meth:`lost` must follow."""
+        if self._staff.depends_on(self.workers[number]):
+            self.fail(why)
+
+    def _doubt(self, worker: Worker, why: BaseException, now: float) -> None:
+        """A worker has come to nothing. If others do as well, and there is none that could run
+        calls, none can be run."""
+        self._staff.starts.fail(worker.id, self._staff.newest, now)
+        if not self._staff.starts.hopeless or not self.books.unfinished:
+            return
+        if not self._staff.able:
+            self.fail(why)
+        elif worker.quarantine:
+            self._setbacks.give_up_suspects(why)
+
+    def tick(self, now: float) -> None:
+        """Time has passed: see to deadlines, retries, and workers that are stuck."""
+        due = self.books.retries.take(now)
+        if due:
+            self.books.waiting.put_back(due)
+            self._staff.short = True
+        self._setbacks.look(now)
+        self._relieve(now)
+
+    def _relieve(self, now: float) -> None:
+        self.books.waiting.put_back(self.books.wanted(self._dispatch.relieve(now)))
+
+    def dispatch(self, now: float) -> None:
+        """Send the calls that can be sent, and start the workers that are missing."""
+        if self._staff.short or self.books.suspects.count:
+            self._hire(now)
+        self._dispatch.run(self.books.unfinished, now)
+        if self.books.unfinished > 1 and not self.books.waiting.count:
+            # A worker may have run out of calls just now.
+            self._relieve(now)
+            self._dispatch.run(self.books.unfinished, now)  # what was reclaimed
+        if self._staff.short:
+            self._hire(now)  # for those that have just been sent all they may run
+        self._settle()
+
+    def _hire(self, now: float) -> None:
+        if not self._staff.may_hire(self.books.unfinished, now):
+            return
+        if self.phase is Phase.RUNNING:
+            self._staff.hire(self.books.unfinished, self.books.suspects.groups)
+        elif self.phase is Phase.DRAINING:
+            self._staff.hire_to_finish(self.pending, self.books.suspects.groups)
+
+    def _settle(self) -> None:
+        # Also if it is broken or killed: workers may survive the signal.
+        ending = self.phase is not Phase.RUNNING and not self.books.unfinished
+        if ending or self._staff.leaving:
+            self._staff.settle(ending, self.books.suspects.count)

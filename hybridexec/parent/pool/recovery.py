@@ -1,0 +1,164 @@
+"""What follows when a call fails, is late, or loses its worker: it runs again, or it ends.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+Guarantees: a call that may have started runs again only if its options allow it, and only so often;
+one that cannot be stopped when its time is up costs its worker, and those beside it no more than
+another run.
+
+What waits to run again is in :mod:`.retries` after an error, in :mod:`.quarantine` after a worker's
+death; what is late, and what is to be done about it, :mod:`.deadlines` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import CallTimeout, WorkerLost
+from ...wire import frames
+from ...wire.wording import call_text
+from ..work.batch import LOST, Batch, Loss
+from .actions import Actions
+from .aside import Call
+from .deadlines import Step
+from .ledger import Books
+from .quarantine import MAX_LIVES
+from .retries import delay
+from .scaling import Staff
+from .worker import Worker
+
+
+class Setbacks:
+    """Sees to the calls of a pool that did not go well."""
+
+    def __init__(
+        self, books: Books, staff: Staff, actions: Actions, random: Callable[[], float]
+    ) -> None:
+        self._books = books
+        self._staff = staff
+        self._actions = actions
+        self._random = random
+        #: Whether the workers are about to be killed, whatever their calls do.
+        self.leaving = False
+
+    def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
+        """Keep a failed call for another attempt, if it may have one."""
+        options = batch.options
+        if not options.retries or self._books.closing or place in batch.unwanted:
+            return False
+        if status == frames.RETRIABLE:
+            text = value[1].rstrip().rpartition("\n")[2]
+        elif status == frames.TIMED_OUT and issubclass(CallTimeout, options.retry_on):
+            text = f"CallTimeout: stopped after {value} s"
+        else:
+            return False
+        troubles = batch.troubles_of(place)
+        if troubles.retries >= options.retries:
+            return False
+        troubles.retries += 1
+        troubles.texts.append(text)
+        wait = delay(options.backoff, troubles.retries, self._random)
+        self._books.retries.add(batch, place, now + wait)
+        return True
+
+    # -- late calls -------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """See to the calls that are late."""
+        for worker in self._staff.workers.values():
+            if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
+                abandoned = []
+                for call, step in worker.deadlines.look(worker.page, now):
+                    if step is Step.REPORT:
+                        abandoned.append(call)
+                    else:
+                        self._enforce(worker, call, step)
+                if abandoned and not self.leaving:
+                    self._report(worker, abandoned)
+
+    def _enforce(self, worker: Worker, call: int, step: Step) -> None:
+        """Do something about a call that is late."""
+        batch = worker.sent.get(call)
+        assert batch is not None, "it is late here"
+        if step is Step.INTERRUPT:
+            self._actions.send(worker.id, (frames.EXPIRE, call))
+        elif step is Step.KILL:
+            if not worker.expired:
+                self._staff.condemn(worker)
+            worker.expired.add(call)
+        else:
+            # It is not tried again, and not over for its batch: this run of it goes on.
+            place, timeout = call - batch.first, batch.options.timeout
+            self._books.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+
+    def _report(self, worker: Worker, calls: list[int]) -> None:
+        """Tell of calls that were cancelled and go on."""
+        names = []
+        for call in calls:
+            batch = worker.sent.get(call)
+            assert batch is not None, "it runs here"
+            names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
+        self._actions.say(worker.pid, names)
+
+    # -- calls that lose their worker -------------------------------------------------------------
+
+    def lose(self, worker: Worker, lost: BaseException, now: float) -> None:
+        """A worker's process is gone: see to its unanswered calls. ``lost`` is what those that had
+        started fail with, unless they may run again."""
+        books = self._books
+        running = worker.running
+        returned: list[tuple[Batch, int]] = []
+        to_run_again: list[Call] = []
+        for position, (call, batch) in enumerate(worker.sent.calls()):
+            place = call - batch.first
+            if position >= running:
+                returned.append((batch, call))
+            elif place in batch.dropped:
+                books.ended(batch, place)
+            elif call in worker.expired:
+                timeout = batch.options.timeout
+                if not self.try_again(batch, place, frames.TIMED_OUT, timeout, now):
+                    books.end(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+            elif batch.options.on_worker_loss == "retry" and not (
+                books.closing or place in batch.unwanted
+            ):
+                to_run_again.append((batch, place))
+            else:
+                self._fail(worker, (batch, place), lost)
+        if worker.expired:
+            convicted = self._spare(worker, to_run_again, str(lost))
+        elif to_run_again:
+            current = worker.page.current if worker.page is not None else 0
+            convicted = books.suspects.accuse(to_run_again, running, current, str(lost))
+        else:
+            convicted = []
+        for culprit in convicted:
+            self._fail(worker, culprit, lost)
+        kept = books.wanted(returned)
+        (books.suspects if worker.quarantine else books.waiting).put_back(kept)
+
+    def give_up_suspects(self, why: BaseException) -> None:
+        """No worker of their own can be had for the suspects that wait, because of ``why``."""
+        lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")
+        for batch, place in self._books.suspects.clear():
+            self._books.end(batch, place, LOST, lost, None)
+
+    def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
+        """A call ends with its worker."""
+        self._books.end(*call, LOST, Loss(lost, *call), worker.pid)
+
+    def _spare(self, worker: Worker, calls: list[Call], text: str) -> list[Call]:
+        """Calls that ran beside one that their worker was killed for run again, as what they were:
+        any others, or suspects; those to which that has happened too often are returned."""
+        unlucky: list[Call] = []
+        spared: list[Call] = []
+        for batch, place in calls:
+            troubles = batch.troubles_of(place)
+            troubles.lives += 1
+            if troubles.lives >= MAX_LIVES:
+                unlucky.append((batch, place))
+            else:
+                troubles.texts.append(text)
+                spared.append((batch, place))
+        (self._books.suspects if worker.quarantine else self._books.waiting).put_back(spared)
+        return unlucky

@@ -1,0 +1,80 @@
+"""What workers answer: the outcomes of calls, one by one or in rows.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+Guarantees: what is answered is not the worker's any more; it is delivered, or kept to be tried
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+from ...wire import frames
+from ..work.batch import Batch, Ended
+from .ledger import Books
+from .recovery import Setbacks
+from .worker import Worker
+
+
+class Answers:
+    """Takes the workers' answers."""
+
+    def __init__(self, books: Books, setbacks: Setbacks) -> None:
+        self._books = books
+        self._setbacks = setbacks
+
+    def take(
+        self,
+        worker: Worker,
+        results: Sequence[Sequence[Any]],
+        rows: Sequence[tuple[int, list[Any]]],
+        now: float,
+    ) -> None:
+        """See :meth:`.pool.Pool.results`."""
+        for first, values in rows:
+            if not self._row(worker, first, values):
+                calls = range(first, first + len(values))
+                singly = zip(calls, repeat(frames.VALUE), values, repeat(None))
+                results = [*results, *singly]
+        books = self._books
+        sent = worker.sent
+        pid = worker.pid
+        worker.done += len(results)
+        last: Batch | None = None
+        ended: list[Ended] = []
+        for call, status, value, seconds in results:
+            batch = sent.pop(call)
+            if batch is not last:
+                if last is not None:
+                    books.deliver(last, ended)
+                last, ended = batch, []
+            if batch.options.timeout is not None:
+                worker.deadlines.remove(call)
+            place = call - batch.first
+            if batch.dropped and place in batch.dropped:
+                worker.deadlines.remove(call)
+                books.ended(batch, place)
+                continue
+            if status >= frames.ERROR:
+                worker.failed += status != frames.CANCELLED
+                if self._setbacks.try_again(batch, place, status, value, now):
+                    continue
+                if status == frames.RETRIABLE:
+                    status = frames.ERROR
+            troubles = batch.troubles.get(place) if batch.troubles else None
+            ended.append((batch.offset + place, status, value, seconds, pid, troubles))
+        if last is not None:
+            books.deliver(last, ended)
+
+    def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
+        """Calls in a row ended with plain values; False if they must be taken one by one."""
+        batch = worker.sent.get(first)
+        assert batch is not None, "only what was sent is answered"
+        if batch.dropped:
+            return False
+        worker.sent.pop_row(first, len(values))
+        worker.done += len(values)
+        self._books.deliver_row(batch, first - batch.first, values)
+        return True

@@ -1,0 +1,185 @@
+"""Which workers there are: how many are started, and which are to end.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+Guarantees: while the pool runs, there are no more workers than were asked for, but for those that
+drain while others take their place, and a quarantine worker where there is room for no other.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from ...wire import frames
+from .actions import Actions
+from .deadlines import Deadlines
+from .starts import Starts
+from .worker import Worker, WorkerState
+
+
+class Staff:
+    """The workers of a pool."""
+
+    def __init__(
+        self,
+        max_workers: int,
+        budget: int | None,
+        grace: float,
+        all_at_once: bool,
+        actions: Actions,
+    ) -> None:
+        """See :class:`Pool` for the first four."""
+        self._max_workers = max_workers
+        self._budget = budget
+        self._grace = grace
+        self._all_at_once = all_at_once
+        self._actions = actions
+        self.workers: dict[int, Worker] = {}
+        #: The number of the newest worker.
+        self.newest = 0
+        self._size = 0  # how many there should be; grows with demand
+        #: Whether there may be fewer than there should be: :meth:`hire` must follow.
+        self.short = False
+        #: How starts have gone.
+        self.starts = Starts()
+        # Invariant: how many workers are there for suspects.
+        self._quarantined = 0
+        #: How many these are, and how many are RETIRING: if there are none, and the pool is not
+        #: ending, :meth:`settle` has nothing to do.
+        self.leaving = 0
+
+    def need(self, unfinished: int) -> None:
+        """There are so many unfinished calls."""
+        if unfinished > self._size or not self.workers:
+            self.short = True
+
+    def may_hire(self, unfinished: int, now: float) -> bool:
+        """Whether it is time to start workers, should there be too few."""
+        if self.starts.doubtful and (not unfinished or now < self.starts.next_at):
+            self.short = True
+            return False
+        return True
+
+    def believe(self) -> None:
+        """A new worker has taken a call: others will."""
+        if self.starts.doubtful:
+            self.starts.succeed()
+            self.short = True
+
+    def want(self, more: int) -> None:
+        """There should be so many more than there should be now, whatever the demand."""
+        self._size = min(self._max_workers, self._size + more)
+        self.short = True
+
+    def hire(self, unfinished: int, groups: int) -> None:
+        """Start workers: one per unfinished call, up to the limit, one for each that went, and
+        quarantine workers for so many ``groups`` of suspects."""
+        demand = self._max_workers if self._all_at_once else unfinished
+        if unfinished:
+            self._size = max(self._size, min(self._max_workers, demand))
+        self._fill(self._size, groups)
+
+    def hire_to_finish(self, pending: int, groups: int) -> None:
+        """Start as many workers as what is left needs; there will be no more. How many there were
+        to be says nothing: calls may have come with the shutdown."""
+        busy = sum(w.state is WorkerState.READY and w.sent.count > 0 for w in self.workers.values())
+        self._fill(min(busy + pending, self._max_workers), groups)
+
+    def _fill(self, size: int, groups: int) -> None:
+        self.short = False
+        active = 0
+        idle = 0  # quarantine workers that will take a group
+        retiring = []
+        replaced = {worker.predecessor for worker in self.workers.values()}
+        for worker in self.workers.values():
+            if worker.quarantine:
+                idle += worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE)
+            elif worker.state in (WorkerState.STARTING, WorkerState.READY):
+                active += 1
+            elif worker.state is WorkerState.RETIRING and worker not in replaced:
+                retiring.append(worker)
+        # They take the places of those that died, up to half of all: the others keep their pace.
+        most = max(1, min(self._max_workers // 2, self._max_workers - active))
+        left = self._permitted()
+        for _ in range(min(groups - idle, most - self._quarantined, left)):
+            left -= 1
+            self._start(None, quarantine=True)
+        for _ in range(min(size - active - self._quarantined, left)):
+            self._start(retiring.pop() if retiring else None)
+
+    def _permitted(self) -> int:
+        """How many workers may be started now."""
+        if not self.starts.doubtful:
+            return self._max_workers
+        return not any(w.state is WorkerState.STARTING for w in self.workers.values())
+
+    def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
+        self.newest += 1
+        self._quarantined += quarantine
+        self.leaving += quarantine
+        deadlines = Deadlines(self._grace)
+        worker = Worker(self.newest, self._budget, predecessor, deadlines, quarantine)
+        self.workers[worker.id] = worker
+        self._actions.start(worker.id)
+
+    @property
+    def able(self) -> bool:
+        """Whether there is a worker that has got ready, and was not told to end."""
+        states = (WorkerState.READY, WorkerState.RETIRING)
+        return any(worker.state in states for worker in self.workers.values())
+
+    def depends_on(self, worker: Worker) -> bool:
+        """Whether no call can be run if this worker, which was to get ready, will not."""
+        others = any(
+            other.state is WorkerState.STARTING and other.page is not None
+            for other in self.workers.values()
+            if other is not worker
+        )
+        return worker.state is WorkerState.STARTING and not others and not self.able
+
+    def retire(self, worker: Worker) -> None:
+        """Let a worker finish what it has; its replacement gets ready while it drains."""
+        worker.state = WorkerState.RETIRING
+        self.leaving += 1
+        self.short = True
+
+    def condemn(self, worker: Worker) -> None:
+        """Kill a worker because of what it runs."""
+        self._actions.kill(worker.id, signal.SIGKILL)
+        self.leaving -= worker.state is WorkerState.RETIRING
+        worker.state = WorkerState.STOPPING
+        self.short = True
+
+    def remove(self, number: int) -> Worker:
+        """A worker's process is gone."""
+        worker = self.workers.pop(number)
+        self.leaving -= worker.state is WorkerState.RETIRING
+        self._quarantined -= worker.quarantine
+        self.leaving -= worker.quarantine
+        self._unlink(worker)
+        self.short = True
+        return worker
+
+    def settle(self, ending: bool, suspects: int) -> None:
+        """Stop the workers that have nothing left to do, ever: all, if the pool is ``ending``."""
+        for worker in self.workers.values():
+            if worker.sent or worker.recalls:
+                continue
+            if (
+                worker.state is WorkerState.RETIRING
+                or (ending and worker.state is WorkerState.READY)
+                or (worker.state is WorkerState.QUARANTINE and not suspects)
+            ):
+                self.leaving -= worker.state is WorkerState.RETIRING
+                worker.state = WorkerState.STOPPING
+                self._actions.send(worker.id, (frames.STOP,))
+                self._unlink(worker)
+            elif ending and worker.state is WorkerState.STARTING:
+                # It would only start to stop. (If there is no process yet, there may never be one.)
+                worker.state = WorkerState.STOPPING
+                self._actions.kill(worker.id, signal.SIGKILL)
+
+    def _unlink(self, worker: Worker) -> None:
+        """A worker holds no slots any more: its successor follows its predecessor."""
+        for other in self.workers.values():
+            if other.predecessor is worker:
+                other.predecessor = worker.predecessor

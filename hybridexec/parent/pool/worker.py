@@ -1,0 +1,205 @@
+"""What the pool knows of a worker, and how far ahead of it calls are sent.
+
+Runs on: whoever has the engine's turn, as part of the pool.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from ..work.batch import Batch
+from .deadlines import HUB_LATE, Deadlines, Page
+from .in_flight import Sent
+
+#: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
+MIN_WINDOW = 2
+MAX_WINDOW = 16384
+#: A new worker's window, before anything is known about its calls.
+FIRST_WINDOW = 4
+#: Seconds' worth of calls that a window holds, at the rate the worker takes them.
+HORIZON = 0.01
+#: Shortest time, in seconds, over which that rate is measured.
+_MIN_SAMPLE = 0.0005
+
+
+class WorkerState(enum.Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    QUARANTINE = "quarantine"
+    RETIRING = "retiring"
+    STOPPING = "stopping"
+
+
+class Progress(Page, Protocol):
+    """What the pool reads of a status page."""
+
+    @property
+    def taken(self) -> int:
+        """How many calls the worker has taken from its inbox."""
+
+    def hold(self, number: int) -> None:
+        """Keep the worker from taking calls; see :meth:`StatusPage.hold`."""
+
+
+class Worker:
+    """What the pool knows of one worker."""
+
+    __slots__ = (
+        "ahead",
+        "asked",
+        "budget",
+        "deadlines",
+        "done",
+        "expired",
+        "failed",
+        "held_at",
+        "holds",
+        "id",
+        "known",
+        "limited",
+        "moved_at",
+        "page",
+        "pid",
+        "predecessor",
+        "quarantine",
+        "recalled_at",
+        "recalls",
+        "sampled_at",
+        "sampled_done",
+        "sampled_taken",
+        "sent",
+        "state",
+        "window",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        budget: int | None,
+        predecessor: Worker | None,
+        deadlines: Deadlines,
+        quarantine: bool = False,
+    ) -> None:
+        self.id = number
+        #: Whether it is there to run one group of suspects, and nothing else.
+        self.quarantine = quarantine
+        self.state = WorkerState.STARTING
+        self.pid: int | None = None
+        self.page: Progress | None = None
+        # As a worker takes calls in the order in which they were sent, the first `taken - done` of
+        # these have started and no others.
+        self.sent = Sent()
+        self.done = 0  # answered calls that had been taken
+        self.failed = 0  # those of them that ended with an error
+        self.known: set[int] = set()  # numbers of the functions it has
+        self.budget = budget  # calls it may still be sent, None for no limit
+        # The worker it replaces, until that has drained. All of such a chain share one worker's
+        # slots, so that no more calls run at once than were asked for.
+        self.predecessor = predecessor
+        self.window = FIRST_WINDOW  # calls it may have that have not started
+        self.ahead = MIN_WINDOW  # calls it may have beyond its slots
+        self.sampled_at = 0.0
+        self.sampled_taken = 0
+        self.sampled_done = 0
+        self.moved_at = 0.0  # when `taken` was last seen to have grown
+        self.asked = False  # a HUNGRY is due
+        self.limited = False  # when calls were last sent, some were left over
+        self.deadlines = deadlines
+        #: Calls that it is being killed for: they would not end when their time was up.
+        self.expired: set[int] = set()
+        # RECALLs not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
+        # known.
+        self.recalls = 0
+        self.recalled_at = 0.0  # when the last one was sent because it was stuck
+        self.holds = 0  # how often it was kept from taking calls
+        self.held_at: float | None = None  # since when it is, if its calls were not reclaimed yet
+
+    @property
+    def taken(self) -> int:
+        """How many calls it has taken from its inbox."""
+        return self.page.taken if self.page is not None else 0
+
+    @property
+    def running(self) -> int:
+        """How many calls have started and not been answered."""
+        return self.taken - self.done
+
+    @property
+    def waiting(self) -> int:
+        """How many calls were sent and have not started."""
+        return len(self.sent) - self.running
+
+    def is_kept(self, now: float) -> bool:
+        """Whether a call keeps its hub, so that no other can start."""
+        beat = self.page.heartbeat if self.page is not None else 0.0
+        return self.running > 0 and now - beat > HUB_LATE
+
+    @property
+    def may_give(self) -> bool:
+        """Whether it has calls that it could give back."""
+        return (
+            self.state in (WorkerState.READY, WorkerState.RETIRING)
+            and not self.recalls
+            and not self.quarantine
+            and self.waiting > 0
+        )
+
+    @property
+    def hoards(self) -> bool:
+        """Whether it could give back calls, and has more than one should have that is stuck."""
+        return self.may_give and self.waiting > MIN_WINDOW
+
+    def take_back(self, calls: list[int]) -> list[tuple[Batch, int]]:
+        """These calls, which have not started, are not the worker's any more: batches and ids."""
+        if self.budget is not None:
+            self.budget += len(calls)
+        for call in calls:
+            self.deadlines.remove(call)
+        return [(self.sent.pop(call), call) for call in calls]
+
+    def begin_sample(self, now: float) -> None:
+        """Calls are about to be sent: time during which it had none to take does not count."""
+        if not self.sent.count:
+            self.moved_at = self.sampled_at = now
+            self.sampled_taken = self.sampled_done = self.done
+        elif self.waiting <= 0:
+            self.moved_at = now
+
+    def sample(self, now: float) -> None:
+        """Fit the window to the rate at which it takes calls."""
+        if self.limited and not self.sent:
+            # It has run dry: its calls take less time than sending others does, or than it waits
+            # for a processor, which says nothing about the calls.
+            self.limited = False
+            self.window = min(2 * self.window, MAX_WINDOW)
+            self.ahead = min(2 * self.ahead, MAX_WINDOW)
+            self.moved_at = now
+            self._begin_sample(now)
+            return
+        taken = self.page.taken if self.page is not None else 0
+        if taken == self.sampled_taken:
+            return
+        self.moved_at = now
+        elapsed = now - self.sampled_at
+        if elapsed < _MIN_SAMPLE:
+            return
+        # Down only if calls wait: one that has taken all it was sent could have taken more.
+        least = 2 if self.waiting > 0 else 1
+        self.window = _fit(self.window // least, taken - self.sampled_taken, elapsed)
+        self.ahead = _fit(self.ahead // least, self.done - self.sampled_done, elapsed)
+        self._begin_sample(now)
+
+    def _begin_sample(self, now: float) -> None:
+        self.sampled_at = now
+        self.sampled_taken = self.taken
+        self.sampled_done = self.done
+
+
+def _fit(least: int, calls: int, elapsed: float) -> int:
+    """The next window after ``calls`` went through in ``elapsed`` seconds."""
+    wanted = int(calls / elapsed * HORIZON)
+    # Up at once, down by halves: one slow call does not make a stream of fast ones stutter.
+    return max(MIN_WINDOW, min(MAX_WINDOW, max(wanted, least)))

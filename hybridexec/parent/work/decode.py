@@ -1,0 +1,127 @@
+"""Turn what came from the wire into a value or an exception.
+
+Runs on: whoever delivers to a Future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
+Guarantees: raises nothing but Ctrl-C; what cannot be unpickled becomes that call's exception.
+"""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import CancelledError
+from concurrent.futures.process import _RemoteTraceback
+from typing import Any
+
+from ...errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
+from ...wire import exceptions, frames, payload
+from ...wire.wording import add_note, retell, text_of
+from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
+
+#: Stands for a call in the text that the errors of all calls of a lost worker share.
+THIS_CALL = "this call"
+
+
+def decode(
+    status: int, value: Any, pid: int | None, troubles: Troubles | None = None
+) -> tuple[Any, BaseException | None]:
+    """The call's ``(value, None)`` or ``(None, exception)``; an exception tells, in notes, of the
+    call's earlier runs."""
+    if status == frames.VALUE:
+        return value, None
+    result, error = _decode(status, value, pid)
+    if error is not None and troubles is not None:
+        for number, text in enumerate(troubles.texts, 1):
+            add_note(error, f"Run {number} of this call ended with: {text}")
+    return result, error
+
+
+def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
+    if status == frames.PICKLED:
+        try:
+            return payload.loads(value), None
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            what = f"the result of this call, from worker process {pid}, could not be unpickled"
+            retell(error, what, "Its class must be importable here and rebuild itself")
+            add_note(
+                error,
+                f"The result of this call, from worker process {pid}, could not be unpickled. Its "
+                "class must be importable here and rebuild itself without errors.",
+            )
+            _forget_frames(error)
+            return None, error
+    if status == frames.ERROR:
+        return None, _remote_exception(*value)
+    if status == UNPICKLABLE:
+        return None, value
+    if status == frames.CANCELLED:
+        return None, CancelledError()
+    if status == frames.TIMED_OUT:
+        expired = CallTimeout(f"the call was stopped: it had run for its timeout of {value} s")
+        expired.add_note(f"Stopped in worker process {pid}")
+        return None, expired
+    assert status == LOST
+    if type(value) is Loss:
+        return None, _own_copy(value.error, value.batch.text(value.place))
+    return None, _own_copy(value)
+
+
+def _remote_exception(
+    pickled: payload.Payload, trace: str, note: str, name: str, text: str
+) -> BaseException:
+    error: BaseException
+    try:
+        loaded = exceptions.unpack(pickled)
+        if isinstance(loaded, BaseException):
+            error = loaded
+        else:
+            why, attributes = loaded
+            error = RemoteError(f"{name}: {text} ({why})", name, attributes)
+    except BaseException as refusal:
+        if is_ctrl_c(refusal):
+            raise
+        why = f"{type(refusal).__name__}: {text_of(refusal)}"
+        error = RemoteError(f"{name}: {text} (it could not be unpickled here: {why})", name)
+    if error.__cause__ is not None:
+        BaseException.__setattr__(error, "__context__", error.__cause__)
+    # Not by setting the attribute: a frozen dataclass, say, would refuse that.
+    BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
+    add_note(error, note)
+    return error
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Keep a traceback as a text only: those who are called with the error are in its frames'
+    callers, and would be kept alive by it, and it by them."""
+    text = "".join(traceback.format_exception(error))
+    BaseException.__setattr__(error, "__context__", None)
+    BaseException.__setattr__(error, "__cause__", remote_traceback(text))
+    BaseException.__setattr__(error, "__traceback__", None)
+
+
+def remote_traceback(text: str) -> BaseException:
+    """ProcessPoolExecutor's carrier of a remote traceback, which a printed error shows as cause."""
+    # Its stub asks for a traceback object; the standard library's code gives it a text, too.
+    cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typed wrongly
+    return cause
+
+
+def _own_copy(error: BaseException, call: str | None = None) -> BaseException:
+    """An exception of each call's own: raising one object in many threads would mix tracebacks.
+
+    The copy of a WorkerLost names the call.
+    """
+    copy: BaseException
+    if isinstance(error, WorkerLost):
+        text = str(error)
+        if call is not None:
+            text = text.replace(THIS_CALL, f"{THIS_CALL}, {call}", 1)
+        copy = WorkerLost(
+            text, error.pid, error.exitcode, error.in_flight, error.calls, error.fault_log
+        )
+    else:
+        copy = ExecutorBroken(*error.args)
+    for note in getattr(error, "__notes__", ()):
+        copy.add_note(note)
+    copy.__cause__ = error.__cause__
+    return copy

@@ -1,0 +1,116 @@
+"""The functions that calls name: each crosses to a worker once, then goes by a number.
+
+Runs on: callers' threads intern; whoever has the engine's turn reads.
+Guarantees: a number is used only where pickling would merely name the function, or for the calls of
+one ``map``; so a function means what it would mean if it were pickled with every call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from ...wire import payload, wording
+from . import session
+
+_numbers = itertools.count(1)
+_NOTHING = object()  # no user's function
+
+
+class Function:
+    """A function as workers know it."""
+
+    __slots__ = ("_variant", "kept", "lasting", "name", "needs", "number", "payload")
+
+    def __init__(
+        self,
+        pickled: payload.Payload,
+        lasting: bool,
+        name: str = "...",
+        needs: session.Pieces = (),
+    ) -> None:
+        self.number = next(_numbers)
+        self.payload = pickled
+        #: What a worker must have of ``__main__``, in this order.
+        self.needs = needs
+        # What needing() returned last.
+        self._variant: Function | None = None
+        #: Whether later batches may use it too. If not, workers forget it after its batch.
+        self.lasting = lasting
+        #: What to call it in messages.
+        self.name = name
+        #: The function itself, if its id is not to become another's.
+        self.kept: object = _NOTHING
+
+    def needing(self, more: session.Pieces) -> Function:
+        """This function for calls whose arguments need ``more`` to be unpickled."""
+        if all(piece in self.needs for piece in more):
+            return self
+        needs = session.merged(self.needs, more)
+        variant = self._variant
+        if variant is None or variant.needs != needs:
+            variant = self._variant = Function(self.payload, False, self.name, needs)
+        return variant
+
+
+#: Stands for the function of a call that could not be pickled.
+UNSENT = Function(b"", lasting=True)
+
+
+class Functions:
+    """The functions an executor has met."""
+
+    def __init__(self) -> None:
+        # Those that need not be interned again, by id. Not by the function: a proxy that does more
+        # than what it wraps may be equal to that.
+        self._known: dict[int, Function] = {}
+        #: The one of them that was asked for last: mostly it is asked for again.
+        self.last = UNSENT
+        # The one of __main__ that was asked for last: it is the same as long as what it needs is.
+        self._again = UNSENT
+
+    def intern(self, function: Callable[..., Any]) -> Function:
+        """The :class:`Function` of ``function``.
+
+        Raises:
+            TypeError: it is not callable, or is an ``async def`` function.
+            Exception: whatever pickling it raised.
+        """
+        known = self._known.get(id(function))
+        if known is not None:
+            self.last = known
+            return known
+        check_callable(function)
+        lasting = payload.travels_by_reference(function)
+        pickled, needs = session.dumps(function)
+        again = self._again
+        if needs and again.payload == pickled and again.needs == needs:
+            return again
+        interned = Function(pickled, lasting, wording.function_name(function), needs)
+        if lasting:
+            interned.kept = function
+            self._known[id(function)] = interned
+        elif needs:
+            self._again = interned
+        return interned
+
+
+def check_callable(function: object) -> None:
+    """Refuse what cannot be called, and what would only return a coroutine."""
+    if not callable(function):
+        raise TypeError(f"the function to call must be callable, not {type(function).__name__}")
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not inspect.isroutine(inner) and not isinstance(inner, type):
+        inner = type(inner).__call__
+    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(
+            f"{name} is an async function: calling it in a worker would only make a coroutine. "
+            "Write it as plain blocking code, which a worker runs concurrently as it is, or submit "
+            "a function that calls asyncio.run on it"
+        )

@@ -1,0 +1,333 @@
+"""The Future of one submitted call.
+
+Runs on: any thread.
+Guarantees: it is a ``concurrent.futures.Future``, so ``wait``, ``as_completed``,
+``asyncio.wrap_future`` and callbacks work as they do with any; it ends exactly once.
+
+It is cheap: most futures end before anyone waits for them, or have one thread that waits in
+``result()``, for which a plain lock does. They never need the condition and the lists that
+``Future.__init__`` makes; those are made when first used. One lock for all futures decides between
+an outcome that arrives and a waiter that comes; once a future has a condition, everything but that
+plain lock goes through it, as in the base class.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ... import native
+from ...options import CallOptions
+from ...wire import frames
+from .batch import UNPICKLABLE, Batch, Ended, Item, Values, deliver
+from .decode import decode
+from .function import Function
+from .loops import outside
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+T = TypeVar("T")
+
+# concurrent.futures' names for the states; it has no public ones.
+_PENDING, _CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED = (
+    "PENDING",
+    "CANCELLED",
+    "CANCELLED_AND_NOTIFIED",
+    "FINISHED",
+)
+_DONE = frozenset({_CANCELLED, _CANCELLED_AND_NOTIFIED, _FINISHED})
+
+# Native, and held for a few assignments only: no greenlet ever switches inside.
+_allocate_lock = native.original("_thread", "allocate_lock")
+_making_conditions = _allocate_lock()
+
+
+def _after_fork_in_child() -> None:
+    global _making_conditions
+    _making_conditions = _allocate_lock()  # it may have been held
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class CallFuture(Future[T]):
+    """What ``submit`` returns."""
+
+    # In slots, all that most futures ever have: an instance dict would cost as much again.
+    __slots__ = (
+        "_engine",
+        "_exception",
+        "_lone_waiter",
+        "_made_condition",
+        "_result",
+        "_state",
+        "arguments",
+        "batch",
+        "function",
+        "item",
+        "options",
+        "place",
+    )
+
+    size = 1
+
+    def __init__(
+        self, engine: Engine, function: Function, item: Item | None, options: CallOptions
+    ) -> None:
+        self._engine = engine
+        self.function = function
+        #: What will travel; None once the batch has it.
+        self.item = item
+        self.options = options
+        #: What the item was made from: see :attr:`Batch.arguments`.
+        self.arguments: object = None
+        #: Where the call is to be found, from when the engine has it until it has ended.
+        self.batch: Batch | None = None
+        self.place = 0
+        self._state = _PENDING
+        self._result: T | None = None
+        self._exception: BaseException | None = None
+        # Invariant: None, or what all waiters and the outcome synchronize with, for good.
+        self._made_condition: threading.Condition | None = None
+        # Invariant: None, or a lock that is released when the future has ended; never replaced.
+        self._lone_waiter: Any = None
+
+    def enter(self, batch: Batch, place: int) -> None:
+        """The call is this one of a batch now."""
+        self.place = place
+        self.batch = batch
+        self.item = None
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
+        condition = self._made_condition
+        if condition is None:
+            self._engine.follow(self)
+            fresh = threading.Condition()
+            waiters: list[Any] = []
+            callbacks: list[Callable[[Future[T]], Any]] = []
+            with _making_conditions:
+                condition = self._made_condition
+                if condition is None:
+                    self._waiters = waiters
+                    self._done_callbacks = callbacks
+                    condition = self._made_condition = fresh
+        return condition
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return what the call returned; wait up to ``timeout`` seconds for it.
+
+        Raises:
+            TimeoutError: it had not ended by then.
+            CancelledError: it was cancelled.
+            RuntimeError: it had not ended when this process was forked.
+            Exception: whatever the call raised.
+        """
+        if self._state == _PENDING and self._engine.inert:
+            self._engine.check_open()
+        left = timeout
+        if self._state == _PENDING and self._engine.blocking_waits:
+            self._engine.lead(self, timeout)
+            if self._state == _PENDING:
+                left = self._wait_alone(timeout)
+        if self._state == _FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value]  # it is there by now
+        try:
+            return super().result(left)
+        finally:
+            del self  # as the base class does: this frame is in the traceback of what is raised
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised, or None; wait up to ``timeout`` seconds for its end.
+
+        Raises:
+            TimeoutError: it had not ended by then.
+            CancelledError: it was cancelled.
+            RuntimeError: it had not ended when this process was forked.
+        """
+        if self._state == _PENDING and self._engine.inert:
+            self._engine.check_open()
+        return super().exception(timeout)
+
+    def _wait_alone(self, timeout: float | None) -> float | None:
+        """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
+        self._engine.follow(self)
+        waiter = _allocate_lock()
+        waiter.acquire()
+        with _making_conditions:
+            if self._state != _PENDING or self._made_condition or self._lone_waiter:
+                return timeout
+            self._lone_waiter = waiter
+
+        def acquire(seconds: float) -> bool:
+            if waiter.acquire(timeout=seconds):
+                return True
+            self._engine.callbacks.look()
+            return False
+
+        native.wait(acquire, timeout)
+        return None if timeout is None else 0
+
+    def done(self) -> bool:
+        """Whether the call has ended or was cancelled."""
+        if self._state == _PENDING:
+            self._engine.follow(self)
+        return self._state in _DONE
+
+    def running(self) -> bool:
+        """Whether the call is being run by a worker right now (read from its status page)."""
+        batch = self.batch
+        if self._state != _PENDING or batch is None:
+            return False
+        return self._engine.is_running(batch.first + self.place)
+
+    def cancel(self) -> bool:
+        """Cancel the call: drop it if it has not started, stop it if it has.
+
+        A running call gets a ``GreenletExit`` at the point where it waits (or will wait next), so
+        its ``finally`` blocks run; its worker and the other calls there are not disturbed. The
+        future is cancelled at once, whatever the call does with that.
+
+        Returns:
+            False if the call had ended, True otherwise.
+        """
+        if self.cancel_quietly():
+            self._engine.cancel_call(self)
+        return self._state != _FINISHED
+
+    def cancel_quietly(self) -> bool:
+        """Become cancelled, and tell those who wait, but not the pool; whether that was still to be
+        done."""
+        with _making_conditions:
+            if self._made_condition is None:
+                # Nobody waits, but for a lone thread, and nobody has asked to be called.
+                if self._state != _PENDING:
+                    return False
+                self._state = _CANCELLED_AND_NOTIFIED
+                if self._lone_waiter is not None:
+                    self._lone_waiter.release()
+                return True
+        with self._made_condition:
+            if self._state != _PENDING:
+                return False
+            # Both of the base class's steps in one: no executor will come by to do the second.
+            self._state = _CANCELLED_AND_NOTIFIED
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Have ``fn`` called with this future when it has ended; at once, if it has."""
+        super().add_done_callback(fn if self._engine.blocking_waits else outside(fn))
+
+    def _invoke_callbacks(self) -> None:
+        # It has ended by way of the condition: whoever waits on it has been told by now, and the
+        # lone waiter must be, too, before callbacks run, which may wait for its thread.
+        if self._lone_waiter is not None:
+            self._lone_waiter.release()
+        if self._done_callbacks:
+            self._engine.callbacks.call(self._done_callbacks, self)
+
+    def fail(self, error: BaseException) -> None:
+        """End with ``error``: the call could not be sent."""
+        self._finish(None, error)
+
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        """Take the outcome; see :meth:`.batch.Sink.deliver`."""
+        if isinstance(ended, Values):
+            self._finish(ended.values[0], None)
+        else:
+            _, status, value, _, pid, troubles = ended[0]
+            if status == frames.VALUE:
+                self._finish(value, None)
+            elif status == frames.CANCELLED:
+                self.cancel_quietly()
+            else:
+                self._finish(*decode(status, value, pid, troubles))
+        self.leave()
+
+    def deliver_here(self, ended: Sequence[Ended] | Values) -> Sequence[Ended] | Values | None:
+        """As :meth:`deliver`, on a thread of the user's, which may hold a lock that a callback
+        wants: what is left for a thread of ours to deliver, if anybody is to be called back."""
+        if self._made_condition is not None:
+            return ended
+        if isinstance(ended, Values):
+            result, error = ended.values[0], None
+        else:
+            _, status, value, _, pid, troubles = ended[0]
+            if status == frames.CANCELLED:
+                return ended
+            if status == frames.VALUE:
+                result, error = value, None
+            else:
+                result, error = decode(status, value, pid, troubles)
+        if not self._finish_alone(result, error):
+            outcome = (frames.VALUE, result) if error is None else (UNPICKLABLE, error)
+            return [(0, *outcome, None, None, None)]
+        self.leave()
+        return None
+
+    def leave(self) -> None:
+        """The call is over: keep nothing of it."""
+        if self.batch is not None:
+            self.batch.items[self.place] = None
+        self.batch = self.arguments = None
+
+    def _finish(self, result: Any, error: BaseException | None) -> None:
+        if self._finish_alone(result, error):
+            return
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            return  # cancelled at the same moment: the cancellation stands
+
+    def _finish_alone(self, result: Any, error: BaseException | None) -> bool:
+        """End, if that is to be told to a lone waiter at most; whether it is so."""
+        with _making_conditions:
+            if self._made_condition is not None:
+                return False
+            # As in cancel_quietly; if that was faster, the cancellation stands.
+            if self._state == _PENDING:
+                self._result = result
+                self._exception = error
+                self._state = _FINISHED
+                if self._lone_waiter is not None:
+                    self._lone_waiter.release()
+            return True
+
+
+def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
+    """End calls that follow each other in one batch with these values.
+
+    For futures that nobody waits for, with less ado than one by one.
+    """
+    batch, place = futures[0].batch, futures[0].place
+    assert batch is not None, "none has ended"
+    batch.forget(place, place + len(futures))
+    observed: list[CallFuture[Any]] = []
+    pairs = zip(futures, values, strict=True)
+    # Under the lock, nothing is let go and no container made: no finalizer of the user's must run.
+    with _making_conditions:
+        for future, value in pairs:
+            if future._made_condition is not None:
+                observed.append(future)
+                continue
+            if future._state != _PENDING:
+                continue
+            future._result = value
+            future._state = _FINISHED
+            if future._lone_waiter is not None:
+                future._lone_waiter.release()
+    for future in observed:
+        deliver(future, [(0, frames.VALUE, values[future.place - place], None, None, None)])
+    for future in futures:
+        future.batch = future.arguments = None

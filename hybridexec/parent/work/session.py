@@ -1,0 +1,278 @@
+"""What workers are to know of a ``__main__`` that they cannot import: a notebook's, a prompt's.
+
+Runs on: whoever pickles a call: callers' threads.
+Guarantees: a call finds in its worker the globals that its function uses as they are when it is
+submitted; what has not changed since a worker was sent it stays there as calls have left it.
+
+A worker has one namespace for all functions of such a ``__main__``. Its functions and classes are
+pickled as references into that. What they refer to travels apart, in *pieces*: a class, or a name
+and the value that is bound to it. Each piece has a number and is sent to a worker once. What is
+bound anew, or was changed in place, becomes a new piece. To find out about a change in place, an
+object is pickled again, and compared: a small one each time; a large one, a function or a class
+once in each statement of ``__main__`` that calls are made from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pickle
+import sys
+import types
+from typing import Any
+
+from ...wire import mains, payload, prompt
+from ...wire.contract import FlatPickle
+from ...wire.wording import text_of
+from .references import Definition, Key, Pickled, References, ToKnownTypes, WithLocks, pickled
+
+_CONSTANT = frozenset({int, float, bool, complex, type(None), str, bytes, types.ModuleType})
+
+_numbers = itertools.count(1)
+
+
+class Piece:
+    """A class, or a name and its value, as workers know it."""
+
+    __slots__ = (
+        "digest",
+        "first",
+        "name",
+        "number",
+        "payload",
+        "replaces",
+        "seen",
+        "uses",
+        "value",
+    )
+
+    def __init__(self, name: str, value: object, replaces: int) -> None:
+        self.number = -next(_numbers)  # functions have the others
+        #: Empty for a class.
+        self.name = name
+        self.value = value
+        #: The number of the piece in whose place it is, 0 if there is none.
+        self.replaces = replaces
+        self.payload: payload.Payload = b""
+        self.digest = b""
+        #: What must be there before it is unpickled, and what is used by it later, by whom.
+        self.first: dict[Key, str] = {}
+        self.uses: dict[Key, str] = {}
+        #: The statement in which it was looked at last.
+        self.seen: object = None
+
+
+Pieces = tuple[Piece, ...]
+
+
+class Session:
+    """The pieces of this process's ``__main__``."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[Key, Piece] = {}
+        # Which others a piece has in itself, because they could not come before it.
+        self._inside: dict[Key, set[Key]] = {}
+        self._statement: object = None
+
+    def dumps(
+        self, value: object, references: References | None = None
+    ) -> tuple[payload.Payload, Pieces]:
+        """Pickle ``value``; also the pieces that a worker must have before it unpickles that, in
+        their order."""
+        done = pickled(value, references or References())
+        return payload.packed(*done[:2]), self._collect(done.first, done.uses)
+
+    def _collect(self, first: dict[Key, str], uses: dict[Key, str]) -> Pieces:
+        statement = _statement()
+        if statement != self._statement:
+            self._statement = statement
+            self._forget()
+        ordered: dict[Key, Piece] = {}
+        later = list(uses.items())
+        begun: set[Key] = set()
+
+        def add(key: Key, user: str, outer: Key | None) -> None:
+            if key in ordered:
+                return
+            if key in begun:
+                # Each needs the other: this one is made again, with the other in itself.
+                assert outer is not None
+                self._inside.setdefault(outer, set()).add(key)
+                self._pieces.pop(outer, None)
+                raise _InACircle(outer)
+            begun.add(key)
+            while True:
+                piece = self._piece(key, user, statement)
+                if piece is None:
+                    begun.discard(key)
+                    return
+                try:
+                    for each, by in piece.first.items():
+                        add(each, by, key)
+                    break
+                except _InACircle as circle:
+                    if circle.key != key:
+                        raise
+            ordered[key] = piece
+            later.extend(piece.uses.items())
+
+        for key, user in first.items():
+            add(key, user, None)
+        while later:
+            add(*later.pop(), None)
+        return tuple(ordered.values())
+
+    def _forget(self) -> None:
+        """Keep no object alive that its name does not."""
+        for key, piece in list(self._pieces.items()):
+            if isinstance(key, str):
+                names, name = mains.find(key)
+                if names.get(name) is not piece.value:
+                    del self._pieces[key]
+
+    def _piece(self, key: Key, user: str, statement: object) -> Piece | None:
+        """The piece for ``key`` as it is now; None for a name that is not bound."""
+        value: Any = key
+        if isinstance(key, str):
+            names, name = mains.find(key)
+            if name not in names:
+                return None
+            value = names[name]
+        last = self._pieces.get(key)
+        if last is not None and last.value is value and not _may_differ(last, statement):
+            return last
+        piece = Piece(
+            key if isinstance(key, str) else "", value, 0 if last is None else last.number
+        )
+        piece.seen = statement
+        whole = value if isinstance(key, str) else Definition(key)
+        try:
+            done = pickled(whole, References({key} | self._inside.get(key, set()), True))
+        except Exception as error:
+            piece.payload = payload.dumps(mains.Absent(_reason(key, user, error)))
+            piece.digest = b"absent"
+        else:
+            piece.first, piece.uses = done.first, done.uses
+            piece.digest = _digest(done)
+        if last is not None and last.value is value and last.digest == piece.digest:
+            last.first, last.uses, last.seen = piece.first, piece.uses, statement
+            return last
+        if not piece.payload:
+            piece.payload = payload.packed(*done[:2])
+        self._pieces[key] = piece
+        return piece
+
+
+class _InACircle(Exception):
+    def __init__(self, key: Key) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _may_differ(piece: Piece, statement: object) -> bool:
+    """Whether an object may have been changed since it was looked at."""
+    kind = type(piece.value)
+    if kind in _CONSTANT:
+        return False
+    travelling = piece.payload
+    small = isinstance(travelling, bytes) or travelling.size <= payload.INLINE_LIMIT
+    if small and kind is not types.FunctionType and not isinstance(piece.value, type):
+        return True
+    # Another thread runs no statement: what is large stays unseen there.
+    return statement != piece.seen or (small and statement is None)
+
+
+def _statement() -> object:
+    """Which statement of ``__main__`` runs: its code, and the place in that."""
+    namespaces = [names for _, names in mains.namespaces()]
+    frame: Any = sys._getframe()
+    while frame is not None:
+        # IPython has had names of its own for its cells.
+        if frame.f_code.co_name.startswith(("<module", "<cell")) and any(
+            frame.f_globals is names for names in namespaces
+        ):
+            return frame.f_code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
+def _digest(done: Pickled) -> bytes:
+    import hashlib  # slow to load, as is what make_anew() needs
+
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in done.pieces:
+        digest.update(piece)
+    for buffer in done.buffers:
+        digest.update(buffer.raw())
+    return digest.digest()
+
+
+def _reason(key: Key, user: str, error: Exception) -> str:
+    if isinstance(key, str):
+        what = f"the global {mains.find(key)[1]!r}, which {user} uses,"
+    else:
+        what = f"the class {key.__qualname__}"
+    return (
+        f"{what} could not be pickled: "
+        f"{type(error).__name__}: {text_of(error)}. Have each worker make its own: in an "
+        "initializer that declares it global, or in the function that uses it"
+    )
+
+
+_session = Session()
+
+
+def is_needed() -> bool:
+    """Whether anything may need pieces; if not, :func:`.payload.dumps` is as good."""
+    return payload.main_by_value or prompt.is_open()
+
+
+def dumps(value: object) -> tuple[payload.Payload, Pieces]:
+    """Pickle ``value``; also the pieces of ``__main__`` that it needs.
+
+    Raises:
+        Whatever pickling it raised.
+    """
+    if is_needed():
+        return _session.dumps(value)
+    return payload.dumps(value), ()
+
+
+def dumps_types(types_: object) -> bytes:
+    """Pickle exception types that errors are to be compared with."""
+    if not is_needed():
+        travelling = payload.dumps(types_)
+        # Types have no buffers: what is too large for a frame's head is still one piece.
+        return travelling if isinstance(travelling, bytes) else bytes(travelling.parts[0])
+    pieces = payload.Pieces()
+    payload.value_pickler()(pieces, None, ToKnownTypes()).dump(types_)
+    return b"".join(pieces)
+
+
+def dumps_flat(value: object) -> FlatPickle:
+    """The same as what any pickle can hold, for what workers are set up with.
+
+    Locks of threads, which a forked worker would have copies of, are made anew in each worker.
+    """
+    try:
+        travelling, pieces = dumps(value)
+    except (TypeError, pickle.PicklingError) as refusal:
+        try:
+            travelling, pieces = _session.dumps(value, WithLocks())
+        except Exception:
+            raise refusal from None
+    flat = [(piece.number, piece.name, payload.flat(piece.payload)) for piece in pieces]
+    return payload.flat(travelling), flat
+
+
+def needs(value: object) -> list[tuple[int, str]]:
+    """The numbers and names of what it would need; nothing if it cannot be pickled."""
+    with contextlib.suppress(Exception):
+        return [(piece.number, piece.name) for piece in dumps(value)[1]]
+    return []
+
+
+def merged(pieces: Pieces, more: Pieces) -> Pieces:
+    """All of these; for the same name, what is in ``more``."""
+    keys = {piece.name or piece.value for piece in more}
+    return (*more, *(piece for piece in pieces if (piece.name or piece.value) not in keys))

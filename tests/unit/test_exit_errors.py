@@ -1,0 +1,52 @@
+"""What the errors say of dead workers."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from hybridexec.errors import WorkerLost
+from hybridexec.parent.launch import exit_errors
+
+
+def lost(code: int | None = -9, running: int = 1, **changes: object) -> WorkerLost:
+    arguments = {"calls": ("f(1)",), "fault_log": "", "goes_on": True, "by_us": False, **changes}
+    return exit_errors.lost(7, code, running, **arguments)
+
+
+def test_one_call_is_not_listed() -> None:
+    assert str(lost(code=3)) == (
+        "worker process 7 died (exit code 3) while it was running this call; "
+        "the call may have run, the executor goes on"
+    )
+
+
+def test_others_are_listed() -> None:
+    text = str(lost(code=3, running=2, calls=("f(1)", "g(2)"), goes_on=False))
+    assert text == (
+        "worker process 7 died (exit code 3) while it was running this call, and 1 other; "
+        "the call may have run. It was running: f(1), g(2)"
+    )
+
+
+def test_a_kill_that_was_not_ours_may_be_the_systems() -> None:
+    assert "killed by SIGKILL, by the system if memory ran out" in str(lost(-9))
+    assert "memory" not in str(lost(-9, by_us=True))
+    assert "memory" not in str(lost(-15))
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(-signal.SIGSEGV, "SIGSEGV"), (-200, "signal 200"), (0, None), (3, None), (None, None)],
+)
+def test_the_signal_has_its_name(code: int | None, name: str | None) -> None:
+    assert lost(code).signal == name
+
+
+def test_what_faulthandler_wrote_is_a_note_if_it_did() -> None:
+    assert not hasattr(lost(), "__notes__")
+    (note,) = lost(fault_log="Fatal Python error: Aborted").__notes__
+    assert note.endswith("Fatal Python error: Aborted")
+    broken = exit_errors.never_ready(7, -11, "Fatal Python error: Segmentation fault")
+    assert "Segmentation fault" in broken.__notes__[0]

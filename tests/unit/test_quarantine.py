@@ -1,0 +1,247 @@
+"""Suspects: how the culprit is found among them, and what that costs the others."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Suspects
+from hybridexec.parent.work.batch import Batch
+
+from .fakes import FUNCTION, OPTIONS
+from .simulation import Sink
+
+
+def some(size: int) -> list[Call]:
+    batch = Batch(FUNCTION, [(n,) for n in range(size)], Sink(), OPTIONS, 0)
+    return [(batch, place) for place in range(size)]
+
+
+def number(call: Call) -> int:
+    batch, place = call
+    return batch.first + place
+
+
+def places(calls: list[Call]) -> list[int]:
+    return [place for _, place in calls]
+
+
+def accuse(suspects: Suspects, calls: list[Call], current: int = 0) -> list[Call]:
+    return suspects.accuse(calls, len(calls), current, "it died")
+
+
+# -- groups -----------------------------------------------------------------------------------
+
+
+def test_those_who_may_have_done_it_are_split_into_four() -> None:
+    suspects = Suspects()
+    assert accuse(suspects, some(10)) == []
+    assert (suspects.count, suspects.groups) == (10, 4)
+    assert [places(suspects.take(100)) for _ in range(4)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    assert (suspects.count, suspects.groups) == (0, 0)
+    assert suspects.take(100) == []
+
+
+def test_the_one_that_had_the_cpu_is_tried_first_and_alone_the_others_together() -> None:
+    suspects, calls = Suspects(), some(10)
+    accuse(suspects, calls, number(calls[4]))
+    assert places(suspects.take(100)) == [4]
+    assert places(suspects.take(100)) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def test_the_others_are_split_if_they_have_died_before() -> None:
+    suspects, calls = Suspects(), some(9)
+    accuse(suspects, calls)
+    while suspects.take(100):
+        pass
+    accuse(suspects, calls, number(calls[0]))
+    assert [places(suspects.take(100)) for _ in range(5)] == [[0], [1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+def test_one_that_is_not_among_them_had_the_cpu() -> None:
+    suspects = Suspects()
+    accuse(suspects, some(4), 12345)
+    assert suspects.groups == 4
+
+
+def test_what_died_last_is_tried_first() -> None:
+    suspects, first, second = Suspects(), some(1), some(1)
+    accuse(suspects, first)
+    accuse(suspects, second)
+    assert suspects.take(9) == second
+    assert suspects.take(9) == first
+
+
+def test_a_group_that_is_larger_than_a_worker_is_handed_out_in_parts() -> None:
+    suspects = Suspects()
+    suspects.put_back(some(5))
+    assert [places(suspects.take(2)) for _ in range(4)] == [[0, 1], [2, 3], [4], []]
+
+
+def test_what_had_not_started_is_tried_first_and_as_it_was() -> None:
+    suspects, calls = Suspects(), some(8)
+    accuse(suspects, calls[:4])
+    suspects.put_back(calls[4:])
+    assert places(suspects.take(9)) == [4, 5, 6, 7]
+    assert all(not batch.troubles or place not in batch.troubles for batch, place in calls[4:])
+    suspects.put_back([])
+    assert suspects.groups == 4
+
+
+def test_each_death_is_told_of() -> None:
+    suspects, calls = Suspects(), some(2)
+    suspects.accuse(calls, 2, 0, "first")
+    suspects.accuse(calls[:1], 1, 0, "second")
+    assert calls[0][0].troubles_of(0).texts == ["first", "second"]
+    assert calls[0][0].troubles_of(1).texts == ["first"]
+
+
+# -- verdicts ---------------------------------------------------------------------------------
+
+
+def test_a_call_that_dies_alone_again_and_again_is_the_culprit() -> None:
+    suspects, calls = Suspects(), some(1)
+    for _ in range(MAX_ALONE - 1):
+        assert accuse(suspects, calls) == []
+        assert suspects.take(1) == calls
+    assert accuse(suspects, calls) == calls
+    assert suspects.count == 0
+    # Its last run is told of by the error that it fails with.
+    assert len(calls[0][0].troubles_of(0).texts) == MAX_ALONE - 1
+
+
+def test_the_only_suspect_is_not_alone_if_others_ran_beside_it() -> None:
+    suspects, calls = Suspects(), some(1)
+    for _ in range(MAX_ALONE):
+        assert suspects.accuse(calls, 2, 0, "it died") == []
+        suspects.take(1)
+
+
+def test_a_call_that_dies_with_others_far_too_often_is_given_up() -> None:
+    suspects, calls = Suspects(), some(2)
+    for _ in range(MAX_LIVES - 1):
+        assert accuse(suspects, calls) == []
+        while suspects.take(9):
+            pass
+    assert accuse(suspects, calls) == calls
+
+
+def test_if_nothing_comes_through_all_are_given_up() -> None:
+    suspects, rest = Suspects(), some(3)
+    suspects.put_back(rest)
+    for _ in range(MAX_DEATHS - 1):
+        assert accuse(suspects, some(1)) == []
+    last = some(2)
+    convicted = accuse(suspects, last)
+    assert convicted[:2] == last
+    assert convicted[-3:] == rest
+    assert len(convicted) == 2 + MAX_DEATHS - 1 + 3
+    assert (suspects.count, suspects.groups) == (0, 0)
+    # And a new count begins.
+    assert accuse(suspects, some(1)) == []
+
+
+def test_who_comes_through_gives_all_others_hope() -> None:
+    suspects = Suspects()
+    for _ in range(MAX_DEATHS):
+        suspects.came_through()
+        assert accuse(suspects, some(1)) == []
+
+
+# -- cancelled --------------------------------------------------------------------------------
+
+
+def test_a_cancelled_suspect_is_never_handed_out() -> None:
+    suspects, calls = Suspects(), some(6)
+    batch = calls[0][0]
+    assert suspects.cancel(batch, (0,)) == []
+    suspects.put_back(calls[:3])
+    suspects.put_back(calls[3:])
+    assert suspects.cancel(batch, (1, 3, 4, 5, 9)) == [1, 3, 4, 5]
+    assert suspects.cancel(some(6)[0][0], (0,)) == []
+    assert suspects.count == 2
+    assert places(suspects.take(9)) == [0, 2]  # a group of which none is left is passed over
+
+
+def test_nothing_is_left_to_try_when_all_were_cancelled() -> None:
+    suspects, calls = Suspects(), some(2)
+    suspects.put_back(calls)
+    suspects.cancel(calls[0][0], (0, 1))
+    assert (suspects.count, suspects.groups) == (0, 0)
+    assert suspects.take(9) == []
+
+
+def test_clearing_hands_out_all_but_the_cancelled() -> None:
+    suspects, calls = Suspects(), some(5)
+    accuse(suspects, calls)
+    suspects.cancel(calls[0][0], (1,))
+    assert sorted(places(suspects.clear())) == [0, 2, 3, 4]
+    assert (suspects.count, suspects.groups) == (0, 0)
+    assert suspects.clear() == []
+
+
+# -- what it costs ----------------------------------------------------------------------------
+
+
+def try_all(
+    calls: list[Call], culprits: set[int], known: bool, slots: int
+) -> tuple[set[int], int, Counter[int]]:
+    """All calls are in flight at once in workers of so many slots, and the culprits kill theirs:
+    who was convicted, how many workers died, and how often each call was run."""
+    suspects = Suspects()
+    convicted: set[int] = set()
+    runs: Counter[int] = Counter()
+    deaths = 0
+    groups = [calls[start : start + slots] for start in range(0, len(calls), slots)]
+    while groups or suspects.count:
+        group = groups.pop() if groups else suspects.take(slots)
+        guilty = [call for call in group if number(call) in culprits]
+        runs.update(map(number, group))
+        if guilty:
+            deaths += 1
+            current = number(random.choice(guilty)) if known else 0
+            convicted |= set(map(number, accuse(suspects, group, current)))
+        else:
+            suspects.came_through()
+    return convicted, deaths, runs
+
+
+@pytest.mark.parametrize(
+    ("known", "most_deaths", "most_runs"), [(True, 3, 2), (False, 8, 7)], ids=["known", "unknown"]
+)
+def test_one_culprit_of_a_thousand_is_convicted_and_nobody_else(
+    known: bool, most_deaths: int, most_runs: int
+) -> None:
+    for culprit in (0, 1, 333, 500, 999):
+        calls = some(1000)
+        guilty = number(calls[culprit])
+        convicted, deaths, runs = try_all(calls, {guilty}, known, slots=1000)
+        assert convicted == {guilty}
+        assert deaths <= most_deaths + 1  # the one in which it all began
+        assert max(runs[number(call)] for call in calls if number(call) != guilty) <= most_runs
+        assert runs[guilty] <= MAX_LIVES
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("slots", [100, 1000])
+def test_fifty_culprits_of_a_thousand_are_convicted_and_nobody_else(
+    known: bool, slots: int
+) -> None:
+    random.seed(slots)
+    for _ in range(20):
+        calls = some(1000)
+        guilty = {number(call) for call in random.sample(calls, 50)}
+        convicted, deaths, runs = try_all(calls, guilty, known, slots)
+        assert convicted == guilty
+        assert deaths <= 50 * (MAX_ALONE + 5)
+        assert max(runs.values()) <= MAX_LIVES
+
+
+def test_if_all_are_culprits_the_budget_ends_it() -> None:
+    calls = some(1000)
+    guilty = set(map(number, calls))
+    convicted, deaths, _ = try_all(calls, guilty, False, 1000)
+    assert convicted == guilty
+    assert deaths <= MAX_DEATHS

@@ -164,8 +164,9 @@ class HybridExecutor(Calls):
         _check_main_guard()
 
         # Here, not at the top: a worker that imports the user's script must not import this half.
-        from .parent.assembly import Assembly, Beginning, Plan
+        from .parent.assembly import Assembly, Plan
         from .parent.launch import methods
+        from .parent.launch.beginning import Beginning
 
         checks.context(mp_context)
         method = methods.start_method(mp_context, arguments)

@@ -1,4 +1,5 @@
-"""Imports run one way: executor → parent → wire, and worker → wire.
+"""Imports run one way: executor → parent → wire, and worker → wire; within the parent's half, from
+room to room: client → engine → pool and launch → work.
 
 A worker that imported the parent's half would start slowly; a parent that imported gevent would
 no longer be plain Python. Every import counts, those inside functions too. Those under
@@ -26,6 +27,22 @@ MAY_IMPORT = {
     "wire": {"wire", "bottom"},
     "bottom": {"bottom"},
 }
+#: What each room of the parent's half may import of the others, by the names of its packages and of
+#: the modules beside them.
+MAY_ENTER = {
+    "assembly": {"client", "engine", "pool", "launch", "lifecycle"},
+    "client": {"engine", "work"},
+    "engine": {"pool", "launch", "work", "lifecycle"},
+    "pool": {"work"},
+    "launch": {"work", "lifecycle"},
+    "work": set(),
+    "lifecycle": set(),
+}
+#: What a room keeps out: the pool decides, and neither does nor waits for anything.
+KEPT_OUT = {
+    "pool": {"_thread", "multiprocessing", "os", "select", "selectors", "socket", "subprocess"}
+    | {"threading", "time", "hybridexec.native"},
+}
 #: Packages that only one layer may import.
 HOME = {"gevent": "worker", "greenlet": "worker"}
 
@@ -38,6 +55,12 @@ def layer_of(module: str) -> str:
     if first[0] in BOTTOM:
         return "bottom"
     return first[0] if first[0] in {"parent", "worker", "wire"} else "front"
+
+
+def room_of(module: str) -> str | None:
+    """The room of the parent's half that a module is in, or is."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["parent"] and len(parts) > 2 else None
 
 
 def last_name(node: ast.expr) -> str | None:
@@ -105,7 +128,7 @@ def modules(package: Path) -> dict[str, Path]:
 def violations(package: Path) -> list[str]:
     found = []
     for module, path in modules(package).items():
-        layer = layer_of(module)
+        layer, room = layer_of(module), room_of(module)
         imports = Imports(package, module, path.name == "__init__.py")
         imports.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
         for line, target in imports.found:
@@ -115,20 +138,27 @@ def violations(package: Path) -> list[str]:
                 found.append(f"{where}only hybridexec.{HOME[root]} may import {root}")
             elif root == package.name and layer_of(target) not in MAY_IMPORT[layer]:
                 found.append(f"{where}{layer} may not import {layer_of(target)} ({target})")
+            elif room is not None:
+                entered = room_of(target) if root == package.name else None
+                if entered not in {None, room, *MAY_ENTER[room]}:
+                    found.append(f"{where}{room} may not import {entered} ({target})")
+                if not KEPT_OUT.get(room, set()).isdisjoint({root, target}):
+                    found.append(f"{where}{room} may not import {target}")
     return found
 
 
 def test_imports_run_one_way() -> None:
     assert {layer_of(module) for module in modules(PACKAGE)} == set(MAY_IMPORT), "a layer is gone"
+    assert {room_of(module) for module in modules(PACKAGE)} - {None} == set(MAY_ENTER)
     assert not violations(PACKAGE)
 
 
 PLANTED = [
-    ("parent/pool.py", "from hybridexec.worker import hub", "parent may not import worker"),
-    ("parent/pool.py", "from ..worker.hub import Hub", "parent may not import worker"),
-    ("parent/pool.py", "from .. import worker", "parent may not import worker"),
+    ("parent/pool/pool.py", "from hybridexec.worker import hub", "parent may not import worker"),
+    ("parent/pool/pool.py", "from ...worker.hub import Hub", "parent may not import worker"),
+    ("parent/pool/pool.py", "from ... import worker", "parent may not import worker"),
     ("parent/__init__.py", "from ..worker import hub", "parent may not import worker"),
-    ("parent/pool.py", "import hybridexec", "parent may not import front"),
+    ("parent/pool/pool.py", "import hybridexec", "parent may not import front"),
     ("worker/hub.py", "def f():\n    import hybridexec.parent.pool", "worker may not"),
     ("worker/hub.py", "from hybridexec import HybridExecutor", "worker may not import front"),
     ("wire/frames.py", "try:\n    from ..parent import p\nfinally: pass", "wire may not"),
@@ -136,30 +166,63 @@ PLANTED = [
     ("errors.py", "from .wire import frames", "bottom may not import wire"),
     ("executor.py", "from .worker import hub", "front may not import worker"),
     ("executor.py", "import_module('hybridexec.worker.hub')", "front may not import worker"),
-    ("parent/pool.py", "importlib.import_module('..worker.hub', __package__)", "parent may not"),
-    ("parent/pool.py", "if True:\n    from gevent import sleep", "only hybridexec.worker"),
-    ("parent/pool.py", "__import__('gevent.monkey')", "only hybridexec.worker may import gevent"),
+    (
+        "parent/pool/pool.py",
+        "importlib.import_module('...worker.hub', __package__)",
+        "parent may not",
+    ),
+    ("parent/pool/pool.py", "if True:\n    from gevent import sleep", "only hybridexec.worker"),
+    (
+        "parent/pool/pool.py",
+        "__import__('gevent.monkey')",
+        "only hybridexec.worker may import gevent",
+    ),
     ("native.py", "import greenlet", "only hybridexec.worker may import greenlet"),
+    ("parent/work/batch.py", "from ..engine.engine import Engine", "work may not import engine"),
+    ("parent/pool/pool.py", "from .. import launch", "pool may not import launch"),
+    ("parent/pool/pool.py", "def f():\n    import time", "pool may not import time"),
+    ("parent/pool/pool.py", "from os import path", "pool may not import os"),
+    ("parent/pool/pool.py", "from ... import native", "pool may not import hybridexec.native"),
+    ("parent/engine/engine.py", "from ..client import streams", "engine may not import client"),
+    ("parent/launch/launcher.py", "from .. import assembly", "launch may not import assembly"),
+    ("parent/lifecycle.py", "from .engine import engine", "lifecycle may not import engine"),
 ]
 ALLOWED = [
+    (
+        "parent/engine/engine.py",
+        "import time\nfrom .. import lifecycle\nfrom ..pool.pool import Pool",
+    ),
+    ("parent/assembly.py", "from .client import streams\nfrom .engine.engine import Engine"),
     ("executor.py", "from .parent import pool\nfrom . import errors"),
-    ("parent/pool.py", "from ..wire.frames import x\nfrom .. import native"),
+    ("parent/pool/pool.py", "from ...wire.frames import x\nfrom ..work import batch"),
     ("worker/hub.py", "import gevent\nfrom ..wire import frames\nfrom ..errors import WorkerLost"),
-    ("parent/pool.py", "if typing.TYPE_CHECKING:\n    from ..worker.hub import Hub"),
+    ("parent/pool/pool.py", "if typing.TYPE_CHECKING:\n    from ...worker.hub import Hub"),
     ("wire/frames.py", "if TYPE_CHECKING:\n    import gevent"),
     ("errors.py", "from . import options"),
 ]
 
 
+ROOMS = {
+    "client": "streams",
+    "engine": "engine",
+    "pool": "pool",
+    "launch": "launcher",
+    "work": "batch",
+}
+
+
 @pytest.fixture
 def small_package(tmp_path: Path) -> Path:
     package = tmp_path / "hybridexec"
-    names = ["errors", "native", "options", "executor", "parent/pool", "worker/hub", "wire/frames"]
+    rooms = [f"parent/{room}/{module}" for room, module in ROOMS.items()]
+    names = ["errors", "native", "options", "executor", "worker/hub", "wire/frames", *rooms]
+    names += ["parent/assembly", "parent/lifecycle"]
     for name in names:
         path = package / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         (path.parent / "__init__.py").touch()
+    (package / "parent/__init__.py").touch()
     return package
 
 

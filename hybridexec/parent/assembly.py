@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 # It must hear of the interpreter's exit, where it may be too late to ask for that.
 from . import lifecycle  # noqa: F401  # it registers itself
@@ -22,6 +22,7 @@ from . import lifecycle  # noqa: F401  # it registers itself
 if TYPE_CHECKING:
     from .client.submission import Intake
     from .engine.engine import Engine
+    from .launch.beginning import Beginning
     from .launch.fork_server import ForkServer
 
 #: Calls that a stream may have under way if nobody says how many.
@@ -37,21 +38,6 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-class Beginning:
-    """What each worker calls first, for as long as workers may be started."""
-
-    def __init__(
-        self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-    ) -> None:
-        self.initializer: Callable[..., object] | None = initializer
-        self.initargs: tuple[Any, ...] = initargs
-
-    def let_go(self) -> None:
-        """No worker will be started: locks and queues among them need not outlive the others."""
-        self.initializer = None
-        self.initargs = ()
 
 
 class Plan(NamedTuple):

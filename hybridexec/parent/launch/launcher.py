@@ -23,9 +23,9 @@ from ...wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
 from ...wire.page import StatusPage, create_fd
 from ...wire.shared import Channel, open_channel
 from .. import lifecycle
-from ..assembly import Beginning
 from ..work import session
 from . import interpreter
+from .beginning import Beginning
 from .fork_server import ForkServer, ServerEnded
 from .process import ServerProcess
 

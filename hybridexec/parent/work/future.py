@@ -28,7 +28,7 @@ from .function import Function
 from .loops import outside
 
 if TYPE_CHECKING:
-    from ..engine.engine import Engine
+    from .keeper import Keeper
 
 T = TypeVar("T")
 
@@ -59,8 +59,8 @@ class CallFuture(Future[T]):
 
     # In slots, all that most futures ever have: an instance dict would cost as much again.
     __slots__ = (
-        "_engine",
         "_exception",
+        "_keeper",
         "_lone_waiter",
         "_made_condition",
         "_result",
@@ -76,9 +76,9 @@ class CallFuture(Future[T]):
     size = 1
 
     def __init__(
-        self, engine: Engine, function: Function, item: Item | None, options: CallOptions
+        self, keeper: Keeper, function: Function, item: Item | None, options: CallOptions
     ) -> None:
-        self._engine = engine
+        self._keeper = keeper
         self.function = function
         #: What will travel; None once the batch has it.
         self.item = item
@@ -106,7 +106,7 @@ class CallFuture(Future[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition
         if condition is None:
-            self._engine.follow(self)
+            self._keeper.follow(self)
             fresh = threading.Condition()
             waiters: list[Any] = []
             callbacks: list[Callable[[Future[T]], Any]] = []
@@ -127,11 +127,11 @@ class CallFuture(Future[T]):
             RuntimeError: it had not ended when this process was forked.
             Exception: whatever the call raised.
         """
-        if self._state == _PENDING and self._engine.inert:
-            self._engine.check_open()
+        if self._state == _PENDING and self._keeper.inert:
+            self._keeper.check_open()
         left = timeout
-        if self._state == _PENDING and self._engine.blocking_waits:
-            self._engine.lead(self, timeout)
+        if self._state == _PENDING and self._keeper.blocking_waits:
+            self._keeper.lead(self, timeout)
             if self._state == _PENDING:
                 left = self._wait_alone(timeout)
         if self._state == _FINISHED and self._exception is None:
@@ -149,13 +149,13 @@ class CallFuture(Future[T]):
             CancelledError: it was cancelled.
             RuntimeError: it had not ended when this process was forked.
         """
-        if self._state == _PENDING and self._engine.inert:
-            self._engine.check_open()
+        if self._state == _PENDING and self._keeper.inert:
+            self._keeper.check_open()
         return super().exception(timeout)
 
     def _wait_alone(self, timeout: float | None) -> float | None:
         """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
-        self._engine.follow(self)
+        self._keeper.follow(self)
         waiter = _allocate_lock()
         waiter.acquire()
         with _making_conditions:
@@ -166,7 +166,7 @@ class CallFuture(Future[T]):
         def acquire(seconds: float) -> bool:
             if waiter.acquire(timeout=seconds):
                 return True
-            self._engine.callbacks.look()
+            self._keeper.callbacks.look()
             return False
 
         native.wait(acquire, timeout)
@@ -175,7 +175,7 @@ class CallFuture(Future[T]):
     def done(self) -> bool:
         """Whether the call has ended or was cancelled."""
         if self._state == _PENDING:
-            self._engine.follow(self)
+            self._keeper.follow(self)
         return self._state in _DONE
 
     def running(self) -> bool:
@@ -183,7 +183,7 @@ class CallFuture(Future[T]):
         batch = self.batch
         if self._state != _PENDING or batch is None:
             return False
-        return self._engine.is_running(batch.first + self.place)
+        return self._keeper.is_running(batch.first + self.place)
 
     def cancel(self) -> bool:
         """Cancel the call: drop it if it has not started, stop it if it has.
@@ -196,7 +196,7 @@ class CallFuture(Future[T]):
             False if the call had ended, True otherwise.
         """
         if self.cancel_quietly():
-            self._engine.cancel_call(self)
+            self._keeper.cancel_call(self)
         return self._state != _FINISHED
 
     def cancel_quietly(self) -> bool:
@@ -224,7 +224,7 @@ class CallFuture(Future[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Have ``fn`` called with this future when it has ended; at once, if it has."""
-        super().add_done_callback(fn if self._engine.blocking_waits else outside(fn))
+        super().add_done_callback(fn if self._keeper.blocking_waits else outside(fn))
 
     def _invoke_callbacks(self) -> None:
         # It has ended by way of the condition: whoever waits on it has been told by now, and the
@@ -232,7 +232,7 @@ class CallFuture(Future[T]):
         if self._lone_waiter is not None:
             self._lone_waiter.release()
         if self._done_callbacks:
-            self._engine.callbacks.call(self._done_callbacks, self)
+            self._keeper.callbacks.call(self._done_callbacks, self)
 
     def fail(self, error: BaseException) -> None:
         """End with ``error``: the call could not be sent."""

@@ -118,6 +118,7 @@ def _launched(plan: Plan) -> ForkServer | None:
 
 
 def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
+    from .. import native
     from ..wire import payload, prompt
     from ..wire.contract import Boot
     from .client.submission import Intake
@@ -126,6 +127,7 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
     from .pool.pool import Pool
     from .pool.watchdog import Watchdog
 
+    native.keep_freed_memory()
     payload.set_main_by_value(plan.main_by_value)
     prompt.remember(plan.main_file)
     pool = Pool(

@@ -47,6 +47,7 @@ def run(start: WorkerStart) -> None:
         patching.prepare_hub()
         waits.install()
         _raise_descriptor_limit(start.open_files, start.concurrency)
+        native.keep_freed_memory()
         payload.set_main_by_value(start.boot.main_by_value)
         page = StatusPage(start.status.fd, start.concurrency)
         stacks.record_faults(start.status.fd)

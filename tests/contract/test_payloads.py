@@ -6,12 +6,14 @@ import functools
 import multiprocessing
 import operator
 import pickle
+import platform
 import re
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_sharer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import pytest
 from hybridexec import HybridExecutor
 
 from .conftest import METHODS, Make, make_executor
-from .helpers import identity, pid_of, square
+from .helpers import identity, pid_of, square, start_script
 
 MB = 1024 * 1024
 
@@ -585,3 +587,37 @@ def test_other_initargs_that_cannot_be_pickled_still_say_so(method: str) -> None
         pytest.raises(Exception, match="cannot pickle"),
     ):
         executor.submit(int).result(timeout=60)
+
+
+FAULTS = """
+import resource, sys
+from hybridexec import HybridExecutor
+
+def same(value):
+    return value
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+if __name__ == "__main__":
+    with HybridExecutor(1) as executor:
+        for size in (100_000, 1_000_000, 10_000_000):
+            payload = bytes(size)
+            for count in (10, 50):
+                before = faults(), executor.submit(faults).result()
+                for _ in range(count):
+                    executor.submit(same, payload).result()
+                after = faults(), executor.submit(faults).result()
+            print(size // resource.getpagesize(), (after[0] - before[0]) // count,
+                  (after[1] - before[1]) // count)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have habits of their own")
+def test_memory_is_not_faulted_in_again_for_each_payload(tmp_path: Path) -> None:
+    with start_script(tmp_path / "script.py", FAULTS) as process:
+        output, _ = process.communicate(timeout=100)
+    figures = [tuple(map(int, line.split())) for line in output.splitlines()]
+    assert len(figures) == 3
+    for pages, ours, theirs in figures:
+        assert max(ours, theirs) < pages / 2, figures

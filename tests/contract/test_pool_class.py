@@ -260,7 +260,9 @@ def test_the_processes_can_be_asked_how_they_ended(either: HybridExecutor) -> No
     either.shutdown()
     for worker in processes:
         worker.join()
-        assert (worker.exitcode, worker.is_alive()) == (0, False)
+        # One that has not got ready by then is killed.
+        assert worker.exitcode in (0, -signal.SIGKILL)
+        assert not worker.is_alive()
         assert worker not in multiprocessing.active_children()
 
 

@@ -24,15 +24,16 @@ from gevent import getcurrent
 from .. import native
 from . import probers, shield
 from .probers import SLICE
-from .waiters import Waiter, others_wait
+from .waiters import Waiter, none_is_left, others_wait
 
 _Semaphore: Any = import_module("_multiprocessing").SemLock
 #: multiprocessing.synchronize's names for kinds.
 _RECURSIVE_MUTEX, _SEMAPHORE = 0, 1
 #: For how many seconds a process hands a permit on among its own, if others wait for it.
 _TENURE = 0.01
-#: How often a prober that nobody needs any more is looked at, every 50 µs.
-_RECALLS = 100
+#: For how many seconds a prober that nobody needs any more may keep what it got. It gives that back
+#: as soon as it has a processor and the GIL.
+_RECALL_SECONDS = 1.0
 
 _new_mutex: Callable[[], Any] = native.original("_thread", "allocate_lock")
 _monotonic = native.monotonic
@@ -96,7 +97,8 @@ class SharedLock:
         self._waiting.clear()
         self._granted: dict[Waiter, None] = {}
         self._probed = False
-        self._probing = False  # whether the prober waits in C
+        self._alone = False  # whether the prober has no other lock, and waits in C for this one
+        self._probing = False  # whether it does so now
         # Who waits only until it has returned from there.
         self._leaving: dict[Waiter, None] = {}
         # Since when the permit has been handed on in this process.
@@ -114,7 +116,7 @@ class SharedLock:
         if block:
             taken = (not self._waiting and self._take(False)) or self._wait(timeout)
         else:
-            taken = self._take(False) or (self._probing and self._recall() and self._take(False))
+            taken = self._take(False) or (self._recall() and self._take(False))
         if not taken:
             return False
         self._holder = me
@@ -138,8 +140,7 @@ class SharedLock:
         except BaseException:
             self._taken += 1
             raise
-        if self._probing:
-            self._recall()
+        self._recall()
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -248,9 +249,14 @@ class SharedLock:
         return True
 
     def _recall(self) -> bool:
-        """Let the prober give back what it got for nobody, for who does not wait; true."""
-        for _ in range(_RECALLS):
-            if not self._probed or self._waiting or others_wait(self.handle, True):
+        """Let the prober give back what it gets for nobody, for who does not wait; whether it may
+        have got something."""
+        if not self._probed or not self._alone:
+            return False
+        end = _monotonic() + _RECALL_SECONDS
+        while self._probed and not self._waiting and _monotonic() < end:
+            # Others are waiting, or have taken it: the prober will not get it now.
+            if others_wait(self.handle, True) or none_is_left(self.handle):
                 break
             native.sleep(0.00005)
         return True
@@ -271,7 +277,7 @@ class SharedLock:
         if not self._probed:
             self._probed = True
             self._slice = self._next_slice()
-            probers.start(self)
+            self._alone = probers.start(self)
 
     def probe(self, wait: bool) -> bool:
         """Try to get a permit for the first that waits; whether to try again."""

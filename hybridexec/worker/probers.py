@@ -66,20 +66,21 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def start(lock: Probed) -> None:
-    """Have a lock probed until nobody waits for it."""
+def start(lock: Probed) -> bool:
+    """Have a lock probed until nobody waits for it; whether in a thread that does nothing else."""
     global _trying, _finalizer
     if _finalizer is None:
         _finalizer = util.Finalize(None, _end, exitpriority=_LAST)
     if len(_alone) < _MOST:
         _alone.append(lock)
         native.start_thread(partial(_probe, lock), "hybridexec-prober", deaf=True)
-        return
+        return True
     with _mutex:
         _others.append(lock)
         if not _trying:
             _trying = True
             native.start_thread(_probe_others, "hybridexec-prober", deaf=True)
+    return False
 
 
 def _probe(lock: Probed) -> None:

@@ -72,10 +72,21 @@ class Waiter:
 def others_wait(handle: int, prober: bool) -> bool:
     """Whether another process waits for a semaphore, as the C library notes beside its value; true
     if it does not tell."""
+    return _look(handle) >> 32 > prober
+
+
+def none_is_left(handle: int) -> bool:
+    """Whether somebody waits for a semaphore, and for good reason: it has no permits. True if the C
+    library does not tell."""
+    state = _look(handle)
+    return state >> 32 > 0 and not state & 0xFFFF_FFFF
+
+
+def _look(handle: int) -> int:
     global _peek
     if _peek is None:
         _peek = _peeker()
-    return _peek(handle) >> 32 > prober
+    return _peek(handle)
 
 
 _peek: Callable[[int], int] | None = None

@@ -131,6 +131,7 @@ def resident_bytes(pid: int) -> int | None:
 _USUAL_BLOCK = 16 * 1024 * 1024
 
 
+@functools.cache  # once: the next such block would come from the heap, and be written to
 def keep_freed_memory() -> None:
     """Have freed memory kept for what is allocated next, up to some ten megabytes of it.
 

@@ -1,1 +1,1 @@
-"""The I/O thread, its pipes and processes: the only room with threads and descriptors."""
+"""The I/O thread and what it handles: pipes, processes, events and outcomes."""

@@ -64,7 +64,7 @@ class Engine:
         # Reentrant only so that it knows its owner: nobody takes it twice.
         self._turning = native.new_lock()
         self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
-        self.lead, self.follow = self._lone.lead, self._lone.follow  # see there
+        self.lead, self.follow = self._lone.lead, self._lone.follow  # see LoneCalls
         #: Guarded by _lock: why submit must refuse, if it must.
         self.closed: str | None = None
         self._running = False  # the I/O thread was started, or is about to be

@@ -1,6 +1,6 @@
 """What a future asks of whoever has its call.
 
-Thread: any. The engine does it for the calls of its workers.
+Runs on: any thread. The engine does it for the calls of its workers.
 """
 
 from __future__ import annotations

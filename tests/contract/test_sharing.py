@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
@@ -451,31 +452,24 @@ def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) ->
 # -- a worker's end -------------------------------------------------------------------------------
 
 
-def keep_and_tell(tools: Any, file: str, priority: int) -> None:
-    """An initializer: when the finalizers of this priority run, the file says how many threads the
-    system knows of."""
+def keep_and_tell(tools: Any, file: str) -> None:
+    """An initializer: when a worker ends, the file is there before the queues' threads are joined,
+    after they were told to end."""
     keep_tools(tools)
-
-    def tell() -> None:
-        Path(file + ".new").write_text(str(len(os.listdir("/proc/self/task"))))
-        os.rename(file + ".new", file)
-
-    multiprocessing.util.Finalize(None, tell, exitpriority=priority)
+    multiprocessing.util.Finalize(None, Path(file).touch, exitpriority=1)
 
 
 def put_one(item: int) -> None:
     _tools.put(item)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_worker_that_ends_waits_until_it_can_write_what_calls_put(
     method: str, tmp_path: Path
 ) -> None:
     """Another process may be at it: the lock is free, and everything there, when it has written."""
     context = multiprocessing.get_context(method)
     queue: Any = context.Queue()
-    # After the queue's thread was told to end, and before it is joined.
-    arguments = (queue, str(tmp_path / "ends"), 1)
+    arguments = (queue, str(tmp_path / "ends"))
     executor = HybridExecutor(1, context, initializer=keep_and_tell, initargs=arguments)
     pid = executor.submit(pid_of).result(timeout=PATIENCE)
     with queue._wlock:
@@ -493,28 +487,39 @@ def test_a_worker_that_ends_waits_until_it_can_write_what_calls_put(
     queue._wlock.release()
 
 
+def give_back_at_the_end(lock: Any) -> None:
+    """An initializer: the last thing the process does is to give a permit back. No thread of its
+    own gets the GIL after that, whatever it was waiting for in C."""
+    keep_tools(lock)
+
+    def give_back_and_die() -> None:
+        sys.setswitchinterval(PATIENCE)
+        with_gil = ctypes.PyDLL(None)
+        with_gil.sem_post(ctypes.c_void_p(lock._semlock.handle))
+        with_gil.usleep(100_000)
+        with_gil._exit(0)
+
+    multiprocessing.util.Finalize(None, give_back_and_die, exitpriority=-1000)
+
+
 def take_until_stopped(started: str) -> None:
     Path(started).touch()
     with _tools:
         pass
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
     method: str, tmp_path: Path
 ) -> None:
     """A thread may be waiting for one in C, for a call that was stopped just now."""
     context = multiprocessing.get_context(method)
     lock = context.Lock()
-    # After all else.
-    arguments = (lock, str(tmp_path / "threads"), -1000)
-    executor = HybridExecutor(1, context, initializer=keep_and_tell, initargs=arguments)
-    with lock:
-        call = executor.submit(take_until_stopped, str(tmp_path / "started"))
-        wait_until((tmp_path / "started").exists)
-        call.cancel()
-        executor.shutdown()
-        assert (tmp_path / "threads").read_text() == "2", "the hub's and the attendant's"
+    executor = HybridExecutor(1, context, initializer=give_back_at_the_end, initargs=(lock,))
+    assert lock.acquire()
+    call = executor.submit(take_until_stopped, str(tmp_path / "started"))
+    wait_until((tmp_path / "started").exists)
+    call.cancel()
+    executor.shutdown()
     assert lock.acquire(timeout=PATIENCE)
 
 

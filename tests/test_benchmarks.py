@@ -422,6 +422,7 @@ def old_project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_an_older_commit_is_installed_and_measured_beside_us(
     old_project: Path, tmp_path_factory, monkeypatch, capsys

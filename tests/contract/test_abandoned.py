@@ -16,6 +16,8 @@ from hybridexec import CallTimeout, HybridExecutor
 from .conftest import Make
 from .helpers import PATIENCE, Gate, identity, pid_of, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 TIMEOUT = 0.5
 GRACE = 0.2
 

@@ -550,6 +550,7 @@ def wait_for_condition(waiting: Gate) -> None:
         _condition.wait()
 
 
+@pytest.mark.slow
 def test_a_condition_whose_lock_never_comes_back_costs_the_worker_when_the_grace_is_over(
     make: Make, tmp_path: Path
 ) -> None:

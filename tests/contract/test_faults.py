@@ -336,6 +336,7 @@ def query(number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_calls_that_wait_one_after_another_are_reported_once(make: Make, log: Log) -> None:
     executor = make(max_workers=1, initializer=import_this_module)
 

@@ -19,7 +19,7 @@ import pytest
 from .conftest import Make
 from .helpers import Gate, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 Use = Callable[[Path], Any]
 

@@ -17,7 +17,7 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 #: From Python 3.14 on, get_event_loop() makes no loop.
 MAKES_LOOPS = sys.version_info < (3, 14)
@@ -182,6 +182,7 @@ def without_collection() -> None:
     gc.disable()
 
 
+@pytest.mark.slow
 @makes_loops
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_loops_that_nobody_closes_do_not_pile_up(make: Make) -> None:

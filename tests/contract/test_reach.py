@@ -253,7 +253,9 @@ def all_is_stopped(gate: Gate) -> bool:
     return bool(names) and set(names) <= set(stopped(gate))
 
 
-stopped_how = pytest.mark.parametrize("how", ["cancel", "timeout"])
+stopped_how = pytest.mark.parametrize(
+    "how", ["cancel", pytest.param("timeout", marks=pytest.mark.slow)]
+)
 
 
 @stopped_how

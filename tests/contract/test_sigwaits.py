@@ -20,6 +20,8 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import Gate, pid_of, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 SIGNALS = {signal.SIGUSR1, signal.SIGUSR2}
 
 Wait = Callable[[set[signal.Signals]], Any]

@@ -24,6 +24,8 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import Gate, pid_of, run_script
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 KINDS = [SystemExit, KeyboardInterrupt, SystemError, MemoryError, GeneratorExit, ValueError]
 
 

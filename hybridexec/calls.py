@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     # imports the executor at its top.
     from .executor import ExecutorView
     from .outcomes import Outcome
-    from .parent.client.submission import Intake
+    from .parent.client.submission import Submission
     from .stats import ExecutorStats
 
 P = ParamSpec("P")
@@ -70,9 +70,9 @@ class Calls(Privates):
     _options: CallOptions
 
     @property
-    def _intake(self) -> Intake:
+    def _submission(self) -> Submission:
         """Where calls go."""
-        return self._assembly.intake or self._assembly.open()
+        return self._assembly.submission or self._assembly.open()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(_NOT_PICKLED.format(kind=type(self).__name__))
@@ -145,8 +145,8 @@ class Calls(Privates):
             ExecutorBroken: the executor cannot run calls any more.
         """
         # The property's steps once more: on its way, a lone call has few others.
-        intake = self._assembly.intake or self._assembly.open()
-        return intake.submit(self._options, fn, args, kwargs)
+        submission = self._assembly.submission or self._assembly.open()
+        return submission.submit(self._options, fn, args, kwargs)
 
     @_named
     def map(
@@ -183,7 +183,7 @@ class Calls(Privates):
             return self._map_through_submit(fn, iterables, deadline, buffersize, star)
         # A lazy map submits more later: until then the executor must not be collected.
         keep = None if buffersize is None else self
-        return self._intake.map(self._options, fn, iterables, star, buffersize, deadline, keep)
+        return self._submission.map(self._options, fn, iterables, star, buffersize, deadline, keep)
 
     @_named
     def map_unordered(
@@ -212,7 +212,7 @@ class Calls(Privates):
         """
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
-        return self._intake.map_unordered(
+        return self._submission.map_unordered(
             self._options, fn, iterables, star, buffersize, return_exceptions, self
         )
 
@@ -235,7 +235,7 @@ class Calls(Privates):
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
         options = self._options._replace(timed=True)
-        return self._intake.outcomes(options, fn, iterables, star, buffersize, self)
+        return self._submission.outcomes(options, fn, iterables, star, buffersize, self)
 
     def _submits_elsewhere(self) -> bool:
         return type(self).submit is not Calls.submit or "submit" in self.__dict__

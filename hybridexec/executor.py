@@ -201,15 +201,15 @@ class HybridExecutor(Calls):
         now = native.monotonic()
         workers = []
         self._engine.follow()
-        overview = self._engine.overview
-        for worker, link in overview.workers():
+        snapshot = self._engine.snapshot
+        for worker, connection in snapshot.workers():
             lag = 0.0
             try:
-                if link is not None and link.page.heartbeat:
-                    lag = max(0.0, now - link.page.heartbeat - 0.1)
+                if connection is not None and connection.page.heartbeat:
+                    lag = max(0.0, now - connection.page.heartbeat - 0.1)
                 running = max(0, worker.running)
-                queued = max(0, len(worker.sent) - running)
-                current = overview.current(worker.id)
+                queued = max(0, len(worker.in_flight) - running)
+                current = snapshot.current(worker.id)
             except ValueError:  # it ended just now, and its page was unmapped
                 continue
             workers.append(
@@ -225,7 +225,7 @@ class HybridExecutor(Calls):
                     len(worker.deadlines.abandoned),
                 )
             )
-        return ExecutorStats(tuple(workers), overview.pending)
+        return ExecutorStats(tuple(workers), snapshot.pending)
 
     def cancel_all(self) -> None:
         """Cancel all calls there are, running ones included, also those made through views; the

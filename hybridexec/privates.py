@@ -122,11 +122,11 @@ class _Nothing:
 _ANSWERS: dict[str, Callable[[Assembly], Any]] = {
     "_max_workers": lambda assembly: assembly.plan.max_workers,
     # The worker processes that take calls, by pid.
-    "_processes": lambda assembly: assembly.engine.overview.processes(),
+    "_processes": lambda assembly: assembly.engine.snapshot.processes(),
     # Why the executor is broken, or False.
     "_broken": _broken,
     "_shutdown_thread": lambda assembly: assembly.engine.closed is not None,
-    "_pending_work_items": lambda assembly: _Unfinished(assembly.engine.overview.unfinished),
+    "_pending_work_items": lambda assembly: _Unfinished(assembly.engine.snapshot.unfinished),
     "_mp_context": _context,
     "_initializer": lambda assembly: assembly.plan.beginning.initializer,
     "_initargs": lambda assembly: assembly.plan.beginning.initargs,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import lifecycle  # noqa: F401  # it registers itself
 
 if TYPE_CHECKING:
-    from .client.submission import Intake
+    from .client.submission import Submission
     from .engine.engine import Engine
     from .launch.beginning import Beginning
     from .launch.fork_server import ForkServer
@@ -66,13 +66,13 @@ class Assembly:
         self.plan: Plan = plan
         self._engine: Engine | None = None
         #: The way in for calls; None before there was one.
-        self.intake: Intake | None = None
+        self.submission: Submission | None = None
 
-    def open(self) -> Intake:
+    def open(self) -> Submission:
         """The way in for calls, made if it has to be."""
         self._complete(for_calls=True)
-        assert self.intake is not None
-        return self.intake
+        assert self.submission is not None
+        return self.submission
 
     @property
     def engine(self) -> Engine:
@@ -87,20 +87,20 @@ class Assembly:
             self._engine.abandon()
 
     def _complete(self, for_calls: bool) -> None:
-        if self.intake is not None:
+        if self.submission is not None:
             return
         with _lock:
-            if self.intake is not None:
+            if self.submission is not None:
                 return
             server = _launched(self.plan) if for_calls else None
             try:
-                engine, intake = _parts(self.plan, server)
+                engine, submission = _parts(self.plan, server)
             except BaseException:
                 if server is not None:
                     server.close()
                 raise
-            if self.intake is None:
-                self._engine, self.intake = engine, intake
+            if self.submission is None:
+                self._engine, self.submission = engine, submission
             else:  # while we were at it, a signal handler has had them made
                 engine.shutdown(True)
 
@@ -117,11 +117,11 @@ def _launched(plan: Plan) -> ForkServer | None:
         return None  # it is tried again for the first worker, whose failure tells why
 
 
-def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
+def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Submission]:
     from .. import native
     from ..wire import payload, prompt
     from ..wire.contract import Boot
-    from .client.submission import Intake
+    from .client.submission import Submission
     from .engine.engine import Engine
     from .launch.launcher import Launcher
     from .pool.pool import Pool
@@ -152,4 +152,4 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Intake]:
     engine = Engine(pool, launcher, watchdog)
     # Enough to keep every slot busy while results are on their way, for any size of executor.
     buffersize = max(2 * plan.max_workers * plan.concurrency, _MIN_BUFFERSIZE)
-    return engine, Intake(engine, plan.max_pending, buffersize)
+    return engine, Submission(engine, plan.max_pending, buffersize)

@@ -150,7 +150,11 @@ def test_a_call_that_hogs_the_cpu_hears_of_it_behind_a_full_pipe(make: Make, gat
     gate.wait_for(1)
     # They are sent ahead, and are more than the pipe holds.
     behind = [executor.submit(len, bytes(200_000)) for _ in range(4)]
-    wait_until(lambda: any(link.backlog for link in executor._engine._fleet.links.values()))
+    wait_until(
+        lambda: any(
+            connection.backlog for connection in executor._engine._supervisor.connections.values()
+        )
+    )
     assert hog.cancel()
     assert [call.result(timeout=20) for call in behind] == [200_000] * 4
 

@@ -210,7 +210,7 @@ def test_shutdown_in_what_interrupts_a_submit(make: Make, monkeypatch: pytest.Mo
         return receiver()
 
     monkeypatch.setattr(pool, "receiver", interrupted)
-    wait_until(lambda: engine._lone.watching and engine._queue.asleep)
+    wait_until(lambda: engine._inline.watching and engine._queue.asleep)
     call = executor.submit(square, 3)
     assert returned == [True]
     assert call.result(timeout=30) == 9

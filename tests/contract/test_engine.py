@@ -16,12 +16,12 @@ import pytest
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 from hybridexec.parent import lifecycle
 from hybridexec.parent.engine import engine as engine_module
-from hybridexec.parent.engine.connection import Link
-from hybridexec.parent.engine.supervisor import Fleet
+from hybridexec.parent.engine.connection import Connection
+from hybridexec.parent.engine.supervisor import Supervisor
 from hybridexec.parent.launch.launcher import Launcher
-from hybridexec.parent.pool.ledger import Books
+from hybridexec.parent.pool.ledger import Ledger
 from hybridexec.parent.pool.pool import Pool
-from hybridexec.parent.pool.results import Answers
+from hybridexec.parent.pool.results import Results
 from hybridexec.parent.work.future import CallFuture
 
 from .helpers import is_alive, wait_until
@@ -56,13 +56,15 @@ def test_an_exit_out_of_a_callback_stops_no_delivery() -> None:
 
 def test_a_lone_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     readers = []
-    receive = Fleet.receive
+    receive = Supervisor.receive
 
-    def noted(self: Fleet, number: int, link: Link, everything: bool = False) -> None:
+    def noted(
+        self: Supervisor, number: int, connection: Connection, everything: bool = False
+    ) -> None:
         readers.append(threading.current_thread())
-        receive(self, number, link, everything)
+        receive(self, number, connection, everything)
 
-    monkeypatch.setattr(Fleet, "receive", noted)
+    monkeypatch.setattr(Supervisor, "receive", noted)
     with HybridExecutor(1) as executor:
         # The first wakes the I/O thread, which then looks up often enough for others to be alone.
         assert [executor.submit(abs, -n).result(timeout=30) for n in range(100)] == list(range(100))
@@ -189,7 +191,7 @@ def _is_counted(executor: HybridExecutor, _: Future[int]) -> None:
         return worker.running == 0 and worker.done > 0
 
     wait_until(is_all_done)
-    wait_until(lambda: not executor._engine._books.unfinished)
+    wait_until(lambda: not executor._engine._ledger.unfinished)
 
 
 def _goes_before_the_next(executor: HybridExecutor, future: Future[int]) -> None:
@@ -223,7 +225,7 @@ def test_an_outcome_that_is_left_to_a_leader_is_read_for_others(
 def test_an_outcome_that_nobody_wants_is_read_all_the_same() -> None:
     with HybridExecutor(1) as executor:
         left_to_a_leader(executor)
-        wait_until(lambda: not executor._engine._books.unfinished)
+        wait_until(lambda: not executor._engine._ledger.unfinished)
 
 
 def left_to_a_leader(executor: HybridExecutor) -> Future[int]:
@@ -235,7 +237,11 @@ def left_to_a_leader(executor: HybridExecutor) -> Future[int]:
         executor.submit(abs, -1).result(timeout=30)
         future = executor.submit(abs, -7)
         batch = future.batch
-        return batch is not None and engine._lone._expressed[0] == batch.first and engine._fleet.led
+        return (
+            batch is not None
+            and engine._inline._expressed[0] == batch.first
+            and engine._supervisor.led
+        )
 
     future: Any = None
     wait_until(is_sent_by_its_caller)
@@ -249,7 +255,10 @@ def test_an_interrupted_leader_is_relieved() -> None:
         future = executor.submit(time.sleep, 0.05)
         with engine._turning:
             # As if its waiter had begun to read the results, and gone.
-            assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.001) is not None
+            assert (
+                engine._supervisor.lead(next(iter(engine._supervisor.connections)), 0.001)
+                is not None
+            )
         assert Future.result(future, timeout=30) is None
 
 
@@ -259,7 +268,9 @@ def test_a_leader_that_is_interrupted_is_relieved_long_before_its_calls_time_is_
         executor.submit(abs, -1).result(timeout=30)
         future = executor.options(timeout=600).submit(time.sleep, 0.05)
         with engine._turning:
-            assert engine._fleet.lead(next(iter(engine._fleet.links)), 0.1) is not None
+            assert (
+                engine._supervisor.lead(next(iter(engine._supervisor.connections)), 0.1) is not None
+            )
         # From now on, the I/O thread knows of a time to wake up at.
         engine._queue.post(lambda: None)
         assert Future.result(future, timeout=30) is None
@@ -272,8 +283,8 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
     executor.submit(abs, -1).result(timeout=30)
 
     def interrupt(*_: object) -> None:
-        (link,) = executor._engine._fleet.links.values()
-        assert select.select([link.results_fd], [], [], 30)[0]
+        (connection,) = executor._engine._supervisor.connections.values()
+        assert select.select([connection.results_fd], [], [], 30)[0]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pool, "expressed", interrupt)
@@ -293,13 +304,13 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
     ("owner", "name"),
     [
         (Pool, "receiver"),
-        (Books, "enter"),
-        (Link, "flush"),
+        (Ledger, "enter"),
+        (Connection, "flush"),
         (Pool, "expressed"),
-        (Fleet, "lead"),
-        (Fleet, "follow"),
-        (Answers, "take"),
-        (Books, "deliver"),
+        (Supervisor, "lead"),
+        (Supervisor, "follow"),
+        (Results, "take"),
+        (Ledger, "deliver"),
         (CallFuture, "deliver_here"),
         (CallFuture, "_finish_alone"),
         (CallFuture, "leave"),

@@ -17,7 +17,7 @@ import pytest
 
 from hybridexec import HybridExecutor, native
 from hybridexec.parent.engine.engine import Engine
-from hybridexec.parent.engine.entry_queue import Queue
+from hybridexec.parent.engine.entry_queue import EntryQueue
 from hybridexec.parent.engine.io_thread import IoThread
 from hybridexec.parent.lifecycle import _engines
 
@@ -69,7 +69,13 @@ STEPS = [
     Engine.submit,
     *(
         pytest.param(step, marks=pytest.mark.slow)
-        for step in (Engine._open, Engine._start, IoThread.start, Queue.open, Queue.submit)
+        for step in (
+            Engine._open,
+            Engine._start,
+            IoThread.start,
+            EntryQueue.open,
+            EntryQueue.submit,
+        )
     ),
 ]
 
@@ -153,12 +159,12 @@ def test_a_map_that_raises_because_there_are_no_descriptors_is_undone(
 ) -> None:
     executor = make(max_workers=1)
 
-    def refuse(self: Queue, poller: native.Poller) -> None:
+    def refuse(self: EntryQueue, poller: native.Poller) -> None:
         raise OSError(23, "Too many open files in system")
 
     for method in (executor.map, lambda *args: next(executor.outcomes(*args))):
         with monkeypatch.context() as patch:
-            patch.setattr(Queue, "open", refuse)
+            patch.setattr(EntryQueue, "open", refuse)
             with pytest.raises(OSError, match="in system"):
                 method(leave_trace, [str(tmp_path)] * 3, "abc")
     assert executor.submit(abs, -1).result(timeout=30) == 1

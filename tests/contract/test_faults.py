@@ -454,7 +454,7 @@ def test_nothing_is_reported_where_nobody_wants_to_know(
 
 def test_an_idle_executor_looks_at_nothing(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
-    look_seconds = executor._engine._fleet.look_seconds
+    look_seconds = executor._engine._supervisor.look_seconds
     assert look_seconds(time.monotonic()) is None
     call = executor.submit(gate.wait, "a")
     gate.wait_for(1)

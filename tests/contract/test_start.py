@@ -19,7 +19,7 @@ import pytest
 
 import hybridexec
 from hybridexec import HybridExecutor, WorkerLost
-from hybridexec.parent.engine.connection import Link
+from hybridexec.parent.engine.connection import Connection
 from hybridexec.parent.launch import fork_server
 from hybridexec.parent.launch.launcher import Launcher, Started
 
@@ -229,13 +229,13 @@ def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(
     start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = []
-    exitcode = Link.exitcode
+    exitcode = Connection.exitcode
 
-    def noted(self: Link) -> int | None:
+    def noted(self: Connection) -> int | None:
         waits.append(self.process.exitcode)
         return exitcode(self)
 
-    monkeypatch.setattr(Link, "exitcode", noted)
+    monkeypatch.setattr(Connection, "exitcode", noted)
     with make_executor(start, max_workers=1) as executor:
         for code in range(1, 6):
             with pytest.raises(WorkerLost, match=f"exit code {code}"):

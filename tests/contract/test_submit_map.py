@@ -222,8 +222,8 @@ def test_closing_map_cancels_what_has_not_started(make: Make, gate: Gate, lazily
 
 def unread(executor: HybridExecutor) -> int:
     """How many bytes the only worker has not read yet."""
-    (link,) = executor._engine._fleet.links.values()
-    (count,) = struct.unpack("i", fcntl.ioctl(link.calls_fd, termios.FIONREAD, bytes(4)))
+    (connection,) = executor._engine._supervisor.connections.values()
+    (count,) = struct.unpack("i", fcntl.ioctl(connection.calls_fd, termios.FIONREAD, bytes(4)))
     return int(count)
 
 

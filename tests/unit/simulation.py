@@ -212,7 +212,7 @@ class Simulation:
         self.sink = Sink()
         self.batches: list[Batch] = []
         self.batch_of: dict[int, Batch] = {}  # by call
-        self.sent: list[Send] = []
+        self.in_flight: list[Send] = []
         self.kills: list[Kill] = []
         self.unsaid: list[Abandoned] = []
         # Cancelled calls that run, and when the pool could see that: the first time, and the first
@@ -253,7 +253,7 @@ class Simulation:
         if worker is None:
             self._event(self.pool.submit, batch)
             return batch, None
-        self.pool.books.enter(batch)
+        self.pool.ledger.enter(batch)
         self._note_send(Send(worker.id, *call_frame(worker, batch)))
         self._event(self.pool.expressed, batch, worker, self.now)
         return batch, worker.id
@@ -440,13 +440,13 @@ class Simulation:
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
-            if self.pool.books.retries.count:
+            if self.pool.ledger.retries.count:
                 self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")
 
     def finish(self) -> None:
         """Run all calls, shut down, and check that nothing is left and nobody was forgotten."""
-        self.run(lambda: not self.pool.books.unfinished and not self.at)
+        self.run(lambda: not self.pool.ledger.unfinished and not self.at)
         for worker in self.workers.values():
             assert worker.functions <= self._lasting(), "passing functions are forgotten"
         self.shutdown()
@@ -464,7 +464,7 @@ class Simulation:
 
     def heads(self, kind: int, number: int | None = None) -> list[tuple[Any, ...]]:
         """The frames of a kind that were sent, to one worker or to any."""
-        return [s.head for s in self.sent if s.head[0] == kind and number in (None, s.worker)]
+        return [s.head for s in self.in_flight if s.head[0] == kind and number in (None, s.worker)]
 
     def calls_at(self, number: int) -> list[int]:
         """The indexes of the calls a worker has, in the order they were sent."""
@@ -508,7 +508,7 @@ class Simulation:
                 if action.worker in self.workers and self.workers[action.worker].exists:
                     self.workers[action.worker].doomed = True
         self.unsaid += self.pool.actions.take_unsaid()
-        for sink, ended in self.pool.books.take_outcomes():
+        for sink, ended in self.pool.ledger.take_outcomes():
             self._note_outcomes(sink, ended)
         invariants.check(self.pool)
 
@@ -527,7 +527,7 @@ class Simulation:
                 assert len(times) < 3 or call in abandoned, "what goes on is counted"
 
     def _note_send(self, send: Send) -> None:
-        self.sent.append(send)
+        self.in_flight.append(send)
         worker = self.workers.get(send.worker)
         assert worker is not None, "frames go to workers that exist"
         worker.pipe.append(send.head)
@@ -586,7 +586,7 @@ class Simulation:
             elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
                 started = call in self.may_have_started or self.deaths[call]
                 assert started, "only what may have run is lost"
-                hopeless = self.pool._staff.starts.hopeless
+                hopeless = self.pool._scaling.starts.hopeless
                 assert hopeless or self._had_its_chances(call), "what may run again does"
             elif status == frames.CANCELLED and pid is None:
                 assert call not in self.may_have_started, "what runs is not given up"

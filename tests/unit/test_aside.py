@@ -6,8 +6,8 @@ import gc
 import weakref
 
 from hybridexec.options import CallOptions
-from hybridexec.parent.pool.backlog import Waiting
-from hybridexec.parent.pool.quarantine import Suspects
+from hybridexec.parent.pool.backlog import Backlog
+from hybridexec.parent.pool.quarantine import Quarantine
 from hybridexec.parent.pool.retries import Retries
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
@@ -40,7 +40,7 @@ def test_a_cancelled_retry_is_let_go() -> None:
 
 
 def test_a_cancelled_suspect_is_let_go() -> None:
-    made, batch = Suspects(), watched()
+    made, batch = Quarantine(), watched()
     seen = weakref.ref(batch)
     made.accuse([(batch, 0), (batch, 1)], 2, 0, "died")
     made.cancel(batch, [0, 1])
@@ -49,7 +49,7 @@ def test_a_cancelled_suspect_is_let_go() -> None:
 
 
 def test_a_cancelled_call_that_waits_for_a_worker_is_let_go() -> None:
-    made, batch = Waiting(), watched()
+    made, batch = Backlog(), watched()
     seen = weakref.ref(batch)
     made.add(batch)
     made.cancel(batch, {0, 1})

@@ -143,9 +143,9 @@ def test_one_call_of_many_can_be_cancelled() -> None:
     invariants.check(pool)
     assert batch.dropped == {2}
     assert batch.items[2] is None
-    assert pool.books.unfinished == 4  # with the one that the worker was started for
+    assert pool.ledger.unfinished == 4  # with the one that the worker was started for
     coalescing.cancel(pool, futures[2])
-    assert pool.books.unfinished == 4
+    assert pool.ledger.unfinished == 4
 
 
 def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> None:
@@ -159,7 +159,7 @@ def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> 
     pool.results(number, [], [(batch.first, ["a", "b"])], 1.0)
     assert futures[1].cancel()
     coalescing.cancel(pool, futures[1])
-    for sink, ended in pool.books.take_outcomes():
+    for sink, ended in pool.ledger.take_outcomes():
         sink.deliver(ended)
     assert futures[0].result() == "a"
     assert futures[1].cancelled()

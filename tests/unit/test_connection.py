@@ -14,7 +14,7 @@ import pytest
 
 from hybridexec import native
 from hybridexec.parent import lifecycle
-from hybridexec.parent.engine.connection import Link
+from hybridexec.parent.engine.connection import Connection
 from hybridexec.parent.launch.exit_errors import describe_exit
 from hybridexec.wire import frames
 from hybridexec.wire.frames import FrameReader, encode
@@ -23,7 +23,7 @@ from hybridexec.wire.shared import Channel, open_channel
 
 
 class FakeProcess:
-    """As much of a multiprocessing.Process as a link asks for."""
+    """As much of a multiprocessing.Process as a connection asks for."""
 
     pid = 4711
     sentinel = -1
@@ -38,7 +38,7 @@ class FakeProcess:
 
 
 class Ends:
-    """A link and the worker's ends of its pipes."""
+    """A connection and the worker's ends of its pipes."""
 
     def __init__(self) -> None:
         self.calls_read, calls_write = os.pipe()
@@ -66,11 +66,11 @@ class Ends:
             other_fds=(),
         )
         self.poller = native.Poller()
-        self.link = Link(started, self.poller)
+        self.connection = Connection(started, self.poller)
         self.worker = FrameReader(self.calls_read, self.worker_channel.take)
 
     def close(self) -> None:
-        self.link.close()
+        self.connection.close()
         self.poller.close()
         self.worker_channel.close()
         for fd in (self.calls_read, self.bell_read, self.results_write, self.status_fd):
@@ -95,8 +95,8 @@ def result_frame(number: int, *segments: bytes) -> bytes:
 
 
 def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
-    ends.link.write((frames.RECALL, 5), [b"segment"])
-    assert ends.link.flush()
+    ends.connection.write((frames.RECALL, 5), [b"segment"])
+    assert ends.connection.flush()
     (frame,) = ends.worker.read() or []
     assert frame[0] == (frames.RECALL, 5)
     assert frame[1] == (b"segment",)
@@ -104,25 +104,25 @@ def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
 
 def test_nothing_is_written_before_flush(ends: Ends) -> None:
     os.set_blocking(ends.calls_read, False)
-    ends.link.write((frames.STOP,))
+    ends.connection.write((frames.STOP,))
     with pytest.raises(BlockingIOError):
         ends.worker.read()
 
 
 def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
-    assert ends.link.flush()
+    assert ends.connection.flush()
 
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
     large = os.urandom(3_000_000)
-    ends.link.write((frames.CALLS, 1), [large, b"", b"tail"])
-    ends.link.write((frames.STOP,))
-    assert not ends.link.flush(), "a pipe does not hold that much, and nobody has waited"
+    ends.connection.write((frames.CALLS, 1), [large, b"", b"tail"])
+    ends.connection.write((frames.STOP,))
+    assert not ends.connection.flush(), "a pipe does not hold that much, and nobody has waited"
     received = []
     flushed = False
     while len(received) < 2:
         received += ends.worker.read() or []
-        flushed = ends.link.flush(there_is_room=True)
+        flushed = ends.connection.flush(there_is_room=True)
     assert flushed
     assert [frame[0] for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
     assert received[0][1] == (large, b"", b"tail")
@@ -130,10 +130,10 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
 
 def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
     for number in range(3000):
-        ends.link.write((frames.RECALL, number), [b"x"])
+        ends.connection.write((frames.RECALL, number), [b"x"])
     received: list[int] = []
     while len(received) < 3000:
-        ends.link.flush(there_is_room=True)
+        ends.connection.flush(there_is_room=True)
         received += [frame[0][1] for frame in ends.worker.read() or []]
     assert received == list(range(3000))
 
@@ -141,27 +141,27 @@ def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
 def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends) -> None:
     count = 20_000
     for number in range(count):
-        ends.link.write((frames.RECALL, number))
+        ends.connection.write((frames.RECALL, number))
         if number % 1000 == 0:
-            ends.link.flush()
-    assert not ends.link.flush()
+            ends.connection.flush()
+    assert not ends.connection.flush()
     received: list[int] = []
     while len(received) < count:
         received += [frame[0][1] for frame in ends.worker.read() or []]
-        ends.link.flush(there_is_room=True)
+        ends.connection.flush(there_is_room=True)
     assert received == list(range(count))
 
 
 def test_a_pipe_that_an_urgent_frame_has_found_empty_may_fill_up_again(ends: Ends) -> None:
     for _ in range(2):
-        ends.link.write((frames.CALLS,), [bytes(300_000)])
-        assert not ends.link.flush()
+        ends.connection.write((frames.CALLS,), [bytes(300_000)])
+        assert not ends.connection.flush()
         while not ends.poller.wait(0):
             assert not ends.worker.read()
-        assert ends.poller.wait(0) == [(ends.link.calls_fd, native.Poller.WRITABLE)]
-        ends.link.write((frames.CANCEL,), urgent=True)
+        assert ends.poller.wait(0) == [(ends.connection.calls_fd, native.Poller.WRITABLE)]
+        ends.connection.write((frames.CANCEL,), urgent=True)
         received: list[object] = []
-        while not ends.link.flush():
+        while not ends.connection.flush():
             received += ends.worker.read() or []
         assert not ends.poller.wait(0), "there is nothing to be written"
         while len(received) < 2:
@@ -177,61 +177,61 @@ def rings(ends: Ends) -> int:
 
 
 def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
-    ends.link.write((frames.STOP,))
-    ends.link.flush()
+    ends.connection.write((frames.STOP,))
+    ends.connection.flush()
     assert rings(ends) == 0
-    ends.link.write((frames.RECALL, 1), urgent=True)
+    ends.connection.write((frames.RECALL, 1), urgent=True)
     assert rings(ends) == 0, "not before it is written"
-    ends.link.flush()
+    ends.connection.flush()
     assert rings(ends) == 1
-    ends.link.flush()
+    ends.connection.flush()
     assert rings(ends) == 0
 
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
-    ends.link.write((frames.CALLS, 1), [bytes(1_000_000)])
-    ends.link.write((frames.RECALL, 1), urgent=True)
-    assert not ends.link.flush()
+    ends.connection.write((frames.CALLS, 1), [bytes(1_000_000)])
+    ends.connection.write((frames.RECALL, 1), urgent=True)
+    assert not ends.connection.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
     received: list[object] = []
     while len(received) < 2:
         received += ends.worker.read() or []
-        ends.link.flush(there_is_room=True)
+        ends.connection.flush(there_is_room=True)
     assert rings(ends) >= 1
-    assert ends.link.flush()
+    assert ends.connection.flush()
     assert rings(ends) == 0
 
 
 def test_a_bell_that_nobody_hears_keeps_nobody_waiting(ends: Ends) -> None:
     for number in range(70_000):
-        ends.link.write((frames.RECALL, number), urgent=True)
-        ends.link.flush()
+        ends.connection.write((frames.RECALL, number), urgent=True)
+        ends.connection.flush()
     assert rings(ends)
 
 
 def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.link.write((frames.STOP,))
-    assert ends.link.flush(), "there is nothing left that could be written"
-    assert ends.link.broken
+    ends.connection.write((frames.STOP,))
+    assert ends.connection.flush(), "there is nothing left that could be written"
+    assert ends.connection.broken
 
 
 def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
-    ends.link.write((frames.CALLS,), [bytes(1_000_000)])
-    assert not ends.link.flush()
+    ends.connection.write((frames.CALLS,), [bytes(1_000_000)])
+    assert not ends.connection.flush()
     os.close(ends.calls_read)
-    assert ends.link.flush(there_is_room=True)
-    assert ends.link.broken
+    assert ends.connection.flush(there_is_room=True)
+    assert ends.connection.broken
 
 
 def test_a_broken_link_keeps_nothing(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.link.write((frames.STOP,))
-    ends.link.flush()
+    ends.connection.write((frames.STOP,))
+    ends.connection.flush()
     before = sys.getrefcount(FILLER)
-    ends.link.write((frames.CALLS,), [FILLER])
+    ends.connection.write((frames.CALLS,), [FILLER])
     assert sys.getrefcount(FILLER) == before
-    assert ends.link.flush()
+    assert ends.connection.flush()
 
 
 FILLER = bytearray(100)
@@ -242,19 +242,19 @@ FILLER = bytearray(100)
 
 def test_what_has_arrived_is_read_and_no_more_is_waited_for(ends: Ends) -> None:
     os.write(ends.results_write, result_frame(1) + result_frame(2, b"s") + result_frame(3)[:5])
-    assert [frame[0][1] for frame in ends.link.read()] == [1, 2]
-    assert ends.link.read() == []
+    assert [frame[0][1] for frame in ends.connection.read()] == [1, 2]
+    assert ends.connection.read() == []
     os.write(ends.results_write, result_frame(3)[5:])
-    assert [frame[0][1] for frame in ends.link.read()] == [3]
-    assert not ends.link.broken
+    assert [frame[0][1] for frame in ends.connection.read()] == [3]
+    assert not ends.connection.broken
 
 
 def test_the_workers_end_of_the_pipe_is_noticed(ends: Ends) -> None:
     os.write(ends.results_write, result_frame(1))
     os.close(ends.results_write)
-    assert [frame[0][1] for frame in ends.link.read()] == [1]
-    ends.link.read()
-    assert ends.link.broken
+    assert [frame[0][1] for frame in ends.connection.read()] == [1]
+    ends.connection.read()
+    assert ends.connection.broken
 
 
 def test_all_that_a_dead_worker_left_can_be_read(ends: Ends) -> None:
@@ -268,8 +268,8 @@ def test_all_that_a_dead_worker_left_can_be_read(ends: Ends) -> None:
     except BlockingIOError:
         pass
     os.close(ends.results_write)
-    assert [frame[0][1] for frame in ends.link.read(everything=True)] == list(range(sent))
-    assert ends.link.broken
+    assert [frame[0][1] for frame in ends.connection.read(everything=True)] == list(range(sent))
+    assert ends.connection.broken
 
 
 def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
@@ -280,7 +280,7 @@ def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
     turns = 0
     while not received:
         turns += 1
-        received += ends.link.read()
+        received += ends.connection.read()
         written, data = data[:60_000], data[60_000:]
         if written:
             os.write(ends.results_write, written)
@@ -296,10 +296,10 @@ def test_a_signal_is_not_sent_to_a_process_that_has_ended(
 ) -> None:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    ends.link.kill(signal.SIGTERM)
+    ends.connection.kill(signal.SIGTERM)
     assert sent == [(4711, signal.SIGTERM)]
-    ends.link.process.exitcode = 0
-    ends.link.kill(signal.SIGTERM)
+    ends.connection.process.exitcode = 0
+    ends.connection.kill(signal.SIGTERM)
     assert len(sent) == 1
 
 
@@ -310,25 +310,25 @@ def test_a_process_that_ends_at_the_same_moment_is_no_error(
         raise ProcessLookupError
 
     monkeypatch.setattr(os, "kill", gone)
-    ends.link.kill(signal.SIGTERM)
+    ends.connection.kill(signal.SIGTERM)
 
 
 # -- the fault log ----------------------------------------------------------------------------
 
 
 def test_the_fault_log_is_what_the_worker_wrote(ends: Ends) -> None:
-    assert ends.link.fault_log == ""
+    assert ends.connection.fault_log == ""
     os.write(ends.status_fd, b"Fatal Python error: ")
     os.write(ends.status_fd, b"\xff")
-    assert ends.link.fault_log == "Fatal Python error: \\xff"
+    assert ends.connection.fault_log == "Fatal Python error: \\xff"
 
 
 def test_a_dump_that_was_taken_is_no_part_of_a_later_fault(ends: Ends) -> None:
     os.write(ends.status_fd, b"where it is")
-    assert ends.link.take_dump() == "where it is"
-    assert ends.link.fault_log == ""
+    assert ends.connection.take_dump() == "where it is"
+    assert ends.connection.fault_log == ""
     os.write(ends.status_fd, b"why it died")
-    assert ends.link.fault_log == "why it died"
+    assert ends.connection.fault_log == "why it died"
 
 
 CATCH = (
@@ -356,40 +356,40 @@ def test_a_dump_is_requested_only_where_that_does_no_harm(
         try:
             assert process.stdout is not None
             process.stdout.readline()
-            ends.link.pid = process.pid
-            while ends.link.state != state:
+            ends.connection.pid = process.pid
+            while ends.connection.state != state:
                 assert process.poll() is None
             with monkeypatch.context() as patched:
                 patched.setattr(os, "kill", lambda pid, number: signals.append(number))
                 while not signals and sent:
-                    ends.link.request_dump()  # it may be about to wait for the CPU just now
-                ends.link.request_dump()
+                    ends.connection.request_dump()  # it may be about to wait for the CPU just now
+                ends.connection.request_dump()
         finally:
             process.kill()
     assert bool(signals) is sent
     assert set(signals) <= {DUMP_SIGNAL}
-    assert not ends.link.killed
+    assert not ends.connection.killed
 
 
 def test_it_is_known_whether_we_killed_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "kill", lambda pid, number: None)
-    ends.link.kill(signal.SIGTERM)
-    assert not ends.link.killed
-    ends.link.kill(signal.SIGKILL)
-    assert ends.link.killed
+    ends.connection.kill(signal.SIGTERM)
+    assert not ends.connection.killed
+    ends.connection.kill(signal.SIGKILL)
+    assert ends.connection.killed
 
 
 # -- ends -------------------------------------------------------------------------------------
 
 
 def test_closing_lets_go_of_everything(ends: Ends) -> None:
-    ends.link.process.exitcode = 0
-    ends.link.close()
-    for fd in (ends.link.calls_fd, ends.link.results_fd, ends.log_fd):
+    ends.connection.process.exitcode = 0
+    ends.connection.close()
+    for fd in (ends.connection.calls_fd, ends.connection.results_fd, ends.log_fd):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
     assert ends.page_closed
-    assert ends.link.process.forgotten
+    assert ends.connection.process.forgotten
 
 
 @pytest.mark.parametrize(

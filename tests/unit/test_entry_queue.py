@@ -10,7 +10,7 @@ import pytest
 
 from hybridexec import native
 from hybridexec.parent.engine import entry_queue as queue_module
-from hybridexec.parent.engine.entry_queue import Queue
+from hybridexec.parent.engine.entry_queue import EntryQueue
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.future import CallFuture
 
@@ -32,7 +32,7 @@ def make_batch() -> Batch:
 
 
 def test_calls_come_before_events() -> None:
-    queue, pool, batch = Queue(), FakePool(), make_batch()
+    queue, pool, batch = EntryQueue(), FakePool(), make_batch()
     queue.post(pool.seen.append, "event")
     queue.submit(batch)
     queue.handle(pool)
@@ -40,7 +40,7 @@ def test_calls_come_before_events() -> None:
 
 
 def test_no_event_overtakes_the_call_it_is_about() -> None:
-    queue, pool, batch = Queue(), FakePool(), make_batch()
+    queue, pool, batch = EntryQueue(), FakePool(), make_batch()
 
     def meanwhile() -> None:
         # As another thread may, while the I/O thread handles an event.
@@ -63,7 +63,7 @@ def test_submitters_that_keep_pace_neither_hold_the_turn_nor_keep_events_waiting
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "_MAX_CALLS", 10)
-    queue, events = Queue(), []
+    queue, events = EntryQueue(), []
 
     class BusyPool(FakePool):
         def submit(self, batch: Batch) -> None:
@@ -85,7 +85,7 @@ def test_submitters_that_keep_pace_neither_hold_the_turn_nor_keep_events_waiting
 
 
 def test_events_that_keep_coming_do_not_hold_the_turn() -> None:
-    queue, pool = Queue(), FakePool()
+    queue, pool = EntryQueue(), FakePool()
 
     def again() -> None:
         pool.seen.append("event")
@@ -99,7 +99,7 @@ def test_events_that_keep_coming_do_not_hold_the_turn() -> None:
 def test_a_wake_up_is_never_written_to_what_has_taken_the_pipes_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    queue = Queue()
+    queue = EntryQueue()
     queue.open(native.Poller())
     queue.asleep = True
     old = queue.fd, queue._wake_fd
@@ -133,7 +133,7 @@ def test_a_wake_up_is_never_written_to_what_has_taken_the_pipes_place(
 
 
 def test_an_inert_queue_takes_no_events() -> None:
-    queue = Queue()
+    queue = EntryQueue()
     queue.submit(make_batch())
     queue.post(print)
     queue.become_inert()
@@ -148,7 +148,7 @@ def test_whoever_is_interrupted_while_waking_the_thread_leaves_that_to_the_next(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    queue = Queue()
+    queue = EntryQueue()
     queue.asleep = True
     monkeypatch.setattr(os, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):

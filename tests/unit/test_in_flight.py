@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from hybridexec.parent.pool.in_flight import Sent
+from hybridexec.parent.pool.in_flight import InFlight
 from hybridexec.parent.work.batch import Batch
 
 from .fakes import FUNCTION, OPTIONS, FakeEngine
@@ -22,7 +22,7 @@ def batch(size: int) -> Batch:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.sent = Sent()
+        self.in_flight = InFlight()
         self.model: list[tuple[int, Batch]] = []
         self.batches: list[tuple[Batch, int]] = []  # and how many of its calls were sent
         self.returned: list[tuple[int, Batch]] = []
@@ -40,14 +40,14 @@ class Machine(RuleBasedStateMachine):
         high = min(low + count, made.size)
         self.batches[which] = (made, high)
         if high > low:
-            self.sent.add(made, low, high)
+            self.in_flight.add(made, low, high)
             self.model += [(made.first + place, made) for place in range(low, high)]
 
     @rule(which=st.integers(0, 50))
     def answer_one(self, which: int) -> None:
         if self.model:
             call, made = self.model.pop(which % len(self.model))
-            assert self.sent.pop(call) is made
+            assert self.in_flight.pop(call) is made
             self.returned.append((call, made))
 
     @rule(which=st.integers(0, 50), count=st.integers(1, 10))
@@ -59,31 +59,31 @@ class Machine(RuleBasedStateMachine):
         while len(row) < count and (first + len(row), made) in self.model:
             row.append((first + len(row), made))
         self.model = [entry for entry in self.model if entry not in row]
-        assert self.sent.pop_row(first, len(row)) is made
+        assert self.in_flight.pop_row(first, len(row)) is made
 
     @rule()
     def send_again_what_came_back(self) -> None:
         if self.returned:
             call, made = self.returned.pop()
-            self.sent.add(made, call - made.first, call - made.first + 1)
+            self.in_flight.add(made, call - made.first, call - made.first + 1)
             self.model.append((call, made))
 
     @invariant()
     def is_as_it_should_be(self) -> None:
-        assert self.sent.calls() == self.model
-        assert len(self.sent) == len(self.model)
-        assert bool(self.sent) == bool(self.model)
+        assert self.in_flight.calls() == self.model
+        assert len(self.in_flight) == len(self.model)
+        assert bool(self.in_flight) == bool(self.model)
         for call, made in self.model:
-            assert self.sent.get(call) is made
-            assert call in self.sent
-        assert self.sent.get(5) is None
+            assert self.in_flight.get(call) is made
+            assert call in self.in_flight
+        assert self.in_flight.get(5) is None
 
 
 TestSent = Machine.TestCase
 
 
 def test_what_is_not_there_cannot_be_taken_out() -> None:
-    sent = Sent()
+    sent = InFlight()
     made = batch(3)
     sent.add(made, 0, 2)
     with pytest.raises(KeyError):

@@ -13,8 +13,8 @@ import pytest
 
 from hybridexec import native
 from hybridexec.parent.engine import inline_calls as lone_module
-from hybridexec.parent.engine.entry_queue import Queue
-from hybridexec.parent.engine.inline_calls import LoneCalls
+from hybridexec.parent.engine.entry_queue import EntryQueue
+from hybridexec.parent.engine.inline_calls import InlineCalls
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames
 
@@ -29,7 +29,7 @@ class FakeFleet:
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.links = {1: self}
+        self.connections = {1: self}
         #: Whether the I/O thread was left to read the results, not the next leader.
         self.followed = False
 
@@ -38,7 +38,7 @@ class FakeFleet:
 
     def receive_led(self) -> None:
         worker = self.simulation.pool.workers[1]
-        ((call, _),) = worker.sent.calls()
+        ((call, _),) = worker.in_flight.calls()
         self.simulation.workers[1].page.taken += 1
         self.simulation.pool.results(1, [(call, frames.VALUE, "value", None)], [], 0.0)
 
@@ -51,16 +51,16 @@ class FakeFleet:
         self.followed = True
 
 
-def make() -> tuple[Simulation, LoneCalls, Queue]:
+def make() -> tuple[Simulation, InlineCalls, EntryQueue]:
     """The pool of one idle worker, and what callers may do with it."""
     simulation = Simulation(max_workers=1)
     simulation.submit()
     simulation.turn()
     simulation.ready(1)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
-    fleet: Any = FakeFleet(simulation)
-    queue = Queue()
-    return simulation, LoneCalls(simulation.pool, fleet, threading.RLock(), queue), queue
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
+    supervisor: Any = FakeFleet(simulation)
+    queue = EntryQueue()
+    return simulation, InlineCalls(simulation.pool, supervisor, threading.RLock(), queue), queue
 
 
 def make_call() -> CallFuture[Any]:
@@ -79,7 +79,7 @@ def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
     # It may have been otherwise when the caller looked first.
     queue.asleep, lone.watching = asleep, watching
     assert lone.express(make_call()) is sent
-    assert simulation.pool.books.unfinished == sent
+    assert simulation.pool.ledger.unfinished == sent
 
 
 @pytest.mark.parametrize("wakes_up", [False, True])
@@ -100,7 +100,7 @@ def test_a_leader_leaves_the_next_results_to_the_io_thread_that_is_awake(
     lone.lead(call, None)
     assert call.result() == "value"
     # It may have looked who leads, and be about to send that worker a call.
-    assert lone._fleet.followed is wakes_up  # type: ignore[attr-defined]
+    assert lone._supervisor.followed is wakes_up  # type: ignore[attr-defined]
 
 
 def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called_back(
@@ -121,7 +121,7 @@ def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called
     lone.lead(call, None)
     assert not call.done()
     queue.handle(simulation.pool)
-    ((sink, ended),) = simulation.pool.books.take_outcomes()
+    ((sink, ended),) = simulation.pool.ledger.take_outcomes()
     assert not called
     sink.deliver(ended)
     assert called == [call]
@@ -162,7 +162,7 @@ def after_calls(code: Any) -> list[int]:
 def test_wherever_ctrl_c_hits_a_caller_its_turn_ends(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = getattr(LoneCalls, step).__code__
+    code = getattr(InlineCalls, step).__code__
     hits = 0
     for offset in after_calls(code):
         _, lone, queue = make()

@@ -16,7 +16,7 @@ from hybridexec.parent.pool.dispatch import (
     SILENT_SECONDS,
     STUCK_SECONDS,
 )
-from hybridexec.parent.pool.in_flight import Sent
+from hybridexec.parent.pool.in_flight import InFlight
 from hybridexec.parent.pool.pool import Phase
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_LIVES
 from hybridexec.parent.pool.starts import MAX_FAILED_STARTS
@@ -34,12 +34,12 @@ def running(max_workers: int = 1, slots: int = 1, **options: Any) -> Simulation:
     batch = simulation.submit(max_workers)
     simulation.turn()
     simulation.ready(*simulation.workers)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert len(simulation.workers) == max_workers
     assert not batch.remaining
     for worker in simulation.pool.workers.values():
         worker.window = FIRST_WINDOW
-    simulation.sent.clear()
+    simulation.in_flight.clear()
     return simulation
 
 
@@ -73,7 +73,7 @@ def test_an_idle_worker_takes_a_later_call_but_for_those_still_running() -> None
     simulation = Simulation(max_workers=3)
     for _ in range(3):
         simulation.submit()
-        simulation.run(lambda: not simulation.pool.books.unfinished)
+        simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert len(simulation.workers) == 1
 
 
@@ -83,7 +83,7 @@ def test_calls_are_sent_to_ready_workers_only() -> None:
     simulation.turn()
     simulation.start(1)
     simulation.turn()
-    assert not simulation.sent
+    assert not simulation.in_flight
     simulation.ready(1)
     simulation.turn()
     assert simulation.calls_at(1) == [0]
@@ -131,7 +131,7 @@ def test_a_lasting_function_is_sent_to_each_worker_once() -> None:
     function = Function(b"lasting", lasting=True)
     for _ in range(3):
         simulation.submit(2, function)
-        simulation.run(lambda: not simulation.pool.books.unfinished)
+        simulation.run(lambda: not simulation.pool.ledger.unfinished)
     introduced = [head[1] for head in simulation.heads(frames.CALLS)]
     assert len(introduced) >= 3
     assert introduced[0] == [(function.number, b"lasting", [])]
@@ -147,7 +147,7 @@ def test_a_passing_function_is_forgotten_after_its_batch() -> None:
     simulation.take(1)
     simulation.answer(1)
     assert not simulation.heads(frames.FORGET)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
 
 
@@ -171,7 +171,7 @@ def test_the_function_of_a_single_call_travels_with_it() -> None:
     ((_, introduced, spans),) = simulation.heads(frames.CALLS)
     assert introduced == []
     assert spans[0][0] == b"passing"
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert not simulation.heads(frames.FORGET)
 
 
@@ -328,12 +328,12 @@ def test_a_hungry_worker_gets_more() -> None:
 
 def exchanges(simulation: Simulation, number: int, turns: int = 20) -> int:
     """How many frames go to a worker while nothing happens but that both sides answer."""
-    before = len(simulation.sent)
+    before = len(simulation.in_flight)
     for _ in range(turns):
         simulation.read(number)
         simulation.hear(number)
         simulation.turn(0.001)
-    return len(simulation.sent) - before
+    return len(simulation.in_flight) - before
 
 
 def test_a_worker_whose_slots_are_full_is_not_asked_in_circles() -> None:
@@ -443,7 +443,7 @@ def test_calls_behind_a_stuck_one_go_to_an_idle_worker() -> None:
     simulation.hear(1)
     simulation.turn()
     assert simulation.calls_at(2)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert len(simulation.sink.got) == simulation.sink.size
 
 
@@ -509,7 +509,7 @@ def test_an_idle_pool_sleeps_until_something_happens() -> None:
 def test_nothing_is_sent_to_a_worker_while_it_is_recalled() -> None:
     simulation = stuck()
     simulation.turn(2 * STUCK_SECONDS)
-    simulation.sent.clear()
+    simulation.in_flight.clear()
     simulation.submit(20)
     simulation.turn()
     assert not simulation.heads(frames.CALLS, 1)
@@ -824,7 +824,7 @@ def test_a_worker_that_can_run_calls_is_kept_whatever_becomes_of_others() -> Non
             die_at_once(simulation)
     assert simulation.pool.phase is Phase.RUNNING
     assert MAX_FAILED_STARTS < len(started) < 10
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert simulation.pool.phase is Phase.RUNNING
 
 
@@ -841,7 +841,7 @@ def test_idle_workers_that_die_unused_break_nothing() -> None:
         simulation.turn(60)
     assert not simulation.workers, "nobody needs any"
     simulation.submit(2)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     assert simulation.pool.phase is Phase.RUNNING
 
 
@@ -949,7 +949,7 @@ def test_a_pool_breaks_once_and_stays_broken() -> None:
     first = ExecutorBroken("no workers")
     simulation.pool.fail(first)
     simulation.pool.fail(ExecutorBroken("again"))
-    assert simulation.pool.books.broken_because is first
+    assert simulation.pool.ledger.broken_because is first
     simulation.kill()
     assert simulation.pool.phase is Phase.BROKEN
     simulation.die(1)
@@ -965,11 +965,11 @@ def test_a_killed_pool_needs_no_workers_but_a_fault_of_ours_ends_its_calls() -> 
     simulation.kill()
     simulation.pool.fail(ExecutorBroken("no workers"))
     assert simulation.pool.phase is Phase.KILLED
-    assert simulation.pool.books.unfinished == 2
+    assert simulation.pool.ledger.unfinished == 2
     fault = ExecutorBroken("a fault of ours")
     simulation.pool.abort(fault)
     simulation.turn()
-    assert simulation.pool.books.unfinished == 0
+    assert simulation.pool.ledger.unfinished == 0
     assert [outcome[1:3] for outcome in simulation.sink.got.values()][1:] == [(LOST, fault)] * 2
     simulation.die(1)
     assert simulation.pool.finished
@@ -1003,25 +1003,25 @@ def test_cancelling_a_long_stream_takes_what_its_calls_under_way_do(
     batches = [simulation.submit(4096) for _ in range(20)]
     simulation.turn()
     simulation.cancel(batches[1], [7, 4000], running=False)  # they are no part of the rest
-    under_way = sum(len(worker.sent) for worker in pool.workers.values())
+    under_way = sum(len(worker.in_flight) for worker in pool.workers.values())
     assert under_way >= 16
     looks = 0
-    get = Sent.get
+    get = InFlight.get
 
-    def counted(self: Sent, call: int) -> Batch | None:
+    def counted(self: InFlight, call: int) -> Batch | None:
         nonlocal looks
         looks += 1
         return get(self, call)
 
-    monkeypatch.setattr(Sent, "get", counted)
+    monkeypatch.setattr(InFlight, "get", counted)
     for batch in batches:
         pool.cancel(batch, None, running=False)
         invariants.check(pool)
     assert looks <= 16 * under_way
-    assert pool.books.unfinished == under_way
+    assert pool.ledger.unfinished == under_way
     assert not pool.pending
     simulation.turn()
-    assert sum(len(worker.sent) for worker in pool.workers.values()) == under_way
+    assert sum(len(worker.in_flight) for worker in pool.workers.values()) == under_way
 
 
 def test_calls_with_a_worker_are_cancelled_there() -> None:
@@ -1044,7 +1044,7 @@ def test_stopped_running_calls_are_forgotten_at_once() -> None:
     simulation.take(1)
     simulation.cancel(batch, (0,), running=True)
     assert simulation.heads(frames.CANCEL) == [(frames.CANCEL, [batch.first], True)]
-    assert simulation.pool.books.unfinished == 0
+    assert simulation.pool.ledger.unfinished == 0
     simulation.finish()
     assert 1 not in simulation.sink.got
 
@@ -1055,7 +1055,7 @@ def test_cancelling_a_call_twice_or_late_does_nothing_more() -> None:
     simulation.cancel(batch, (0,), running=True)
     simulation.cancel(batch, (0,), running=True)
     other = simulation.submit(1)
-    simulation.run(lambda: not simulation.pool.books.unfinished)
+    simulation.run(lambda: not simulation.pool.ledger.unfinished)
     simulation.cancel(other, (0,), running=True)
     assert not simulation.heads(frames.CANCEL)
     simulation.finish()
@@ -1288,7 +1288,7 @@ def fail_once(simulation: Simulation) -> None:
 def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     simulation, batch = failing()
     fail_once(simulation)
-    assert (simulation.pool.books.retries.count, simulation.pool.pending) == (1, 0)
+    assert (simulation.pool.ledger.retries.count, simulation.pool.pending) == (1, 0)
     assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(1.0)
     simulation.turn(0.5)
     assert simulation.calls_at(1) == []
@@ -1329,7 +1329,7 @@ def test_an_error_of_another_type_ends_the_call() -> None:
 def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
     simulation, _ = failing(timeout=1.0, retry_on=retry_on)
     simulation.answer(1, status=frames.TIMED_OUT)
-    assert simulation.pool.books.retries.count == retried
+    assert simulation.pool.ledger.retries.count == retried
     simulation.finish()
 
 
@@ -1345,7 +1345,7 @@ def test_a_call_is_cancelled_while_it_waits_to_be_tried_again() -> None:
     simulation, batch = failing()
     fail_once(simulation)
     simulation.cancel(batch, None, running=True)
-    assert simulation.pool.books.unfinished == 0
+    assert simulation.pool.ledger.unfinished == 0
     assert simulation.pool.wait_seconds(simulation.now) is None
     simulation.turn(5.0)
     assert simulation.calls_at(1) == []
@@ -1416,7 +1416,7 @@ def apart(simulation: Simulation) -> list[int]:
 
 def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
     simulation = accused()
-    assert simulation.pool.books.suspects.count == 4
+    assert simulation.pool.ledger.suspects.count == 4
     simulation.turn()
     (number,) = apart(simulation)
     simulation.ready(number)
@@ -1505,7 +1505,7 @@ def test_suspects_that_had_not_started_stay_apart() -> None:
     simulation.ready(number)
     simulation.turn()
     simulation.die(number)  # before it took its call
-    assert simulation.pool.books.suspects.count == 1
+    assert simulation.pool.ledger.suspects.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [frames.VALUE] * 2
 
@@ -1516,7 +1516,7 @@ def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
     (number,) = apart(simulation)
     simulation.ready(number)
     simulation.cancel(simulation.batches[-1], None, running=True)
-    assert simulation.pool.books.unfinished == 0
+    assert simulation.pool.ledger.unfinished == 0
     assert simulation.heads(frames.STOP, number)
     simulation.finish()
 
@@ -1590,7 +1590,7 @@ def test_victims_of_another_are_given_up_and_their_worker_lives() -> None:
     simulation.turn(2.0)
     assert not simulation.kills
     assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
-    assert simulation.pool.books.unfinished == 0
+    assert simulation.pool.ledger.unfinished == 0
     # Their runs go on, and their function is needed as long.
     assert batch.remaining == 3
     assert not simulation.heads(frames.FORGET)
@@ -1625,7 +1625,7 @@ def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options(
     assert simulation.sink.got[1][1] == frames.TIMED_OUT
     assert simulation.sink.got[2][1] == LOST
     assert simulation.pool.pending == 1
-    assert simulation.pool.books.suspects.count == 0
+    assert simulation.pool.ledger.suspects.count == 0
     simulation.finish()
     assert simulation.sink.got[3][1] == frames.VALUE
 
@@ -1651,7 +1651,7 @@ def test_the_deadline_of_a_cancelled_call_holds(how: str, retries: int) -> None:
     simulation.turn(GRACE)
     assert [kill.worker for kill in simulation.kills] == [1]
     simulation.die(1)
-    assert not simulation.pool.books.retries.count
+    assert not simulation.pool.ledger.retries.count
     assert batch.remaining == 0
     if how != "all":
         simulation.finish()
@@ -1721,7 +1721,7 @@ def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:
     simulation = late(traced=True, size=1, retries=1)
     simulation.turn(2.0)
     simulation.die(1)
-    assert simulation.pool.books.retries.count == 1
+    assert simulation.pool.ledger.retries.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [frames.VALUE] * 2
 
@@ -1765,7 +1765,7 @@ def test_suspects_beside_a_call_that_costs_their_worker_stay_suspects() -> None:
     simulation.workers[number].keep_hub(hog.first)
     simulation.turn(2.0)
     simulation.die(number)
-    assert simulation.pool.books.suspects.count == 7
+    assert simulation.pool.ledger.suspects.count == 7
     assert simulation.pool.pending == 0
     simulation.finish()
 

@@ -85,7 +85,7 @@ class PoolMachine(RuleBasedStateMachine):
         if turn:
             self.simulation.turn()
 
-    @precondition(lambda self: not self.simulation.pool.books.unfinished)
+    @precondition(lambda self: not self.simulation.pool.ledger.unfinished)
     @rule(timeout=st.none() | st.just(0.1))
     def submit_alone(self, timeout: float | None) -> None:
         self.simulation.express(timeout=timeout)
@@ -107,13 +107,13 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel_what_was_refused(self, size: int, running: bool) -> None:
         self.simulation.cancel_refused(size, running)
 
-    @precondition(lambda self: len(self.simulation.sent) > 10)
+    @precondition(lambda self: len(self.simulation.in_flight) > 10)
     @rule(cancel_unstarted=st.booleans(), choice=choices)
     def shutdown(self, cancel_unstarted: bool, choice: int) -> None:
         if choice % 4 == 0:
             self.simulation.shutdown(cancel_unstarted)
 
-    @precondition(lambda self: len(self.simulation.sent) > 20)
+    @precondition(lambda self: len(self.simulation.in_flight) > 20)
     @rule(choice=choices)
     def kill(self, choice: int) -> None:
         if choice % 8 == 0:
@@ -231,7 +231,7 @@ class PoolMachine(RuleBasedStateMachine):
     def looks_up_in_time(self) -> None:
         """Whatever waits for time to pass is seen to when it has."""
         pool, now = self.simulation.pool, self.simulation.now
-        if pool.books.retries.count:
+        if pool.ledger.retries.count:
             seconds = pool.wait_seconds(now)
             assert seconds is not None
             assert 0 <= seconds <= MAX_BACKOFF

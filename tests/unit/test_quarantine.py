@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Suspects
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Quarantine
 from hybridexec.parent.work.batch import Batch
 
 from .fakes import FUNCTION, OPTIONS
@@ -28,7 +28,7 @@ def places(calls: list[Call]) -> list[int]:
     return [place for _, place in calls]
 
 
-def accuse(suspects: Suspects, calls: list[Call], current: int = 0) -> list[Call]:
+def accuse(suspects: Quarantine, calls: list[Call], current: int = 0) -> list[Call]:
     return suspects.accuse(calls, len(calls), current, "it died")
 
 
@@ -36,7 +36,7 @@ def accuse(suspects: Suspects, calls: list[Call], current: int = 0) -> list[Call
 
 
 def test_those_who_may_have_done_it_are_split_into_four() -> None:
-    suspects = Suspects()
+    suspects = Quarantine()
     assert accuse(suspects, some(10)) == []
     assert (suspects.count, suspects.groups) == (10, 4)
     assert [places(suspects.take(100)) for _ in range(4)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
@@ -45,14 +45,14 @@ def test_those_who_may_have_done_it_are_split_into_four() -> None:
 
 
 def test_the_one_that_had_the_cpu_is_tried_first_and_alone_the_others_together() -> None:
-    suspects, calls = Suspects(), some(10)
+    suspects, calls = Quarantine(), some(10)
     accuse(suspects, calls, number(calls[4]))
     assert places(suspects.take(100)) == [4]
     assert places(suspects.take(100)) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
 
 
 def test_the_others_are_split_if_they_have_died_before() -> None:
-    suspects, calls = Suspects(), some(9)
+    suspects, calls = Quarantine(), some(9)
     accuse(suspects, calls)
     while suspects.take(100):
         pass
@@ -61,13 +61,13 @@ def test_the_others_are_split_if_they_have_died_before() -> None:
 
 
 def test_one_that_is_not_among_them_had_the_cpu() -> None:
-    suspects = Suspects()
+    suspects = Quarantine()
     accuse(suspects, some(4), 12345)
     assert suspects.groups == 4
 
 
 def test_what_died_last_is_tried_first() -> None:
-    suspects, first, second = Suspects(), some(1), some(1)
+    suspects, first, second = Quarantine(), some(1), some(1)
     accuse(suspects, first)
     accuse(suspects, second)
     assert suspects.take(9) == second
@@ -75,13 +75,13 @@ def test_what_died_last_is_tried_first() -> None:
 
 
 def test_a_group_that_is_larger_than_a_worker_is_handed_out_in_parts() -> None:
-    suspects = Suspects()
+    suspects = Quarantine()
     suspects.put_back(some(5))
     assert [places(suspects.take(2)) for _ in range(4)] == [[0, 1], [2, 3], [4], []]
 
 
 def test_what_had_not_started_is_tried_first_and_as_it_was() -> None:
-    suspects, calls = Suspects(), some(8)
+    suspects, calls = Quarantine(), some(8)
     accuse(suspects, calls[:4])
     suspects.put_back(calls[4:])
     assert places(suspects.take(9)) == [4, 5, 6, 7]
@@ -91,7 +91,7 @@ def test_what_had_not_started_is_tried_first_and_as_it_was() -> None:
 
 
 def test_each_death_is_told_of() -> None:
-    suspects, calls = Suspects(), some(2)
+    suspects, calls = Quarantine(), some(2)
     suspects.accuse(calls, 2, 0, "first")
     suspects.accuse(calls[:1], 1, 0, "second")
     assert calls[0][0].troubles_of(0).texts == ["first", "second"]
@@ -102,7 +102,7 @@ def test_each_death_is_told_of() -> None:
 
 
 def test_a_call_that_dies_alone_again_and_again_is_the_culprit() -> None:
-    suspects, calls = Suspects(), some(1)
+    suspects, calls = Quarantine(), some(1)
     for _ in range(MAX_ALONE - 1):
         assert accuse(suspects, calls) == []
         assert suspects.take(1) == calls
@@ -113,14 +113,14 @@ def test_a_call_that_dies_alone_again_and_again_is_the_culprit() -> None:
 
 
 def test_the_only_suspect_is_not_alone_if_others_ran_beside_it() -> None:
-    suspects, calls = Suspects(), some(1)
+    suspects, calls = Quarantine(), some(1)
     for _ in range(MAX_ALONE):
         assert suspects.accuse(calls, 2, 0, "it died") == []
         suspects.take(1)
 
 
 def test_a_call_that_dies_with_others_far_too_often_is_given_up() -> None:
-    suspects, calls = Suspects(), some(2)
+    suspects, calls = Quarantine(), some(2)
     for _ in range(MAX_LIVES - 1):
         assert accuse(suspects, calls) == []
         while suspects.take(9):
@@ -129,7 +129,7 @@ def test_a_call_that_dies_with_others_far_too_often_is_given_up() -> None:
 
 
 def test_if_nothing_comes_through_all_are_given_up() -> None:
-    suspects, rest = Suspects(), some(3)
+    suspects, rest = Quarantine(), some(3)
     suspects.put_back(rest)
     for _ in range(MAX_DEATHS - 1):
         assert accuse(suspects, some(1)) == []
@@ -144,7 +144,7 @@ def test_if_nothing_comes_through_all_are_given_up() -> None:
 
 
 def test_who_comes_through_gives_all_others_hope() -> None:
-    suspects = Suspects()
+    suspects = Quarantine()
     for _ in range(MAX_DEATHS):
         suspects.came_through()
         assert accuse(suspects, some(1)) == []
@@ -154,7 +154,7 @@ def test_who_comes_through_gives_all_others_hope() -> None:
 
 
 def test_a_cancelled_suspect_is_never_handed_out() -> None:
-    suspects, calls = Suspects(), some(6)
+    suspects, calls = Quarantine(), some(6)
     batch = calls[0][0]
     assert suspects.cancel(batch, (0,)) == []
     suspects.put_back(calls[:3])
@@ -166,7 +166,7 @@ def test_a_cancelled_suspect_is_never_handed_out() -> None:
 
 
 def test_nothing_is_left_to_try_when_all_were_cancelled() -> None:
-    suspects, calls = Suspects(), some(2)
+    suspects, calls = Quarantine(), some(2)
     suspects.put_back(calls)
     suspects.cancel(calls[0][0], (0, 1))
     assert (suspects.count, suspects.groups) == (0, 0)
@@ -174,7 +174,7 @@ def test_nothing_is_left_to_try_when_all_were_cancelled() -> None:
 
 
 def test_clearing_hands_out_all_but_the_cancelled() -> None:
-    suspects, calls = Suspects(), some(5)
+    suspects, calls = Quarantine(), some(5)
     accuse(suspects, calls)
     suspects.cancel(calls[0][0], (1,))
     assert sorted(places(suspects.clear())) == [0, 2, 3, 4]
@@ -190,7 +190,7 @@ def try_all(
 ) -> tuple[set[int], int, Counter[int]]:
     """All calls are in flight at once in workers of so many slots, and the culprits kill theirs:
     who was convicted, how many workers died, and how often each call was run."""
-    suspects = Suspects()
+    suspects = Quarantine()
     convicted: set[int] = set()
     runs: Counter[int] = Counter()
     deaths = 0

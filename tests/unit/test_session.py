@@ -51,7 +51,7 @@ class Worker:
         self.module = types.ModuleType("__main__")
         self._monkeypatch = monkeypatch
         self.known: set[int] = set()
-        self.sent: list[str] = []
+        self.in_flight: list[str] = []
 
     def load(self, sent: tuple[payload.Payload, parent.Pieces], number: int = 1) -> Any:
         pickled, pieces = sent
@@ -59,7 +59,7 @@ class Worker:
             if piece.number not in self.known:
                 self.known.add(piece.number)
                 self.known.discard(piece.replaces)
-                self.sent.append(piece.name)
+                self.in_flight.append(piece.name)
                 self.session.learn(piece.number, piece.name, piece.payload)
         self.session.hold(number, [(piece.number, piece.name) for piece in pieces])
         with self._monkeypatch.context() as patch:
@@ -82,14 +82,14 @@ def enter(main: dict[str, Any], text: str) -> None:
 def test_only_what_changes_is_sent_again(main: dict[str, Any], worker: Worker) -> None:
     enter(main, "x, y = 1, [2]\ndef f(): return x, y, g()\ndef g(): return -x")
     assert worker.load(parent.dumps(main["f"]))() == (1, [2], -1)
-    assert sorted(worker.sent) == ["f", "g", "x", "y"]
-    worker.sent.clear()
+    assert sorted(worker.in_flight) == ["f", "g", "x", "y"]
+    worker.in_flight.clear()
     assert worker.load(parent.dumps(main["f"]))() == (1, [2], -1)
-    assert worker.sent == []
+    assert worker.in_flight == []
     main["x"] = 5
     main["y"].append(3)
     assert worker.load(parent.dumps(main["f"]))() == (5, [2, 3], -5)
-    assert sorted(worker.sent) == ["x", "y"]
+    assert sorted(worker.in_flight) == ["x", "y"]
     assert set(main) >= {"x", "y"}
 
 
@@ -148,7 +148,7 @@ def test_a_small_object_is_compared_each_time_and_a_large_one_once_a_statement(
     assert (main["small"].count, main["large"].count) == (3, 1)
     enter(main, "for _ in range(3): dumps()")
     assert (main["small"].count, main["large"].count) == (6, 2)
-    assert sorted(worker.sent) == ["f", "large", "small"]
+    assert sorted(worker.in_flight) == ["f", "large", "small"]
     main["large"].size = 5
     enter(main, "assert dumps() == (10, 5)")
 
@@ -164,7 +164,7 @@ def test_a_class_in_arguments_comes_before_them(main: dict[str, Any], worker: Wo
     enter(main, "class A: pass\nclass B(A): pass\nmade = B()")
     loaded = worker.load(parent.dumps([main["made"], main["made"]]))
     assert [type(each).__name__ for each in loaded] == ["B", "B"]
-    assert worker.sent == ["", ""]
+    assert worker.in_flight == ["", ""]
     again = worker.load(parent.dumps(main["made"]))
     assert type(again) is type(loaded[0])
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 are_plain = payload.are_plain
 
 
-class Intake:
+class Submission:
     """The way in to an engine."""
 
     def __init__(self, engine: Engine, max_pending: int | None, buffersize: int) -> None:

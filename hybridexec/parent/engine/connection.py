@@ -31,7 +31,7 @@ _MAX_BUFFERS = 512
 STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 
 
-class Link:
+class Connection:
     """The connection to a worker's process."""
 
     def __init__(self, started: Started, poller: native.Poller) -> None:

@@ -18,7 +18,7 @@ from .hub_monitor import Record
 _logger = logging.getLogger("hybridexec")
 
 
-class Telling:
+class Deliverer:
     """Tells it here and now, or by way of ``hubs``."""
 
     def __init__(self, hubs: Hubs | None) -> None:

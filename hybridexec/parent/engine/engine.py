@@ -2,7 +2,7 @@
 
 Callers' threads only put into a queue, which wakes the thread::
 
-    submit, cancel, shutdown ──▶ Queue ────┐
+    submit, cancel, shutdown ──▶ queue ────┐
     result pipes, sentinels, deadlines ────┴▶ Pool ──▶ actions: frames, starts, signals, outcomes
 
 Runs on: everything under "on the I/O thread" there, and there alone, but for the first turn where
@@ -32,13 +32,13 @@ from ..work.callbacks import Callbacks
 from ..work.function import Functions
 from ..work.future import CallFuture
 from . import coalescing
-from .delivery import Telling, Told
-from .entry_queue import Queue
+from .delivery import Deliverer, Told
+from .entry_queue import EntryQueue
 from .gevent_parent import Hubs
-from .inline_calls import LoneCalls
+from .inline_calls import InlineCalls
 from .io_thread import IoThread
-from .snapshot import Overview
-from .supervisor import Fleet
+from .snapshot import Snapshot
+from .supervisor import Supervisor
 
 _logger = logging.getLogger("hybridexec")
 #: How often, in seconds, the I/O thread looks up while callers may send calls.
@@ -50,21 +50,21 @@ class Engine:
 
     def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
-        self._books = pool.books  # what is read at each submit
+        self._ledger = pool.ledger  # what is read at each submit
         self._launcher = launcher
-        self._queue = Queue()
-        self._fleet = Fleet(pool, launcher, self._queue, watchdog)
-        self.overview: Overview = Overview(pool, self._fleet, self._queue)
-        self.is_running = self.overview.is_running
+        self._queue = EntryQueue()
+        self._supervisor = Supervisor(pool, launcher, self._queue, watchdog)
+        self.snapshot: Snapshot = Snapshot(pool, self._supervisor, self._queue)
+        self.is_running = self.snapshot.is_running
         self.functions = Functions()
         # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
         # a signal handler that shuts the executor down may interrupt a holder on its own thread.
         self._lock = native.new_lock()
-        # Held by whoever has to do with the pool and the fleet, never while outcomes are delivered.
-        # Reentrant only so that it knows its owner: nobody takes it twice.
+        # Held by whoever has to do with the pool and the supervisor, never while outcomes are
+        # delivered. Reentrant only so that it knows its owner: nobody takes it twice.
         self._turning = native.new_lock()
-        self._lone = LoneCalls(pool, self._fleet, self._turning, self._queue)
-        self.lead, self.follow = self._lone.lead, self._lone.follow  # see LoneCalls
+        self._inline = InlineCalls(pool, self._supervisor, self._turning, self._queue)
+        self.lead, self.follow = self._inline.lead, self._inline.follow  # see there
         #: Guarded by _lock: why submit must refuse, if it must.
         self.closed: str | None = None
         self._running = False  # the I/O thread was started, or is about to be
@@ -75,7 +75,7 @@ class Engine:
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
         self._hubs = Hubs() if native.is_patched("threading") else None
-        self._tell = Telling(self._hubs)
+        self._tell = Deliverer(self._hubs)
         #: Whether a thread of this process that waits may block: in a patched one it may not.
         self.blocking_waits = self._hubs is None
 
@@ -83,7 +83,7 @@ class Engine:
 
     def submit_call(self, call: CallFuture[Any]) -> None:
         """Take a new call; raises what :meth:`submit` does."""
-        lone = self._lone
+        lone = self._inline
         if lone.watching and self.closed is None:
             if self._hubs is not None:
                 self._hubs.hold()
@@ -101,7 +101,7 @@ class Engine:
         queued = False
         try:
             with self._lock:
-                if self.closed is not None or self._books.broken_because is not None or self.inert:
+                if self.closed is not None or self._ledger.broken_because is not None or self.inert:
                     self.check_open()
                 if not self._running:
                     self._open()
@@ -216,7 +216,7 @@ class Engine:
     @property
     def broken(self) -> BaseException | None:
         """What the engine is broken by, if it is."""
-        return self._books.broken_because
+        return self._ledger.broken_because
 
     def on_own_thread(self) -> bool:
         """Whether outcomes cannot be delivered before the caller returns: it is a callback."""
@@ -225,10 +225,10 @@ class Engine:
     def become_inert(self) -> None:
         """Be of no use: this process is a fork, and the workers are its parent's."""
         self.inert = True
-        self._lone.watching = False  # nobody looks up here
+        self._inline.watching = False  # nobody looks up here
         self._lock = native.new_lock()  # it may have been held
         self._queue.become_inert()
-        self.overview.become_inert()
+        self.snapshot.become_inert()
         self._launcher.become_inert()
         self._poller.close()
 
@@ -242,7 +242,7 @@ class Engine:
             poller.close()
             raise
         self._poller = poller
-        self._fleet.open(poller)
+        self._supervisor.open(poller)
         self._ended.clear()  # a shutdown may have come before the first call
         lifecycle.register(self)
 
@@ -254,7 +254,7 @@ class Engine:
                 # Here and now, while this process may still have one thread only.
                 self._turn()
         except BaseException:
-            self._lone.interrupted()
+            self._inline.interrupted()
             raise
         finally:
             try:
@@ -268,7 +268,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            while not (self._pool.finished and self._fleet.empty):
+            while not (self._pool.finished and self._supervisor.empty):
                 self._wait()
         except BaseException as error:
             _logger.critical("hybridexec's I/O thread failed", exc_info=True)
@@ -277,14 +277,14 @@ class Engine:
             self._finish()
 
     def _wait(self) -> None:
-        self._fleet.start_left()
+        self._supervisor.start_left()
         now = native.monotonic()
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout
-        watching = self._lone.watch(now, timeout is None and self._poller.live)
-        if watching or (self._fleet.led and (timeout or 0.0) > _WATCH_TICK):
+        watching = self._inline.watch(now, timeout is None and self._poller.live)
+        if watching or (self._supervisor.led and (timeout or 0.0) > _WATCH_TICK):
             timeout = _WATCH_TICK
-        look = self._fleet.look_seconds(now)
+        look = self._supervisor.look_seconds(now)
         if look is not None and (timeout is None or look < timeout):
             timeout = look
         queue = self._queue
@@ -295,16 +295,16 @@ class Engine:
         queue.asleep = False
         with self._turning:
             if ready:
-                self._lone.active_at = now
-            self._fleet.check_leader(now)
+                self._inline.active_at = now
+            self._supervisor.check_leader(now)
             for fd, _ in ready:
                 if fd == queue.fd:
                     queue.awake()
                 else:
-                    self._fleet.handle(fd)
+                    self._supervisor.handle(fd)
             # Outcomes come first if nothing is to be sent.
             busy = self._pool.pending or queue.submitted
-            outcomes = [] if busy else self._books.take_outcomes()
+            outcomes = [] if busy else self._ledger.take_outcomes()
         self._tell.outcomes(outcomes)
         self._turn()
 
@@ -316,10 +316,10 @@ class Engine:
             now = native.monotonic()
             if self._tick_at is not None and now >= self._tick_at:
                 pool.tick(now)
-            records = self._fleet.look(now)
+            records = self._supervisor.look(now)
             pool.dispatch(now)
-            self._fleet.act()
-            outcomes = self._books.take_outcomes()
+            self._supervisor.act()
+            outcomes = self._ledger.take_outcomes()
         self._tell.outcomes(outcomes)
         self._tell.log(records)
 
@@ -328,7 +328,7 @@ class Engine:
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
         self._pool.abort(broken)
-        self._tell.outcomes(self._books.take_outcomes())
+        self._tell.outcomes(self._ledger.take_outcomes())
 
     def _give_up(self, error: Exception) -> None:
         """There can be no I/O thread."""
@@ -343,7 +343,7 @@ class Engine:
             while queue.submitted or queue.events:  # what came in before the door was closed
                 self._turn()
         finally:  # after a fault, the pool may be at odds with itself
-            self._fleet.close()
+            self._supervisor.close()
             self._poller.close()
             queue.close()
             lifecycle.unregister(self)

@@ -25,7 +25,7 @@ from . import coalescing
 _MAX_CALLS = _MAX_EVENTS = 10_000
 
 
-class Queue:
+class EntryQueue:
     """Two deques, and a pipe that wakes the I/O thread."""
 
     def __init__(self) -> None:

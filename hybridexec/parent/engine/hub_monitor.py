@@ -1,7 +1,7 @@
 """The shell around the watchdog: reads heartbeats, asks workers, words the reports, also those of
 calls that do not end.
 
-Runs on: whoever has the engine's turn; :meth:`Lookout.current` on any thread.
+Runs on: whoever has the engine's turn; :meth:`HubMonitor.current` on any thread.
 Guarantees: reads shared memory and writes frames, so no worker can keep it waiting; while no call
 is unfinished and no hub was reported as blocked, it wants no look.
 """
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from ...wire import frames
 from ..pool.actions import Abandoned
-from ..pool.in_flight import Sent
+from ..pool.in_flight import InFlight
 from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from ..pool.worker import Worker
-from .connection import Link
+from .connection import Connection
 from .holdups import HeldUp, Holdups
 
 #: How many calls are named, of those that a silent worker runs or that do not end.
@@ -47,14 +47,14 @@ class Record(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Lookout:
-    """Looks after the hubs of a fleet's workers."""
+class HubMonitor:
+    """Looks after the hubs of all workers."""
 
     def __init__(
         self,
         watchdog: Watchdog | None,
         workers: Mapping[int, Worker],
-        links: Mapping[int, Link],
+        connections: Mapping[int, Connection],
         send: Callable[[int, tuple[Any, ...]], None],
     ) -> None:
         """
@@ -64,7 +64,7 @@ class Lookout:
         """
         self._watchdog = watchdog
         self._workers = workers
-        self._links = links
+        self._connections = connections
         self._send = send
         self._look_at = 0.0
         self._holdups = Holdups()
@@ -75,7 +75,7 @@ class Lookout:
         watchdog = self._watchdog
         if watchdog is None:
             return None
-        if not watchdog.following and not any(w.sent for w in self._workers.values()):
+        if not watchdog.following and not any(w.in_flight for w in self._workers.values()):
             return None
         return max(0.0, self._look_at - now)
 
@@ -88,37 +88,38 @@ class Lookout:
             self._send(number, (frames.WHERE,))
         following = self._watchdog.following
         beats = {
-            number: link.page.heartbeat
-            for number, link in self._links.items()
-            if (self._workers[number].sent or number in following) and link.page.heartbeat
+            number: connection.page.heartbeat
+            for number, connection in self._connections.items()
+            if (self._workers[number].in_flight or number in following)
+            and connection.page.heartbeat
         }
         for step in self._watchdog.look(now, beats):
-            link = self._links[step.worker]
+            connection = self._connections[step.worker]
             if type(step) is Ask:
                 self._send(step.worker, (frames.WHERE,))
             elif type(step) is Dump:
-                link.request_dump()
+                connection.request_dump()
             elif type(step) is Discard:
-                link.take_dump()
+                connection.take_dump()
             elif type(step) is Report:
-                records.append(self._report(step, link))
+                records.append(self._report(step, connection))
             elif type(step) is Over:
                 message = "the hub of worker process %s runs again, after %.1f s"
-                records.append(Record(logging.INFO, message, (link.pid, step.seconds)))
+                records.append(Record(logging.INFO, message, (connection.pid, step.seconds)))
         self._look_at = now + self._watchdog.period
         return records
 
-    def _report(self, report: Report, link: Link) -> Record:
-        held = self._workers[report.worker].sent
+    def _report(self, report: Report, connection: Connection) -> Record:
+        held = self._workers[report.worker].in_flight
         call, stack, no_stack = report.call, report.stack, ""
         if stack is None:
-            call = link.page.current
-            stack = link.take_dump()
-            no_stack = _WHY_NO_STACK.get(link.state or "", "it does not answer")
+            call = connection.page.current
+            stack = connection.take_dump()
+            no_stack = _WHY_NO_STACK.get(connection.state or "", "it does not answer")
         if call in held:
             what = f"{_text(held, call)} keeps it from running any other"
         elif report.stack is None:
-            what = f"it runs {self._running(link, held)}"
+            what = f"it runs {self._running(connection, held)}"
         else:
             what = "no call has the CPU, but code that one has left running"
         return Record(
@@ -126,7 +127,7 @@ class Lookout:
             "the hub of worker process %s has not run for %.1f s: %s; unfinished calls there: %d. "
             "%s",
             (
-                link.pid,
+                connection.pid,
                 report.seconds,
                 what,
                 len(held),
@@ -135,21 +136,21 @@ class Lookout:
         )
 
     def _held_up(self, found: HeldUp) -> Record:
-        sent = self._workers[found.worker].sent
-        pid, stack = self._links[found.worker].pid, found.stack.rstrip()
+        sent = self._workers[found.worker].in_flight
+        pid, stack = self._connections[found.worker].pid, found.stack.rstrip()
         what = _text(sent, found.call) if found.call in sent else "a call that has ended"
         arguments = (pid, found.held, found.seconds, what, len(sent), stack)
         return Record(logging.WARNING, _HELD_UP, arguments)
 
     def _asleep(self) -> Iterator[int]:
         """The workers with several calls whose main thread waits, in the hub or elsewhere."""
-        for number, link in self._links.items():
-            if len(self._workers[number].sent) > 1 and (link.state or "") in "SD":
+        for number, connection in self._connections.items():
+            if len(self._workers[number].in_flight) > 1 and (connection.state or "") in "SD":
                 yield number
 
-    def _running(self, link: Link, held: Sent) -> str:
+    def _running(self, connection: Connection, held: InFlight) -> str:
         """The calls that a worker runs, the latest first: one of them has the CPU."""
-        running = link.page.running()
+        running = connection.page.running()
         latest = sorted((call for call in running if call in held), key=running.__getitem__)[::-1]
         named = ", ".join(_text(held, call) for call in latest[:_MAX_NAMED])
         more = len(latest) - _MAX_NAMED
@@ -168,14 +169,14 @@ class Lookout:
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known."""
-        worker, link = self._workers.get(number), self._links.get(number)
-        if worker is None or link is None:
+        worker, connection = self._workers.get(number), self._connections.get(number)
+        if worker is None or connection is None:
             return None
-        call = link.page.current
+        call = connection.page.current
         if not call and self._watchdog is not None:
             call = self._watchdog.blocker(number)
         # This thread may be any, and the call may end just now.
-        return _text(worker.sent, call) if call in worker.sent else None
+        return _text(worker.in_flight, call) if call in worker.in_flight else None
 
     def forget(self, number: int) -> None:
         """A worker is gone."""
@@ -199,7 +200,7 @@ def abandoned(what: Abandoned) -> Record:
     )
 
 
-def _text(held: Sent, call: int) -> str:
+def _text(held: InFlight, call: int) -> str:
     """A call that a worker has, in a few words."""
     batch = held.get(call)
     return "..." if batch is None else batch.text(call - batch.first)

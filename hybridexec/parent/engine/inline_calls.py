@@ -4,15 +4,15 @@ A program that waits for each call would wake the I/O thread twice a call for no
 that comes while there is no other is sent by its caller if the I/O thread sleeps, and whoever waits
 for it leads for a moment: it reads the worker's results itself.
 
-Runs on: callers' threads, but for :meth:`LoneCalls.watch`.
-Guarantees: one thread at a time has to do with the pool and the fleet; a lone call overtakes no
-other; its outcome is delivered once, and if nobody leads, by the I/O thread.
+Runs on: callers' threads, but for :meth:`InlineCalls.watch`.
+Guarantees: one thread at a time has to do with the pool and the supervisor; a lone call overtakes
+no other; its outcome is delivered once, and if nobody leads, by the I/O thread.
 
 Why it is right:
 
-- *The turn* is a lock. Whoever has to do with the pool and the fleet holds it: the I/O thread takes
-  it whenever poll has returned, a caller if that thread is asleep, or to read. Nobody waits for it
-  for long: nothing that is done in a turn blocks. Only ``with`` takes it: were it a call of
+- *The turn* is a lock. Whoever has to do with the pool and the supervisor holds it: the I/O thread
+  takes it whenever poll has returned, a caller if that thread is asleep, or to read. Nobody waits
+  for it for long: nothing that is done in a turn blocks. Only ``with`` takes it: were it a call of
   ``acquire``, Ctrl-C could come between that and the ``try`` that ends the turn. Outcomes are
   delivered after a turn, never in it, because callbacks may submit calls.
 - *Who may send*: a caller who gets the turn, and does not have it already in what was interrupted,
@@ -26,16 +26,16 @@ Why it is right:
   does so until a while after the last sign of life, and as long as somebody leads. In an executor
   that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
 - *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
-  thread watches in its sleep. Awake, it may have the outcome in hand. From then on the fleet leaves
-  that worker's results to leaders, who wait for them without the turn, so that others get theirs.
-  If calls have come meanwhile, a leader reads nothing.
+  thread watches in its sleep. Awake, it may have the outcome in hand. From then on the supervisor
+  leaves that worker's results to leaders, who wait for them without the turn, so that others get
+  theirs. If calls have come meanwhile, a leader reads nothing.
 - *Nothing is left unread.* Whenever it wakes up, the I/O thread reads the led worker's results
   again, unless somebody leads just then; poll tells it of everything that has come. A leader has it
   read them if it is awake in the end, because it may have found somebody leading, and send that
   worker a call next; and if anything is unfinished, for which it wakes up. Otherwise it sleeps on,
   and need not be told of the next call, which will have a waiter, too, most likely. If it has none,
   but somebody looks whether it is done, or has a callback added, that wakes the I/O thread
-  (:meth:`LoneCalls.follow`); and if nobody is interested, it looks up soon.
+  (:meth:`InlineCalls.follow`); and if nobody is interested, it looks up soon.
 - *Callbacks are the I/O thread's.* The leader may hold a lock that one wants. If somebody has had
   one added, it leads no more, or leaves what it has read to that thread
   (:meth:`.future.CallFuture.deliver_here`).
@@ -45,7 +45,8 @@ Why it is right:
   so: short calls cost a few slow ones, long calls next to nothing, and a worker that needs this
   processor a fiftieth of it.
 - *A leader that is interrupted* by Ctrl-C reads what has come on its way out. If another Ctrl-C
-  hits it there, the I/O thread finds that its time is up (:meth:`.supervisor.Fleet.check_leader`).
+  hits it there, the I/O thread finds that its time is up
+  (:meth:`.supervisor.Supervisor.check_leader`).
 - *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
 - *A caller that is interrupted in its turn* may leave the pool at odds with itself. It fails, then.
   No other call can suffer from that, for there is none. This one ends in any case: whatever became
@@ -66,8 +67,8 @@ from ..pool.pool import Phase, Pool
 from ..work.batch import Batch, Delivery
 from ..work.future import CallFuture
 from . import coalescing
-from .entry_queue import Queue
-from .supervisor import Fleet
+from .entry_queue import EntryQueue
+from .supervisor import Supervisor
 
 #: How long, in seconds, the I/O thread goes on looking up after the last sign of life.
 _WATCH_SECONDS = 1.0
@@ -84,18 +85,18 @@ _BRISK_SECONDS = 0.0001
 _CALM_SECONDS = 0.005
 
 
-class LoneCalls:
+class InlineCalls:
     """What callers' threads do in place of the I/O thread."""
 
-    def __init__(self, pool: Pool, fleet: Fleet, turning: Any, queue: Queue) -> None:
+    def __init__(self, pool: Pool, supervisor: Supervisor, turning: Any, queue: EntryQueue) -> None:
         """
         Args:
-            turning: the lock that is held by whoever has to do with the pool and the fleet.
+            turning: the lock that is held by whoever has to do with the pool and the supervisor.
             queue: the I/O thread's.
         """
         self._pool = pool
-        self._books = pool.books
-        self._fleet = fleet
+        self._ledger = pool.ledger
+        self._supervisor = supervisor
         self._turning = turning
         self._queue = queue
         #: Whether the I/O thread looks up now and then, so that callers may send.
@@ -117,13 +118,13 @@ class LoneCalls:
     def watch(self, now: float, idle: bool) -> bool:
         """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
         it is to look up now and then."""
-        self.watching = idle and (now < self.active_at + _WATCH_SECONDS or self._fleet.led)
+        self.watching = idle and (now < self.active_at + _WATCH_SECONDS or self._supervisor.led)
         return self.watching
 
     def express(self, call: CallFuture[Any]) -> bool:
         """Send a call from its caller's own thread; whether that was possible."""
         queue, turning = self._queue, self._turning
-        if self._books.unfinished or queue.submitted or queue.events:
+        if self._ledger.unfinished or queue.submitted or queue.events:
             return False
         if not queue.asleep or turning._is_owned():
             return False
@@ -136,10 +137,10 @@ class LoneCalls:
                 return False
             try:
                 batch = coalescing.alone(call)
-                self._books.enter(batch)  # first: who is interrupted knows that there is a call
-                link = self._fleet.links[worker.id]
-                link.write(*call_frame(worker, batch))
-                link.flush()
+                self._ledger.enter(batch)  # first: who is interrupted knows that there is a call
+                connection = self._supervisor.connections[worker.id]
+                connection.write(*call_frame(worker, batch))
+                connection.flush()
                 # What is left to do is done while the worker wakes up.
                 now = native.monotonic()
                 self._pool.expressed(batch, worker, now)
@@ -149,10 +150,10 @@ class LoneCalls:
             except BaseException:
                 self.interrupted()
                 if call.batch is not None:
-                    if self._books.unfinished and call.batch.first not in worker.sent:
-                        worker.sent.add(call.batch, 0, 1)  # it may be answered
+                    if self._ledger.unfinished and call.batch.first not in worker.in_flight:
+                        worker.in_flight.add(call.batch, 0, 1)  # it may be answered
                         call.batch.next = 1
-                    queue.post(self._books.repair, call.batch, 0, _interruption())
+                    queue.post(self._ledger.repair, call.batch, 0, _interruption())
                 raise
         return True
 
@@ -168,9 +169,9 @@ class LoneCalls:
         if seconds <= 0 or not self._queue.asleep or turning._is_owned():
             return
         with turning:
-            if not (self._queue.asleep and self.watching) or self._books.unfinished != 1:
+            if not (self._queue.asleep and self.watching) or self._ledger.unfinished != 1:
                 return
-            results_fd = self._fleet.lead(worker, seconds)
+            results_fd = self._supervisor.lead(worker, seconds)
             if results_fd is None:
                 return
             # Taken out: a leader may wake up late, when another has begun, and two cannot share it.
@@ -191,7 +192,7 @@ class LoneCalls:
         """Somebody who will not lead wants to hear of the outcome of ``call``, or of any: if that
         may wait for a leader, have the I/O thread read it."""
         first, _ = self._expressed
-        if first and self._fleet.led:
+        if first and self._supervisor.led:
             batch = None if call is None else call.batch
             if call is None or (batch is not None and batch.first == first):
                 self._expressed = (0, 0)
@@ -211,27 +212,27 @@ class LoneCalls:
     def _receive(self, batch: Batch) -> None:
         """Read what has come, lead no more, and deliver what has ended: the one call of ``batch``,
         if it has."""
-        pool, books = self._pool, self._books
+        pool, ledger = self._pool, self._ledger
         outcomes: list[Delivery] = []
         try:
             with self._turning:
                 try:
-                    alone = books.unfinished == 1
+                    alone = ledger.unfinished == 1
                     if alone:
-                        self._fleet.receive_led()
-                        outcomes = books.take_outcomes()
+                        self._supervisor.receive_led()
+                        outcomes = ledger.take_outcomes()
                     if pool.actions.decided:
-                        self._fleet.act()
+                        self._supervisor.act()
                     asleep = self._queue.asleep
-                    if not asleep or books.unfinished or pool.phase is not Phase.RUNNING:
+                    if not asleep or ledger.unfinished or pool.phase is not Phase.RUNNING:
                         # The I/O thread sees to what this has made possible. Awake, it may have
                         # found somebody leading, and be about to send that worker a call.
-                        self._fleet.follow()
+                        self._supervisor.follow()
                         self._queue.post(_nothing)
                     else:
-                        self._fleet.rest()
+                        self._supervisor.rest()
                 except BaseException:
-                    self._fleet.rest()
+                    self._supervisor.rest()
                     self.interrupted()
                     raise
             left: list[Delivery] = []
@@ -240,15 +241,15 @@ class LoneCalls:
                 if rest is not None:
                     left.append((sink, rest))
             if left:
-                self._queue.post(books.deliver_later, left)
+                self._queue.post(ledger.deliver_later, left)
             self._read_at = native.monotonic()
         except BaseException:
-            self._queue.post(books.repair, batch, 0, _interruption())
+            self._queue.post(ledger.repair, batch, 0, _interruption())
             raise
 
     def interrupted(self) -> None:
         """Ctrl-C has hit a caller in the midst of a turn."""
-        if self._books.unfinished:
+        if self._ledger.unfinished:
             self._queue.post(self._pool.fail, _interruption())
 
 

@@ -10,27 +10,27 @@ from typing import Any
 
 from ..pool.pool import Pool
 from ..pool.worker import Worker, WorkerState
-from .connection import Link
-from .entry_queue import Queue
-from .supervisor import Fleet
+from .connection import Connection
+from .entry_queue import EntryQueue
+from .supervisor import Supervisor
 
 
-class Overview:
+class Snapshot:
     """Looks at workers and calls, and changes nothing."""
 
-    def __init__(self, pool: Pool, fleet: Fleet, queue: Queue) -> None:
+    def __init__(self, pool: Pool, supervisor: Supervisor, queue: EntryQueue) -> None:
         self._pool = pool
         self._queue = queue
         self._inert = False
         self._workers = pool.workers
-        self._links = fleet.links
-        self._fleet = fleet
+        self._connections = supervisor.connections
+        self._supervisor = supervisor
 
     def is_running(self, call: int) -> bool:
         """Whether a worker runs this call now."""
-        for link in list(self._links.values()):
+        for connection in list(self._connections.values()):
             with contextlib.suppress(ValueError):  # its page was closed just now
-                if call in link.page.running():
+                if call in connection.page.running():
                     return True
         return False
 
@@ -38,20 +38,20 @@ class Overview:
         """The processes of the workers that take calls, by pid."""
         workers = dict(self._workers)
         return {
-            link.pid: link.process
-            for number, link in list(self._links.items())
-            if link.pid is not None
+            connection.pid: connection.process
+            for number, connection in list(self._connections.items())
+            if connection.pid is not None
             and number in workers
             and workers[number].state in (WorkerState.STARTING, WorkerState.READY)
         }
 
-    def workers(self) -> list[tuple[Worker, Link | None]]:
-        """The pool's workers and their links, for statistics."""
-        return [(worker, self._links.get(n)) for n, worker in dict(self._workers).items()]
+    def workers(self) -> list[tuple[Worker, Connection | None]]:
+        """The pool's workers and their connections, for statistics."""
+        return [(worker, self._connections.get(n)) for n, worker in dict(self._workers).items()]
 
     def current(self, worker: int) -> str | None:
-        """The call that has a worker's CPU; see :meth:`Fleet.current`."""
-        return self._fleet.current(worker)
+        """The call that has a worker's CPU; see :meth:`Supervisor.current`."""
+        return self._supervisor.current(worker)
 
     @property
     def pending(self) -> int:
@@ -61,7 +61,7 @@ class Overview:
     @property
     def unfinished(self) -> int:
         """Calls that have not ended."""
-        return 0 if self._inert else self._pool.books.unfinished + self._submitted
+        return 0 if self._inert else self._pool.ledger.unfinished + self._submitted
 
     @property
     def _submitted(self) -> int:
@@ -71,4 +71,4 @@ class Overview:
     def become_inert(self) -> None:
         """This process is a fork: the workers and the calls are its parent's."""
         self._inert = True
-        self._workers, self._links = {}, {}
+        self._workers, self._connections = {}, {}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ... import native
 from ..launch.launcher import Launcher, Started
 from ..launch.process import StartPostponed
-from .entry_queue import Queue
+from .entry_queue import EntryQueue
 
 
 class Starter:
@@ -26,7 +26,7 @@ class Starter:
     def __init__(
         self,
         launcher: Launcher,
-        queue: Queue,
+        queue: EntryQueue,
         started: Callable[[int, Started], None],
         failed: Callable[[int, BaseException], None],
     ) -> None:

@@ -20,9 +20,9 @@ from ..launch.launcher import Launcher, Started
 from ..pool.actions import Action, Kill, Send, Start
 from ..pool.pool import Phase, Pool
 from ..pool.watchdog import Watchdog
-from .connection import STATUS_PATIENCE, Link
-from .entry_queue import Queue
-from .hub_monitor import Lookout, Record, abandoned
+from .connection import STATUS_PATIENCE, Connection
+from .entry_queue import EntryQueue
+from .hub_monitor import HubMonitor, Record, abandoned
 from .starter import Starter
 
 _logger = logging.getLogger("hybridexec")
@@ -33,11 +33,11 @@ _MAX_NAMED = 10
 _MEASURE_SECONDS = 0.5
 
 
-class Fleet:
+class Supervisor:
     """The processes of one pool's workers."""
 
     def __init__(
-        self, pool: Pool, launcher: Launcher, queue: Queue, watchdog: Watchdog | None = None
+        self, pool: Pool, launcher: Launcher, queue: EntryQueue, watchdog: Watchdog | None = None
     ) -> None:
         """
         Args:
@@ -49,9 +49,9 @@ class Fleet:
         self._starter = Starter(launcher, queue, self._started, self._not_started)
         #: See :class:`.starter.Starter`.
         self.start_left = self._starter.start_left
-        self.links: dict[int, Link] = {}
-        self._by_fd: dict[int, tuple[Link, int]] = {}
-        self._lookout = Lookout(watchdog, pool.workers, self.links, self.send)
+        self.connections: dict[int, Connection] = {}
+        self._by_fd: dict[int, tuple[Connection, int]] = {}
+        self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send)
         self._measure_at = 0.0  # when to look at the workers' memory
         # Workers that have ended and whose fork server has not told how: until when it may.
         self._ends: dict[int, float] = {}
@@ -68,12 +68,12 @@ class Fleet:
     @property
     def empty(self) -> bool:
         """Whether no process is left, nor one about to be started."""
-        return not self._starter.under_way and not self.links
+        return not self._starter.under_way and not self.connections
 
     def act(self) -> None:
         """Do what the pool has decided."""
         actions = iter(self._pool.actions.take())
-        written: set[Link] = set()
+        written: set[Connection] = set()
         try:
             self._act(actions, written)
         except BaseException as error:
@@ -83,39 +83,39 @@ class Fleet:
                     self._starter.fail(action.worker, error)
             raise
         finally:
-            for link in written:
-                link.flush()
+            for connection in written:
+                connection.flush()
 
-    def _act(self, actions: Iterator[Action], written: set[Link]) -> None:
+    def _act(self, actions: Iterator[Action], written: set[Connection]) -> None:
         for action in actions:
             if type(action) is Send:
-                link = self.links.get(action.worker)
+                connection = self.connections.get(action.worker)
                 # Frames for one that ended just now go nowhere: its calls are being returned.
-                if link is not None:
-                    link.write(action.head, action.segments, action.head[0] in frames.URGENT)
+                if connection is not None:
+                    connection.write(action.head, action.segments, action.head[0] in frames.URGENT)
                     # All that goes to a worker in a turn does so in one system call.
-                    written.add(link)
+                    written.add(connection)
             elif type(action) is Start:
                 self._starter.start(action.worker)
-            elif type(action) is Kill and action.worker in self.links:
-                self.links[action.worker].kill(action.signal)
+            elif type(action) is Kill and action.worker in self.connections:
+                self.connections[action.worker].kill(action.signal)
             else:  # its process does not exist yet, and may never
                 self._launcher.give_up()
 
     def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
         """Send a worker a frame, here and now."""
-        link = self.links.get(worker)
-        if link is not None:
-            link.write(head, segments, head[0] in frames.URGENT)
-            link.flush()
+        connection = self.connections.get(worker)
+        if connection is not None:
+            connection.write(head, segments, head[0] in frames.URGENT)
+            connection.flush()
 
     def look_seconds(self, now: float) -> float | None:
         """How long until :meth:`look` is worth calling; None if only events matter."""
-        seconds = self._lookout.seconds(now)
+        seconds = self._monitor.seconds(now)
         if self._ends:
             due = max(0.0, min(self._ends.values()) - now)
             seconds = due if seconds is None else min(seconds, due)
-        if self._pool.memory is None or not self._pool.books.unfinished:
+        if self._pool.memory is None or not self._pool.ledger.unfinished:
             return seconds
         measure = max(0.0, self._measure_at - now)
         return measure if seconds is None else min(seconds, measure)
@@ -123,55 +123,57 @@ class Fleet:
     def look(self, now: float) -> list[Record]:
         """See to what no event tells of, if it is time to; what there is to log."""
         for number in [number for number, due in self._ends.items() if now >= due]:
-            self._lose(number, self.links[number])
+            self._lose(number, self.connections[number])
         if self._pool.memory is not None and now >= self._measure_at:
             self._measure_at = now + _MEASURE_SECONDS
-            for number, link in self.links.items():
-                resident = native.resident_bytes(link.pid) if link.pid is not None else None
+            for number, connection in self.connections.items():
+                resident = (
+                    native.resident_bytes(connection.pid) if connection.pid is not None else None
+                )
                 if resident is not None:
                     self._pool.measured(number, resident)
-        records = self._lookout.look(now)
+        records = self._monitor.look(now)
         if self._pool.actions.unsaid:
             records += map(abandoned, self._pool.actions.take_unsaid())
         return records
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known; for any thread."""
-        return self._lookout.current(number)
+        return self._monitor.current(number)
 
     def handle(self, fd: int) -> None:
         """A descriptor is ready."""
-        link, number = self._by_fd.get(fd, (None, 0))
-        if link is None:
+        connection, number = self._by_fd.get(fd, (None, 0))
+        if connection is None:
             return
-        if fd == link.calls_fd:
-            link.flush(there_is_room=True)
-        elif fd in link.ends:
-            self._hear_of_end(number, link, fd)
+        if fd == connection.calls_fd:
+            connection.flush(there_is_room=True)
+        elif fd in connection.ends:
+            self._hear_of_end(number, connection, fd)
         elif number != self._led:
-            self.receive(number, link)
+            self.receive(number, connection)
 
     # -- a lone call's outcome, read by its caller ----------------------------------------------
 
     def lead(self, number: int, seconds: float) -> int | None:
         """For so many seconds, a caller reads the worker's results: the descriptor to read from, or
         None if that cannot be. Then :meth:`rest` must follow, or :meth:`follow`."""
-        link = self.links.get(number)
+        connection = self.connections.get(number)
         now = native.monotonic()
-        if link is None or link.broken or now <= self._led_until:
+        if connection is None or connection.broken or now <= self._led_until:
             return None
         if self._led != number:
             self.follow()
             self._led = number
-            self._poller.modify(link.results_fd, 0)
+            self._poller.modify(connection.results_fd, 0)
         self._led_until = now + seconds
-        return link.results_fd
+        return connection.results_fd
 
     def receive_led(self) -> None:
         """As :meth:`receive`, for the led worker."""
-        link = None if self._led is None else self.links.get(self._led)
-        if self._led is not None and link is not None and not link.broken:
-            self.receive(self._led, link)
+        connection = None if self._led is None else self.connections.get(self._led)
+        if self._led is not None and connection is not None and not connection.broken:
+            self.receive(self._led, connection)
 
     def rest(self) -> None:
         """Nobody reads the led worker's results now; once the I/O thread wakes up, it does."""
@@ -181,9 +183,9 @@ class Fleet:
         """The I/O thread reads all results again."""
         if self._led is None:
             return
-        link = self.links.get(self._led)
-        if link is not None and not link.broken:
-            self._poller.modify(link.results_fd, native.Poller.READABLE)
+        connection = self.connections.get(self._led)
+        if connection is not None and not connection.broken:
+            self._poller.modify(connection.results_fd, native.Poller.READABLE)
         self._led_until = 0.0
         self._led = None  # last: if this is interrupted, it is done again
 
@@ -201,12 +203,12 @@ class Fleet:
     # -- starts -----------------------------------------------------------------------------------
 
     def _started(self, number: int, started: Started) -> None:
-        link = self.links[number] = Link(started, self._poller)
-        self._by_fd[link.calls_fd] = (link, number)
-        for fd in (link.results_fd, *link.ends):
-            self._by_fd[fd] = (link, number)
+        connection = self.connections[number] = Connection(started, self._poller)
+        self._by_fd[connection.calls_fd] = (connection, number)
+        for fd in (connection.results_fd, *connection.ends):
+            self._by_fd[fd] = (connection, number)
             self._poller.register(fd, native.Poller.READABLE)
-        self._pool.started(number, link.pid, link.page)
+        self._pool.started(number, connection.pid, connection.page)
 
     def _not_started(self, number: int, error: BaseException) -> None:
         broken = exit_errors.not_started(error, self._launcher.executable)
@@ -219,11 +221,11 @@ class Fleet:
 
     # -- results and ends -------------------------------------------------------------------------
 
-    def receive(self, number: int, link: Link, everything: bool = False) -> None:
-        """Read what a worker has written and tell the pool; see :meth:`Link.read`."""
+    def receive(self, number: int, connection: Connection, everything: bool = False) -> None:
+        """Read what a worker has written and tell the pool; see :meth:`Connection.read`."""
         pool = self._pool
         now = native.monotonic()
-        for head, segments in link.read(everything):
+        for head, segments in connection.read(everything):
             kind = head[0]
             if kind == frames.RESULTS:
                 _, results, rows = head
@@ -237,78 +239,78 @@ class Fleet:
             elif kind == frames.HELLO:
                 pool.ready(number, now)
             elif kind == frames.HERE:
-                self._lookout.answered(number, now, *head[1:])
+                self._monitor.answered(number, now, *head[1:])
             else:
                 # It is ending: what it logged is on its way until it has.
-                link.failed_stage = head[1]
-                link.failure = exit_errors.failed(link.pid, *head[1:])
-        if link.broken:
-            self._poller.unregister(link.results_fd)
+                connection.failed_stage = head[1]
+                connection.failure = exit_errors.failed(connection.pid, *head[1:])
+        if connection.broken:
+            self._poller.unregister(connection.results_fd)
 
-    def _hear_of_end(self, number: int, link: Link, fd: int) -> None:
+    def _hear_of_end(self, number: int, connection: Connection, fd: int) -> None:
         """A worker's process has ended, or the fork server has."""
-        if not link.awaits_status:
-            self._lose(number, link)
+        if not connection.awaits_status:
+            self._lose(number, connection)
             return
         self._poller.unregister(fd)
-        if fd == link.sentinel:
+        if fd == connection.sentinel:
             self._ends[number] = native.monotonic() + STATUS_PATIENCE
 
-    def _lose(self, number: int, link: Link) -> None:
+    def _lose(self, number: int, connection: Connection) -> None:
         """A worker's process has ended."""
         self._ends.pop(number, None)
-        code = link.exitcode()
-        self.receive(number, link, everything=True)
-        for fd in (link.results_fd, link.calls_fd, *link.ends):
+        code = connection.exitcode()
+        self.receive(number, connection, everything=True)
+        for fd in (connection.results_fd, connection.calls_fd, *connection.ends):
             self._poller.unregister(fd)
             del self._by_fd[fd]
-        del self.links[number]
-        self._lookout.forget(number)
+        del self.connections[number]
+        self._monitor.forget(number)
         if self._led == number:
             self._led = None
         worker = self._pool.workers[number]
         lost: BaseException
-        if link.failure is not None:
-            lost = link.failure
-            if link.failed_stage == "initializer":
+        if connection.failure is not None:
+            lost = connection.failure
+            if connection.failed_stage == "initializer":
                 self._pool.fail(lost)
             else:
                 self._pool.unready(number, lost)
         elif not worker.taken and self._pool.phase is not Phase.KILLED:
             executable = self._launcher.executable
-            lost = exit_errors.never_ready(link.pid, code, link.fault_log, executable)
+            lost = exit_errors.never_ready(connection.pid, code, connection.fault_log, executable)
         else:
             running = worker.running
             lost = exit_errors.lost(
-                link.pid,
+                connection.pid,
                 code,
                 running,
                 tuple(
                     batch.text(call - batch.first)
-                    for call, batch in worker.sent.calls()[: min(running, _MAX_NAMED)]
+                    for call, batch in worker.in_flight.calls()[: min(running, _MAX_NAMED)]
                 ),
-                link.fault_log,
+                connection.fault_log,
                 goes_on=self._pool.phase is Phase.RUNNING,
-                by_us=link.killed,
-                server_ended=link.fate_unknown,
+                by_us=connection.killed,
+                server_ended=connection.fate_unknown,
             )
         self._pool.lost(number, lost, native.monotonic())
-        link.close()
+        connection.close()
         self._log_breakage()
 
     def _log_breakage(self) -> None:
         """Say once that no call can run any more: futures may be looked at late, or never."""
-        broken: BaseException | None = self._pool.books.broken_because
+        broken: BaseException | None = self._pool.ledger.broken_because
         if broken is not None and not self._breakage_logged:
             self._breakage_logged = True
             _logger.error("%s", broken)
 
     def close(self) -> None:
         """End the processes that a fault has left, and let go of what started them."""
-        while self.links:
-            _, link = self.links.popitem()
-            link.kill(signal.SIGKILL)
-            link.close()
+        while self.connections:
+            _, connection = self.connections.popitem()
+            connection.kill(signal.SIGKILL)
+            connection.close()
         self._launcher.close()
 
 

@@ -1,4 +1,4 @@
-"""What the pool asks the fleet to do."""
+"""What the pool asks the supervisor to do."""
 
 from __future__ import annotations
 

@@ -20,25 +20,25 @@ class Aside(ABC):
 
     def __init__(self) -> None:
         # Invariant: the ids of the calls that wait here and were not cancelled.
-        self._waiting: set[int] = set()
+        self._backlog: set[int] = set()
 
     @property
     def count(self) -> int:
         """How many calls wait."""
-        return len(self._waiting)
+        return len(self._backlog)
 
     def cancel(self, batch: Batch, places: Collection[int]) -> list[int]:
         """Forget those calls of ``batch`` that wait here; their places."""
-        if not self._waiting:
+        if not self._backlog:
             return []
-        found = [place for place in places if batch.first + place in self._waiting]
+        found = [place for place in places if batch.first + place in self._backlog]
         self._leave(batch.first + place for place in found)
         return found
 
     def _leave(self, calls: Iterable[int]) -> None:
         """These calls do not wait here any more."""
-        self._waiting.difference_update(calls)
-        if not self._waiting:
+        self._backlog.difference_update(calls)
+        if not self._backlog:
             self._let_go()
 
     @abstractmethod
@@ -47,4 +47,4 @@ class Aside(ABC):
 
     def _wanted(self, calls: Iterable[Call]) -> list[Call]:
         """Those that were not cancelled."""
-        return [(batch, place) for batch, place in calls if batch.first + place in self._waiting]
+        return [(batch, place) for batch, place in calls if batch.first + place in self._backlog]

@@ -16,7 +16,7 @@ from ..work.batch import Batch
 Span = tuple[Batch, int, int]
 
 
-class Waiting:
+class Backlog:
     """A queue of calls, handed out as spans of their batches."""
 
     def __init__(self) -> None:

@@ -18,10 +18,10 @@ from math import ceil
 from ...wire import frames
 from ..work.batch import Batch
 from .actions import Actions
-from .backlog import Span, Waiting
+from .backlog import Backlog, Span
 from .call_frames import calls_frame
-from .quarantine import Suspects
-from .scaling import Staff
+from .quarantine import Quarantine
+from .scaling import Scaling
 from .worker import MIN_WINDOW, Worker, WorkerState
 
 #: A worker that has taken no call for so many seconds is stuck, and others may have its calls.
@@ -45,11 +45,11 @@ class Dispatch:
     """Sends calls that wait to workers that have room."""
 
     def __init__(
-        self, staff: Staff, waiting: Waiting, suspects: Suspects, slots: int, actions: Actions
+        self, scaling: Scaling, waiting: Backlog, suspects: Quarantine, slots: int, actions: Actions
     ) -> None:
-        self._staff = staff
-        self._workers = staff.workers
-        self._waiting = waiting
+        self._scaling = scaling
+        self._workers = scaling.workers
+        self._backlog = waiting
         self._suspects = suspects
         self._slots = slots
         self._actions = actions
@@ -59,7 +59,7 @@ class Dispatch:
         is kept by a call, only what is left."""
         if self._suspects.count:
             self._send_suspects(now)
-        waiting = self._waiting
+        waiting = self._backlog
         if not waiting.count or (waiting.count == 1 and self._send_one(now)):
             return
         workers = self._workers
@@ -76,7 +76,7 @@ class Dispatch:
             credit = min(self._room(worker, share), worker.window - ahead)
             # Few calls at a time are dear; while it has enough, they can wait to become more.
             if credit > 0 and (4 * credit >= worker.window or 2 * ahead < worker.window):
-                open_to.append([worker.is_kept(now), len(worker.sent), worker.id, credit])
+                open_to.append([worker.is_kept(now), len(worker.in_flight), worker.id, credit])
         while waiting.count and open_to:
             open_to.sort()
             chosen = open_to[0]
@@ -104,7 +104,11 @@ class Dispatch:
         """Send the one call that waits to a worker that has none, if there is one: the commonest
         case of a program that waits for each call."""
         for worker in self._workers.values():
-            if worker.state is WorkerState.READY and not worker.sent and self._room(worker) > 0:
+            if (
+                worker.state is WorkerState.READY
+                and not worker.in_flight
+                and self._room(worker) > 0
+            ):
                 worker.begin_sample(now)
                 self._send(worker, self._grant(worker, 1), now)
                 return True
@@ -115,7 +119,7 @@ class Dispatch:
         for worker in self._workers.values():
             if (
                 worker.state is WorkerState.READY
-                and not worker.sent.count
+                and not worker.in_flight.count
                 and not worker.recalls
                 and worker.budget is None
                 and worker.predecessor is None
@@ -131,15 +135,15 @@ class Dispatch:
             group = self._suspects.take(min(self._slots, worker.budget or self._slots))
             worker.begin_sample(now)
             for batch, place in group:
-                worker.sent.add(batch, place, place + 1)
+                worker.in_flight.add(batch, place, place + 1)
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
-            self._staff.retire(worker)
+            self._scaling.retire(worker)
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
         """How many more calls a worker may have, its window aside."""
         if worker.recalls:
             return 0
-        held = len(worker.sent)
+        held = len(worker.in_flight)
         room = self._slots + worker.ahead - held
         if share is not None:
             room = min(room, share - held)
@@ -148,22 +152,22 @@ class Dispatch:
         older = worker.predecessor
         if older is not None:
             while older is not None:
-                held += len(older.sent)
+                held += len(older.in_flight)
                 older = older.predecessor
             room = min(room, self._slots - held)
         return room
 
     def _grant(self, worker: Worker, count: int) -> list[Span]:
         """Make up to ``count`` waiting calls the worker's."""
-        spans = self._waiting.take(count)
+        spans = self._backlog.take(count)
         granted = 0
         for batch, low, high in spans:
-            worker.sent.add(batch, low, high)
+            worker.in_flight.add(batch, low, high)
             granted += high - low
         if worker.budget is not None:
             worker.budget -= granted
             if worker.budget == 0:
-                self._staff.retire(worker)
+                self._scaling.retire(worker)
         return spans
 
     def _send(self, worker: Worker, granted: list[Span], now: float) -> None:
@@ -181,7 +185,7 @@ class Dispatch:
             worker.state is WorkerState.READY
             and worker.predecessor is None
             and worker.waiting <= 0
-            and len(worker.sent) < self._slots
+            and len(worker.in_flight) < self._slots
         )
 
     # -- taking back ------------------------------------------------------------------------------
@@ -195,7 +199,7 @@ class Dispatch:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
         if len(self._workers) < 2:
             return None
-        if self._waiting.count:
+        if self._backlog.count:
             moved = [worker.moved_at for worker in self._workers.values() if worker.hoards]
             return max(0.0, min(moved) + HOARD_SECONDS - now) if moved else None
         if any(self._is_silent(worker) for worker in self._workers.values()):
@@ -212,7 +216,7 @@ class Dispatch:
         turn, and reclaim those of workers that do not answer: these are returned, by batch and
         id."""
         reclaimed: list[tuple[Batch, int]] = []
-        waiting = self._waiting.count > 0
+        waiting = self._backlog.count > 0
         receivers = 0 if waiting else sum(map(self._may_receive, self._workers.values()))
         if len(self._workers) < 2 or not (waiting or receivers):
             return reclaimed
@@ -257,7 +261,7 @@ class Dispatch:
             return []
         if now - worker.held_at < HOLD_SECONDS:
             return []
-        calls = [call for call, _ in worker.sent.calls()[worker.running :]]
+        calls = [call for call, _ in worker.in_flight.calls()[worker.running :]]
         self.release(worker, calls)
         return worker.take_back(calls)
 

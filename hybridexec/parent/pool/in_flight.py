@@ -2,7 +2,7 @@
 
 Runs on: whoever has the engine's turn, as part of the pool; other threads may look one call up,
 or count.
-Guarantees: a call is in it once; :meth:`Sent.calls` has the order in which they were sent.
+Guarantees: a call is in it once; :meth:`InFlight.calls` has the order in which they were sent.
 
 Calls are sent as spans of a batch, and answered in rows if they are short: so long as what
 is answered is what a span begins with, that is a matter of two numbers, however many calls it is.
@@ -30,7 +30,7 @@ class _Span:
         self.order = order
 
 
-class Sent:
+class InFlight:
     """A worker's unanswered calls."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ Runs on: tests, which assert it after each event.
 
 from __future__ import annotations
 
-from .ledger import Books
+from .ledger import Ledger
 from .pool import Phase, Pool
 from .worker import Worker, WorkerState
 
@@ -14,35 +14,35 @@ def check(pool: Pool) -> None:
     """Assert the invariants."""
     for worker in pool.workers.values():
         _check_worker(worker)
-    _check_books(pool.books)
+    _check_books(pool.ledger)
     if pool.phase in (Phase.BROKEN, Phase.KILLED):
-        kept = pool.pending + pool.books.retries.count + pool.books.suspects.count
+        kept = pool.pending + pool.ledger.retries.count + pool.ledger.suspects.count
         assert not kept, "nothing waits for workers that will not come"
 
 
 def _check_worker(worker: Worker) -> None:
     assert 0 <= worker.done <= worker.taken, "an answered call was taken"
-    assert worker.running <= len(worker.sent), "a running call is unanswered"
+    assert worker.running <= len(worker.in_flight), "a running call is unanswered"
     assert worker.waiting >= 0
     if worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE):
-        assert not worker.sent, "calls are sent to ready workers only"
+        assert not worker.in_flight, "calls are sent to ready workers only"
     assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
-    if not worker.sent:
+    if not worker.in_flight:
         assert not worker.deadlines, "only calls that it has are watched"
     for call in worker.deadlines.abandoned:
-        batch = worker.sent.get(call)
+        batch = worker.in_flight.get(call)
         assert batch is not None, "an abandoned call holds a slot"
         assert call - batch.first in batch.dropped, "nobody waits for it"
 
 
-def _check_books(books: Books) -> None:
+def _check_books(ledger: Ledger) -> None:
     waiting = sum(
         place not in batch.dropped
-        for batch, low, high in books.waiting.spans()
+        for batch, low, high in ledger.backlog.spans()
         for place in range(low, high)
     )
-    assert waiting == books.waiting.count, (waiting, books.waiting.count)
-    assert books.count() == books.unfinished, (books.count(), waiting, books.unfinished)
-    if books.closing:
-        apart = books.retries.count + books.suspects.count
+    assert waiting == ledger.backlog.count, (waiting, ledger.backlog.count)
+    assert ledger.count() == ledger.unfinished, (ledger.count(), waiting, ledger.unfinished)
+    if ledger.closing:
+        apart = ledger.retries.count + ledger.suspects.count
         assert not apart, "nothing is kept that will not be tried again"

@@ -1,4 +1,4 @@
-"""The books: which calls there are, and how they end.
+"""The ledger: which calls there are, and how they end.
 
 Runs on: whoever has the engine's turn, as part of the pool; what is read by other threads says so.
 Guarantees: every call that enters is delivered to its sink exactly once, unless it was cancelled
@@ -19,24 +19,24 @@ from ..work.batch import ALL, LOST, Batch, Delivery, Ended, Sink, Values
 from ..work.function import Function
 from .actions import Actions
 from .aside import Call
-from .backlog import Waiting
-from .quarantine import Suspects
+from .backlog import Backlog
+from .quarantine import Quarantine
 from .retries import Retries
 from .worker import Worker, WorkerState
 
 
-class Books:
+class Ledger:
     """A pool's calls."""
 
     def __init__(self, workers: dict[int, Worker], actions: Actions) -> None:
         self._workers = workers
         self._actions = actions
-        self.waiting = Waiting()
+        self.backlog = Backlog()
         self.retries = Retries()
-        self.suspects = Suspects()
+        self.suspects = Quarantine()
         #: How many calls have no outcome yet; other threads read it.
-        # Invariant: waiting + retries + suspects + the calls in all workers' `sent` whose outcome
-        # is not delivered yet.
+        # Invariant: those in the backlog, retries and suspects, and those in all workers'
+        # `in_flight` whose outcome is not delivered yet.
         self.unfinished = 0
         #: Whether calls that are not running end here and now, instead of being sent (again).
         self.closing = False
@@ -59,9 +59,9 @@ class Books:
         held = sum(
             call - batch.first not in batch.dropped
             for worker in self._workers.values()
-            for call, batch in worker.sent.calls()
+            for call, batch in worker.in_flight.calls()
         )
-        return held + self.waiting.count + self.retries.count + self.suspects.count
+        return held + self.backlog.count + self.retries.count + self.suspects.count
 
     def enter(self, batch: Batch) -> None:
         """There are new calls."""
@@ -78,7 +78,7 @@ class Books:
         handed_out = batch.next
         if places is None:
             # Most of a long stream's calls are of batches that no worker has heard of.
-            count = self.waiting.cancel_rest(batch)
+            count = self.backlog.cancel_rest(batch)
             if count:
                 self.unfinished -= count
                 self._release_if_over(batch)
@@ -90,14 +90,14 @@ class Books:
             if not under_way:
                 break
             if worker.state is not WorkerState.STARTING:
-                calls = worker.sent.those_of(batch, under_way)
+                calls = worker.in_flight.those_of(batch, under_way)
                 found = [call - batch.first for call in calls]
                 self._cancel_sent(worker, batch, found, running)
                 under_way.difference_update(found)
                 wanted.difference_update(found)
         apart = self.retries.cancel(batch, under_way) + self.suspects.cancel(batch, under_way)
         batch.drop(apart)
-        for place in apart + self.waiting.cancel(batch, wanted.difference(apart)):
+        for place in apart + self.backlog.cancel(batch, wanted.difference(apart)):
             self.unfinished -= 1
             self.ended(batch, place)
 
@@ -120,7 +120,7 @@ class Books:
         said = self._cancelled
         for worker in list(self._workers.values()):
             left: dict[Batch, list[int]] = {}
-            for call, batch in worker.sent.calls():
+            for call, batch in worker.in_flight.calls():
                 if call - batch.first not in batch.dropped:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
@@ -146,7 +146,7 @@ class Books:
 
     def empty(self) -> None:
         """End the calls that no worker has."""
-        for batch, low, high in self.waiting.clear():
+        for batch, low, high in self.backlog.clear():
             self.refuse(batch, range(low, high))
         for batch, place in self.retries.clear() + self.suspects.clear():
             self.refuse(batch, (place,))
@@ -202,7 +202,7 @@ class Books:
         """A caller was interrupted while it handled a call: end that, if nobody has it any more.
         Its sink, who may have heard of its end or not, hears of one."""
         call = batch.first + place
-        if not batch.ended[place] and not any(call in w.sent for w in self._workers.values()):
+        if not batch.ended[place] and not any(call in w.in_flight for w in self._workers.values()):
             batch.end(place, place + 1)
         self.unfinished = self.count()
         self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))

@@ -34,10 +34,10 @@ from typing import Any
 from ..work.batch import LOST, Batch, Sink
 from .actions import Actions
 from .dispatch import Dispatch
-from .ledger import Books
-from .recovery import Setbacks
-from .results import Answers
-from .scaling import Staff
+from .ledger import Ledger
+from .recovery import Recovery
+from .results import Results
+from .scaling import Scaling
 from .worker import Progress, Worker, WorkerState
 
 
@@ -78,36 +78,36 @@ class Pool:
         self.phase = Phase.RUNNING
         #: What has been decided on.
         self.actions = Actions()
-        self._staff = Staff(max_workers, budget, grace, all_at_once, self.actions)
-        self.workers = self._staff.workers
+        self._scaling = Scaling(max_workers, budget, grace, all_at_once, self.actions)
+        self.workers = self._scaling.workers
         #: To be read only.
-        self.books = Books(self.workers, self.actions)
+        self.ledger = Ledger(self.workers, self.actions)
         self._dispatch = Dispatch(
-            self._staff, self.books.waiting, self.books.suspects, slots, self.actions
+            self._scaling, self.ledger.backlog, self.ledger.suspects, slots, self.actions
         )
-        self._setbacks = Setbacks(self.books, self._staff, self.actions, random)
-        self._answers = Answers(self.books, self._setbacks)
+        self._recovery = Recovery(self.ledger, self._scaling, self.actions, random)
+        self._results = Results(self.ledger, self._recovery)
 
     # -- what the engine asks -----------------------------------------------------------------
 
     @property
     def pending(self) -> int:
         """How many calls could be sent to a worker now."""
-        return self.books.waiting.count
+        return self.ledger.backlog.count
 
     @property
     def finished(self) -> bool:
         """Whether the pool has been told to end and nothing is left of it."""
-        return self.phase is not Phase.RUNNING and not self.workers and not self.books.unfinished
+        return self.phase is not Phase.RUNNING and not self.workers and not self.ledger.unfinished
 
     def wait_seconds(self, now: float) -> float | None:
         """How long until :meth:`tick` is worth calling; None if only events matter."""
         looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
-        due = self.books.retries.next_due
+        due = self.ledger.retries.next_due
         if due is not None:
             looks.append(due)
-        if now < self._staff.starts.next_at and self._staff.short and self.books.unfinished:
-            looks.append(self._staff.starts.next_at)
+        if now < self._scaling.starts.next_at and self._scaling.short and self.ledger.unfinished:
+            looks.append(self._scaling.starts.next_at)
         soonest = max(0.0, min(looks) - now) if looks else None
         stuck = self._dispatch.stuck_seconds(now)
         if soonest is None or stuck is None:
@@ -118,30 +118,30 @@ class Pool:
 
     def submit(self, batch: Batch) -> None:
         """New calls. :meth:`dispatch` must follow, once for any number of them."""
-        books = self.books
-        books.enter(batch)
+        ledger = self.ledger
+        ledger.enter(batch)
         if self.phase in (Phase.BROKEN, Phase.KILLED):
             # They passed the door before it closed.
-            books.refuse(batch, range(batch.size))
+            ledger.refuse(batch, range(batch.size))
             return
-        books.waiting.add(batch)
-        self._staff.need(books.unfinished)
+        ledger.backlog.add(batch)
+        self._scaling.need(ledger.unfinished)
 
     def want(self, workers: int) -> None:
         """So many more workers, up to the limit, before there are calls for them."""
-        self._staff.want(workers)
+        self._scaling.want(workers)
 
     def receiver(self) -> Worker | None:
         """The worker that a call is sent to at once if it comes while there is no other; None if
         there is such a call, or no such worker."""
-        if self.phase is not Phase.RUNNING or self.books.unfinished:
+        if self.phase is not Phase.RUNNING or self.ledger.unfinished:
             return None
         return self._dispatch.idle()
 
     def expressed(self, batch: Batch, worker: Worker, now: float) -> None:
-        """A call that has entered the books was sent to such a worker."""
+        """A call that has entered the ledger was sent to such a worker."""
         worker.begin_sample(now)
-        worker.sent.add(batch, 0, 1)
+        worker.in_flight.add(batch, 0, 1)
         batch.next = 1
         timeout = batch.options.timeout
         if timeout is not None:
@@ -153,40 +153,40 @@ class Pool:
         With ``running``, those that have started are to be stopped too. Their sink is told of
         nothing that ends after this, except that calls left to run on are delivered as ever.
         """
-        self.books.cancel(batch, places, running)
+        self.ledger.cancel(batch, places, running)
         self._settle()
 
     def stop(self) -> None:
         """Cancel the calls that workers have, started or not, of which those that go on are about
         to be killed; unlike with :meth:`cancel`, their sinks are told."""
-        self._setbacks.leaving = True
-        self.books.stop()
+        self._recovery.leaving = True
+        self.ledger.stop()
         self._settle()
 
     def cancel_all(self, told: Sink) -> None:
         """Cancel all calls there are, started or not; when all sinks have heard, tell ``told``."""
-        self.books.empty()
-        self.books.stop()
-        self.books.tell(told)
+        self.ledger.empty()
+        self.ledger.stop()
+        self.ledger.tell(told)
         self._settle()
 
     def shutdown(self, cancel_unstarted: bool) -> None:
         """Finish what there is, or only what has started, then end."""
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
-            self._staff.short = True
+            self._scaling.short = True
         if cancel_unstarted and self.phase is Phase.DRAINING:
-            self.books.close()
+            self.ledger.close()
             for worker in self.workers.values():
-                if worker.sent:
-                    self._dispatch.recall(worker, len(worker.sent))
+                if worker.in_flight:
+                    self._dispatch.recall(worker, len(worker.in_flight))
         self._settle()
 
     def kill(self, signal_number: int) -> None:
         """End at once: cancel what has not started, signal every worker."""
         if self.phase is not Phase.BROKEN:
             self.phase = Phase.KILLED
-        self.books.close()
+        self.ledger.close()
         for worker in self.workers.values():
             self.actions.kill(worker.id, signal_number)
 
@@ -221,12 +221,12 @@ class Pool:
         values of calls in a row, from an id on."""
         worker = self.workers[number]
         if not worker.done:
-            self._staff.believe()
-        self._answers.take(worker, results, rows, now)
+            self._scaling.believe()
+        self._results.take(worker, results, rows, now)
         if worker.quarantine:
-            self.books.suspects.came_through()
+            self.ledger.suspects.came_through()
         worker.sample(now)
-        if self._staff.leaving or self.phase is not Phase.RUNNING:
+        if self._scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
 
     def hungry(self, number: int, now: float) -> None:
@@ -241,8 +241,10 @@ class Pool:
         worker.recalls -= 1
         if worker.held_at is not None:
             self._dispatch.release(worker, [])  # it can hear again
-        calls = [call for call in reversed(calls) if call in worker.sent]  # not reclaimed by now
-        self.books.waiting.put_back(self.books.wanted(worker.take_back(calls)))
+        calls = [
+            call for call in reversed(calls) if call in worker.in_flight
+        ]  # not reclaimed by now
+        self.ledger.backlog.put_back(self.ledger.wanted(worker.take_back(calls)))
         self._settle()
 
     def measured(self, number: int, resident: int) -> None:
@@ -252,7 +254,7 @@ class Pool:
             return
         # One that has not done anything yet would be followed by others just like it.
         if worker.state is WorkerState.READY and worker.done:
-            self._staff.retire(worker)
+            self._scaling.retire(worker)
             if worker.waiting > 0 and not worker.recalls:
                 self._dispatch.recall(worker, worker.waiting)
             self._settle()
@@ -265,12 +267,12 @@ class Pool:
     def abort(self, cause: BaseException) -> None:
         """End every call, because of ``cause``."""
         self.phase = Phase.BROKEN
-        self.books.close(cause)
+        self.ledger.close(cause)
         for worker in self.workers.values():
             running = worker.running
-            for position, (call, batch) in enumerate(worker.sent.calls()):
+            for position, (call, batch) in enumerate(worker.in_flight.calls()):
                 pid = worker.pid if position < running else None
-                self.books.give_up(batch, call - batch.first, LOST, cause, pid)
+                self.ledger.give_up(batch, call - batch.first, LOST, cause, pid)
             self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
@@ -279,10 +281,10 @@ class Pool:
 
         Everything it had written must have been passed to :meth:`results` before.
         """
-        worker = self._staff.remove(number)
-        self._setbacks.lose(worker, lost, now)
+        worker = self._scaling.remove(number)
+        self._recovery.lose(worker, lost, now)
         if worker.taken:
-            self._staff.believe()
+            self._scaling.believe()
         elif worker.state is not WorkerState.STOPPING:  # nor was it to end
             self._doubt(worker, lost, now)
         self._settle()
@@ -290,55 +292,55 @@ class Pool:
     def unready(self, number: int, why: BaseException) -> None:
         """A worker will never be ready, because of ``why``, and most likely no other will: if there
         is none that can run calls, or is about to, none can be run. :meth:`lost` must follow."""
-        if self._staff.depends_on(self.workers[number]):
+        if self._scaling.depends_on(self.workers[number]):
             self.fail(why)
 
     def _doubt(self, worker: Worker, why: BaseException, now: float) -> None:
         """A worker has come to nothing. If others do as well, and there is none that could run
         calls, none can be run."""
-        self._staff.starts.fail(worker.id, self._staff.newest, now)
-        if not self._staff.starts.hopeless or not self.books.unfinished:
+        self._scaling.starts.fail(worker.id, self._scaling.newest, now)
+        if not self._scaling.starts.hopeless or not self.ledger.unfinished:
             return
-        if not self._staff.able:
+        if not self._scaling.able:
             self.fail(why)
         elif worker.quarantine:
-            self._setbacks.give_up_suspects(why)
+            self._recovery.give_up_suspects(why)
 
     def tick(self, now: float) -> None:
         """Time has passed: see to deadlines, retries, and workers that are stuck."""
-        due = self.books.retries.take(now)
+        due = self.ledger.retries.take(now)
         if due:
-            self.books.waiting.put_back(due)
-            self._staff.short = True
-        self._setbacks.look(now)
+            self.ledger.backlog.put_back(due)
+            self._scaling.short = True
+        self._recovery.look(now)
         self._relieve(now)
 
     def _relieve(self, now: float) -> None:
-        self.books.waiting.put_back(self.books.wanted(self._dispatch.relieve(now)))
+        self.ledger.backlog.put_back(self.ledger.wanted(self._dispatch.relieve(now)))
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start the workers that are missing."""
-        if self._staff.short or self.books.suspects.count:
+        if self._scaling.short or self.ledger.suspects.count:
             self._hire(now)
-        self._dispatch.run(self.books.unfinished, now)
-        if self.books.unfinished > 1 and not self.books.waiting.count:
+        self._dispatch.run(self.ledger.unfinished, now)
+        if self.ledger.unfinished > 1 and not self.ledger.backlog.count:
             # A worker may have run out of calls just now.
             self._relieve(now)
-            self._dispatch.run(self.books.unfinished, now)  # what was reclaimed
-        if self._staff.short:
+            self._dispatch.run(self.ledger.unfinished, now)  # what was reclaimed
+        if self._scaling.short:
             self._hire(now)  # for those that have just been sent all they may run
         self._settle()
 
     def _hire(self, now: float) -> None:
-        if not self._staff.may_hire(self.books.unfinished, now):
+        if not self._scaling.may_hire(self.ledger.unfinished, now):
             return
         if self.phase is Phase.RUNNING:
-            self._staff.hire(self.books.unfinished, self.books.suspects.groups)
+            self._scaling.hire(self.ledger.unfinished, self.ledger.suspects.groups)
         elif self.phase is Phase.DRAINING:
-            self._staff.hire_to_finish(self.pending, self.books.suspects.groups)
+            self._scaling.hire_to_finish(self.pending, self.ledger.suspects.groups)
 
     def _settle(self) -> None:
         # Also if it is broken or killed: workers may survive the signal.
-        ending = self.phase is not Phase.RUNNING and not self.books.unfinished
-        if ending or self._staff.leaving:
-            self._staff.settle(ending, self.books.suspects.count)
+        ending = self.phase is not Phase.RUNNING and not self.ledger.unfinished
+        if ending or self._scaling.leaving:
+            self._scaling.settle(ending, self.ledger.suspects.count)

@@ -33,7 +33,7 @@ MAX_DEATHS = 200
 _PARTS = 4
 
 
-class Suspects(Aside):
+class Quarantine(Aside):
     """Groups of suspects that wait for a worker of their own."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Suspects(Aside):
     @property
     def groups(self) -> int:
         """How many workers of their own they would fill."""
-        return len(self._groups) if self._waiting else 0
+        return len(self._groups) if self._backlog else 0
 
     def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
         """These calls ran in a worker that died: put them into groups.
@@ -57,7 +57,7 @@ class Suspects(Aside):
         Returns:
             The calls that are not to be tried any more.
         """
-        if not self._waiting and all(not batch.troubles_of(place).lives for batch, place in calls):
+        if not self._backlog and all(not batch.troubles_of(place).lives for batch, place in calls):
             self._deaths = 0  # nobody is left of those before
         self._deaths += 1
         fresh = True
@@ -93,7 +93,7 @@ class Suspects(Aside):
         for group in reversed(groups):
             if group:
                 self._groups.appendleft(group)
-                self._waiting.update(batch.first + place for batch, place in group)
+                self._backlog.update(batch.first + place for batch, place in group)
 
     def take(self, count: int) -> list[Call]:
         """Hand out the next group, or ``count`` calls of it."""
@@ -116,7 +116,7 @@ class Suspects(Aside):
     def clear(self) -> list[Call]:
         """Hand out all calls."""
         calls = [call for group in self._groups for call in self._wanted(group)]
-        self._leave(list(self._waiting))
+        self._leave(list(self._backlog))
         return calls
 
 

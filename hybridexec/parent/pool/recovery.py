@@ -21,21 +21,21 @@ from ..work.batch import LOST, Batch, Loss
 from .actions import Actions
 from .aside import Call
 from .deadlines import Step
-from .ledger import Books
+from .ledger import Ledger
 from .quarantine import MAX_LIVES
 from .retries import delay
-from .scaling import Staff
+from .scaling import Scaling
 from .worker import Worker
 
 
-class Setbacks:
+class Recovery:
     """Sees to the calls of a pool that did not go well."""
 
     def __init__(
-        self, books: Books, staff: Staff, actions: Actions, random: Callable[[], float]
+        self, ledger: Ledger, scaling: Scaling, actions: Actions, random: Callable[[], float]
     ) -> None:
-        self._books = books
-        self._staff = staff
+        self._ledger = ledger
+        self._scaling = scaling
         self._actions = actions
         self._random = random
         #: Whether the workers are about to be killed, whatever their calls do.
@@ -44,7 +44,7 @@ class Setbacks:
     def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
         """Keep a failed call for another attempt, if it may have one."""
         options = batch.options
-        if not options.retries or self._books.closing or place in batch.unwanted:
+        if not options.retries or self._ledger.closing or place in batch.unwanted:
             return False
         if status == frames.RETRIABLE:
             text = value[1].rstrip().rpartition("\n")[2]
@@ -58,14 +58,14 @@ class Setbacks:
         troubles.retries += 1
         troubles.texts.append(text)
         wait = delay(options.backoff, troubles.retries, self._random)
-        self._books.retries.add(batch, place, now + wait)
+        self._ledger.retries.add(batch, place, now + wait)
         return True
 
     # -- late calls -------------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
         """See to the calls that are late."""
-        for worker in self._staff.workers.values():
+        for worker in self._scaling.workers.values():
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
                 abandoned = []
                 for call, step in worker.deadlines.look(worker.page, now):
@@ -78,24 +78,24 @@ class Setbacks:
 
     def _enforce(self, worker: Worker, call: int, step: Step) -> None:
         """Do something about a call that is late."""
-        batch = worker.sent.get(call)
+        batch = worker.in_flight.get(call)
         assert batch is not None, "it is late here"
         if step is Step.INTERRUPT:
             self._actions.send(worker.id, (frames.EXPIRE, call))
         elif step is Step.KILL:
             if not worker.expired:
-                self._staff.condemn(worker)
+                self._scaling.condemn(worker)
             worker.expired.add(call)
         else:
             # It is not tried again, and not over for its batch: this run of it goes on.
             place, timeout = call - batch.first, batch.options.timeout
-            self._books.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+            self._ledger.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
 
     def _report(self, worker: Worker, calls: list[int]) -> None:
         """Tell of calls that were cancelled and go on."""
         names = []
         for call in calls:
-            batch = worker.sent.get(call)
+            batch = worker.in_flight.get(call)
             assert batch is not None, "it runs here"
             names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
         self._actions.say(worker.pid, names)
@@ -105,22 +105,22 @@ class Setbacks:
     def lose(self, worker: Worker, lost: BaseException, now: float) -> None:
         """A worker's process is gone: see to its unanswered calls. ``lost`` is what those that had
         started fail with, unless they may run again."""
-        books = self._books
+        ledger = self._ledger
         running = worker.running
         returned: list[tuple[Batch, int]] = []
         to_run_again: list[Call] = []
-        for position, (call, batch) in enumerate(worker.sent.calls()):
+        for position, (call, batch) in enumerate(worker.in_flight.calls()):
             place = call - batch.first
             if position >= running:
                 returned.append((batch, call))
             elif place in batch.dropped:
-                books.ended(batch, place)
+                ledger.ended(batch, place)
             elif call in worker.expired:
                 timeout = batch.options.timeout
                 if not self.try_again(batch, place, frames.TIMED_OUT, timeout, now):
-                    books.end(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+                    ledger.end(batch, place, frames.TIMED_OUT, timeout, worker.pid)
             elif batch.options.on_worker_loss == "retry" and not (
-                books.closing or place in batch.unwanted
+                ledger.closing or place in batch.unwanted
             ):
                 to_run_again.append((batch, place))
             else:
@@ -129,23 +129,23 @@ class Setbacks:
             convicted = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
             current = worker.page.current if worker.page is not None else 0
-            convicted = books.suspects.accuse(to_run_again, running, current, str(lost))
+            convicted = ledger.suspects.accuse(to_run_again, running, current, str(lost))
         else:
             convicted = []
         for culprit in convicted:
             self._fail(worker, culprit, lost)
-        kept = books.wanted(returned)
-        (books.suspects if worker.quarantine else books.waiting).put_back(kept)
+        kept = ledger.wanted(returned)
+        (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
 
     def give_up_suspects(self, why: BaseException) -> None:
         """No worker of their own can be had for the suspects that wait, because of ``why``."""
         lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")
-        for batch, place in self._books.suspects.clear():
-            self._books.end(batch, place, LOST, lost, None)
+        for batch, place in self._ledger.suspects.clear():
+            self._ledger.end(batch, place, LOST, lost, None)
 
     def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
         """A call ends with its worker."""
-        self._books.end(*call, LOST, Loss(lost, *call), worker.pid)
+        self._ledger.end(*call, LOST, Loss(lost, *call), worker.pid)
 
     def _spare(self, worker: Worker, calls: list[Call], text: str) -> list[Call]:
         """Calls that ran beside one that their worker was killed for run again, as what they were:
@@ -160,5 +160,5 @@ class Setbacks:
             else:
                 troubles.texts.append(text)
                 spared.append((batch, place))
-        (self._books.suspects if worker.quarantine else self._books.waiting).put_back(spared)
+        (self._ledger.suspects if worker.quarantine else self._ledger.backlog).put_back(spared)
         return unlucky

@@ -13,17 +13,17 @@ from typing import Any
 
 from ...wire import frames
 from ..work.batch import Batch, Ended
-from .ledger import Books
-from .recovery import Setbacks
+from .ledger import Ledger
+from .recovery import Recovery
 from .worker import Worker
 
 
-class Answers:
+class Results:
     """Takes the workers' answers."""
 
-    def __init__(self, books: Books, setbacks: Setbacks) -> None:
-        self._books = books
-        self._setbacks = setbacks
+    def __init__(self, ledger: Ledger, recovery: Recovery) -> None:
+        self._ledger = ledger
+        self._recovery = recovery
 
     def take(
         self,
@@ -38,8 +38,8 @@ class Answers:
                 calls = range(first, first + len(values))
                 singly = zip(calls, repeat(frames.VALUE), values, repeat(None))
                 results = [*results, *singly]
-        books = self._books
-        sent = worker.sent
+        ledger = self._ledger
+        sent = worker.in_flight
         pid = worker.pid
         worker.done += len(results)
         last: Batch | None = None
@@ -48,33 +48,33 @@ class Answers:
             batch = sent.pop(call)
             if batch is not last:
                 if last is not None:
-                    books.deliver(last, ended)
+                    ledger.deliver(last, ended)
                 last, ended = batch, []
             if batch.options.timeout is not None:
                 worker.deadlines.remove(call)
             place = call - batch.first
             if batch.dropped and place in batch.dropped:
                 worker.deadlines.remove(call)
-                books.ended(batch, place)
+                ledger.ended(batch, place)
                 continue
             if status >= frames.ERROR:
                 worker.failed += status != frames.CANCELLED
-                if self._setbacks.try_again(batch, place, status, value, now):
+                if self._recovery.try_again(batch, place, status, value, now):
                     continue
                 if status == frames.RETRIABLE:
                     status = frames.ERROR
             troubles = batch.troubles.get(place) if batch.troubles else None
             ended.append((batch.offset + place, status, value, seconds, pid, troubles))
         if last is not None:
-            books.deliver(last, ended)
+            ledger.deliver(last, ended)
 
     def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
         """Calls in a row ended with plain values; False if they must be taken one by one."""
-        batch = worker.sent.get(first)
+        batch = worker.in_flight.get(first)
         assert batch is not None, "only what was sent is answered"
         if batch.dropped:
             return False
-        worker.sent.pop_row(first, len(values))
+        worker.in_flight.pop_row(first, len(values))
         worker.done += len(values)
-        self._books.deliver_row(batch, first - batch.first, values)
+        self._ledger.deliver_row(batch, first - batch.first, values)
         return True

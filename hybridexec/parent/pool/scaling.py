@@ -16,7 +16,7 @@ from .starts import Starts
 from .worker import Worker, WorkerState
 
 
-class Staff:
+class Scaling:
     """The workers of a pool."""
 
     def __init__(
@@ -81,7 +81,9 @@ class Staff:
     def hire_to_finish(self, pending: int, groups: int) -> None:
         """Start as many workers as what is left needs; there will be no more. How many there were
         to be says nothing: calls may have come with the shutdown."""
-        busy = sum(w.state is WorkerState.READY and w.sent.count > 0 for w in self.workers.values())
+        busy = sum(
+            w.state is WorkerState.READY and w.in_flight.count > 0 for w in self.workers.values()
+        )
         self._fill(min(busy + pending, self._max_workers), groups)
 
     def _fill(self, size: int, groups: int) -> None:
@@ -162,7 +164,7 @@ class Staff:
     def settle(self, ending: bool, suspects: int) -> None:
         """Stop the workers that have nothing left to do, ever: all, if the pool is ``ending``."""
         for worker in self.workers.values():
-            if worker.sent or worker.recalls:
+            if worker.in_flight or worker.recalls:
                 continue
             if (
                 worker.state is WorkerState.RETIRING

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..work.batch import Batch
 from .deadlines import HUB_LATE, Deadlines, Page
-from .in_flight import Sent
+from .in_flight import InFlight
 
 #: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -58,6 +58,7 @@ class Worker:
         "held_at",
         "holds",
         "id",
+        "in_flight",
         "known",
         "limited",
         "moved_at",
@@ -70,7 +71,6 @@ class Worker:
         "sampled_at",
         "sampled_done",
         "sampled_taken",
-        "sent",
         "state",
         "window",
     )
@@ -91,7 +91,7 @@ class Worker:
         self.page: Progress | None = None
         # As a worker takes calls in the order in which they were sent, the first `taken - done` of
         # these have started and no others.
-        self.sent = Sent()
+        self.in_flight = InFlight()
         self.done = 0  # answered calls that had been taken
         self.failed = 0  # those of them that ended with an error
         self.known: set[int] = set()  # numbers of the functions it has
@@ -130,7 +130,7 @@ class Worker:
     @property
     def waiting(self) -> int:
         """How many calls were sent and have not started."""
-        return len(self.sent) - self.running
+        return len(self.in_flight) - self.running
 
     def is_kept(self, now: float) -> bool:
         """Whether a call keeps its hub, so that no other can start."""
@@ -158,11 +158,11 @@ class Worker:
             self.budget += len(calls)
         for call in calls:
             self.deadlines.remove(call)
-        return [(self.sent.pop(call), call) for call in calls]
+        return [(self.in_flight.pop(call), call) for call in calls]
 
     def begin_sample(self, now: float) -> None:
         """Calls are about to be sent: time during which it had none to take does not count."""
-        if not self.sent.count:
+        if not self.in_flight.count:
             self.moved_at = self.sampled_at = now
             self.sampled_taken = self.sampled_done = self.done
         elif self.waiting <= 0:
@@ -170,7 +170,7 @@ class Worker:
 
     def sample(self, now: float) -> None:
         """Fit the window to the rate at which it takes calls."""
-        if self.limited and not self.sent:
+        if self.limited and not self.in_flight:
             # It has run dry: its calls take less time than sending others does, or than it waits
             # for a processor, which says nothing about the calls.
             self.limited = False

@@ -10,8 +10,8 @@ import pytest
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Quarantine
 from hybridexec.parent.work.batch import Batch
 
-from .fakes import FUNCTION, OPTIONS
-from .simulation import Sink
+from ..fakes import FUNCTION, OPTIONS
+from ..simulation import Sink
 
 
 def some(size: int) -> list[Call]:

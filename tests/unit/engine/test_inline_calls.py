@@ -18,8 +18,8 @@ from hybridexec.parent.engine.inline_calls import InlineCalls
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames
 
-from .fakes import FUNCTION, OPTIONS, FakeEngine
-from .simulation import Simulation
+from ..fakes import FUNCTION, OPTIONS, FakeEngine
+from ..simulation import Simulation
 
 
 class FakeFleet:

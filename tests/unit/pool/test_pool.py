@@ -25,7 +25,7 @@ from hybridexec.parent.work.batch import LOST, Batch
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
-from .simulation import Simulation, Sink
+from ..simulation import Simulation, Sink
 
 
 def running(max_workers: int = 1, slots: int = 1, **options: Any) -> Simulation:

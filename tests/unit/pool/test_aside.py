@@ -12,7 +12,7 @@ from hybridexec.parent.pool.retries import Retries
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
 
-from .simulation import Sink
+from ..simulation import Sink
 
 
 class Watched(Batch):

@@ -23,7 +23,7 @@ from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
-from .simulation import SimulatedWorker, Simulation
+from ..simulation import SimulatedWorker, Simulation
 
 choices = st.integers(0, 2**16)
 

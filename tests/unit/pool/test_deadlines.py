@@ -6,7 +6,7 @@ import pytest
 
 from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
 
-from .simulation import Page
+from ..simulation import Page
 
 GRACE = 0.75
 STARTED = 100.0

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hybridexec.parent.pool.in_flight import InFlight
 from hybridexec.parent.work.batch import Batch
 
-from .fakes import FUNCTION, OPTIONS, FakeEngine
+from ..fakes import FUNCTION, OPTIONS, FakeEngine
 
 
 def batch(size: int) -> Batch:

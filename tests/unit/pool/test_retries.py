@@ -10,8 +10,8 @@ import pytest
 from hybridexec.parent.pool.retries import MAX_BACKOFF, Retries, delay
 from hybridexec.parent.work.batch import Batch
 
-from .fakes import FUNCTION, OPTIONS
-from .simulation import Sink
+from ..fakes import FUNCTION, OPTIONS
+from ..simulation import Sink
 
 
 def batch(size: int = 5) -> Batch:

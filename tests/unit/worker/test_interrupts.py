@@ -136,7 +136,7 @@ def test_an_import_is_not_cut_short(
     running: Any, made: Interrupts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath("asks_for_it.py").write_text(
-        "from unit import test_interrupts\n"
+        "from unit.worker import test_interrupts\n"
         "asked = test_interrupts.made_here.interrupt(1, test_interrupts.Stopped)\n"
         "ran = test_interrupts.a_while()\n"
     )

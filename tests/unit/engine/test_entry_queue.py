@@ -14,7 +14,7 @@ from hybridexec.parent.engine.entry_queue import EntryQueue
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.future import CallFuture
 
-from .fakes import FUNCTION, OPTIONS, FakeEngine
+from ..fakes import FUNCTION, OPTIONS, FakeEngine
 
 
 class FakePool:

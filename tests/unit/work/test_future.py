@@ -27,7 +27,7 @@ from hybridexec.parent.work.batch import LOST
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames, payload
 
-from .fakes import FUNCTION, OPTIONS, FakeEngine
+from ..fakes import FUNCTION, OPTIONS, FakeEngine
 
 PATIENCE = 20
 

@@ -20,8 +20,8 @@ from hybridexec.parent.work.batch import Batch, Values
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames
 
-from .fakes import FUNCTION, OPTIONS, FakeEngine, other_function
-from .simulation import Page
+from ..fakes import FUNCTION, OPTIONS, FakeEngine, other_function
+from ..simulation import Page
 
 
 def make(*arguments: Any, **changes: Any) -> list[CallFuture[Any]]:

@@ -1,17 +1,51 @@
-"""An engine that keeps what it is given, for tests of what stands before the engine."""
+"""What stands in for the rest in tests of one module: an engine and a sink that keep what they are
+given, functions, and a batch whose end can be seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+import weakref
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hybridexec.options import CallOptions
 from hybridexec.parent.engine.coalescing import bundle
-from hybridexec.parent.work.batch import Batch, Values
+from hybridexec.parent.work.batch import Batch, Ended, Values
 from hybridexec.parent.work.callbacks import Callbacks
 from hybridexec.parent.work.function import Function
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames, payload
+
+
+def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
+    """Outcomes, those in a row too."""
+    if isinstance(ended, Values):
+        first, values = ended
+        return [
+            (place, frames.VALUE, value, None, 7, None) for place, value in enumerate(values, first)
+        ]
+    return ended
+
+
+class Sink:
+    """Keeps outcomes; refuses a second one for the same call."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []  # by index
+        self.got: dict[int, Ended] = {}
+
+    @property
+    def size(self) -> int:
+        return len(self.calls)
+
+    def deliver(self, ended: Sequence[Ended] | Values) -> None:
+        for outcome in one_by_one(ended):
+            assert outcome[0] not in self.got, "an outcome is delivered once"
+            self.got[outcome[0]] = outcome
+
+    def statuses(self) -> list[int]:
+        """How the calls ended that have, by index."""
+        return [self.got[index][1] for index in sorted(self.got)]
 
 
 class FakeEngine:
@@ -79,3 +113,18 @@ OPTIONS = CallOptions()
 
 def other_function() -> Function:
     return Function(b"other", lasting=True)
+
+
+class Watched(Batch):
+    """A batch whose end can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+def watched() -> Watched:
+    return Watched(Function(b"function", lasting=True), [(1,), (2,)], Sink(), CallOptions(), 0)
+
+
+def is_gone(seen: weakref.ref[Batch]) -> bool:
+    gc.collect()
+    return seen() is None

@@ -1,18 +1,12 @@
 """A pool with simulated workers, and a book that notes and judges everything the pool does.
 
-The simulated worker follows hybridexec/worker: calls are taken in the order they were sent, recall
-takes them back from the tail, and each side hears of the other only when a frame is read. Each
-step is one method, so that tests decide in which order things happen.
-
-Calls with an odd number swallow what is raised in them, be it because they were cancelled or
-because their time is up. A call may keep the hub for itself (``hog``): until it ends, no other call
-of that worker starts or ends, and the hub's heart does not beat.
+Each step is one method, so that tests decide in which order things happen.
 """
 
 from __future__ import annotations
 
 import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,174 +23,8 @@ from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
-
-class Page:
-    """As much of a status page as the pool reads."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self.heartbeat = 0.0
-        self.current = 0
-        self.held = 0
-        self.started: dict[int, float] = {}
-
-    def hold(self, number: int) -> None:
-        assert number > self.held, "each hold has a number of its own"
-        self.held = number
-
-    def running(self) -> dict[int, float]:
-        return self.started
-
-
-def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
-    """Outcomes, those in a row too."""
-    if isinstance(ended, Values):
-        first, values = ended
-        return [
-            (place, frames.VALUE, value, None, 7, None) for place, value in enumerate(values, first)
-        ]
-    return ended
-
-
-class Sink:
-    """Keeps outcomes; refuses a second one for the same call."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []  # by index
-        self.got: dict[int, Ended] = {}
-
-    @property
-    def size(self) -> int:
-        return len(self.calls)
-
-    def deliver(self, ended: Sequence[Ended] | Values) -> None:
-        for outcome in one_by_one(ended):
-            assert outcome[0] not in self.got, "an outcome is delivered once"
-            self.got[outcome[0]] = outcome
-
-    def statuses(self) -> list[int]:
-        """How the calls ended that have, by index."""
-        return [self.got[index][1] for index in sorted(self.got)]
-
-
-class SimulatedWorker:
-    """A worker process with its pipes."""
-
-    def __init__(self, number: int, clock: Callable[[], float]) -> None:
-        self.number = number
-        self.clock = clock
-        self.pid = 1000 + number
-        self.page = Page()
-        self.pipe: deque[tuple[Any, ...]] = deque()  # frames it has not read
-        self.out: deque[tuple[str, Any]] = deque()  # what the parent has not read
-        self.inbox: deque[int] = deque()
-        self.running: dict[int, None] = {}
-        self.dropped: set[int] = set()
-        self.hog: int | None = None  # the call that keeps the hub
-        self.held_up: list[tuple[int, int]] = []  # what the hub will raise when it gets to it
-        self.asked = False
-        self.low = 0
-        self.was_kept = False  # some call has kept its hub
-        self.exists = False  # its process was started
-        self.greeted = False  # the parent has read its HELLO
-        self.doomed = False  # a signal is on its way
-        self.failure: BaseException | None = None  # what it said in FAILED
-        self.stopped = False  # it has read STOP
-        self.released = 0  # the number of the last RECLAIM it has read
-        # What the parent's frames promised it, whether read or not.
-        self.functions: set[int] = set()
-        self.told_to_stop = False
-
-    def __repr__(self) -> str:
-        return f"worker {self.number}"
-
-    def read(self) -> None:
-        """Handle one frame."""
-        kind, *rest = self.pipe.popleft()
-        if kind == frames.CALLS:
-            _, spans = rest
-            for _, _, first, items, _ in spans:
-                self.inbox.extend(range(first, first + len(items)))
-        elif kind == frames.ASK:
-            (self.low,) = rest
-            self.asked = True
-            self._maybe_hungry()
-        elif kind == frames.CANCEL:
-            calls, running = rest
-            self.dropped.update(set(self.inbox).intersection(calls))
-            for call in calls if running else ():
-                self._stop(call, frames.CANCELLED)
-        elif kind == frames.EXPIRE:
-            self._stop(rest[0], frames.TIMED_OUT)
-        elif kind == frames.RECALL:
-            count = min(rest[0], len(self.inbox))
-            calls = [self.inbox.pop() for _ in range(count)]
-            self.dropped.difference_update(calls)
-            self.out.append(("recalled", calls))
-        elif kind == frames.RECLAIM:
-            self.released, calls = rest
-            while self.inbox and self.inbox[-1] in calls:
-                self.inbox.pop()
-            assert not set(self.inbox).intersection(calls), "the last calls are reclaimed"
-            self.dropped.difference_update(calls)
-        elif kind == frames.STOP:
-            assert not self.inbox
-            assert not self.running
-            self.stopped = True
-
-    def _stop(self, call: int, status: int) -> None:
-        if self.hog not in (None, call):
-            self.held_up.append((call, status))
-        elif call in self.running and call % 2 == 0:
-            self.answer(call, status)
-
-    def keep_hub(self, call: int, traced: bool = True) -> None:
-        """A running call keeps the hub; ``traced``: and the page says which."""
-        self.hog = call
-        self.was_kept = True
-        self.page.current = call if traced else 0
-
-    def yield_hub(self) -> None:
-        """The hub gets to everything again."""
-        self.hog = None
-        self.page.current = 0
-        self.page.heartbeat = self.clock()
-        held_up, self.held_up = self.held_up, []
-        for call, status in held_up:
-            self._stop(call, status)
-
-    def _maybe_hungry(self) -> None:
-        if self.asked and len(self.inbox) <= self.low:
-            self.asked = False
-            self.out.append(("hungry", None))
-
-    def may_take(self, slots: int) -> bool:
-        """Whether there is a call to take, and room for it."""
-        held = self.page.held != self.released
-        return bool(self.inbox) and len(self.running) < slots and not held
-
-    def take(self) -> int:
-        """Take a call from the inbox and start it, unless it was cancelled."""
-        self.page.taken += 1
-        call = self.inbox.popleft()
-        self._maybe_hungry()
-        if call in self.dropped:
-            self.dropped.discard(call)
-            self.out.append(("results", [(call, frames.CANCELLED, None, None)]))
-        else:
-            self.running[call] = None
-            self.page.started[call] = self.clock()
-        return call
-
-    def answer(self, call: int, status: int = frames.VALUE) -> None:
-        """End a running call."""
-        del self.running[call]
-        del self.page.started[call]
-        failed = status in (frames.ERROR, frames.RETRIABLE)
-        value = (b"", "Traceback\nError: it failed\n", "") if failed else call
-        self.out.append(("results", [(call, status, value, None)]))
-        if self.hog == call:
-            self.yield_hub()
+from .fakes import Sink, one_by_one
+from .simulated_worker import SimulatedWorker
 
 
 class Simulation:

@@ -16,8 +16,7 @@ from hybridexec.parent.client.streams import ARGUMENTS_NOTE, Stream
 from hybridexec.parent.work.batch import UNPICKLABLE, Values
 from hybridexec.wire import frames
 
-from ..fakes import FUNCTION, OPTIONS, FakeEngine
-from ..simulation import one_by_one
+from ..fakes import FUNCTION, OPTIONS, FakeEngine, one_by_one
 
 
 def make(

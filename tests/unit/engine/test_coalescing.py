@@ -21,7 +21,7 @@ from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import frames
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine, other_function
-from ..simulation import Page
+from ..simulated_worker import Page
 
 
 def make(*arguments: Any, **changes: Any) -> list[CallFuture[Any]]:

@@ -1,14 +1,20 @@
-"""Deadlines that a worker does not keep: what is done, and when."""
+"""Deadlines that a worker does not keep, and cancelled calls that go on: what is done, and when."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
+from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
+from hybridexec.parent.work.batch import LOST
+from hybridexec.wire import frames
 
-from ..simulation import Page
+from ..fakes import Sink
+from ..simulated_worker import Page
+from .situations import GRACE, late, running
 
-GRACE = 0.75
 STARTED = 100.0
 TIMEOUT = 2.0
 DEADLINE = STARTED + TIMEOUT
@@ -202,3 +208,139 @@ def test_the_grace_is_kept_to() -> None:
     assert list(made.look(page(1), DEADLINE + 0.3)) == [(1, Step.INTERRUPT)]
     assert list(made.look(page(1), DEADLINE + 8.9)) == []
     assert list(made.look(page(1), DEADLINE + 9.1)) == [(1, Step.KILL)]
+
+
+# -- in the pool ------------------------------------------------------------------------------
+
+
+def test_a_late_call_is_interrupted_before_its_worker_is_killed() -> None:
+    simulation = late(traced=True, hog=None)
+    simulation.turn(1.01)
+    assert not simulation.heads(frames.EXPIRE)
+    simulation.turn(0.3)
+    assert len(simulation.heads(frames.EXPIRE)) == 3
+    assert not simulation.kills
+    simulation.read(1)
+    simulation.hear(1)
+    assert simulation.sink.statuses().count(frames.TIMED_OUT) == 2  # the odd one swallows it
+    simulation.turn(0.5)
+    (kill,) = simulation.kills
+    assert (kill.worker, kill.signal) == (1, signal.SIGKILL)
+    simulation.turn(0.1)
+    assert len(simulation.kills) == 1
+    simulation.finish()
+    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+
+
+def test_the_pool_looks_at_deadlines_in_time() -> None:
+    simulation = late(traced=True)
+    seconds = simulation.pool.wait_seconds(simulation.now)
+    assert seconds is not None
+    assert 1.0 < seconds < 1.0 + GRACE
+    simulation.finish()
+    assert simulation.pool.wait_seconds(simulation.now) is None
+
+
+def test_victims_of_another_are_given_up_and_their_worker_lives() -> None:
+    simulation = late(traced=False)
+    batch = simulation.batches[-1]
+    simulation.turn(2.0)
+    assert not simulation.kills
+    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+    assert simulation.pool.ledger.unfinished == 0
+    # Their runs go on, and their function is needed as long.
+    assert batch.remaining == 3
+    assert not simulation.heads(frames.FORGET)
+    simulation.run(lambda: not simulation.at)
+    assert batch.remaining == 0
+    assert len(simulation.heads(frames.FORGET)) == 1
+    simulation.finish()
+
+
+def test_what_the_pool_broke_is_not_given_up_again() -> None:
+    simulation = late(traced=False)
+    simulation.pool.fail(ExecutorBroken("no workers"))
+    simulation.turn(2.0)
+    assert simulation.sink.statuses() == [frames.VALUE] + [LOST] * 3
+    simulation.die(1)
+    assert simulation.pool.finished
+
+
+@pytest.mark.parametrize("how", ["one by one", "a closed stream", "all", "left to run on"])
+@pytest.mark.parametrize("retries", [0, 3])
+def test_the_deadline_of_a_cancelled_call_holds(how: str, retries: int) -> None:
+    simulation = late(traced=True, hog=None, size=4, retries=retries)
+    batch = simulation.batches[-1]
+    if how == "one by one":
+        for place in range(4):
+            simulation.cancel(batch, (place,), running=True)
+    elif how == "all":
+        simulation._event(simulation.pool.cancel_all, Sink())
+    else:
+        simulation.cancel(batch, None, running=how == "a closed stream")
+    simulation.read(1)
+    simulation.hear(1)  # those with even numbers end; the others swallow it
+    simulation.turn(1.01 + GRACE / 3)
+    simulation.read(1)
+    simulation.hear(1)
+    assert not simulation.kills
+    simulation.turn(GRACE)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    simulation.die(1)
+    assert not simulation.pool.ledger.retries.count
+    assert batch.remaining == 0
+    if how != "all":
+        simulation.finish()
+
+
+def test_a_cancelled_call_with_a_deadline_does_not_keep_the_pool_from_ending() -> None:
+    simulation = late(traced=True, hog=None, size=2)
+    simulation.cancel(simulation.batches[-1], None, running=True)
+    simulation.shutdown(cancel_unstarted=True)
+    simulation.read(1)
+    simulation.hear(1)
+    assert not simulation.pool.finished
+    assert simulation.pool.wait_seconds(simulation.now) is not None
+    simulation.turn(1.01 + GRACE)
+    assert [kill.worker for kill in simulation.kills] == [1]
+    simulation.die(1)
+    assert simulation.pool.finished
+    assert len(simulation.workers) == 0
+
+
+def test_cancelled_calls_that_go_on_are_told_of_once_by_name() -> None:
+    simulation = running(slots=4, grace=GRACE)
+    batch = simulation.submit(4)
+    simulation.turn()
+    simulation.take(1, 4)
+    simulation.cancel(batch, None, running=True)
+    assert simulation.pool.wait_seconds(simulation.now) == 0.0
+    simulation.turn()
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(GRACE)
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn(GRACE + 0.01)
+    odd = [
+        n for n, call in enumerate(range(batch.first, batch.first + 4), batch.offset) if call % 2
+    ]
+    (said,) = simulation.unsaid
+    assert said.pid == simulation.workers[1].pid
+    assert said.names == [f"{batch.function.name}({n})" for n in odd]
+    worker = simulation.pool.workers[1]
+    assert len(worker.deadlines.abandoned) == 2
+    assert simulation.pool.wait_seconds(simulation.now) is None
+    simulation.turn(60)
+    assert len(simulation.unsaid) == 1
+    simulation.answer(1)
+    assert not worker.deadlines.abandoned
+    simulation.finish()
+    assert not simulation.kills
+
+
+def test_a_call_that_is_left_to_run_on_keeps_its_deadline() -> None:
+    simulation = late(traced=True, size=1)
+    simulation.cancel(simulation.batches[-1], None, running=False)
+    simulation.turn(2.0)
+    simulation.die(1)
+    assert simulation.sink.got[1][1] == frames.TIMED_OUT
+    simulation.finish()

@@ -23,7 +23,8 @@ from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
-from ..simulation import SimulatedWorker, Simulation
+from ..simulated_worker import SimulatedWorker
+from ..simulation import Simulation
 
 choices = st.integers(0, 2**16)
 

@@ -1,8 +1,10 @@
-"""Suspects: how the culprit is found among them, and what that costs the others."""
+"""Suspects: how the culprit is found among them, and what that costs the others. (How the pool runs
+them is in test_recovery.py.)"""
 
 from __future__ import annotations
 
 import random
+import weakref
 from collections import Counter
 
 import pytest
@@ -10,8 +12,7 @@ import pytest
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Quarantine
 from hybridexec.parent.work.batch import Batch
 
-from ..fakes import FUNCTION, OPTIONS
-from ..simulation import Sink
+from ..fakes import FUNCTION, OPTIONS, Sink, is_gone, watched
 
 
 def some(size: int) -> list[Call]:
@@ -180,6 +181,15 @@ def test_clearing_hands_out_all_but_the_cancelled() -> None:
     assert sorted(places(suspects.clear())) == [0, 2, 3, 4]
     assert (suspects.count, suspects.groups) == (0, 0)
     assert suspects.clear() == []
+
+
+def test_a_cancelled_suspect_is_let_go() -> None:
+    made, batch = Quarantine(), watched()
+    seen = weakref.ref(batch)
+    made.accuse([(batch, 0), (batch, 1)], 2, 0, "died")
+    made.cancel(batch, [0, 1])
+    del batch
+    assert is_gone(seen)
 
 
 # -- what it costs ----------------------------------------------------------------------------

@@ -1,17 +1,20 @@
-"""Calls that wait to be tried again: when, in which order, and that none is forgotten."""
+"""Failed calls that are tried again: which, when, in which order, and that none is forgotten."""
 
 from __future__ import annotations
 
 import heapq
+import weakref
 from typing import Any
 
 import pytest
 
 from hybridexec.parent.pool.retries import MAX_BACKOFF, Retries, delay
 from hybridexec.parent.work.batch import Batch
+from hybridexec.wire import frames
 
-from ..fakes import FUNCTION, OPTIONS
-from ..simulation import Sink
+from ..fakes import FUNCTION, OPTIONS, Sink, is_gone, watched
+from ..simulation import Simulation
+from .situations import running
 
 
 def batch(size: int = 5) -> Batch:
@@ -104,3 +107,134 @@ def test_clearing_hands_out_all_but_the_cancelled() -> None:
     assert retries.clear() == [(calls, 0), (calls, 1), (calls, 3)]
     assert retries.count == 0
     assert retries.clear() == []
+
+
+def test_a_cancelled_retry_is_let_go() -> None:
+    made, batch = Retries(), watched()
+    seen = weakref.ref(batch)
+    made.add(batch, 0, 1e9)
+    made.cancel(batch, [0])
+    del batch
+    assert is_gone(seen)
+
+
+# -- in the pool ------------------------------------------------------------------------------
+
+
+def failing(**options: Any) -> tuple[Simulation, Batch]:
+    """A worker runs a call that may be tried again."""
+    simulation = running(random=lambda: 1.0)
+    batch = simulation.submit(1, retries=2, backoff=1.0, **options)
+    simulation.turn()
+    simulation.take(1)
+    return simulation, batch
+
+
+def fail_once(simulation: Simulation) -> None:
+    simulation.answer(1, status=frames.RETRIABLE)
+
+
+def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
+    simulation, batch = failing()
+    fail_once(simulation)
+    assert (simulation.pool.ledger.retries.count, simulation.pool.pending) == (1, 0)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(1.0)
+    simulation.turn(0.5)
+    assert simulation.calls_at(1) == []
+    simulation.turn(0.6)
+    assert simulation.calls_at(1) == [1]
+    simulation.take(1)
+    fail_once(simulation)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(2.0)
+    simulation.turn(2.1)
+    simulation.take(1)
+    fail_once(simulation)
+    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    assert status == frames.ERROR
+    assert troubles is not None
+    assert troubles.texts == ["Error: it failed"] * 2
+    assert not batch.remaining
+
+
+def test_others_run_while_a_call_waits_to_be_tried_again() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.submit(1)
+    simulation.turn()
+    assert simulation.calls_at(1) == [2]
+    simulation.finish()
+
+
+def test_an_error_of_another_type_ends_the_call() -> None:
+    simulation, _ = failing()
+    simulation.answer(1, status=frames.ERROR)
+    assert simulation.sink.got[1][1] == frames.ERROR
+    simulation.finish()
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "retried"), [((Exception,), 1), ((TimeoutError,), 1), ((KeyError,), 0)]
+)
+def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
+    simulation, _ = failing(timeout=1.0, retry_on=retry_on)
+    simulation.answer(1, status=frames.TIMED_OUT)
+    assert simulation.pool.ledger.retries.count == retried
+    simulation.finish()
+
+
+def test_a_cancelled_call_is_not_tried_again() -> None:
+    simulation, batch = failing()
+    simulation.cancel(batch, None, running=False)
+    fail_once(simulation)
+    assert simulation.sink.got[1][1] == frames.ERROR
+    simulation.finish()
+
+
+def test_a_call_is_cancelled_while_it_waits_to_be_tried_again() -> None:
+    simulation, batch = failing()
+    fail_once(simulation)
+    simulation.cancel(batch, None, running=True)
+    assert simulation.pool.ledger.unfinished == 0
+    assert simulation.pool.wait_seconds(simulation.now) is None
+    simulation.turn(5.0)
+    assert simulation.calls_at(1) == []
+    simulation.finish()
+
+
+def test_shutdown_waits_for_what_is_to_be_tried_again() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.shutdown()
+    assert not simulation.pool.finished
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+def test_a_retry_is_run_by_a_new_worker_if_the_old_one_is_gone() -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    simulation.shutdown()
+    simulation.die(1)
+    simulation.run(lambda: simulation.pool.finished)
+    assert simulation.sink.statuses() == [frames.VALUE] * 2
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_what_is_to_be_tried_again_ends_with_the_pool(kill: bool) -> None:
+    simulation, _ = failing()
+    fail_once(simulation)
+    if kill:
+        simulation.kill()
+    else:
+        simulation.shutdown(cancel_unstarted=True)
+    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    assert status == frames.CANCELLED
+    assert troubles is not None
+    assert len(troubles.texts) == 1
+
+
+def test_nothing_is_tried_again_once_calls_are_to_be_cancelled() -> None:
+    simulation, _ = failing()
+    simulation.shutdown(cancel_unstarted=True)
+    fail_once(simulation)
+    assert simulation.sink.got[1][1] == frames.ERROR

@@ -1,0 +1,187 @@
+"""Which worker is sent which calls, how many a frame holds, and when a worker is asked to say that
+its inbox is low."""
+
+from __future__ import annotations
+
+from hybridexec.parent.pool.dispatch import MAX_FRAME
+from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_WINDOW
+from hybridexec.wire import frames
+
+from ..simulation import Simulation
+from .situations import running
+
+# -- who gets which call ----------------------------------------------------------------------
+
+
+def test_calls_are_sent_to_ready_workers_only() -> None:
+    simulation = Simulation(max_workers=1)
+    simulation.submit()
+    simulation.turn()
+    simulation.start(1)
+    simulation.turn()
+    assert not simulation.in_flight
+    simulation.ready(1)
+    simulation.turn()
+    assert simulation.calls_at(1) == [0]
+
+
+def test_n_calls_land_on_n_workers_one_each_though_one_is_ready_first() -> None:
+    simulation = Simulation(max_workers=4, slots=100)
+    simulation.submit(4)
+    simulation.turn()
+    for number in list(simulation.workers):
+        simulation.ready(number)
+        simulation.turn()
+        assert simulation.calls_at(number) == [number - 1]
+
+
+def test_separate_submits_are_spread_like_one_batch() -> None:
+    simulation = Simulation(max_workers=3, slots=100)
+    for _ in range(3):
+        simulation.submit()
+        simulation.turn()
+    for number in list(simulation.workers):
+        simulation.ready(number)
+        simulation.turn()
+    assert [len(simulation.calls_at(number)) for number in simulation.workers] == [1, 1, 1]
+
+
+def test_calls_go_to_the_least_loaded_worker() -> None:
+    simulation = running(max_workers=2, slots=10)
+    simulation.submit(4)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 2]
+    simulation.take(1, 2)
+    simulation.take(2, 2)
+    simulation.answer(2)
+    simulation.submit(2)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 2]
+
+
+def test_no_frame_holds_more_than_its_limit() -> None:
+    simulation = running(slots=4 * MAX_FRAME)
+    simulation.pool.workers[1].window = MAX_WINDOW
+    simulation.submit(4 * MAX_FRAME)
+    simulation.turn()
+    sizes = [
+        sum(len(items) for *_, items, _ in spans) for *_, spans in simulation.heads(frames.CALLS)
+    ]
+    assert max(sizes) <= MAX_FRAME
+
+
+# -- asking -----------------------------------------------------------------------------------
+
+
+def test_a_worker_is_asked_to_say_when_its_inbox_is_low_if_calls_are_left_over() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    simulation.turn()
+    assert len(simulation.heads(frames.ASK)) == 1
+
+
+def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
+    simulation = running(slots=10)
+    simulation.submit(2)
+    simulation.turn()
+    assert simulation.heads(frames.CALLS)
+    assert not simulation.heads(frames.ASK)
+
+
+def test_a_worker_is_asked_when_calls_are_left_over_later() -> None:
+    simulation = running(slots=10)
+    simulation.submit(FIRST_WINDOW)
+    simulation.turn()
+    assert not simulation.heads(frames.ASK)
+    simulation.submit(50)
+    simulation.turn()
+    assert len(simulation.heads(frames.ASK)) == 1
+
+
+def test_a_worker_is_asked_once_until_it_answers() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    for _ in range(3):
+        simulation.turn()
+    assert len(simulation.heads(frames.ASK)) == 1
+
+
+def test_a_hungry_worker_gets_more() -> None:
+    simulation = running(slots=10)
+    simulation.submit(50)
+    simulation.turn()
+    before = len(simulation.calls_at(1))
+    simulation.take(1, before)
+    simulation.hear(1)
+    simulation.turn()
+    assert len(simulation.calls_at(1)) > before
+
+
+def exchanges(simulation: Simulation, number: int, turns: int = 20) -> int:
+    """How many frames go to a worker while nothing happens but that both sides answer."""
+    before = len(simulation.in_flight)
+    for _ in range(turns):
+        simulation.read(number)
+        simulation.hear(number)
+        simulation.turn(0.001)
+    return len(simulation.in_flight) - before
+
+
+def test_a_worker_whose_slots_are_full_is_not_asked_in_circles() -> None:
+    simulation = running(slots=10)
+    simulation.submit(100)
+    simulation.turn()
+    for _ in range(10):
+        worker = simulation.workers[1]
+        simulation.take(1, min(len(worker.inbox), 10 - len(worker.running)))
+        simulation.hear(1)
+        simulation.turn(0.1)
+    assert len(worker.running) == 10
+    assert exchanges(simulation, 1) <= 2
+
+
+def test_a_worker_that_waits_for_others_to_start_is_not_asked_in_circles() -> None:
+    simulation = Simulation(max_workers=2, slots=10)
+    simulation.submit(4)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    assert simulation.pool.pending == 2
+    assert exchanges(simulation, 1) <= 2
+
+
+def test_a_replacement_that_waits_for_slots_is_not_asked_in_circles() -> None:
+    simulation = Simulation(max_workers=1, slots=2, budget=2)
+    simulation.submit(6)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert simulation.pool.pending == 4
+    assert exchanges(simulation, 2) <= 2
+
+
+# -- lone calls -------------------------------------------------------------------------------
+
+
+def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
+    simulation = running()
+    batch, number = simulation.express(timeout=1.0)
+    assert number == 1
+    assert list(simulation.at) == [batch.first]
+    assert simulation.pool.wait_seconds(simulation.now) is not None
+    simulation.finish()
+
+
+def test_no_call_is_lone_beside_others_or_without_a_worker() -> None:
+    simulation = running()
+    simulation.submit(1)
+    assert simulation.express()[1] is None
+    simulation = Simulation()
+    assert simulation.express()[1] is None
+    simulation = running(budget=5)
+    assert simulation.express()[1] is None

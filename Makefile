@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest --ignore=tests/cpython
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-all cpython chaos soak faults lint docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-picture test test-all cpython chaos soak faults lint docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -47,6 +47,9 @@ lint: $(VENV)/.installed-lint  ## ruff, formatting, mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy hybridexec $(wildcard tests/typing)
+
+demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
+	$(PY) docs/demo_picture.py $(ARGS)
 
 docs: $(VENV)/.installed-docs  ## Build the documentation; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html

@@ -1,4 +1,4 @@
-"""A pool with simulated workers, and a book that notes and judges everything the pool does.
+"""A pool with simulated workers, every action of which is judged.
 
 Each step is one method, so that tests decide in which order things happen.
 """
@@ -6,60 +6,32 @@ Each step is one method, so that tests decide in which order things happen.
 from __future__ import annotations
 
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from hybridexec.errors import CallTimeout, ExecutorBroken, WorkerLost
+from hybridexec.errors import ExecutorBroken, WorkerLost
 from hybridexec.options import CallOptions
 from hybridexec.parent.pool import invariants
-from hybridexec.parent.pool.actions import Abandoned, Kill, Send, Start
+from hybridexec.parent.pool.actions import Send, Start
 from hybridexec.parent.pool.call_frames import call_frame
-from hybridexec.parent.pool.dispatch import MAX_FRAME
-from hybridexec.parent.pool.pool import Phase, Pool
-from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES
+from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
-from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
+from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import frames
 
-from .fakes import Sink, one_by_one
+from .fakes import Sink
+from .judge import Judge
 from .simulated_worker import SimulatedWorker
 
 
-class Simulation:
+class Simulation(Judge):
     """Does what the engine does, without threads, pipes and time of their own."""
 
     def __init__(self, max_workers: int = 2, slots: int = 2, **options: Any) -> None:
-        self.pool = Pool(max_workers, slots, **options)
+        super().__init__(Pool(max_workers, slots, **options), options.get("grace", 0.75))
         self.max_workers = max_workers
         self.slots = slots
-        self.grace: float = options.get("grace", 0.75)
-        self.now = 100.0
-        self.workers: dict[int, SimulatedWorker] = {}
-        self.sink = Sink()
-        self.batches: list[Batch] = []
-        self.batch_of: dict[int, Batch] = {}  # by call
-        self.in_flight: list[Send] = []
-        self.kills: list[Kill] = []
-        self.unsaid: list[Abandoned] = []
-        # Cancelled calls that run, and when the pool could see that: the first time, and the first
-        # time after the grace.
-        self.seen: dict[int, list[float]] = {}
-        # Invariant: the worker that a call was sent to and that has not answered, lost or returned
-        # it, as far as the parent can know.
-        self.at: dict[int, int] = {}
-        self.may_have_started: set[int] = set()
-        self.unwanted: set[int] = set()  # calls that were cancelled
-        self.silent: set[int] = set()  # those of them of which the sink must hear nothing (more)
-        # Calls that were tried again, and how many of their runs are behind them; in how many of
-        # these their worker died, and in how many of those nothing ran beside them.
-        self.earlier: Counter[int] = Counter()
-        self.retried: Counter[int] = Counter()
-        self.deaths: Counter[int] = Counter()
-        self.alone: Counter[int] = Counter()
-        self.suspected: set[int] = set()  # calls that may only run apart from others
-        self.closing = False  # what does not run ends
 
     # -- what callers do ----------------------------------------------------------------------
 
@@ -282,46 +254,6 @@ class Simulation:
         for call in self.batch_of:
             assert self._delivered(call) != (call in self.silent), "each call ends in one way"
 
-    def describe(self) -> str:
-        return f"{self.pool.phase}, pending {self.pool.pending}, " + ", ".join(
-            f"{w.id}: {w.state.value} sent {len(w.sent)} running {w.running}"
-            for w in self.pool.workers.values()
-        )
-
-    # -- the book -----------------------------------------------------------------------------
-
-    def heads(self, kind: int, number: int | None = None) -> list[tuple[Any, ...]]:
-        """The frames of a kind that were sent, to one worker or to any."""
-        return [s.head for s in self.in_flight if s.head[0] == kind and number in (None, s.worker)]
-
-    def calls_at(self, number: int) -> list[int]:
-        """The indexes of the calls a worker has, in the order they were sent."""
-        return [self._index(call) for call, holder in self.at.items() if holder == number]
-
-    def _index(self, call: int) -> int:
-        batch = self.batch_of[call]
-        return batch.offset + call - batch.first
-
-    def _note_end_of_run(self, call: int, retried: bool) -> bool:
-        """A run of a call has ended; whether it may run again."""
-        if self._delivered(call) or call in self.silent:
-            return False
-        self.may_have_started.discard(call)
-        self.earlier[call] += 1
-        self.retried[call] += retried
-        return True
-
-    def _options(self, call: int) -> CallOptions:
-        return self.batch_of[call].options
-
-    def _delivered(self, call: int) -> bool:
-        sink = self.batch_of[call].sink
-        assert isinstance(sink, Sink)
-        return self._index(call) in sink.got
-
-    def _lasting(self) -> set[int]:
-        return {b.function.number for b in self.batches if b.function.lasting}
-
     def _event(self, event: Callable[..., None], *arguments: Any) -> None:
         event(*arguments)
         for action in self.pool.actions.take():
@@ -340,107 +272,8 @@ class Simulation:
             self._note_outcomes(sink, ended)
         invariants.check(self.pool)
 
-    def _judge_late(self, worker: SimulatedWorker) -> None:
-        """The pool has just looked at the calls that should have ended."""
-        for call, started in worker.page.started.items():
-            timeout = self._options(call).timeout
-            if timeout is not None and not worker.was_kept:
-                in_time = self.now < started + timeout + self.grace
-                assert in_time or worker.doomed, "a deadline holds, whoever waits for the call"
-            if call in self.silent:
-                times = self.seen.setdefault(call, [self.now])
-                if self.now >= times[-1] + self.grace:
-                    times.append(self.now)
-                abandoned = self.pool.workers[worker.number].deadlines.abandoned
-                assert len(times) < 3 or call in abandoned, "what goes on is counted"
-
-    def _note_send(self, send: Send) -> None:
-        self.in_flight.append(send)
-        worker = self.workers.get(send.worker)
-        assert worker is not None, "frames go to workers that exist"
-        worker.pipe.append(send.head)
-        kind, *rest = send.head
-        if kind == frames.CALLS:
-            self._note_calls(worker, *rest)
-        elif kind == frames.EXPIRE:
-            assert self.at[rest[0]] == worker.number, "what is to stop is there"
-            assert self._options(rest[0]).timeout is not None
-        elif kind == frames.RECLAIM:
-            for call in rest[1]:
-                assert self.at.pop(call) == worker.number, "what is reclaimed was there"
-                assert call not in worker.running, "what has started is not reclaimed"
-        elif kind == frames.FORGET:
-            assert rest[0] in worker.functions, "only what was introduced is forgotten"
-            worker.functions.discard(rest[0])
-            for call, holder in self.at.items():
-                assert holder != worker.number or self._function(call) != rest[0], "still in use"
-        elif kind == frames.STOP:
-            assert worker.number not in self.at.values(), "a worker with calls is not stopped"
-            worker.told_to_stop = True
-
-    def _note_calls(self, worker: SimulatedWorker, functions: list[Any], spans: list[Any]) -> None:
-        assert worker.greeted, "calls go to workers that said HELLO"
-        assert not worker.told_to_stop
-        for number, _, _ in functions:
-            assert number not in worker.functions, "a function is introduced once"
-            worker.functions.add(number)
-        assert 0 < sum(len(items) for *_, items, _ in spans) <= MAX_FRAME
-        for function, _, first, items, _ in spans:
-            assert type(function) is bytes or function in worker.functions, "known when used"
-            for place, item in enumerate(items):
-                call = first + place
-                assert item == (self._index(call),), "each call has its own arguments"
-                assert call not in self.at, "a call is with one worker at a time"
-                assert call not in self.may_have_started, "what may have run is not sent again"
-                assert call not in self.unwanted, "what was cancelled is not sent"
-                assert not self._delivered(call)
-                quarantine = self.pool.workers[worker.number].quarantine
-                assert quarantine == (call in self.suspected), "suspects, and only they, run apart"
-                self.at[call] = worker.number
-
-    def _function(self, call: int) -> int:
-        return self.batch_of[call].function.number
-
-    def _note_outcomes(self, sink: Any, ended: Sequence[Ended] | Values) -> None:
-        in_row = isinstance(ended, Values)
-        for index, status, value, _, pid, troubles in one_by_one(ended):
-            call = sink.calls[index]
-            assert call not in self.silent, "the sink of a cancelled call hears nothing"
-            texts = troubles.texts if troubles is not None else []
-            assert in_row or len(texts) == self.earlier[call], "each earlier run is told of"
-            assert self.retried[call] <= self._options(call).retries
-            if status == frames.VALUE:
-                assert value == call, "an outcome goes to the call it belongs to"
-            elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
-                started = call in self.may_have_started or self.deaths[call]
-                assert started, "only what may have run is lost"
-                hopeless = self.pool._scaling.starts.hopeless
-                assert hopeless or self._had_its_chances(call), "what may run again does"
-            elif status == frames.CANCELLED and pid is None:
-                assert call not in self.may_have_started, "what runs is not given up"
-            elif status in (frames.RETRIABLE, frames.TIMED_OUT):
-                assert status == frames.TIMED_OUT, "the pool keeps that to itself"
-                assert self._options(call).timeout is not None
-                # One that is given up while another keeps its hub cannot be tried again.
-                assert call in self.at or self._had_its_retries(call), "it is tried again"
-        sink.deliver(ended)
-
-    def _had_its_chances(self, call: int) -> bool:
-        return (
-            self._options(call).on_worker_loss == "fail"
-            or call in self.unwanted
-            or self.closing
-            or self.alone[call] >= MAX_ALONE
-            or self.deaths[call] >= MAX_LIVES
-            or sum(self.deaths.values()) >= MAX_DEATHS
-        )
-
-    def _had_its_retries(self, call: int) -> bool:
-        options = self._options(call)
-        return (
-            self.retried[call] == options.retries
-            or not issubclass(CallTimeout, options.retry_on)
-            or call in self.unwanted
-            or self.closing
-            or self.pool.phase in (Phase.BROKEN, Phase.KILLED)
+    def describe(self) -> str:
+        return f"{self.pool.phase}, pending {self.pool.pending}, " + ", ".join(
+            f"{w.id}: {w.state.value} sent {len(w.in_flight)} running {w.running}"
+            for w in self.pool.workers.values()
         )

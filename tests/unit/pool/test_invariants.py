@@ -1,6 +1,6 @@
 """The pool under any order of events: a hypothesis state machine over simulated workers.
 
-The simulation judges each of the pool's actions (see its book); the rules here only make things
+The simulation judges each of the pool's actions (see judge.py); the rules here only make things
 happen, in every order that can happen.
 """
 

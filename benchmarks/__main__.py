@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from . import against, bytecode, judge, machine, plots, report, rounds
-from .question import Question
+from .harness import against, bytecode, judge, machine, plots, report, rounds
+from .harness.question import Question
 
 QUESTIONS = (
     "submit_throughput",
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         "questions": {},
     }
     questions: dict[str, Question] = {
-        name: importlib.import_module(f"{__package__}.{name}").QUESTION for name in names
+        name: importlib.import_module(f"{__package__}.questions.{name}").QUESTION for name in names
     }
     older, elsewhere = None, {}
     if options.against:

@@ -12,11 +12,11 @@ def main() -> None:
     import json
     import sys
 
-    from .question import Skip
+    from .harness.question import Skip
 
     question, contender, case, size = sys.argv[1:]
     try:
-        module = importlib.import_module(f"{__package__}.{question}")
+        module = importlib.import_module(f"{__package__}.questions.{question}")
         answer = {"figures": module.measure(contender, case, json.loads(size))}
     except Skip as reason:
         answer = {"skip": str(reason)}

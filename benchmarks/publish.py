@@ -12,11 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import plots, report
 from .__main__ import OUT
-from .pair import PAIR
-from .peers import AIO, FORK
-from .question import OURS
+from .contenders.pair import PAIR
+from .contenders.peers import AIO, FORK
+from .harness import plots, report
+from .harness.question import OURS
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- benchmarks: `make bench-docs` writes this -->"

@@ -26,7 +26,7 @@ import psutil
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 
-from . import machine
+from .harness import machine
 
 WORKERS = 2
 CONCURRENCY = 100

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import against, faults, judge, plots, publish, report, rounds, soak
+from benchmarks import publish, soak
 from benchmarks.__main__ import QUESTIONS, main
-from benchmarks.question import OURS, Metric, Question, Skip, Target
-from benchmarks.rounds import HERE, Python, Samples
+from benchmarks.faults import __main__ as faults
+from benchmarks.harness import against, judge, plots, report, rounds
+from benchmarks.harness.question import OURS, Metric, Question, Skip, Target
+from benchmarks.harness.rounds import HERE, Python, Samples
 
 RATE = Metric("rate", "calls/s", "calls per second", higher_is_better=True)
 TIME = Metric("time", "ms", "time")
@@ -41,7 +43,7 @@ def samples(key: str, ours: list[float], peer: list[float]) -> Samples:
 
 
 def ask(name: str) -> Question:
-    return importlib.import_module(f"benchmarks.{name}").QUESTION
+    return importlib.import_module(f"benchmarks.questions.{name}").QUESTION
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -89,8 +91,8 @@ def test_the_quick_scale_judges_us_too(name: str) -> None:
 
 
 def test_the_hand_written_pair_gives_all_results_in_order() -> None:
-    from benchmarks import calls
-    from benchmarks.pair import Pair
+    from benchmarks.contenders import calls
+    from benchmarks.contenders.pair import Pair
 
     with Pair(2) as pair:
         assert pair.run(calls.same, range(7), 3) == list(range(7))
@@ -117,7 +119,7 @@ def test_an_unknown_question_is_refused_by_name() -> None:
 
 def test_a_contender_that_cannot_be_measured_is_left_out_with_a_note(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "loky", None)
-    from benchmarks.peers import open_peer
+    from benchmarks.contenders.peers import open_peer
 
     with pytest.raises(Skip, match="loky is not installed"), open_peer("loky"):
         pass

@@ -1,4 +1,7 @@
-"""One worker is stuck, and the others are none the worse (how much: benchmarks/stuck_worker.py)."""
+"""One worker is stuck, and the others are none the worse.
+
+How much: benchmarks/questions/stuck_worker.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One fault, done to one contender, in a process of its own; prints what was seen.
 
-    python -m benchmarks.fault_scenarios SCENARIO CONTENDER
+    python -m benchmarks.faults.scenarios SCENARIO CONTENDER
 
 The last line of its output is a JSON object; :mod:`benchmarks.faults` puts it into words.
 """
@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import fault_calls
-from .fault_pools import WORKERS, open_pool
-from .question import Skip
+from ..harness.question import Skip
+from . import calls
+from .pools import WORKERS, open_pool
 
 #: Seconds after which something that has not ended is said to hang.
 PATIENCE = 6.0
@@ -46,17 +46,17 @@ def end_of(call: Any, right: Any, deadline: float) -> str:
 
 def among_neighbours(pool: Any, bad: Callable[[], Any]) -> Seen:
     """Half of the neighbours, the bad call, the other half; then one more call."""
-    for call in [pool.submit(fault_calls.work, n) for n in range(2 * WORKERS)]:
+    for call in [pool.submit(calls.work, n) for n in range(2 * WORKERS)]:
         call.result(30)  # all workers are up
     try:
-        calls = [pool.submit(fault_calls.work, n) for n in range(NEIGHBOURS // 2)]
+        neighbours = [pool.submit(calls.work, n) for n in range(NEIGHBOURS // 2)]
         culprit = bad()
-        calls += [pool.submit(fault_calls.work, n) for n in range(NEIGHBOURS // 2, NEIGHBOURS)]
+        neighbours += [pool.submit(calls.work, n) for n in range(NEIGHBOURS // 2, NEIGHBOURS)]
     except Exception as error:
         return {"after": f"submit raised {type(error).__name__}"}
     # With two at a time the neighbours take 5 s.
     deadline = time.monotonic() + 0.5 * NEIGHBOURS / WORKERS + PATIENCE
-    ends = Counter(end_of(call, n * 7, deadline) for n, call in enumerate(calls))
+    ends = Counter(end_of(call, n * 7, deadline) for n, call in enumerate(neighbours))
     return {
         "culprit": end_of(culprit, None, deadline),
         "others": dict(ends),
@@ -66,7 +66,7 @@ def among_neighbours(pool: Any, bad: Callable[[], Any]) -> Seen:
 
 def _after(pool: Any) -> str:
     try:
-        call = pool.submit(fault_calls.work, 1)
+        call = pool.submit(calls.work, 1)
     except Exception as error:
         return f"submit raised {type(error).__name__}"
     return end_of(call, 7, time.monotonic() + PATIENCE)
@@ -87,7 +87,7 @@ def killed(contender: str) -> Seen:
     path = _path()
 
     def bad() -> Any:
-        call = pool.submit(fault_calls.sleep_on, str(path))
+        call = pool.submit(calls.sleep_on, str(path))
         threading.Thread(
             target=lambda: os.kill(_pids(path, 1)[0], signal.SIGKILL), daemon=True
         ).start()
@@ -99,7 +99,7 @@ def killed(contender: str) -> Seen:
 def killed_idle(contender: str) -> Seen:
     """SIGKILL for a worker that has nothing to do; then a second's pause, and a call."""
     pool = open_pool(contender)
-    pid = pool.submit(fault_calls.tell_pid, str(_path())).result(30)
+    pid = pool.submit(calls.tell_pid, str(_path())).result(30)
     os.kill(pid, signal.SIGKILL)
     time.sleep(1)
     return {"after": _after(pool)} | _end(pool)
@@ -110,10 +110,10 @@ def _stuck(function: Callable[[str], None]) -> Callable[[str], Seen]:
         """Endless calls in all workers, to be stopped after a second by what means there are."""
         pool = open_pool(contender)
         path = _path()
-        calls = [pool.submit_limited(1.0, function, str(path)) for _ in range(WORKERS)]
+        endless = [pool.submit_limited(1.0, function, str(path)) for _ in range(WORKERS)]
         started = _pids(path, WORKERS)
         deadline = time.monotonic() + PATIENCE
-        told = [end_of(call, None, deadline) != "never" for call in calls]
+        told = [end_of(call, None, deadline) != "never" for call in endless]
         while running := _running(path, started):
             if time.monotonic() > deadline:
                 break
@@ -126,7 +126,7 @@ def _stuck(function: Callable[[str], None]) -> Callable[[str], Seen]:
 
 def _running(path: Path, started: list[int]) -> Counter[int]:
     """Which of the calls that have started neither were stopped nor went with their process."""
-    stopped = path.with_name(path.name + fault_calls.STOPPED)
+    stopped = path.with_name(path.name + calls.STOPPED)
     ended = map(int, stopped.read_text(encoding="ascii").split()) if stopped.exists() else ()
     return Counter(pid for pid in started if Path(f"/proc/{pid}").exists()) - Counter(ended)
 
@@ -134,8 +134,8 @@ def _running(path: Path, started: list[int]) -> Counter[int]:
 def bad_initializer(contender: str) -> Seen:
     """Each worker's initializer raises."""
     try:
-        pool = open_pool(contender, fault_calls.fail_to_start)
-        call = pool.submit(fault_calls.take, 1)
+        pool = open_pool(contender, calls.fail_to_start)
+        call = pool.submit(calls.take, 1)
     except Exception as error:
         return {"error": type(error).__name__, "says why": _says_why(error)}
     try:
@@ -158,11 +158,11 @@ def _orphans(function: Callable[[str], None]) -> Callable[[str], Seen]:
 
         pool = open_pool(contender)
         path = _path()
-        calls = [pool.submit(function, str(path)) for _ in range(WORKERS)]
+        endless = [pool.submit(function, str(path)) for _ in range(WORKERS)]
         _pids(path, WORKERS)
         family = [child.pid for child in psutil.Process().children(recursive=True)]
         print(json.dumps({"kill me": family}), flush=True)
-        calls[0].result(600)
+        endless[0].result(600)
         raise AssertionError("nobody has killed this process")
 
     return scenario
@@ -193,16 +193,16 @@ def _pids(path: Path, count: int) -> list[int]:
 SCENARIOS: dict[str, Callable[[str], Seen]] = {
     "a worker is SIGKILLed while it runs a call": killed,
     "an idle worker is SIGKILLed": killed_idle,
-    "a call segfaults": _bad_call(fault_calls.segfault),
-    "a call calls `sys.exit(3)`": _bad_call(fault_calls.leave),
-    "an exception does not unpickle": _bad_call(fault_calls.raise_unrebuildable),
-    "a result does not pickle": _bad_call(fault_calls.give_lock),
-    "an argument does not pickle": _bad_call(fault_calls.take, threading.Lock()),
-    "endless waits are to be stopped": _stuck(fault_calls.sleep_on),
-    "endless Python loops are to be stopped": _stuck(fault_calls.burn_on),
+    "a call segfaults": _bad_call(calls.segfault),
+    "a call calls `sys.exit(3)`": _bad_call(calls.leave),
+    "an exception does not unpickle": _bad_call(calls.raise_unrebuildable),
+    "a result does not pickle": _bad_call(calls.give_lock),
+    "an argument does not pickle": _bad_call(calls.take, threading.Lock()),
+    "endless waits are to be stopped": _stuck(calls.sleep_on),
+    "endless Python loops are to be stopped": _stuck(calls.burn_on),
     "the initializer raises": bad_initializer,
-    "the parent is SIGKILLed, workers wait": _orphans(fault_calls.sleep_on),
-    "the parent is SIGKILLed, workers compute": _orphans(fault_calls.burn_on),
+    "the parent is SIGKILLed, workers wait": _orphans(calls.sleep_on),
+    "the parent is SIGKILLed, workers compute": _orphans(calls.burn_on),
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from .peers import LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, THREADS, open_peer
-from .question import OURS, ROUNDS, Metric, Question, Size, Target
+from ..contenders.peers import LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, THREADS, open_peer
+from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Target
 
 CHUNK_1, CHUNK_1000 = "chunksize 1", "chunksize 1000"
 

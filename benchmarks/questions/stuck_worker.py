@@ -9,9 +9,9 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from . import calls
-from .peers import FORKSERVER, LOKY, ExecutorPeer, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders import calls
+from ..contenders.peers import FORKSERVER, LOKY, ExecutorPeer, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 QUESTION = Question(
     title="Throughput beside a stuck worker",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 
-from . import calls
-from .peers import FORK, ONE_AT_A_TIME, ExecutorPeer, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders import calls
+from ..contenders.peers import FORK, ONE_AT_A_TIME, ExecutorPeer, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 EVEN, FIRST, LAST = "even", "long first", "long last"
 #: The seeds by which it is drawn where the long call stands: at the same place for everybody.

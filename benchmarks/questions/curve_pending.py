@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import calls
-from .peers import FORK, THREADS, WORKERS, ExecutorPeer, open_peer
-from .question import OURS, Metric, Question, Size, Skip
+from ..contenders import calls
+from ..contenders.peers import FORK, THREADS, WORKERS, ExecutorPeer, open_peer
+from ..harness.question import OURS, Metric, Question, Size, Skip
 
 QUESTION = Question(
     title="As pending futures grow",
@@ -41,7 +41,7 @@ _SLOTS = {OURS: WORKERS * 100}
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Take the futures through their life, all of them one step at a time."""
-    from . import processes
+    from ..harness import processes
 
     count, parent = int(case), [processes.this()]
     if count > size["most"].get(contender, count):

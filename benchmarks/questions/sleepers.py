@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from . import calls
-from .pair import PAIR, Pair
-from .peers import AIO, WORKERS, aio_pool
-from .question import OURS, ROUNDS, Metric, Question, Size, Target
+from ..contenders import calls
+from ..contenders.pair import PAIR, Pair
+from ..contenders.peers import AIO, WORKERS, aio_pool
+from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Target
 
 WARM, COLD = "warm", "with start-up"
 SUBMIT = "hybridexec, submit"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from . import calls
-from .peers import FORK, FORKSERVER, LOKY, POOL, THREADS, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders import calls
+from ..contenders.peers import FORK, FORKSERVER, LOKY, POOL, THREADS, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 ONE, MANY = "a short call before it", "100 short calls before it"
 _BEFORE = {ONE: 1, MANY: 100}

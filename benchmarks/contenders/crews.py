@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..harness.question import OURS
 from . import calls
-from .question import OURS
 
 
 def executor(contender: str, workers: int, **options: Any) -> Executor:

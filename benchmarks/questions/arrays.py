@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from . import calls
-from .peers import LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, open_peer
-from .question import OURS, ROUNDS, Metric, Question, Size, Skip, Target
+from ..contenders import calls
+from ..contenders.peers import LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, open_peer
+from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Skip, Target
 
 ARGUMENT, RESULT = "as argument", "as result"
 

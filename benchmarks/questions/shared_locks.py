@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from .peers import THREADS
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders.peers import THREADS
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 TWO, ONE = "2 workers", "1 worker"
 _WORKERS = {TWO: 2, ONE: 1}
@@ -119,7 +119,7 @@ def _all(futures: list[Future[Any]]) -> list[Any]:
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Each in turn, with the same workers."""
-    from . import processes
+    from ..harness import processes
 
     figures = {}
     with _open(contender, _WORKERS[case], size["waiting"] + 1_000) as (executor, lock):

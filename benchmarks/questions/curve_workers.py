@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from . import crews
-from .peers import FORK, ExecutorPeer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size
+from ..contenders import crews
+from ..contenders.peers import FORK, ExecutorPeer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size
 
 QUESTION = Question(
     title="As workers grow",

@@ -1,6 +1,6 @@
 """The same faults, done to each contender: ``python -m benchmarks.faults`` prints the table.
 
-Every scenario runs in a process of its own with a time limit (:mod:`~benchmarks.fault_scenarios`);
+Every scenario runs in a process of its own with a time limit (:mod:`~benchmarks.faults.scenarios`);
 here what was seen becomes a few words.
 """
 
@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 
-from . import machine
-from .fault_pools import CONTENDERS
-from .fault_scenarios import NEIGHBOURS, SCENARIOS
+from ..harness import machine
+from .pools import CONTENDERS
+from .scenarios import NEIGHBOURS, SCENARIOS
 
 #: Seconds after which a scenario as a whole is given up.
 LIMIT = 60.0
@@ -87,7 +87,7 @@ def _words_of_initializer(seen: dict[str, Any]) -> str:
 
 def observe(scenario: str, contender: str) -> dict[str, Any]:
     """Run one scenario in a process of its own."""
-    command = [sys.executable, "-m", f"{__package__}.fault_scenarios", scenario, contender]
+    command = [sys.executable, "-m", f"{__package__}.scenarios", scenario, contender]
     # Files, not pipes: what outlives its parent would keep a pipe open.
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")

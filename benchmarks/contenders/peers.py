@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from operator import methodcaller
 from typing import Any
 
+from ..harness.question import OURS, Skip
 from . import calls
-from .question import OURS, Skip
 
 WORKERS = 2
 #: How many items those who need chunks get in one, where chunks are what they are good at.

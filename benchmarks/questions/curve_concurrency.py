@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from .pair import PAIR
-from .peers import WORKERS
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size
+from ..contenders.pair import PAIR
+from ..contenders.peers import WORKERS
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size
 from .sleepers import open_runner
 
 QUESTION = Question(
@@ -30,7 +30,7 @@ QUESTION = Question(
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Fill every slot once."""
-    from . import processes
+    from ..harness import processes
 
     limit, seconds = int(case), size["seconds"]
     with open_runner(contender, limit) as run:

@@ -20,7 +20,7 @@ class Pair:
     """Processes that each run their part of a list."""
 
     def __init__(self, processes: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.pair_worker"]
+        command = [sys.executable, "-m", "benchmarks.contenders.pair_worker"]
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             for _ in range(processes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from . import calls
-from .peers import FORK, POOL, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size
+from ..contenders import calls
+from ..contenders.peers import FORK, POOL, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size
 
 QUESTION = Question(
     title="As payloads grow",

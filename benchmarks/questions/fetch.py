@@ -10,9 +10,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .pair import PAIR, Pair
-from .peers import THREADS, WORKERS
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip, Target
+from ..contenders.pair import PAIR, Pair
+from ..contenders.peers import THREADS, WORKERS
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip, Target
 
 EVEN, SKEWED = "even", "skewed"
 
@@ -40,7 +40,7 @@ QUESTION = Question(
     targets=(Target("cpu", 1.05, (PAIR,)), Target("wall", 1.0, (PAIR,), cases=(SKEWED,))),
 )
 
-_SERVER = Path(__file__).parents[1] / "examples" / "demo_server.py"
+_SERVER = Path(__file__).parents[2] / "examples" / "demo_server.py"
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _server() -> Iterator[tuple[str, int]]:
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Fetch all URLs on warm workers."""
     try:
-        from . import client
+        from ..contenders import client
     except ImportError as error:
         raise Skip(f"{error.name} is not installed") from None
     count, limit = size["urls"], size["concurrency"]
@@ -90,7 +90,7 @@ def _executor(contender: str, limit: int) -> Executor:
 
 
 def _timed(run: Callable[[], int], count: int, server: int) -> dict[str, float]:
-    from . import processes
+    from ..harness import processes
 
     family = [processes.this(), *processes.relatives(but=server)]
     cpu = processes.cpu_seconds(family)

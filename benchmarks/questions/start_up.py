@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 
-from . import calls, crews
-from .peers import FORK, FORKSERVER, PROCESS_POOLS, SPAWN
-from .question import MANY_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders import calls, crews
+from ..contenders.peers import FORK, FORKSERVER, PROCESS_POOLS, SPAWN
+from ..harness.question import MANY_ROUNDS, OURS, Metric, Question, Size, Target
 
 IMPORT = "python -c 'import gevent.pool, gevent.monkey'"
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from . import fault_calls
-from .question import Skip
+from ..harness.question import Skip
+from . import calls
 
 WORKERS = 2
 
@@ -113,7 +113,7 @@ class AioFaults:
         return self._run(self._apply(function, arguments))
 
     async def _apply(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        return await self._pool.apply(fault_calls.run, (function, *arguments))
+        return await self._pool.apply(calls.run, (function, *arguments))
 
     def submit_limited(self, seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
         coroutine = asyncio.wait_for(self._apply(function, arguments), seconds)

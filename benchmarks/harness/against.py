@@ -23,7 +23,7 @@ from .machine import PACKAGES
 from .question import OURS, Metric, Question
 from .rounds import Python, Samples
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 #: What is slower by less than this does not matter.
 LEAST = 1.03
 #: Student's t, by how many rounds there are but one: what 1 of 100 samples exceeds by chance.
@@ -101,7 +101,7 @@ def install(rev: str, folder: Path) -> Older:
         _run(*pip, *same, *taking_part, str(place / "source"))
         (place / "installed").touch()
     here = Python(str(python), str(place / "run"))
-    _run(here.executable, "-c", "from benchmarks import bytecode; bytecode.compile_all()",
+    _run(here.executable, "-c", "from benchmarks.harness import bytecode; bytecode.compile_all()",
          cwd=here.folder)  # fmt: skip
     return Older(commit, subject, here)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
-from .pair import PAIR
-from .peers import AIO, WORKERS
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders.pair import PAIR
+from ..contenders.peers import AIO, WORKERS
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 from .sleepers import SUBMIT, open_runner
 
 QUESTION = Question(
@@ -38,7 +38,7 @@ _PERIOD = 0.1
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Watch the memory while the calls sleep."""
-    from . import processes
+    from ..harness import processes
 
     count = size["calls"]
     with open_runner(contender, count // WORKERS) as run:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from .peers import AIO, LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, THREADS, open_peer
-from .question import OURS, ROUNDS, Metric, Question, Size, Target
+from ..contenders.peers import AIO, LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, THREADS, open_peer
+from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Target
 
 RESTED, BUSY = "after 5 ms of rest", "back to back"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from .peers import FORK, ExecutorPeer, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip
+from ..contenders.peers import FORK, ExecutorPeer, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip
 from .sleepers import SUBMIT
 
 QUESTION = Question(

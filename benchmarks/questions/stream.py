@@ -6,8 +6,8 @@ import gc
 import time
 from statistics import median
 
-from .peers import FORK, MPIRE, POOL, open_peer
-from .question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
+from ..contenders.peers import FORK, MPIRE, POOL, open_peer
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
 
 QUESTION = Question(
     title="No-op stream from a generator",
@@ -34,7 +34,7 @@ _LOOKS = 100
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Run through one stream, looking at the memory now and then."""
-    from . import processes
+    from ..harness import processes
 
     parent = [processes.this()]
     count = size["items"]

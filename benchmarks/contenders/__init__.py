@@ -1,0 +1,1 @@
+"""Who is asked, and the functions that their workers run."""

@@ -1,0 +1,1 @@
+"""The same faults, done to each contender: ``python -m benchmarks.faults``."""

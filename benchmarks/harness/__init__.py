@@ -1,0 +1,1 @@
+"""What runs questions and judges: it knows neither the questions nor who is asked."""

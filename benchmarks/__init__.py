@@ -7,5 +7,5 @@ A question's module, in :mod:`~benchmarks.questions`, says what is asked and how
 measured; the contenders are in :mod:`~benchmarks.contenders`. The rest is common:
 :mod:`~benchmarks.harness.rounds` runs every measurement in a fresh process, contenders taking
 turns, and :mod:`~benchmarks.harness.report` makes tables of it. To add a question, write its module
-and name it in :mod:`~benchmarks.__main__`.
+and name it in :mod:`benchmarks.questions`.
 """

@@ -6,7 +6,6 @@ It never fails on a figure.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import shlex
@@ -17,27 +16,7 @@ from pathlib import Path
 
 from .harness import against, bytecode, judge, machine, plots, report, rounds
 from .harness.question import Question
-
-QUESTIONS = (
-    "submit_throughput",
-    "map_throughput",
-    "round_trip",
-    "sleepers",
-    "memory",
-    "fetch",
-    "cpu_bound",
-    "short_call",
-    "stream",
-    "arrays",
-    "start_up",
-    "stuck_worker",
-    "shared_locks",
-    "curve_tasks",
-    "curve_workers",
-    "curve_concurrency",
-    "curve_payload",
-    "curve_pending",
-)
+from .questions import QUESTIONS, load
 
 #: Where results go unless the command line says otherwise.
 OUT = Path(__file__).parent / "out"
@@ -58,9 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": machine.describe(),
         "questions": {},
     }
-    questions: dict[str, Question] = {
-        name: importlib.import_module(f"{__package__}.questions.{name}").QUESTION for name in names
-    }
+    questions: dict[str, Question] = {name: load(name).QUESTION for name in names}
     older, elsewhere = None, {}
     if options.against:
         try:

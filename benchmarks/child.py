@@ -8,16 +8,15 @@ Nothing is imported at the top: worker processes import it too, as their ``__mai
 
 def main() -> None:
     """Print the figures, or why there are none, as the last line of standard output."""
-    import importlib
     import json
     import sys
 
     from .harness.question import Skip
+    from .questions import load
 
     question, contender, case, size = sys.argv[1:]
     try:
-        module = importlib.import_module(f"{__package__}.questions.{question}")
-        answer = {"figures": module.measure(contender, case, json.loads(size))}
+        answer = {"figures": load(question).measure(contender, case, json.loads(size))}
     except Skip as reason:
         answer = {"skip": str(reason)}
     print("\n" + json.dumps(answer), flush=True)

@@ -228,6 +228,8 @@ def aio_pool(runner: asyncio.Runner, workers: int = WORKERS, **options: Any) -> 
 FORK, FORKSERVER = PROCESS_POOLS = "ProcessPoolExecutor, fork", "ProcessPoolExecutor, forkserver"
 SPAWN = "ProcessPoolExecutor, spawn"
 ONE_AT_A_TIME = "hybridexec, concurrency=1"
+#: Where :data:`OURS` is what its ``map`` does.
+SUBMIT = "hybridexec, submit"
 THREADS, POOL, AIO = "ThreadPoolExecutor", "multiprocessing.Pool", "aiomultiprocess"
 LOKY, PEBBLE, MPIRE = "loky", "pebble", "mpire"
 

@@ -1,1 +1,36 @@
-"""What is measured: one question in each module."""
+"""What is measured: one question in each module, and here the list of them.
+
+A module has its ``QUESTION``, and ``measure``, which measures one contender once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+#: In the order in which they are shown.
+QUESTIONS = (
+    "submit_throughput",
+    "map_throughput",
+    "round_trip",
+    "sleepers",
+    "memory",
+    "fetch",
+    "cpu_bound",
+    "short_call",
+    "stream",
+    "arrays",
+    "start_up",
+    "stuck_worker",
+    "shared_locks",
+    "curve_tasks",
+    "curve_workers",
+    "curve_concurrency",
+    "curve_payload",
+    "curve_pending",
+)
+
+
+def load(name: str) -> ModuleType:
+    """The module of one of them."""
+    return importlib.import_module(f"{__name__}.{name}")

@@ -6,8 +6,8 @@ import time
 
 from ..contenders.pair import PAIR
 from ..contenders.peers import WORKERS
+from ..contenders.sleeping import open_runner
 from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size
-from .sleepers import open_runner
 
 QUESTION = Question(
     title="As concurrency grows",

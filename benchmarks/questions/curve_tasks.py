@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from ..contenders.peers import FORK, ExecutorPeer, open_peer
+from ..contenders.peers import FORK, SUBMIT, ExecutorPeer, open_peer
 from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip
-from .sleepers import SUBMIT
 
 QUESTION = Question(
     title="As calls grow",

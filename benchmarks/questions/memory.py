@@ -6,9 +6,9 @@ import threading
 import time
 
 from ..contenders.pair import PAIR
-from ..contenders.peers import AIO, WORKERS
+from ..contenders.peers import AIO, SUBMIT, WORKERS
+from ..contenders.sleeping import open_runner
 from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Target
-from .sleepers import SUBMIT, open_runner
 
 QUESTION = Question(
     title="Memory per call in flight",

@@ -2,18 +2,17 @@
 room to room: client → engine → pool and launch → work.
 
 A worker that imported the parent's half would start slowly; a parent that imported gevent would
-no longer be plain Python. Every import counts, those inside functions too. Those under
-`if TYPE_CHECKING:` never run, and do not.
+no longer be plain Python. Imports inside functions count, too; those for type checkers only do not.
 """
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from imports import imports, modules
 
 PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 
@@ -63,87 +62,20 @@ def room_of(module: str) -> str | None:
     return parts[2] if parts[1:2] == ["parent"] and len(parts) > 2 else None
 
 
-def last_name(node: ast.expr) -> str | None:
-    """`b` of the expressions `a.b` and `b`."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None
-
-
-class Imports(ast.NodeVisitor):
-    """Collects (line, dotted name) of each import that can run."""
-
-    def __init__(self, package: Path, module: str, is_package: bool) -> None:
-        self.package = package
-        self.found: list[tuple[int, str]] = []
-        #: What a relative import with one dot starts from.
-        self.here = module.split(".") if is_package else module.split(".")[:-1]
-
-    def visit_If(self, node: ast.If) -> None:
-        if last_name(node.test) == "TYPE_CHECKING":
-            for child in node.orelse:
-                self.visit(child)
-        else:
-            self.generic_visit(node)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self.found.append((node.lineno, alias.name))
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        base = self.absolute(node.module or "", node.level)
-        for alias in node.names:
-            name = f"{base}.{alias.name}"
-            self.found.append((node.lineno, name if self.is_module(name) else base))
-
-    def visit_Call(self, node: ast.Call) -> None:
-        """`importlib.import_module("...")` and `__import__("...")` with the name written out."""
-        if last_name(node.func) in {"import_module", "__import__"} and node.args:
-            name = node.args[0]
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                level = len(name.value) - len(name.value.lstrip("."))
-                self.found.append((node.lineno, self.absolute(name.value[level:], level)))
-        self.generic_visit(node)
-
-    def absolute(self, name: str, level: int) -> str:
-        if not level:
-            return name
-        base = self.here[: len(self.here) - level + 1]
-        return ".".join([*base, name] if name else base)
-
-    def is_module(self, name: str) -> bool:
-        path = self.package.parent.joinpath(*name.split("."))
-        return path.is_dir() or path.with_suffix(".py").is_file()
-
-
-def modules(package: Path) -> dict[str, Path]:
-    """Every module of the package, with its file."""
-    found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = path.relative_to(package.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
 def violations(package: Path) -> list[str]:
     found = []
-    for module, path in modules(package).items():
-        layer, room = layer_of(module), room_of(module)
-        imports = Imports(package, module, path.name == "__init__.py")
-        imports.visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
-        for line, target in imports.found:
-            where = f"{path.relative_to(package.parent)}:{line}: "
-            root = target.split(".")[0]
-            if root in HOME and layer != HOME[root]:
-                found.append(f"{where}only hybridexec.{HOME[root]} may import {root}")
-            elif root == package.name and layer_of(target) not in MAY_IMPORT[layer]:
-                found.append(f"{where}{layer} may not import {layer_of(target)} ({target})")
-            elif room is not None:
-                entered = room_of(target) if root == package.name else None
-                if entered not in {None, room, *MAY_ENTER[room]}:
-                    found.append(f"{where}{room} may not import {entered} ({target})")
-                if not KEPT_OUT.get(room, set()).isdisjoint({root, target}):
-                    found.append(f"{where}{room} may not import {target}")
+    for where, module, target in imports(package):
+        layer, room, root = layer_of(module), room_of(module), target.split(".")[0]
+        if root in HOME and layer != HOME[root]:
+            found.append(f"{where}: only hybridexec.{HOME[root]} may import {root}")
+        elif root == package.name and layer_of(target) not in MAY_IMPORT[layer]:
+            found.append(f"{where}: {layer} may not import {layer_of(target)} ({target})")
+        elif room is not None:
+            entered = room_of(target) if root == package.name else None
+            if entered not in {None, room, *MAY_ENTER[room]}:
+                found.append(f"{where}: {room} may not import {entered} ({target})")
+            if not KEPT_OUT.get(room, set()).isdisjoint({root, target}):
+                found.append(f"{where}: {room} may not import {target}")
     return found
 
 

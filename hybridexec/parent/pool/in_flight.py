@@ -1,12 +1,11 @@
 """The calls that a worker was sent and has not answered.
 
-Runs on: whoever has the engine's turn, as part of the pool; other threads may look one call up,
-or count.
-Guarantees: a call is in it once; :meth:`InFlight.calls` has the order in which they were sent.
+Thread: turn holder; any thread may look up a single call, or read the count.
+Guarantees: each call is in it once; :meth:`InFlight.calls` returns them in the order sent.
 
-Calls are sent as spans of a batch, and answered in rows if they are short: so long as what
-is answered is what a span begins with, that is a matter of two numbers, however many calls it is.
-The first answer that is not breaks its batch's spans up into single calls.
+Calls are sent as spans of a batch, and short ones are answered in rows. A row with which a span
+begins is removed by raising the span's lower bound, however many calls it has. The first answer of
+another kind breaks its batch's spans up into single calls.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class _Span:
         self.batch = batch
         self.low = low
         self.high = high
-        #: When it was sent: after all those with lower numbers.
+        #: Grows with each span sent.
         self.order = order
 
 
@@ -36,9 +35,9 @@ class InFlight:
     def __init__(self) -> None:
         # Invariant: a call is in one span of _spans, or in _singles.
         self._spans: dict[int, list[_Span]] = {}  # by the upper bits of the calls' ids
-        # With a number that is higher than that of all that was sent before.
+        # By id: the order of the span in which the call was sent, and the batch.
         self._singles: dict[int, tuple[int, Batch]] = {}
-        #: How many there are.
+        #: How many calls there are.
         self.count = 0
         self._orders = 0  # spans so far
 
@@ -49,7 +48,7 @@ class InFlight:
         return self.get(call) is not None
 
     def add(self, batch: Batch, low: int, high: int) -> None:
-        """The calls of ``batch`` from place ``low`` up to ``high`` are being sent."""
+        """Add the calls of ``batch`` from place ``low`` up to ``high``: they are being sent."""
         self.count += high - low
         self._orders += 1
         first = batch.first
@@ -70,7 +69,7 @@ class InFlight:
         return None
 
     def those_of(self, batch: Batch, places: Collection[int]) -> list[int]:
-        """The calls of ``batch`` at these places that are here."""
+        """Those of the calls of ``batch`` at ``places`` that are here."""
         first = batch.first
         if len(places) <= self.count:
             return [first + place for place in places if first + place in self]
@@ -80,7 +79,7 @@ class InFlight:
         return [call for call in mine if call - first in places]
 
     def pop(self, call: int) -> Batch:
-        """Take a call out; its batch."""
+        """Remove a call and return its batch."""
         single = self._singles.pop(call, None)
         if single is None:
             batch = self._pop_front(call, 1)
@@ -92,7 +91,7 @@ class InFlight:
         return single[1]
 
     def pop_row(self, first: int, count: int) -> Batch:
-        """Take out so many calls of a batch, from the id ``first`` on; their batch."""
+        """Remove ``count`` calls of a batch, from the id ``first`` on, and return the batch."""
         batch = self._pop_front(first, count)
         if batch is None:
             for call in range(first, first + count):
@@ -101,7 +100,7 @@ class InFlight:
         return batch
 
     def _pop_front(self, first: int, count: int) -> Batch | None:
-        """As :meth:`pop_row`, if it is what a span begins with."""
+        """As :meth:`pop_row` if a span begins with these calls; else None."""
         key = first >> ID_BITS
         spans = self._spans.get(key, [])
         for span in spans:

@@ -1,7 +1,4 @@
-"""What is true of a pool whenever nothing happens to it.
-
-Runs on: tests, which assert it after each event.
-"""
+"""The pool's invariants, which hold between events. Used by tests, which assert them after each."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""Calls whose worker died while they ran: one of them may have killed it, and nobody knows which.
+"""Suspects: calls whose worker died while they ran. Any of them may have killed it.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: a suspect runs with no call that is not one; each is tried a bounded number of times; a
-call that was cancelled is never handed out.
+Thread: turn holder.
+Guarantees: suspects share a worker with suspects only; each is tried a bounded number of times; a
+cancelled call is never handed out.
 
 Calls that may run again after their worker's death (``on_worker_loss="retry"``) run as suspects, a
 group at a time, each group in a worker that runs nothing else and ends with it:
 
-- If the status page tells which call had the CPU when the worker died, that call is a group of its
-  own, and the others are another, which will most likely come through.
+- If the status page says which call had the CPU when the worker died, that call is a group of its
+  own and the others form another, which will most likely succeed.
 - A group whose worker dies too is split into parts, down to single calls.
-- A call that dies alone so many times, or dies with others far too often, is the culprit: it fails.
+- A call whose workers die with it alone, or with others, too often is the culprit: it fails.
 
-So with a single culprit among n calls, the others run two or three times, and with any number of
-them at most about log(n) times.
+With one culprit among n calls, the others run two or three times; with any number of culprits, at
+most about log(n) times.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections import deque
 
 from .aside import Aside, Call
 
-#: Deaths in which a call ran alone, after which it is the culprit. One could be an accident: the
-#: system, short of memory, kills what is largest.
+#: Deaths of workers that ran a call alone, after which it fails. One could be an accident: a system
+#: that is short of memory kills the largest process.
 MAX_ALONE = 3
-#: Deaths that a call may have a part in.
+#: Deaths of workers that ran a call, alone or not, after which it fails.
 MAX_LIVES = 14
-#: Deaths in a row, with no suspect coming through, after which the rest are given up.
+#: Deaths in a row, with no suspect succeeding between them, after which all suspects fail.
 MAX_DEATHS = 200
-#: Into how many parts a group is split when its worker dies.
+#: Parts into which a group is split when its worker dies.
 _PARTS = 4
 
 
@@ -43,22 +43,22 @@ class Quarantine(Aside):
 
     @property
     def groups(self) -> int:
-        """How many workers of their own they would fill."""
+        """How many groups wait, each for a worker of its own."""
         return len(self._groups) if self._backlog else 0
 
     def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
-        """These calls ran in a worker that died: put them into groups.
+        """Put calls that ran in a worker that died into groups.
 
         Args:
-            running: how many calls ran there, these and others.
-            current: the id of the call that had the CPU, 0 if that is not known.
-            text: how the worker died, in a line.
+            running: how many calls ran in that worker, these included.
+            current: id of the call that had the CPU; 0 if it is not known.
+            text: how the worker died, in one line.
 
         Returns:
             The calls that are not to be tried any more.
         """
         if not self._backlog and all(not batch.troubles_of(place).lives for batch, place in calls):
-            self._deaths = 0  # nobody is left of those before
+            self._deaths = 0  # no earlier suspects are left
         self._deaths += 1
         fresh = True
         convicted: list[Call] = []
@@ -86,7 +86,7 @@ class Quarantine(Aside):
         return convicted
 
     def put_back(self, calls: list[Call]) -> None:
-        """These had not started when their worker died: they are as suspect as they were."""
+        """Take back, as a group, calls that had not started when their worker died."""
         self._put_first([calls])
 
     def _put_first(self, groups: list[list[Call]]) -> None:
@@ -96,7 +96,7 @@ class Quarantine(Aside):
                 self._backlog.update(batch.first + place for batch, place in group)
 
     def take(self, count: int) -> list[Call]:
-        """Hand out the next group, or ``count`` calls of it."""
+        """Hand out the next group, or its first ``count`` calls."""
         group: list[Call] = []
         while self._groups and not group:
             calls = self._wanted(self._groups.popleft())

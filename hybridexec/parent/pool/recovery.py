@@ -1,12 +1,12 @@
 """What follows when a call fails, is late, or loses its worker: it runs again, or it ends.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: a call that may have started runs again only if its options allow it, and only so often;
-one that cannot be stopped when its time is up costs its worker, and those beside it no more than
-another run.
+Thread: turn holder.
+Guarantees: a call that may have started runs again only if its options allow it, and a bounded
+number of times. A call that cannot be stopped at its deadline costs its worker; the calls beside it
+are run again, if they may be, without becoming suspects.
 
-What waits to run again is in :mod:`.retries` after an error, in :mod:`.quarantine` after a worker's
-death; what is late, and what is to be done about it, :mod:`.deadlines` tells.
+Calls wait for their next run in :mod:`.retries` after an error, in :mod:`.quarantine` after a
+worker's death. Which calls are late, and what to do about it, is decided in :mod:`.deadlines`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .worker import Worker
 
 
 class Recovery:
-    """Sees to the calls of a pool that did not go well."""
+    """Handles the calls of a pool that failed, are late, or have lost their worker."""
 
     def __init__(
         self, ledger: Ledger, scaling: Scaling, actions: Actions, random: Callable[[], float]
@@ -38,11 +38,11 @@ class Recovery:
         self._scaling = scaling
         self._actions = actions
         self._random = random
-        #: Whether the workers are about to be killed, whatever their calls do.
+        #: Whether all workers are about to be killed, so that calls that go on are not reported.
         self.leaving = False
 
     def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
-        """Keep a failed call for another attempt, if it may have one."""
+        """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
         if not options.retries or self._ledger.closing or place in batch.unwanted:
             return False
@@ -64,7 +64,7 @@ class Recovery:
     # -- late calls -------------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
-        """See to the calls that are late."""
+        """Act on the calls that are late."""
         for worker in self._scaling.workers.values():
             if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
                 abandoned = []
@@ -77,7 +77,7 @@ class Recovery:
                     self._report(worker, abandoned)
 
     def _enforce(self, worker: Worker, call: int, step: Step) -> None:
-        """Do something about a call that is late."""
+        """Act on one late call."""
         batch = worker.in_flight.get(call)
         assert batch is not None, "it is late here"
         if step is Step.INTERRUPT:
@@ -87,12 +87,12 @@ class Recovery:
                 self._scaling.condemn(worker)
             worker.expired.add(call)
         else:
-            # It is not tried again, and not over for its batch: this run of it goes on.
+            # It is not retried, and not over for its batch: this run goes on.
             place, timeout = call - batch.first, batch.options.timeout
             self._ledger.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
 
     def _report(self, worker: Worker, calls: list[int]) -> None:
-        """Tell of calls that were cancelled and go on."""
+        """Report calls that were cancelled and go on."""
         names = []
         for call in calls:
             batch = worker.in_flight.get(call)
@@ -103,8 +103,8 @@ class Recovery:
     # -- calls that lose their worker -------------------------------------------------------------
 
     def lose(self, worker: Worker, lost: BaseException, now: float) -> None:
-        """A worker's process is gone: see to its unanswered calls. ``lost`` is what those that had
-        started fail with, unless they may run again."""
+        """A worker's process is gone: end or requeue its unanswered calls. Those that had started
+        fail with ``lost``, unless they may run again."""
         ledger = self._ledger
         running = worker.running
         returned: list[tuple[Batch, int]] = []
@@ -138,18 +138,18 @@ class Recovery:
         (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
 
     def give_up_suspects(self, why: BaseException) -> None:
-        """No worker of their own can be had for the suspects that wait, because of ``why``."""
+        """Fail all waiting suspects: no worker can be started for them, because of ``why``."""
         lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")
         for batch, place in self._ledger.suspects.clear():
             self._ledger.end(batch, place, LOST, lost, None)
 
     def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
-        """A call ends with its worker."""
+        """End a call as lost with its worker."""
         self._ledger.end(*call, LOST, Loss(lost, *call), worker.pid)
 
     def _spare(self, worker: Worker, calls: list[Call], text: str) -> list[Call]:
-        """Calls that ran beside one that their worker was killed for run again, as what they were:
-        any others, or suspects; those to which that has happened too often are returned."""
+        """Requeue calls whose worker was killed because of another call; suspects stay suspects.
+        Returned are those to which this has happened too often."""
         unlucky: list[Call] = []
         spared: list[Call] = []
         for batch, place in calls:

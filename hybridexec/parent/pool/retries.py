@@ -1,7 +1,7 @@
-"""Failed calls that wait to be tried again.
+"""Failed calls that wait for their retry.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: a call that waits here holds no slot; one that was cancelled is never handed out.
+Thread: turn holder.
+Guarantees: a call that waits here holds no slot; a cancelled call is never handed out.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from collections.abc import Callable
 from ..work.batch import Batch
 from .aside import Aside, Call
 
-#: However often a call has failed, it is tried again within so many seconds.
+#: Longest wait before a retry, in seconds, however often the call has failed.
 MAX_BACKOFF = 60.0
 
 
 def delay(backoff: float, retry: int, random: Callable[[], float]) -> float:
     """Seconds to wait before a call's ``retry``-th retry (from 1).
 
-    Twice as long each time, less a random part of up to a half: calls that failed together, because
-    a server was down, should not come back together. ("Equal jitter", as Marc Brooker's
-    "Exponential Backoff and Jitter" names it.)
+    The wait doubles each time, less a random part of up to a half, so that calls that failed
+    together, because a server was down, do not come back together. (This is "equal jitter" in Marc
+    Brooker's "Exponential Backoff and Jitter".)
     """
     longest = min(MAX_BACKOFF, backoff * 2.0 ** min(retry - 1, 64))
     return longest * (0.5 + random() / 2)
 
 
 class Retries(Aside):
-    """Calls, by when they are due."""
+    """Calls, ordered by when they are due."""
 
     def __init__(self) -> None:
         super().__init__()
-        # May hold calls that were cancelled meanwhile: they are skipped when they come up.
+        # May contain calls cancelled meanwhile: they are skipped when they come up.
         self._due: list[tuple[float, int, Batch, int]] = []
-        self._order = itertools.count()  # of two that are due at once, neither batch is compared
+        self._order = itertools.count()  # breaks ties: batches cannot be compared
 
     @property
     def next_due(self) -> float | None:
-        """When a call is due next; None if none waits."""
+        """When the next call is due; None if none waits."""
         return self._due[0][0] if self._backlog else None
 
     def add(self, batch: Batch, place: int, due: float) -> None:
         """Keep a call until ``due``."""
-        # In this order: where a caller leads, the I/O thread may be asking when the next is due.
+        # In this order: the I/O thread may read `next_due` while a caller holds the turn.
         heapq.heappush(self._due, (due, next(self._order), batch, place))
         self._backlog.add(batch.first + place)
 

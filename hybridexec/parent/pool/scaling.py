@@ -1,8 +1,8 @@
-"""Which workers there are: how many are started, and which are to end.
+"""Scaling: how many workers are started, and which are to end.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: while the pool runs, there are no more workers than were asked for, but for those that
-drain while others take their place, and a quarantine worker where there is room for no other.
+Thread: turn holder.
+Guarantees: a running pool has no more workers than ``max_workers``, except those that drain while
+replacements start, and one quarantine worker when there is no room for it.
 """
 
 from __future__ import annotations
@@ -36,51 +36,51 @@ class Scaling:
         self.workers: dict[int, Worker] = {}
         #: The number of the newest worker.
         self.newest = 0
-        self._size = 0  # how many there should be; grows with demand
-        #: Whether there may be fewer than there should be: :meth:`hire` must follow.
+        self._size = 0  # target number of workers; grows with demand
+        #: Whether workers may be missing: :meth:`hire` must follow.
         self.short = False
-        #: How starts have gone.
+        #: How recent starts have gone.
         self.starts = Starts()
-        # Invariant: how many workers are there for suspects.
+        # Invariant: the number of quarantine workers.
         self._quarantined = 0
-        #: How many these are, and how many are RETIRING: if there are none, and the pool is not
-        #: ending, :meth:`settle` has nothing to do.
+        #: The number of quarantine workers plus that of RETIRING ones. While it is 0, and the pool
+        #: is not ending, :meth:`settle` has nothing to do.
         self.leaving = 0
 
     def need(self, unfinished: int) -> None:
-        """There are so many unfinished calls."""
+        """Note the number of unfinished calls."""
         if unfinished > self._size or not self.workers:
             self.short = True
 
     def may_hire(self, unfinished: int, now: float) -> bool:
-        """Whether it is time to start workers, should there be too few."""
+        """Whether missing workers may be started now."""
         if self.starts.doubtful and (not unfinished or now < self.starts.next_at):
             self.short = True
             return False
         return True
 
     def believe(self) -> None:
-        """A new worker has taken a call: others will."""
+        """A new worker has taken a call: starts work again."""
         if self.starts.doubtful:
             self.starts.succeed()
             self.short = True
 
     def want(self, more: int) -> None:
-        """There should be so many more than there should be now, whatever the demand."""
+        """Raise the target by ``more`` workers, whatever the demand."""
         self._size = min(self._max_workers, self._size + more)
         self.short = True
 
     def hire(self, unfinished: int, groups: int) -> None:
-        """Start workers: one per unfinished call, up to the limit, one for each that went, and
-        quarantine workers for so many ``groups`` of suspects."""
+        """Start missing workers: one per unfinished call up to the limit, one for each that has
+        ended, and quarantine workers for ``groups`` groups of suspects."""
         demand = self._max_workers if self._all_at_once else unfinished
         if unfinished:
             self._size = max(self._size, min(self._max_workers, demand))
         self._fill(self._size, groups)
 
     def hire_to_finish(self, pending: int, groups: int) -> None:
-        """Start as many workers as what is left needs; there will be no more. How many there were
-        to be says nothing: calls may have come with the shutdown."""
+        """Start the workers that the last calls need. (The target does not tell how many these
+        are: calls may have been submitted right before the shutdown.)"""
         busy = sum(
             w.state is WorkerState.READY and w.in_flight.count > 0 for w in self.workers.values()
         )
@@ -99,7 +99,7 @@ class Scaling:
                 active += 1
             elif worker.state is WorkerState.RETIRING and worker not in replaced:
                 retiring.append(worker)
-        # They take the places of those that died, up to half of all: the others keep their pace.
+        # Quarantine workers take the places of dead ones, up to half of all: so other calls go on.
         most = max(1, min(self._max_workers // 2, self._max_workers - active))
         left = self._permitted()
         for _ in range(min(groups - idle, most - self._quarantined, left)):
@@ -125,12 +125,12 @@ class Scaling:
 
     @property
     def able(self) -> bool:
-        """Whether there is a worker that has got ready, and was not told to end."""
+        """Whether any worker has become ready and was not told to end."""
         states = (WorkerState.READY, WorkerState.RETIRING)
         return any(worker.state in states for worker in self.workers.values())
 
     def depends_on(self, worker: Worker) -> bool:
-        """Whether no call can be run if this worker, which was to get ready, will not."""
+        """Whether no call can run if this worker, which is starting, never gets ready."""
         others = any(
             other.state is WorkerState.STARTING and other.page is not None
             for other in self.workers.values()
@@ -139,13 +139,13 @@ class Scaling:
         return worker.state is WorkerState.STARTING and not others and not self.able
 
     def retire(self, worker: Worker) -> None:
-        """Let a worker finish what it has; its replacement gets ready while it drains."""
+        """Let a worker finish its calls; its replacement starts meanwhile."""
         worker.state = WorkerState.RETIRING
         self.leaving += 1
         self.short = True
 
     def condemn(self, worker: Worker) -> None:
-        """Kill a worker because of what it runs."""
+        """Kill a worker because of a call that it runs."""
         self._actions.kill(worker.id, signal.SIGKILL)
         self.leaving -= worker.state is WorkerState.RETIRING
         worker.state = WorkerState.STOPPING
@@ -162,7 +162,7 @@ class Scaling:
         return worker
 
     def settle(self, ending: bool, suspects: int) -> None:
-        """Stop the workers that have nothing left to do, ever: all, if the pool is ``ending``."""
+        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``."""
         for worker in self.workers.values():
             if worker.in_flight or worker.recalls:
                 continue
@@ -176,12 +176,12 @@ class Scaling:
                 self._actions.send(worker.id, (frames.STOP,))
                 self._unlink(worker)
             elif ending and worker.state is WorkerState.STARTING:
-                # It would only start to stop. (If there is no process yet, there may never be one.)
+                # It would start only to stop. (Without a process yet, it may never get one.)
                 worker.state = WorkerState.STOPPING
                 self._actions.kill(worker.id, signal.SIGKILL)
 
     def _unlink(self, worker: Worker) -> None:
-        """A worker holds no slots any more: its successor follows its predecessor."""
+        """Take a worker that holds no slots any more out of its chain of replacements."""
         for other in self.workers.values():
             if other.predecessor is worker:
                 other.predecessor = worker.predecessor

@@ -1,45 +1,45 @@
-"""Worker starts that have come to nothing, and when it is time to give up.
+"""Failed worker starts, and when to give up.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: if no new worker gets as far as to take a call, no more than a few are started in a row,
-and those that are there keep what they have.
+Thread: turn holder.
+Guarantees: if no new worker gets as far as taking a call, only a few are started in a row, and the
+workers that run keep their calls.
 
-A start has come to nothing if no process could be made, or if it was gone before it had taken a
-call: before it was ready, or right after that. What kills one worker so kills the next one, most
-likely. So from then on they are started one at a time, with pauses, until one has done better; that
-several end together, which were started together, counts once.
+A start has failed if no process could be made, or if the process ended before it took a call:
+before it was ready, or right after. What ends one worker this early most likely ends the next, so
+workers are then started one at a time, with growing pauses, until one takes a call. Workers that
+were started together and end together count as one failure.
 """
 
 from __future__ import annotations
 
-#: So many starts in a row may come to nothing.
+#: Consecutive failed starts after which there is no hope.
 MAX_FAILED_STARTS = 3
-#: Seconds before the next one; each further time so many times as long, up to a limit.
+#: Seconds until the next start, multiplied by the factor after each further failure, up to a limit.
 _FIRST_PAUSE, _FACTOR, _LONGEST_PAUSE = 0.05, 4, 30.0
 
 
 class Starts:
-    """How a pool's worker starts have gone of late."""
+    """The recent worker starts of a pool."""
 
     def __init__(self) -> None:
         self._failures = 0  # in a row
-        self._newest = 0  # the newest worker that there was at the last one
-        #: Not before this time another one is to be started.
+        self._newest = 0  # the newest worker at the time of the last one
+        #: No worker is to be started before this time.
         self.next_at = 0.0
 
     @property
     def doubtful(self) -> bool:
-        """Whether the last start has come to nothing."""
+        """Whether the last start failed."""
         return self._failures > 0
 
     @property
     def hopeless(self) -> bool:
-        """Whether too many have."""
+        """Whether too many starts in a row have failed."""
         return self._failures >= MAX_FAILED_STARTS
 
     def fail(self, number: int, newest: int, now: float) -> None:
-        """The start of worker ``number`` has come to nothing; the ``newest`` that there is may have
-        been started before that was known."""
+        """The start of worker ``number`` failed. Workers up to ``newest`` were started before that
+        was known, so their failures will not count."""
         if number > self._newest:
             self._newest = newest
             self.next_at = now + min(_FIRST_PAUSE * _FACTOR**self._failures, _LONGEST_PAUSE)

@@ -1,17 +1,16 @@
-"""The watchdog: notices hubs that have stopped ticking, and says once what each is stuck in.
+"""The watchdog: decides which hubs have stopped ticking, and what to report about each.
 
-Runs on: whoever has the engine's turn, tells it the time, heartbeats and answers, and does what it
-says.
-Guarantees: each *episode*, from a hub's last tick to its next, is reported once, and its end once
-if it was; nothing here waits, looks at a clock or ends a worker.
+Thread: turn holder, which passes in the time, heartbeats and answers, and carries out the steps.
+Guarantees: each *episode* (from a hub's last tick to its next) is reported once, and the end of a
+reported one once. Nothing here waits, reads a clock or ends a worker.
 
-An episode that has lasted for the limit is looked into before it is reported::
+An episode that has reached the limit is investigated before it is reported::
 
     ask the worker's attendant ──answer──▶ report
           └──no answer, so the GIL is held──▶ ask for faulthandler's dump ──▶ report
 
-A worker that cannot answer either (its process is stopped, say) is reported without a stack. If the
-hub ticks meanwhile, there was nothing to report: the parent, or the machine, had been asleep too.
+A worker that does neither (its process is stopped, say) is reported without a stack. If the hub
+ticks meanwhile, nothing is reported: the parent, or the machine, had been asleep too.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-#: Seconds that the attendant has to answer: many times what it needs to get the GIL.
+#: Seconds for the attendant to answer: many times what it needs to get the GIL.
 ANSWER_SECONDS = 0.5
-#: Seconds that faulthandler has to write.
+#: Seconds for faulthandler to write.
 DUMP_SECONDS = 0.2
-#: Longest time between two looks, in seconds, and the time while something is being looked into.
+#: Longest time between two looks, in seconds, and the time while an episode is investigated.
 _MAX_PERIOD, _BUSY_PERIOD = 0.5, 0.1
 
 
@@ -40,24 +39,24 @@ class Dump(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Say that this worker's hub has not ticked for so many seconds."""
+    """Report that this worker's hub has not ticked for ``seconds``."""
 
     worker: int
     seconds: float
-    #: The call that has the CPU; 0 if that is not known.
+    #: The call that has the CPU; 0 if it is not known.
     call: int
-    #: Where the main thread is; None if the worker did not answer: a dump may tell.
+    #: Where the main thread is; None if the worker did not answer, so that only a dump may tell.
     stack: str | None
 
 
 class Discard(NamedTuple):
-    """Throw away what this worker's faulthandler has written: its hub ticks again."""
+    """Discard what faulthandler has written in this worker: its hub ticks again."""
 
     worker: int
 
 
 class Over(NamedTuple):
-    """Say that this worker's hub ticks again after so many seconds."""
+    """Report that this worker's hub ticks again, after ``seconds``."""
 
     worker: int
     seconds: float
@@ -84,14 +83,14 @@ class Watchdog:
     def __init__(self, limit: float) -> None:
         """
         Args:
-            limit: seconds without a tick that are worth a report.
+            limit: seconds without a tick after which an episode is reported.
         """
         self._limit = limit
         self._episodes: dict[int, _Episode] = {}
 
     @property
     def following(self) -> Collection[int]:
-        """The workers whose episodes are to be followed to their end."""
+        """The workers with an episode: they must stay in ``beats`` until it ends."""
         return self._episodes.keys()
 
     @property
@@ -102,7 +101,7 @@ class Watchdog:
         return _BUSY_PERIOD
 
     def look(self, now: float, beats: Mapping[int, float]) -> list[Step]:
-        """Decide what to do; ``beats`` has the last tick of each hub to be watched."""
+        """Decide what to do; ``beats`` has the last tick of each hub that is watched."""
         steps: list[Step] = []
         for worker, beat in beats.items():
             episode = self._episodes.get(worker)
@@ -134,14 +133,14 @@ class Watchdog:
         return [Report(worker, now - episode.beat, episode.call, episode.stack)]
 
     def answered(self, worker: int, call: int, stack: str) -> None:
-        """A worker has answered; an empty ``stack`` means that its hub had time for it."""
+        """A worker has answered; an empty ``stack`` means that its hub itself had time to."""
         episode = self._episodes.get(worker)
         if episode is not None and stack:
             episode.call = call
             episode.stack = stack
 
     def blocker(self, worker: int) -> int:
-        """The call that keeps this worker's hub from ticking; 0 if none does or it is not known."""
+        """The call that blocks this worker's hub; 0 if none does or it is not known."""
         episode = self._episodes.get(worker)
         return 0 if episode is None else episode.call
 

@@ -9,38 +9,10 @@ Layout, with the low bytes of a number first::
 
     u32 length of head | u32 number of segments | u64 length of each segment ... | head | segments
 
-The head is a marshalled tuple whose first member is the kind of frame. Where it would hold a large
+The head is a marshalled tuple, see :mod:`.messages`. Where it would hold a large
 payload it holds a list ``[first, count]`` that names segments instead; nothing else in a head is a
 list of its own type at that place. A segment whose length has its highest bit set does not follow:
 it is in a memory file that was handed over before. See :mod:`hybridexec.wire.shared`.
-
-Parent to worker::
-
-    (CALLS, [(number, payload, needs)], [(function, how, first id, [item, ...], bare)])
-        What is introduced is a function, with the numbers and names of what ``__main__`` must
-        have before it is loaded; or, with a name for its needs, one of these. A function is a
-        number that an earlier or the same frame introduced, or a payload for one use. How to run
-        it: see ``options.How``. An item is a tuple of plain arguments, or a payload of ``(args,
-        kwargs)``; a bare item is the one argument itself, plain.
-    (ASK, low)           send HUNGRY as soon as no more than so many calls wait in the inbox
-    (CANCEL, ids, running)  drop these calls; stop them too where ``running`` and they have started
-    (EXPIRE, id)         this call's time is up, and its worker has not stopped it so far
-    (RECALL, count)      give back up to ``count`` calls that have not started, the newest first
-    (RECLAIM, number, ids)  these calls are not the worker's any more: it has not started them, and
-                         has not answered a RECALL. It may take others again.
-    (FORGET, number)     this function will not be called again
-    (STOP,)              leave: nothing is outstanding
-    (WHERE,)             say what the main thread is doing
-
-Worker to parent::
-
-    (HELLO,)             ready for calls
-    (FAILED, stage, text)   cannot get ready: why
-    (RESULTS, [(id, status, value, seconds)], [(first id, [plain value, ...])])
-    (HUNGRY,)            the answer to ASK: no more calls than that wait in the inbox
-    (RECALLED, ids)      the answer to RECALL
-    (HERE, call, stack)  the answer to WHERE: the call that has the CPU (0: none), and the main
-                         thread's stack as text, empty if the hub itself had time to answer
 """
 
 from __future__ import annotations
@@ -53,17 +25,6 @@ from typing import Any
 
 from .payload import Payload, Segments
 from .shared import Buffer, File, Part, Region
-
-CALLS, ASK, CANCEL, RECALL, RECLAIM, FORGET, STOP, EXPIRE, WHERE = range(1, 10)
-#: What must be heard while a call keeps the worker's hub.
-URGENT = frozenset({CANCEL, EXPIRE, RECALL, WHERE})
-HELLO, FAILED, RESULTS, HUNGRY, RECALLED, HERE = range(1, 7)
-
-#: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,
-#: remote traceback, note, its type's name, its text)``; CANCELLED: dropped or stopped on request;
-#: TIMED_OUT: its time was up; RETRIABLE: as ERROR, and the exception is one of those after which
-#: the call may be tried again.
-VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
 _READ_SIZE = 256 * 1024
 #: marshal's format without references, which cost several times what small values do. Of large

@@ -16,7 +16,7 @@ seconds; the others are integers:
 - ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
   that traces switches writes it (see :mod:`hybridexec.worker.tracing`); then it is exact;
 - ``HELD``: written by the parent, and by it alone: while it differs from the number in the last
-  RECLAIM frame that the worker has handled, the worker takes no calls;
+  Reclaim message that the worker has handled, the worker takes no calls;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.
 """
 
@@ -69,7 +69,7 @@ class StatusPage:
         return self.words[CURRENT]
 
     def hold(self, number: int) -> None:
-        """Keep the worker from taking calls until it has handled the RECLAIM of this number."""
+        """Keep the worker from taking calls until it has handled the Reclaim of this number."""
         self.words[HELD] = number
 
     def running(self) -> dict[int, float]:

@@ -2,7 +2,7 @@
 
 Runs on: the main thread, before the user's ``__main__`` is imported. (A worker of the fork server
 has been patched there.)
-Guarantees: whatever goes wrong before the worker is ready reaches the parent as a FAILED frame.
+Guarantees: whatever goes wrong before the worker is ready reaches the parent as a Failed message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from multiprocessing import spawn
 from types import TracebackType
 
 from .. import base
-from ..wire import frames
+from ..wire import frames, messages
 from .atfork import be_first
 from .late import after_import
 from .lifeline import hold
@@ -119,15 +119,15 @@ def report_failures(results_fd: int) -> None:
     sys.excepthook = report
 
 
-def failure(stage: str, error: BaseException) -> tuple[int, str, str]:
-    """The head of the frame that tells the parent why this worker will never be ready."""
-    return frames.FAILED, stage, "".join(traceback.format_exception(error))
+def failure(stage: str, error: BaseException) -> messages.Failed:
+    """What tells the parent why this worker will never be ready."""
+    return messages.Failed(stage, "".join(traceback.format_exception(error)))
 
 
 def send_failure(results_fd: int, stage: str, error: BaseException) -> None:
-    """Write that frame, as long as there is no outbox, and a write waits until all is written."""
+    """Write that, as long as there is no outbox, and a write waits until all is written."""
     with contextlib.suppress(OSError):
-        for buffer in frames.encode(failure(stage, error)):
+        for buffer in frames.encode(failure(stage, error).head):
             os.write(results_fd, buffer)
 
 

@@ -90,7 +90,7 @@ class Feed:
         #: Whether the hub must see to the others before a call is taken. The attendant sets it,
         #: too, which looks at the clock so that a runner need not do so for every call.
         self.turn_over = False
-        #: The number of the last RECLAIM; while the status page's is another, no call is taken.
+        #: The number of the last Reclaim; while the status page's is another, no call is taken.
         self.released = 0
 
     # -- on the hub ---------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Feed:
         """Give calls in the inbox to runners, until the turn is over."""
         if self._words[HELD] != self.released:
             self.is_due = False
-            return  # the RECLAIM that is on its way has the hub look
+            return  # the Reclaim that is on its way has the hub look
         self.is_due = True  # a runner woken below need not schedule another feed
         turn = self._loop.iteration
         begins = turn != self._turn

@@ -8,10 +8,11 @@ the process at once.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from .. import native
 from ..options import How
-from ..wire import frames
+from ..wire import frames, messages
 from ..wire.shared import Channel
 from . import stacks
 from .functions import Functions
@@ -41,6 +42,17 @@ class Inbound:
         # The job of the calls that came last, by function's number and how they are run: most calls
         # are like the last ones.
         self._jobs: dict[tuple[int, How], Job] = {}
+        # What is done for a message but calls, with its fields.
+        self._handlers: dict[int, Callable[..., object]] = {
+            messages.Ask.kind: self._ask,
+            messages.Cancel.kind: runners.stops.cancel,
+            messages.Recall.kind: self._give_back,
+            messages.Reclaim.kind: runners.reclaim,
+            messages.Forget.kind: self._forget,
+            messages.Stop.kind: runners.service.stop,
+            messages.Expire.kind: runners.stops.expire,
+            messages.Where.kind: self._say_where,
+        }
         # Held by whoever reads: the hub or the attendant.
         self._lock = native.original("_thread", "allocate_lock")()
 
@@ -76,46 +88,40 @@ class Inbound:
 
     def _handle(self, frame: frames.Frame) -> None:
         head, segments = frame
-        kind, rest = head[0], head[1:]
-        runners = self._runners
-        if kind == frames.CALLS:
-            _, functions, spans = head
-            for number, reference, needs in functions:
-                self._functions.learn(number, frames.extract(reference, segments), needs)
-            for function, how, first, items, bare in spans:
-                if type(function) is not int:
-                    job = Job(frames.extract(function, segments), how)
-                elif (function, how) in self._jobs:
-                    job = self._jobs[function, how]
-                else:
-                    self._jobs.clear()
-                    job = self._jobs[function, how] = Job(function, how)
-                if segments and not bare:
-                    items = [
-                        item if type(item) is tuple else frames.extract(item, segments)
-                        for item in items
-                    ]
-                self._inbox.add(Run(job, first, items, bare))
-        elif kind == frames.ASK:
-            if runners.ask(*rest):
-                self._outbox.add((frames.HUNGRY,))
-        elif kind == frames.CANCEL:
-            runners.stops.cancel(*rest)
-        elif kind == frames.EXPIRE:
-            runners.stops.expire(*rest)
-        elif kind == frames.RECALL:
-            self._outbox.add((frames.RECALLED, self._inbox.take_back(*rest)))
-        elif kind == frames.RECLAIM:
-            runners.reclaim(*rest)
-        elif kind == frames.FORGET:
-            self._jobs.clear()  # first, so that it lets go of no function
-            self._functions.forget(*rest)
-        elif kind == frames.STOP:
-            runners.service.stop()
-        elif kind == frames.WHERE:
-            self._outbox.add((frames.HERE, *self._whereabouts()))
+        if head[0] != messages.Calls.kind:  # the most, and the only ones with segments
+            self._handlers[head[0]](*head[1:])
+            return
+        _, functions, spans = head
+        for number, reference, needs in functions:
+            self._functions.learn(number, frames.extract(reference, segments), needs)
+        for function, how, first, items, bare in spans:
+            if type(function) is not int:
+                job = Job(frames.extract(function, segments), how)
+            elif (function, how) in self._jobs:
+                job = self._jobs[function, how]
+            else:
+                self._jobs.clear()
+                job = self._jobs[function, how] = Job(function, how)
+            if segments and not bare:
+                items = [
+                    item if type(item) is tuple else frames.extract(item, segments)
+                    for item in items
+                ]
+            self._inbox.add(Run(job, first, items, bare))
 
-    def _whereabouts(self) -> tuple[int, str]:
-        if native.ident() == self._runners.thread:
-            return 0, ""  # the hub itself reads this: nothing keeps it
-        return stacks.whereabouts(self._runners)
+    def _ask(self, low: int) -> None:
+        if self._runners.ask(low):
+            self._outbox.add(messages.Hungry())
+
+    def _give_back(self, count: int) -> None:
+        self._outbox.add(messages.Recalled(self._inbox.take_back(count)))
+
+    def _forget(self, number: int) -> None:
+        self._jobs.clear()  # first, so that it lets go of no function
+        self._functions.forget(number)
+
+    def _say_where(self) -> None:
+        # If the hub itself reads this, nothing keeps it.
+        on_hub = native.ident() == self._runners.thread
+        call, stack = (0, "") if on_hub else stacks.whereabouts(self._runners)
+        self._outbox.add(messages.Here(call, stack))

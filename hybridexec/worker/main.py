@@ -1,7 +1,7 @@
 """A worker's life: get ready, run calls until told to stop.
 
 Runs on: the main thread of the worker process.
-Guarantees: exactly one HELLO or FAILED frame is the first frame the parent gets; results that were
+Guarantees: exactly one Hello or Failed is the first message the parent gets; results that were
 produced are written before the process ends.
 """
 
@@ -15,7 +15,7 @@ import sys
 from functools import partial
 
 from .. import native
-from ..wire import frames, payload
+from ..wire import messages, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
@@ -78,7 +78,7 @@ def run(start: WorkerStart) -> None:
     setup.join()
     if setup.value is True:
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
-        outbox.put((frames.HELLO,))
+        outbox.put(messages.Hello())
         runners.serve(context, start.calls.fd, inbound.on_readable)
     outbox.write()
 

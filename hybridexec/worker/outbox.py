@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import native
-from ..wire import frames
+from ..wire import frames, messages
+from ..wire.messages import Results, ToParent
 from ..wire.shared import Channel, Part
 from .rows import Entry, Row
 
@@ -52,7 +53,7 @@ class Outbox:
         self._soon: Callable[[Callable[[], None]], Any] = loop.run_callback
         # While it is started, the hub goes on writing as soon as there is room in the pipe.
         self._room = loop.io(fd, 2)
-        # Results (id, status, value, seconds), rows, and heads of other frames, which are shorter.
+        # Results one by one, rows of them, and other messages.
         self._entries: deque[Entry] = deque()
         # Held by whoever writes: the hub or the attendant.
         self._lock = native.original("_thread", "allocate_lock")()
@@ -84,8 +85,8 @@ class Outbox:
         now, if that cannot block."""
         if not (self._entries or self._begun) and self._lock.acquire(False):
             try:
-                head, segments = _results([result], [])
-                frame = b"" if segments else frames.encode(head)[0]
+                message, segments = _results([result], [])
+                frame = b"" if segments else frames.encode(message.head)[0]
                 if 0 < len(frame) <= _ATOMIC:
                     os.write(self._fd, frame)
                     return
@@ -159,7 +160,7 @@ class Outbox:
         return True
 
     def _next_frames(self) -> list[memoryview]:
-        """The buffers of what comes next: a frame of results, and shorter ones around it."""
+        """The buffers of what comes next: a frame of results, and other messages around it."""
         entries = self._entries
         before: list[memoryview] = []
         after: list[memoryview] = []
@@ -178,10 +179,11 @@ class Outbox:
                     entries.popleft()
                 if row[1]:
                     rows.append(row)
-            elif len(entry) == 4:
+            elif isinstance(entry, tuple):
                 if after:
                     break
-                results.append(entries.popleft())
+                results.append(entry)
+                entries.popleft()
             else:
                 entries.popleft()
                 frame = self._views(entry)
@@ -197,21 +199,19 @@ class Outbox:
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
         return before + frame + after
 
-    def _views(self, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> list[memoryview]:
-        buffers = frames.encode(head, segments, self._channel.hand_over)
+    def _views(self, message: ToParent, segments: Sequence[Part] = ()) -> list[memoryview]:
+        buffers = frames.encode(message.head, segments, self._channel.hand_over)
         return [memoryview(buffer).cast("B") for buffer in buffers]
 
 
-def _results(
-    results: list[Any], rows: list[tuple[int, list[Any]]]
-) -> tuple[tuple[Any, ...], list[Part]]:
-    """The head and the segments of a frame with these results."""
+def _results(results: list[Any], rows: list[tuple[int, list[Any]]]) -> tuple[Results, list[Part]]:
+    """The message with these results, and its segments."""
     segments: list[Part] = []
     for index, (call, status, value, seconds) in enumerate(results):
-        if status == frames.PICKLED:
+        if status == messages.PICKLED:
             if type(value) is not bytes:
                 results[index] = (call, status, frames.embed(value, segments), seconds)
-        elif status in (frames.ERROR, frames.RETRIABLE):
+        elif status in (messages.ERROR, messages.RETRIABLE):
             error, *texts = value
             results[index] = (call, status, (frames.embed(error, segments), *texts), seconds)
-    return (frames.RESULTS, results, rows), segments
+    return Results(results, rows), segments

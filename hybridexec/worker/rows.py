@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..wire.messages import Result, ToParent
+
 
 class Row:
     """Plain results of calls in a row, on their way out.
@@ -30,7 +32,6 @@ class Row:
         return first, values
 
 
-#: What leaves the worker: a result ``(id, status, value, seconds)``, a row of results, or a shorter
-#: head of a frame.
-Entry = tuple[Any, ...] | Row
+#: What leaves the worker: a result, a row of them, or another message.
+Entry = Result | Row | ToParent
 Put = Callable[[Entry], None]

@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 
 from .. import native
-from ..wire import frames, payload
+from ..wire import messages, payload
 from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
 from .feed import Feed, Runner
@@ -30,8 +30,8 @@ from .stops import CallExpired, StopCall, Stops
 #: its module may take long, and must not take for ever.
 _LOAD_SECONDS = 60.0
 
-_VALUE = frames.VALUE
-_CANCELLED = frames.CANCELLED, None
+_VALUE = messages.VALUE
+_CANCELLED = messages.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
@@ -147,7 +147,7 @@ class Runners:
         feed_due = feed.is_due
         taken = words[TAKEN]
         following = run.next
-        plain = frames.VALUE
+        plain = messages.VALUE
         row: Row | None = None
         values: list[Any] = []  # the row's
         expiry: Any = None
@@ -175,10 +175,10 @@ class Runners:
                 feed.schedule()
             if inbox.asked and inbox.arrived - taken <= inbox.low:
                 inbox.asked = False
-                put((frames.HUNGRY,))
+                put(messages.Hungry())
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
-                put((call, frames.CANCELLED, None, None))
+                put((call, messages.CANCELLED, None, None))
                 row = None
                 continue
             words[slot_id] = call
@@ -211,15 +211,15 @@ class Runners:
                     stage = "result"
                     value = payload.dumps(value)
                     stage = "call"
-                    status = frames.PICKLED
+                    status = messages.PICKLED
             except BaseException as error:
                 if isinstance(error, StopCall | CallExpired) and me.raised[0] == call:
                     stopped = isinstance(error, StopCall)
-                    status, value = _CANCELLED if stopped else (frames.TIMED_OUT, job.timeout)
+                    status, value = _CANCELLED if stopped else (messages.TIMED_OUT, job.timeout)
                 else:
                     if not isinstance(error, Exception):
                         feed.wear(me)
-                    status = frames.RETRIABLE if job.is_retriable(error) else frames.ERROR
+                    status = messages.RETRIABLE if job.is_retriable(error) else messages.ERROR
                     result = value if stage == "result" else None
                     item = (item,) if bare else item
                     value = failures.describe(error, stage, function, item, result)

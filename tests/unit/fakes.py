@@ -14,7 +14,7 @@ from hybridexec.parent.work.batch import Batch, Ended, Values
 from hybridexec.parent.work.callbacks import Callbacks
 from hybridexec.parent.work.function import Function
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import frames, payload
+from hybridexec.wire import messages, payload
 
 
 def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
@@ -22,7 +22,8 @@ def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
     if isinstance(ended, Values):
         first, values = ended
         return [
-            (place, frames.VALUE, value, None, 7, None) for place, value in enumerate(values, first)
+            (place, messages.VALUE, value, None, 7, None)
+            for place, value in enumerate(values, first)
         ]
     return ended
 
@@ -90,7 +91,7 @@ class FakeEngine:
         if not batch.bare:
             item = (item if type(item) is tuple else payload.loads(item)[0])[0]
         batch.remaining -= 1
-        batch.sink.deliver([(batch.offset + place, frames.VALUE, item, 0.5, 7, None)])
+        batch.sink.deliver([(batch.offset + place, messages.VALUE, item, 0.5, 7, None)])
 
     def finish_row(self, size: int) -> None:
         """End the first open call and those of its batch that follow it, up to ``size`` in all, as

@@ -13,7 +13,8 @@ from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.pool import Phase, Pool
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES
 from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
-from hybridexec.wire import frames
+from hybridexec.wire import messages
+from hybridexec.wire.messages import ToWorker
 
 from .fakes import Sink, one_by_one
 from .simulated_worker import SimulatedWorker
@@ -51,9 +52,13 @@ class Judge:
         self.suspected: set[int] = set()  # calls that may only run apart from others
         self.closing = False  # what does not run ends
 
-    def heads(self, kind: int, number: int | None = None) -> list[tuple[Any, ...]]:
-        """The frames of a kind that were sent, to one worker or to any."""
-        return [s.head for s in self.in_flight if s.head[0] == kind and number in (None, s.worker)]
+    def heads(self, kind: type[ToWorker], number: int | None = None) -> list[tuple[Any, ...]]:
+        """The messages of a kind that were sent, to one worker or to any."""
+        return [
+            sent.message.head
+            for sent in self.in_flight
+            if type(sent.message) is kind and number in (None, sent.worker)
+        ]
 
     def calls_at(self, number: int) -> list[int]:
         """The indexes of the calls a worker has, in the order they were sent."""
@@ -101,23 +106,23 @@ class Judge:
         self.in_flight.append(send)
         worker = self.workers.get(send.worker)
         assert worker is not None, "frames go to workers that exist"
-        worker.pipe.append(send.head)
-        kind, *rest = send.head
-        if kind == frames.CALLS:
+        worker.pipe.append(send.message.head)
+        kind, *rest = send.message.head
+        if kind == messages.Calls.kind:
             self._note_calls(worker, *rest)
-        elif kind == frames.EXPIRE:
+        elif kind == messages.Expire.kind:
             assert self.at[rest[0]] == worker.number, "what is to stop is there"
             assert self._options(rest[0]).timeout is not None
-        elif kind == frames.RECLAIM:
+        elif kind == messages.Reclaim.kind:
             for call in rest[1]:
                 assert self.at.pop(call) == worker.number, "what is reclaimed was there"
                 assert call not in worker.running, "what has started is not reclaimed"
-        elif kind == frames.FORGET:
+        elif kind == messages.Forget.kind:
             assert rest[0] in worker.functions, "only what was introduced is forgotten"
             worker.functions.discard(rest[0])
             for call, holder in self.at.items():
                 assert holder != worker.number or self._function(call) != rest[0], "still in use"
-        elif kind == frames.STOP:
+        elif kind == messages.Stop.kind:
             assert worker.number not in self.at.values(), "a worker with calls is not stopped"
             worker.told_to_stop = True
 
@@ -152,17 +157,17 @@ class Judge:
             texts = troubles.texts if troubles is not None else []
             assert in_row or len(texts) == self.earlier[call], "each earlier run is told of"
             assert self.retried[call] <= self._options(call).retries
-            if status == frames.VALUE:
+            if status == messages.VALUE:
                 assert value == call, "an outcome goes to the call it belongs to"
             elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
                 started = call in self.may_have_started or self.deaths[call]
                 assert started, "only what may have run is lost"
                 hopeless = self.pool._scaling.starts.hopeless
                 assert hopeless or self._had_its_chances(call), "what may run again does"
-            elif status == frames.CANCELLED and pid is None:
+            elif status == messages.CANCELLED and pid is None:
                 assert call not in self.may_have_started, "what runs is not given up"
-            elif status in (frames.RETRIABLE, frames.TIMED_OUT):
-                assert status == frames.TIMED_OUT, "the pool keeps that to itself"
+            elif status in (messages.RETRIABLE, messages.TIMED_OUT):
+                assert status == messages.TIMED_OUT, "the pool keeps that to itself"
                 assert self._options(call).timeout is not None
                 # One that is given up while another keeps its hub cannot be tried again.
                 assert call in self.at or self._had_its_retries(call), "it is tried again"

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 
 class Page:
@@ -70,33 +70,33 @@ class SimulatedWorker:
     def read(self) -> None:
         """Handle one frame."""
         kind, *rest = self.pipe.popleft()
-        if kind == frames.CALLS:
+        if kind == messages.Calls.kind:
             _, spans = rest
             for _, _, first, items, _ in spans:
                 self.inbox.extend(range(first, first + len(items)))
-        elif kind == frames.ASK:
+        elif kind == messages.Ask.kind:
             (self.low,) = rest
             self.asked = True
             self._maybe_hungry()
-        elif kind == frames.CANCEL:
+        elif kind == messages.Cancel.kind:
             calls, running = rest
             self.dropped.update(set(self.inbox).intersection(calls))
             for call in calls if running else ():
-                self._stop(call, frames.CANCELLED)
-        elif kind == frames.EXPIRE:
-            self._stop(rest[0], frames.TIMED_OUT)
-        elif kind == frames.RECALL:
+                self._stop(call, messages.CANCELLED)
+        elif kind == messages.Expire.kind:
+            self._stop(rest[0], messages.TIMED_OUT)
+        elif kind == messages.Recall.kind:
             count = min(rest[0], len(self.inbox))
             calls = [self.inbox.pop() for _ in range(count)]
             self.dropped.difference_update(calls)
             self.out.append(("recalled", calls))
-        elif kind == frames.RECLAIM:
+        elif kind == messages.Reclaim.kind:
             self.released, calls = rest
             while self.inbox and self.inbox[-1] in calls:
                 self.inbox.pop()
             assert not set(self.inbox).intersection(calls), "the last calls are reclaimed"
             self.dropped.difference_update(calls)
-        elif kind == frames.STOP:
+        elif kind == messages.Stop.kind:
             assert not self.inbox
             assert not self.running
             self.stopped = True
@@ -139,17 +139,17 @@ class SimulatedWorker:
         self._maybe_hungry()
         if call in self.dropped:
             self.dropped.discard(call)
-            self.out.append(("results", [(call, frames.CANCELLED, None, None)]))
+            self.out.append(("results", [(call, messages.CANCELLED, None, None)]))
         else:
             self.running[call] = None
             self.page.started[call] = self.clock()
         return call
 
-    def answer(self, call: int, status: int = frames.VALUE) -> None:
+    def answer(self, call: int, status: int = messages.VALUE) -> None:
         """End a running call."""
         del self.running[call]
         del self.page.started[call]
-        failed = status in (frames.ERROR, frames.RETRIABLE)
+        failed = status in (messages.ERROR, messages.RETRIABLE)
         value = (b"", "Traceback\nError: it failed\n", "") if failed else call
         self.out.append(("results", [(call, status, value, None)]))
         if self.hog == call:

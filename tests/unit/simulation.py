@@ -18,7 +18,7 @@ from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from .fakes import Sink
 from .judge import Judge
@@ -121,7 +121,7 @@ class Simulation(Judge):
         for _ in range(count):
             self.may_have_started.add(self.workers[number].take())
 
-    def answer(self, number: int, *calls: int, status: int = frames.VALUE) -> None:
+    def answer(self, number: int, *calls: int, status: int = messages.VALUE) -> None:
         """A worker ends calls (by default all it runs), and the parent hears of it."""
         worker = self.workers[number]
         for call in calls or list(worker.running):
@@ -133,7 +133,7 @@ class Simulation(Judge):
         singly: list[Any] = []
         rows: list[tuple[int, list[Any]]] = []
         for call, status, value, seconds in results:
-            if status != frames.VALUE or self._options(call).timeout is not None:
+            if status != messages.VALUE or self._options(call).timeout is not None:
                 singly.append((call, status, value, seconds))
             elif rows and call == rows[-1][0] + len(rows[-1][1]):
                 rows[-1][1].append(value)

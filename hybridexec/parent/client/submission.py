@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import CallOptions
-from ...wire import frames, payload
+from ...wire import messages, payload
 from ...wire.wording import function_name
 from ..engine.engine import Engine
 from ..work import session
@@ -226,7 +226,7 @@ def _open(taken: list[Ended], return_exceptions: bool) -> Any:
 
 def _ends_all(status: int, value: Any) -> bool:
     """Whether this is the end of a stream, though others' errors are not: ``cancel_all()``."""
-    return status == frames.CANCELLED and value == ALL
+    return status == messages.CANCELLED and value == ALL
 
 
 def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[Outcome[Any]]:

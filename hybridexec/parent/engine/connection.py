@@ -12,11 +12,11 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
 
 from ... import native
 from ...errors import ExecutorBroken
 from ...wire import frames, page
+from ...wire.messages import ToWorker
 from ...wire.shared import Buffer, Part
 from .. import lifecycle
 from ..launch.launcher import Started
@@ -83,17 +83,15 @@ class Connection:
             pass
         return received
 
-    def write(
-        self, head: tuple[Any, ...], segments: Sequence[Part] = (), urgent: bool = False
-    ) -> None:
-        """Queue a frame; :meth:`flush` writes it. Urgent ones are to be read even while a call
+    def write(self, message: ToWorker, segments: Sequence[Part] = ()) -> None:
+        """Queue a message; :meth:`flush` writes it. Urgent ones are to be read even while a call
         keeps the worker's hub."""
         if not self.broken:
-            buffers = frames.encode(head, segments, self._channel.hand_over)
+            buffers = frames.encode(message.head, segments, self._channel.hand_over)
             self.backlog.append(buffers[0])
             for buffer in buffers[1:]:
                 self.backlog.append(memoryview(buffer).cast("B"))
-            self.urgent = self.urgent or urgent
+            self.urgent = self.urgent or message.urgent
 
     def flush(self, there_is_room: bool = False) -> bool:
         """Write as much as fits; whether nothing is left. If something is, it is written when the

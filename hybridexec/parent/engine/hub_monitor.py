@@ -2,7 +2,7 @@
 calls that do not end.
 
 Runs on: whoever has the engine's turn; :meth:`HubMonitor.current` on any thread.
-Guarantees: reads shared memory and writes frames, so no worker can keep it waiting; while no call
+Guarantees: reads shared memory and writes messages, so no worker can keep it waiting; while no call
 is unfinished and no hub was reported as blocked, it wants no look.
 """
 
@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ...wire import frames
+from ...wire import messages
+from ...wire.messages import ToWorker
 from ..pool.actions import Abandoned
 from ..pool.in_flight import InFlight
 from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
@@ -55,12 +56,12 @@ class HubMonitor:
         watchdog: Watchdog | None,
         workers: Mapping[int, Worker],
         connections: Mapping[int, Connection],
-        send: Callable[[int, tuple[Any, ...]], None],
+        send: Callable[[int, ToWorker], None],
     ) -> None:
         """
         Args:
             watchdog: who decides; None if nothing is to be reported.
-            send: writes a frame to the worker of this number.
+            send: tells the worker of this number.
         """
         self._watchdog = watchdog
         self._workers = workers
@@ -85,7 +86,7 @@ class HubMonitor:
             return []
         records, self._found = self._found, []
         for number in self._holdups.look(now, self._asleep()):
-            self._send(number, (frames.WHERE,))
+            self._send(number, messages.Where())
         following = self._watchdog.following
         beats = {
             number: connection.page.heartbeat
@@ -96,7 +97,7 @@ class HubMonitor:
         for step in self._watchdog.look(now, beats):
             connection = self._connections[step.worker]
             if type(step) is Ask:
-                self._send(step.worker, (frames.WHERE,))
+                self._send(step.worker, messages.Where())
             elif type(step) is Dump:
                 connection.request_dump()
             elif type(step) is Discard:

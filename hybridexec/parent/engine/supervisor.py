@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ... import native
-from ...wire import frames
+from ...wire import frames, messages
+from ...wire.messages import Results, ToWorker
 from ...wire.shared import Part
 from ..launch import exit_errors
 from ..launch.launcher import Launcher, Started
@@ -56,6 +57,14 @@ class Supervisor:
         # Workers that have ended and whose fork server has not told how: until when it may.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
+        # What is done for a worker's messages but results: with its number, the time, the fields.
+        self._handlers: dict[int, Callable[..., None]] = {
+            messages.Hello.kind: pool.ready,
+            messages.Failed.kind: self._failed,
+            messages.Hungry.kind: pool.hungry,
+            messages.Recalled.kind: self._recalled,
+            messages.Here.kind: self._monitor.answered,
+        }
         # Invariant: None, or the worker whose results the poller does not tell of. Until the given
         # time, a waiting caller reads them.
         self._led: int | None = None
@@ -92,7 +101,7 @@ class Supervisor:
                 connection = self.connections.get(action.worker)
                 # Frames for one that ended just now go nowhere: its calls are being returned.
                 if connection is not None:
-                    connection.write(action.head, action.segments, action.head[0] in frames.URGENT)
+                    connection.write(action.message, action.segments)
                     # All that goes to a worker in a turn does so in one system call.
                     written.add(connection)
             elif type(action) is Start:
@@ -102,11 +111,11 @@ class Supervisor:
             else:  # its process does not exist yet, and may never
                 self._launcher.give_up()
 
-    def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
-        """Send a worker a frame, here and now."""
+    def send(self, worker: int, message: ToWorker) -> None:
+        """Tell a worker something, here and now."""
         connection = self.connections.get(worker)
         if connection is not None:
-            connection.write(head, segments, head[0] in frames.URGENT)
+            connection.write(message)
             connection.flush()
 
     def look_seconds(self, now: float) -> float | None:
@@ -226,26 +235,24 @@ class Supervisor:
         pool = self._pool
         now = native.monotonic()
         for head, segments in connection.read(everything):
-            kind = head[0]
-            if kind == frames.RESULTS:
+            if head[0] == Results.kind:  # the most, and the only ones with segments
                 _, results, rows = head
                 if segments:
                     results = [_resolve(result, segments) for result in results]
                 pool.results(number, results, rows, now)
-            elif kind == frames.HUNGRY:
-                pool.hungry(number, now)
-            elif kind == frames.RECALLED:
-                pool.recalled(number, head[1])
-            elif kind == frames.HELLO:
-                pool.ready(number, now)
-            elif kind == frames.HERE:
-                self._monitor.answered(number, now, *head[1:])
             else:
-                # It is ending: what it logged is on its way until it has.
-                connection.failed_stage = head[1]
-                connection.failure = exit_errors.failed(connection.pid, *head[1:])
+                self._handlers[head[0]](number, now, *head[1:])
         if connection.broken:
             self._poller.unregister(connection.results_fd)
+
+    def _recalled(self, number: int, now: float, calls: list[int]) -> None:
+        self._pool.recalled(number, calls)
+
+    def _failed(self, number: int, now: float, stage: str, text: str) -> None:
+        # It is ending: what it logged is on its way until it has.
+        connection = self.connections[number]
+        connection.failed_stage = stage
+        connection.failure = exit_errors.failed(connection.pid, stage, text)
 
     def _hear_of_end(self, number: int, connection: Connection, fd: int) -> None:
         """A worker's process has ended, or the fork server has."""
@@ -316,8 +323,8 @@ class Supervisor:
 
 def _resolve(result: tuple[Any, ...], segments: Sequence[Part]) -> tuple[Any, ...]:
     call, status, value, seconds = result
-    if status == frames.PICKLED:
+    if status == messages.PICKLED:
         value = frames.extract(value, segments)
-    elif status in (frames.ERROR, frames.RETRIABLE):
+    elif status in (messages.ERROR, messages.RETRIABLE):
         value = (frames.extract(value[0], segments), *value[1:])
     return call, status, value, seconds

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...wire.messages import ToWorker
 from ...wire.shared import Part
 
 
@@ -15,10 +16,10 @@ class Start(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Write a frame to this worker."""
+    """Tell this worker something."""
 
     worker: int
-    head: tuple[Any, ...]
+    message: ToWorker
     segments: Sequence[Part]
 
 
@@ -52,9 +53,9 @@ class Actions:
         """Decide on a :class:`Start`."""
         self.decided.append(Start(worker))
 
-    def send(self, worker: int, head: tuple[Any, ...], segments: Sequence[Part] = ()) -> None:
+    def send(self, worker: int, message: ToWorker, segments: Sequence[Part] = ()) -> None:
         """Decide on a :class:`Send`."""
-        self.decided.append(Send(worker, head, segments))
+        self.decided.append(Send(worker, message, segments))
 
     def kill(self, worker: int, signal: int) -> None:
         """Decide on a :class:`Kill`."""

@@ -1,4 +1,4 @@
-"""Calls, as the head of a CALLS frame.
+"""Calls, as the message that has a worker run them.
 
 Runs on: whoever has the engine's turn, as part of the pool.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...wire import frames
+from ...wire.messages import Calls
 from ...wire.shared import Part
 from ..work.batch import Batch
 from ..work.function import Function
@@ -16,9 +17,8 @@ from .backlog import Span
 from .worker import Worker
 
 
-def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], list[Part]]:
-    """The head and the segments of a frame with these calls; the worker gets to know their
-    functions."""
+def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]:
+    """The message with these calls, and its segments; the worker gets to know their functions."""
     functions: list[tuple[Any, ...]] = []
     segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
@@ -54,7 +54,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[tuple[Any, ...], l
         last_function, last_options, last_items = function, batch.options, items
         last_bare = batch.bare
         next_id = first + len(items)
-    return (frames.CALLS, functions, spans), segments
+    return Calls(functions, spans), segments
 
 
 def _introduced(worker: Worker, function: Function, segments: list[Part]) -> list[tuple[Any, ...]]:
@@ -71,10 +71,11 @@ def _introduced(worker: Worker, function: Function, segments: list[Part]) -> lis
     return [*entries, (function.number, embedded, needs)]
 
 
-def call_frame(worker: Worker, batch: Batch) -> tuple[tuple[Any, ...], Sequence[Part]]:
+def call_frame(worker: Worker, batch: Batch) -> tuple[Calls, Sequence[Part]]:
     """As :func:`calls_frame`, for the one call of a batch: with less ado if it is of a function
     that the worker knows, with plain arguments."""
     function, items = batch.function.number, batch.items
     if function in worker.known and type(items[0]) is tuple:
-        return (frames.CALLS, (), ((function, batch.options.how, batch.first, items, False),)), ()
+        span = function, batch.options.how, batch.first, items, False
+        return Calls((), (span,)), ()
     return calls_frame(worker, [(batch, 0, 1)])

@@ -8,7 +8,7 @@ is told of, once.
 The worker's hub stops a call whose time is up at the point where it waits. Whether that has worked
 is read from the status page, which tells when each call started. If the call still runs:
 
-1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (EXPIRE): if
+1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (Expire): if
    it keeps the CPU in Python code, a signal handler raises in it. A call that was told before is
    left alone, for it may be cleaning up;
 2. after the grace, if it still has the CPU, or if its hub is free and it goes on all the same, its

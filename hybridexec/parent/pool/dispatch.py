@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from ...wire import frames
+from ...wire import messages
 from ..work.batch import Batch
 from .actions import Actions
 from .backlog import Backlog, Span
@@ -32,7 +32,7 @@ STUCK_SECONDS = 0.005
 HOARD_SECONDS = 0.1
 #: Longest time, in seconds, between two looks at workers that seem stuck.
 _MAX_TICK = 0.1
-#: A worker that has not answered a RECALL for so many seconds does not hear it: C code holds its
+#: A worker that has not answered a Recall for so many seconds does not hear it: C code holds its
 #: GIL. Its calls are reclaimed, without its help.
 SILENT_SECONDS = 0.1
 #: Seconds from a worker's being held to the count of what it has taken. See :meth:`_reclaim`.
@@ -98,7 +98,7 @@ class Dispatch:
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)
             if ask:
-                self._actions.send(worker.id, (frames.ASK, worker.window // 2))
+                self._actions.send(worker.id, messages.Ask(worker.window // 2))
 
     def _send_one(self, now: float) -> bool:
         """Send the one call that waits to a worker that has none, if there is one: the commonest
@@ -193,7 +193,7 @@ class Dispatch:
     def recall(self, worker: Worker, count: int) -> None:
         """Ask for calls that a worker has not started."""
         worker.recalls += 1
-        self._actions.send(worker.id, (frames.RECALL, count))
+        self._actions.send(worker.id, messages.Recall(count))
 
     def stuck_seconds(self, now: float) -> float | None:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
@@ -237,7 +237,7 @@ class Dispatch:
         return reclaimed
 
     def _is_silent(self, worker: Worker) -> bool:
-        """Whether a worker has not answered a RECALL, and has calls that it has not started."""
+        """Whether a worker has not answered a Recall, and has calls that it has not started."""
         return (
             worker.recalls > 0
             and worker.waiting > 0
@@ -268,7 +268,7 @@ class Dispatch:
     def release(self, worker: Worker, calls: list[int]) -> None:
         """Let a worker that is held take calls again, but for these."""
         worker.held_at = None
-        self._actions.send(worker.id, (frames.RECLAIM, worker.holds, calls))
+        self._actions.send(worker.id, messages.Reclaim(worker.holds, calls))
 
 
 def _in_frames(spans: list[Span]) -> Iterator[list[Span]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...wire import frames
+from ...wire import messages
 from ..work.batch import ALL, LOST, Batch, Delivery, Ended, Sink, Values
 from ..work.function import Function
 from .actions import Actions
@@ -106,7 +106,7 @@ class Ledger:
         if not places:
             return
         calls = [batch.first + place for place in places]
-        self._actions.send(worker.id, (frames.CANCEL, calls, running))
+        self._actions.send(worker.id, messages.Cancel(calls, running))
         if not running:
             batch.leave_alone(places)
             return
@@ -126,7 +126,7 @@ class Ledger:
             for batch, places in left.items():
                 self._cancel_sent(worker, batch, places, running=True)
                 ended: list[Ended] = [
-                    (batch.offset + place, frames.CANCELLED, said, None, worker.pid, None)
+                    (batch.offset + place, messages.CANCELLED, said, None, worker.pid, None)
                     for place in places
                 ]
                 self._outcomes.append((batch.sink, ended))
@@ -178,7 +178,7 @@ class Ledger:
         if self.broken_because is not None:
             status, value = LOST, self.broken_because
         else:
-            status, value = frames.CANCELLED, self._cancelled
+            status, value = messages.CANCELLED, self._cancelled
         ended = [
             _outcome(batch, place, status, value, None)
             for place in places
@@ -245,7 +245,7 @@ class Ledger:
         for worker in self._workers.values():
             if number in worker.known:
                 worker.known.discard(number)
-                self._actions.send(worker.id, (frames.FORGET, number))
+                self._actions.send(worker.id, messages.Forget(number))
 
 
 def _outcome(batch: Batch, place: int, status: int, value: Any, pid: int | None) -> Ended:

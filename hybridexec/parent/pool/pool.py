@@ -202,7 +202,7 @@ class Pool:
         self._settle()
 
     def ready(self, number: int, now: float) -> None:
-        """A worker said HELLO."""
+        """A worker said Hello."""
         worker = self.workers[number]
         if worker.state is not WorkerState.STARTING:
             return  # it was told to end meanwhile

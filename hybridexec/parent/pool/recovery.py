@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import CallTimeout, WorkerLost
-from ...wire import frames
+from ...wire import messages
 from ...wire.wording import call_text
 from ..work.batch import LOST, Batch, Loss
 from .actions import Actions
@@ -46,9 +46,9 @@ class Recovery:
         options = batch.options
         if not options.retries or self._ledger.closing or place in batch.unwanted:
             return False
-        if status == frames.RETRIABLE:
+        if status == messages.RETRIABLE:
             text = value[1].rstrip().rpartition("\n")[2]
-        elif status == frames.TIMED_OUT and issubclass(CallTimeout, options.retry_on):
+        elif status == messages.TIMED_OUT and issubclass(CallTimeout, options.retry_on):
             text = f"CallTimeout: stopped after {value} s"
         else:
             return False
@@ -81,7 +81,7 @@ class Recovery:
         batch = worker.in_flight.get(call)
         assert batch is not None, "it is late here"
         if step is Step.INTERRUPT:
-            self._actions.send(worker.id, (frames.EXPIRE, call))
+            self._actions.send(worker.id, messages.Expire(call))
         elif step is Step.KILL:
             if not worker.expired:
                 self._scaling.condemn(worker)
@@ -89,7 +89,7 @@ class Recovery:
         else:
             # It is not retried, and not over for its batch: this run goes on.
             place, timeout = call - batch.first, batch.options.timeout
-            self._ledger.give_up(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+            self._ledger.give_up(batch, place, messages.TIMED_OUT, timeout, worker.pid)
 
     def _report(self, worker: Worker, calls: list[int]) -> None:
         """Report calls that were cancelled and go on."""
@@ -117,8 +117,8 @@ class Recovery:
                 ledger.ended(batch, place)
             elif call in worker.expired:
                 timeout = batch.options.timeout
-                if not self.try_again(batch, place, frames.TIMED_OUT, timeout, now):
-                    ledger.end(batch, place, frames.TIMED_OUT, timeout, worker.pid)
+                if not self.try_again(batch, place, messages.TIMED_OUT, timeout, now):
+                    ledger.end(batch, place, messages.TIMED_OUT, timeout, worker.pid)
             elif batch.options.on_worker_loss == "retry" and not (
                 ledger.closing or place in batch.unwanted
             ):

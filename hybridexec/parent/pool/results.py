@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
-from ...wire import frames
+from ...wire import messages
 from ..work.batch import Batch, Ended
 from .ledger import Ledger
 from .recovery import Recovery
@@ -36,7 +36,7 @@ class Results:
         for first, values in rows:
             if not self._row(worker, first, values):
                 calls = range(first, first + len(values))
-                singly = zip(calls, repeat(frames.VALUE), values, repeat(None))
+                singly = zip(calls, repeat(messages.VALUE), values, repeat(None))
                 results = [*results, *singly]
         ledger = self._ledger
         sent = worker.in_flight
@@ -57,12 +57,12 @@ class Results:
                 worker.deadlines.remove(call)
                 ledger.ended(batch, place)
                 continue
-            if status >= frames.ERROR:
-                worker.failed += status != frames.CANCELLED
+            if status >= messages.ERROR:
+                worker.failed += status != messages.CANCELLED
                 if self._recovery.try_again(batch, place, status, value, now):
                     continue
-                if status == frames.RETRIABLE:
-                    status = frames.ERROR
+                if status == messages.RETRIABLE:
+                    status = messages.ERROR
             troubles = batch.troubles.get(place) if batch.troubles else None
             ended.append((batch.offset + place, status, value, seconds, pid, troubles))
         if last is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 
-from ...wire import frames
+from ...wire import messages
 from .actions import Actions
 from .deadlines import Deadlines
 from .starts import Starts
@@ -173,7 +173,7 @@ class Scaling:
             ):
                 self.leaving -= worker.state is WorkerState.RETIRING
                 worker.state = WorkerState.STOPPING
-                self._actions.send(worker.id, (frames.STOP,))
+                self._actions.send(worker.id, messages.Stop())
                 self._unlink(worker)
             elif ending and worker.state is WorkerState.STARTING:
                 # It would start only to stop. (Without a process yet, it may never get one.)

@@ -105,12 +105,12 @@ class Worker:
         self.sampled_taken = 0
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
-        self.asked = False  # a HUNGRY is due
+        self.asked = False  # a Hungry is due
         self.limited = False  # when calls were last sent, some were left over
         self.deadlines = deadlines
         #: Calls that it is being killed for: they would not end when their time was up.
         self.expired: set[int] = set()
-        # RECALLs not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
+        # Recalls not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
         # known.
         self.recalls = 0
         self.recalled_at = 0.0  # when the last one was sent because it was stuck

@@ -12,7 +12,7 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 from ...errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
-from ...wire import exceptions, frames, payload
+from ...wire import exceptions, messages, payload
 from ...wire.wording import add_note, retell, text_of
 from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
 
@@ -25,7 +25,7 @@ def decode(
 ) -> tuple[Any, BaseException | None]:
     """The call's ``(value, None)`` or ``(None, exception)``; an exception tells, in notes, of the
     call's earlier runs."""
-    if status == frames.VALUE:
+    if status == messages.VALUE:
         return value, None
     result, error = _decode(status, value, pid)
     if error is not None and troubles is not None:
@@ -35,7 +35,7 @@ def decode(
 
 
 def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
-    if status == frames.PICKLED:
+    if status == messages.PICKLED:
         try:
             return payload.loads(value), None
         except BaseException as error:
@@ -50,13 +50,13 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
             )
             _forget_frames(error)
             return None, error
-    if status == frames.ERROR:
+    if status == messages.ERROR:
         return None, _remote_exception(*value)
     if status == UNPICKLABLE:
         return None, value
-    if status == frames.CANCELLED:
+    if status == messages.CANCELLED:
         return None, CancelledError()
-    if status == frames.TIMED_OUT:
+    if status == messages.TIMED_OUT:
         expired = CallTimeout(f"the call was stopped: it had run for its timeout of {value} s")
         expired.add_note(f"Stopped in worker process {pid}")
         return None, expired

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import native
 from ...options import CallOptions
-from ...wire import frames
+from ...wire import messages
 from .batch import UNPICKLABLE, Batch, Ended, Item, Values, deliver
 from .decode import decode
 from .function import Function
@@ -244,9 +244,9 @@ class CallFuture(Future[T]):
             self._finish(ended.values[0], None)
         else:
             _, status, value, _, pid, troubles = ended[0]
-            if status == frames.VALUE:
+            if status == messages.VALUE:
                 self._finish(value, None)
-            elif status == frames.CANCELLED:
+            elif status == messages.CANCELLED:
                 self.cancel_quietly()
             else:
                 self._finish(*decode(status, value, pid, troubles))
@@ -261,14 +261,14 @@ class CallFuture(Future[T]):
             result, error = ended.values[0], None
         else:
             _, status, value, _, pid, troubles = ended[0]
-            if status == frames.CANCELLED:
+            if status == messages.CANCELLED:
                 return ended
-            if status == frames.VALUE:
+            if status == messages.VALUE:
                 result, error = value, None
             else:
                 result, error = decode(status, value, pid, troubles)
         if not self._finish_alone(result, error):
-            outcome = (frames.VALUE, result) if error is None else (UNPICKLABLE, error)
+            outcome = (messages.VALUE, result) if error is None else (UNPICKLABLE, error)
             return [(0, *outcome, None, None, None)]
         self.leave()
         return None
@@ -328,6 +328,6 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
             if future._lone_waiter is not None:
                 future._lone_waiter.release()
     for future in observed:
-        deliver(future, [(0, frames.VALUE, values[future.place - place], None, None, None)])
+        deliver(future, [(0, messages.VALUE, values[future.place - place], None, None, None)])
     for future in futures:
         future.batch = future.arguments = None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hybridexec.parent.client.streams import ARGUMENTS_NOTE, Stream
 from hybridexec.parent.work.batch import UNPICKLABLE, Values
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine, one_by_one
 
@@ -218,7 +218,7 @@ def test_an_item_that_cannot_be_pickled_fails_alone(bad: int) -> None:
     engine.finish_all()
     outcomes = list(outcomes_of(stream))
     assert [o[0] for o in outcomes] == [0, 1, 2, 3, 4]
-    assert [o[1] for o in outcomes if o[0] != bad] == [frames.VALUE] * 4
+    assert [o[1] for o in outcomes if o[0] != bad] == [messages.VALUE] * 4
     assert [o[2] for o in outcomes if o[0] != bad] == [i for i in items if type(i) is str]
     status, error = outcomes[bad][1:3]
     assert status == UNPICKLABLE

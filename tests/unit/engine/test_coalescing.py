@@ -18,7 +18,7 @@ from hybridexec.parent.pool.actions import Start
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.work.batch import Batch, Values
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine, other_function
 from ..simulated_worker import Page
@@ -81,7 +81,9 @@ def test_each_future_gets_its_own_outcome() -> None:
     futures = make(*range(6))
     sink = bundle(futures).sink
     sink.deliver(Values(1, ["b", "c"]))
-    sink.deliver([(5, frames.VALUE, "f", None, 7, None), (0, frames.TIMED_OUT, 3, None, 7, None)])
+    sink.deliver(
+        [(5, messages.VALUE, "f", None, 7, None), (0, messages.TIMED_OUT, 3, None, 7, None)]
+    )
     assert [future.done() for future in futures] == [True, True, True, False, False, True]
     assert [futures[n].result() for n in (1, 2, 5)] == ["b", "c", "f"]
     assert isinstance(futures[0].exception(), TimeoutError)
@@ -123,7 +125,7 @@ def test_an_ended_call_keeps_nothing_alive_though_its_neighbours_run_on() -> Non
     value = Value()
     gone = [weakref.ref(value), *map(weakref.ref, [*arguments[:2], *futures[:2]])]
     batch.sink.deliver(Values(0, [value]))
-    batch.sink.deliver([(1, frames.VALUE, None, None, 7, None)])
+    batch.sink.deliver([(1, messages.VALUE, None, None, 7, None)])
     del value, arguments[:2], futures[:2]
     gc.disable()
     try:
@@ -183,5 +185,5 @@ def test_a_future_that_was_cancelled_meanwhile_keeps_no_other_from_its_outcome()
     sink = bundle(futures).sink
     assert isinstance(sink, coalescing.Bundle)
     sink.drop(1)
-    sink.deliver([(n, frames.CANCELLED, None, None, 7, None) for n in range(3)])
+    sink.deliver([(n, messages.CANCELLED, None, None, 7, None) for n in range(3)])
     assert [future.cancelled() for future in futures] == [True, False, True]

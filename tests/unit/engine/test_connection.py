@@ -16,7 +16,7 @@ from hybridexec import native
 from hybridexec.parent import lifecycle
 from hybridexec.parent.engine.connection import Connection
 from hybridexec.parent.launch.exit_errors import describe_exit
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 from hybridexec.wire.frames import FrameReader, encode
 from hybridexec.wire.page import DUMP_SIGNAL, create_fd
 from hybridexec.wire.shared import Channel, open_channel
@@ -88,23 +88,23 @@ def ends() -> Iterator[Ends]:
 
 
 def result_frame(number: int, *segments: bytes) -> bytes:
-    return b"".join(bytes(b) for b in encode((frames.RESULTS, number), segments))
+    return b"".join(bytes(b) for b in encode((messages.Results.kind, number), segments))
 
 
 # -- writing ----------------------------------------------------------------------------------
 
 
 def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
-    ends.connection.write((frames.RECALL, 5), [b"segment"])
+    ends.connection.write(messages.Forget(5), [b"segment"])
     assert ends.connection.flush()
     (frame,) = ends.worker.read() or []
-    assert frame[0] == (frames.RECALL, 5)
+    assert frame[0] == messages.Forget(5).head
     assert frame[1] == (b"segment",)
 
 
 def test_nothing_is_written_before_flush(ends: Ends) -> None:
     os.set_blocking(ends.calls_read, False)
-    ends.connection.write((frames.STOP,))
+    ends.connection.write(messages.Stop())
     with pytest.raises(BlockingIOError):
         ends.worker.read()
 
@@ -115,8 +115,8 @@ def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
     large = os.urandom(3_000_000)
-    ends.connection.write((frames.CALLS, 1), [large, b"", b"tail"])
-    ends.connection.write((frames.STOP,))
+    ends.connection.write(messages.Calls((), ()), [large, b"", b"tail"])
+    ends.connection.write(messages.Stop())
     assert not ends.connection.flush(), "a pipe does not hold that much, and nobody has waited"
     received = []
     flushed = False
@@ -124,13 +124,16 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
         received += ends.worker.read() or []
         flushed = ends.connection.flush(there_is_room=True)
     assert flushed
-    assert [frame[0] for frame in received] == [(frames.CALLS, 1), (frames.STOP,)]
+    assert [frame[0] for frame in received] == [
+        messages.Calls((), ()).head,
+        messages.Stop().head,
+    ]
     assert received[0][1] == (large, b"", b"tail")
 
 
 def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
     for number in range(3000):
-        ends.connection.write((frames.RECALL, number), [b"x"])
+        ends.connection.write(messages.Forget(number), [b"x"])
     received: list[int] = []
     while len(received) < 3000:
         ends.connection.flush(there_is_room=True)
@@ -141,7 +144,7 @@ def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
 def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends) -> None:
     count = 20_000
     for number in range(count):
-        ends.connection.write((frames.RECALL, number))
+        ends.connection.write(messages.Forget(number))
         if number % 1000 == 0:
             ends.connection.flush()
     assert not ends.connection.flush()
@@ -154,12 +157,12 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
 
 def test_a_pipe_that_an_urgent_frame_has_found_empty_may_fill_up_again(ends: Ends) -> None:
     for _ in range(2):
-        ends.connection.write((frames.CALLS,), [bytes(300_000)])
+        ends.connection.write(messages.Calls((), ()), [bytes(300_000)])
         assert not ends.connection.flush()
         while not ends.poller.wait(0):
             assert not ends.worker.read()
         assert ends.poller.wait(0) == [(ends.connection.calls_fd, native.Poller.WRITABLE)]
-        ends.connection.write((frames.CANCEL,), urgent=True)
+        ends.connection.write(messages.Cancel([1], True))
         received: list[object] = []
         while not ends.connection.flush():
             received += ends.worker.read() or []
@@ -177,10 +180,10 @@ def rings(ends: Ends) -> int:
 
 
 def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
-    ends.connection.write((frames.STOP,))
+    ends.connection.write(messages.Stop())
     ends.connection.flush()
     assert rings(ends) == 0
-    ends.connection.write((frames.RECALL, 1), urgent=True)
+    ends.connection.write(messages.Recall(1))
     assert rings(ends) == 0, "not before it is written"
     ends.connection.flush()
     assert rings(ends) == 1
@@ -189,8 +192,8 @@ def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
 
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
-    ends.connection.write((frames.CALLS, 1), [bytes(1_000_000)])
-    ends.connection.write((frames.RECALL, 1), urgent=True)
+    ends.connection.write(messages.Calls((), ()), [bytes(1_000_000)])
+    ends.connection.write(messages.Recall(1))
     assert not ends.connection.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
     received: list[object] = []
@@ -204,20 +207,20 @@ def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(e
 
 def test_a_bell_that_nobody_hears_keeps_nobody_waiting(ends: Ends) -> None:
     for number in range(70_000):
-        ends.connection.write((frames.RECALL, number), urgent=True)
+        ends.connection.write(messages.Recall(number))
         ends.connection.flush()
     assert rings(ends)
 
 
 def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.connection.write((frames.STOP,))
+    ends.connection.write(messages.Stop())
     assert ends.connection.flush(), "there is nothing left that could be written"
     assert ends.connection.broken
 
 
 def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
-    ends.connection.write((frames.CALLS,), [bytes(1_000_000)])
+    ends.connection.write(messages.Calls((), ()), [bytes(1_000_000)])
     assert not ends.connection.flush()
     os.close(ends.calls_read)
     assert ends.connection.flush(there_is_room=True)
@@ -226,10 +229,10 @@ def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
 
 def test_a_broken_link_keeps_nothing(ends: Ends) -> None:
     os.close(ends.calls_read)
-    ends.connection.write((frames.STOP,))
+    ends.connection.write(messages.Stop())
     ends.connection.flush()
     before = sys.getrefcount(FILLER)
-    ends.connection.write((frames.CALLS,), [FILLER])
+    ends.connection.write(messages.Calls((), ()), [FILLER])
     assert sys.getrefcount(FILLER) == before
     assert ends.connection.flush()
 

@@ -16,7 +16,7 @@ from hybridexec.parent.engine import inline_calls as lone_module
 from hybridexec.parent.engine.entry_queue import EntryQueue
 from hybridexec.parent.engine.inline_calls import InlineCalls
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine
 from ..simulation import Simulation
@@ -40,7 +40,7 @@ class FakeFleet:
         worker = self.simulation.pool.workers[1]
         ((call, _),) = worker.in_flight.calls()
         self.simulation.workers[1].page.taken += 1
-        self.simulation.pool.results(1, [(call, frames.VALUE, "value", None)], [], 0.0)
+        self.simulation.pool.results(1, [(call, messages.VALUE, "value", None)], [], 0.0)
 
     def nothing(self, *_: object) -> None:
         pass

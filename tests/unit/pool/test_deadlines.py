@@ -9,7 +9,7 @@ import pytest
 from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
 from hybridexec.parent.work.batch import LOST
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import Sink
 from ..simulated_worker import Page
@@ -216,20 +216,20 @@ def test_the_grace_is_kept_to() -> None:
 def test_a_late_call_is_interrupted_before_its_worker_is_killed() -> None:
     simulation = late(traced=True, hog=None)
     simulation.turn(1.01)
-    assert not simulation.heads(frames.EXPIRE)
+    assert not simulation.heads(messages.Expire)
     simulation.turn(0.3)
-    assert len(simulation.heads(frames.EXPIRE)) == 3
+    assert len(simulation.heads(messages.Expire)) == 3
     assert not simulation.kills
     simulation.read(1)
     simulation.hear(1)
-    assert simulation.sink.statuses().count(frames.TIMED_OUT) == 2  # the odd one swallows it
+    assert simulation.sink.statuses().count(messages.TIMED_OUT) == 2  # the odd one swallows it
     simulation.turn(0.5)
     (kill,) = simulation.kills
     assert (kill.worker, kill.signal) == (1, signal.SIGKILL)
     simulation.turn(0.1)
     assert len(simulation.kills) == 1
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+    assert simulation.sink.statuses() == [messages.VALUE] + [messages.TIMED_OUT] * 3
 
 
 def test_the_pool_looks_at_deadlines_in_time() -> None:
@@ -246,14 +246,14 @@ def test_victims_of_another_are_given_up_and_their_worker_lives() -> None:
     batch = simulation.batches[-1]
     simulation.turn(2.0)
     assert not simulation.kills
-    assert simulation.sink.statuses() == [frames.VALUE] + [frames.TIMED_OUT] * 3
+    assert simulation.sink.statuses() == [messages.VALUE] + [messages.TIMED_OUT] * 3
     assert simulation.pool.ledger.unfinished == 0
     # Their runs go on, and their function is needed as long.
     assert batch.remaining == 3
-    assert not simulation.heads(frames.FORGET)
+    assert not simulation.heads(messages.Forget)
     simulation.run(lambda: not simulation.at)
     assert batch.remaining == 0
-    assert len(simulation.heads(frames.FORGET)) == 1
+    assert len(simulation.heads(messages.Forget)) == 1
     simulation.finish()
 
 
@@ -261,7 +261,7 @@ def test_what_the_pool_broke_is_not_given_up_again() -> None:
     simulation = late(traced=False)
     simulation.pool.fail(ExecutorBroken("no workers"))
     simulation.turn(2.0)
-    assert simulation.sink.statuses() == [frames.VALUE] + [LOST] * 3
+    assert simulation.sink.statuses() == [messages.VALUE] + [LOST] * 3
     simulation.die(1)
     assert simulation.pool.finished
 
@@ -342,5 +342,5 @@ def test_a_call_that_is_left_to_run_on_keeps_its_deadline() -> None:
     simulation.cancel(simulation.batches[-1], None, running=False)
     simulation.turn(2.0)
     simulation.die(1)
-    assert simulation.sink.got[1][1] == frames.TIMED_OUT
+    assert simulation.sink.got[1][1] == messages.TIMED_OUT
     simulation.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_WINDOW
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulation import Simulation
 from .situations import running
@@ -65,7 +65,7 @@ def test_no_frame_holds_more_than_its_limit() -> None:
     simulation.submit(4 * MAX_FRAME)
     simulation.turn()
     sizes = [
-        sum(len(items) for *_, items, _ in spans) for *_, spans in simulation.heads(frames.CALLS)
+        sum(len(items) for *_, items, _ in spans) for *_, spans in simulation.heads(messages.Calls)
     ]
     assert max(sizes) <= MAX_FRAME
 
@@ -77,25 +77,25 @@ def test_a_worker_is_asked_to_say_when_its_inbox_is_low_if_calls_are_left_over()
     simulation = running(slots=10)
     simulation.submit(50)
     simulation.turn()
-    assert len(simulation.heads(frames.ASK)) == 1
+    assert len(simulation.heads(messages.Ask)) == 1
 
 
 def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
     simulation = running(slots=10)
     simulation.submit(2)
     simulation.turn()
-    assert simulation.heads(frames.CALLS)
-    assert not simulation.heads(frames.ASK)
+    assert simulation.heads(messages.Calls)
+    assert not simulation.heads(messages.Ask)
 
 
 def test_a_worker_is_asked_when_calls_are_left_over_later() -> None:
     simulation = running(slots=10)
     simulation.submit(FIRST_WINDOW)
     simulation.turn()
-    assert not simulation.heads(frames.ASK)
+    assert not simulation.heads(messages.Ask)
     simulation.submit(50)
     simulation.turn()
-    assert len(simulation.heads(frames.ASK)) == 1
+    assert len(simulation.heads(messages.Ask)) == 1
 
 
 def test_a_worker_is_asked_once_until_it_answers() -> None:
@@ -103,7 +103,7 @@ def test_a_worker_is_asked_once_until_it_answers() -> None:
     simulation.submit(50)
     for _ in range(3):
         simulation.turn()
-    assert len(simulation.heads(frames.ASK)) == 1
+    assert len(simulation.heads(messages.Ask)) == 1
 
 
 def test_a_hungry_worker_gets_more() -> None:

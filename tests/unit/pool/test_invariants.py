@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.function import Function
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulated_worker import SimulatedWorker
 from ..simulation import Simulation
@@ -166,9 +166,9 @@ class PoolMachine(RuleBasedStateMachine):
         calls = list(worker.running) if worker.hog is None else [worker.hog]
         for call in data.draw(st.sets(st.sampled_from(calls), min_size=1)):
             options = self.simulation.batch_of[call].options
-            statuses = [frames.VALUE, frames.RETRIABLE if options.retries else frames.ERROR]
+            statuses = [messages.VALUE, messages.RETRIABLE if options.retries else messages.ERROR]
             if options.timeout is not None:
-                statuses.append(frames.TIMED_OUT)
+                statuses.append(messages.TIMED_OUT)
             worker.answer(call, data.draw(st.sampled_from(statuses)))
 
     def is_kept_busy(self, worker: SimulatedWorker, data: st.DataObject) -> None:

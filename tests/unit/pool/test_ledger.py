@@ -9,7 +9,7 @@ from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.in_flight import InFlight
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from .situations import running, stuck
 
@@ -23,9 +23,9 @@ def test_a_passing_function_is_forgotten_after_its_batch() -> None:
     simulation.turn()
     simulation.take(1)
     simulation.answer(1)
-    assert not simulation.heads(frames.FORGET)
+    assert not simulation.heads(messages.Forget)
     simulation.run(lambda: not simulation.pool.ledger.unfinished)
-    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+    assert simulation.heads(messages.Forget) == [messages.Forget(function.number).head]
 
 
 def test_a_function_that_several_batches_share_is_forgotten_after_the_last() -> None:
@@ -36,9 +36,9 @@ def test_a_function_that_several_batches_share_is_forgotten_after_the_last() -> 
     simulation.turn()
     simulation.take(1, 4)
     simulation.answer(1, *simulation.workers[1].running.keys() - {other.first})
-    assert not simulation.heads(frames.FORGET)
+    assert not simulation.heads(messages.Forget)
     simulation.answer(1, other.first)
-    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+    assert simulation.heads(messages.Forget) == [messages.Forget(function.number).head]
 
 
 def test_a_cancelled_batch_is_forgotten_too() -> None:
@@ -49,7 +49,7 @@ def test_a_cancelled_batch_is_forgotten_too() -> None:
     simulation.take(1)
     simulation.cancel(batch, None, running=True)
     simulation.run(lambda: not simulation.at)
-    assert simulation.heads(frames.FORGET) == [(frames.FORGET, function.number)]
+    assert simulation.heads(messages.Forget) == [messages.Forget(function.number).head]
 
 
 # -- cancel -----------------------------------------------------------------------------------
@@ -99,11 +99,11 @@ def test_calls_with_a_worker_are_cancelled_there() -> None:
     simulation.turn()
     simulation.take(1)
     simulation.cancel(batch, None, running=False)
-    ((_, calls, stop),) = simulation.heads(frames.CANCEL)
+    ((_, calls, stop),) = simulation.heads(messages.Cancel)
     assert sorted(calls) == [batch.first, batch.first + 1, batch.first + 2]
     assert not stop
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 2 + [frames.CANCELLED] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2 + [messages.CANCELLED] * 2
 
 
 def test_stopped_running_calls_are_forgotten_at_once() -> None:
@@ -112,7 +112,7 @@ def test_stopped_running_calls_are_forgotten_at_once() -> None:
     simulation.turn()
     simulation.take(1)
     simulation.cancel(batch, (0,), running=True)
-    assert simulation.heads(frames.CANCEL) == [(frames.CANCEL, [batch.first], True)]
+    assert simulation.heads(messages.Cancel) == [messages.Cancel([batch.first], True).head]
     assert simulation.pool.ledger.unfinished == 0
     simulation.finish()
     assert 1 not in simulation.sink.got
@@ -126,7 +126,7 @@ def test_cancelling_a_call_twice_or_late_does_nothing_more() -> None:
     other = simulation.submit(1)
     simulation.run(lambda: not simulation.pool.ledger.unfinished)
     simulation.cancel(other, (0,), running=True)
-    assert not simulation.heads(frames.CANCEL)
+    assert not simulation.heads(messages.Cancel)
     simulation.finish()
 
 

@@ -10,7 +10,7 @@ from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.pool import Phase
 from hybridexec.parent.work.batch import LOST
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulation import Simulation
 from .situations import running, stuck
@@ -77,7 +77,7 @@ def test_results_that_arrive_after_the_pool_broke_are_not_delivered_twice() -> N
     simulation.pool.fail(ExecutorBroken("no workers"))
     simulation.answer(1)
     simulation.die(1)
-    assert simulation.sink.statuses() == [frames.VALUE, LOST, LOST]
+    assert simulation.sink.statuses() == [messages.VALUE, LOST, LOST]
     assert simulation.pool.finished
 
 
@@ -125,7 +125,7 @@ def test_shutdown_finishes_everything_first() -> None:
     simulation.turn()
     simulation.shutdown()
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 50
+    assert simulation.sink.statuses() == [messages.VALUE] * 50
 
 
 def test_shutdown_without_calls_ends_at_once() -> None:
@@ -137,7 +137,7 @@ def test_shutdown_without_calls_ends_at_once() -> None:
 def test_shutdown_stops_idle_workers() -> None:
     simulation = running(max_workers=2)
     simulation.shutdown()
-    assert len(simulation.heads(frames.STOP)) == 2
+    assert len(simulation.heads(messages.Stop)) == 2
     simulation.run(lambda: simulation.pool.finished)
 
 
@@ -163,7 +163,7 @@ def test_shutdown_still_replaces_a_worker_that_dies_before_its_calls_ran() -> No
     simulation.shutdown()
     simulation.die(1)
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 4
+    assert simulation.sink.statuses() == [messages.VALUE] * 4
 
 
 def test_shutdown_with_cancel_ends_all_that_has_not_started() -> None:
@@ -173,13 +173,13 @@ def test_shutdown_with_cancel_ends_all_that_has_not_started() -> None:
     simulation.take(1, 2)
     simulation.shutdown(cancel_unstarted=True)
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 3 + [frames.CANCELLED] * 18
+    assert simulation.sink.statuses() == [messages.VALUE] * 3 + [messages.CANCELLED] * 18
 
 
 def test_shutdown_with_cancel_reaches_a_worker_that_is_giving_back_some_calls() -> None:
     simulation = stuck()
     simulation.turn(2 * STUCK_SECONDS)
-    assert simulation.heads(frames.RECALL)
+    assert simulation.heads(messages.Recall)
     started = len(simulation.may_have_started)
     simulation.shutdown(cancel_unstarted=True)
     simulation.run(lambda: simulation.pool.finished)
@@ -194,7 +194,7 @@ def test_a_second_shutdown_may_cancel_what_the_first_let_run() -> None:
     simulation.shutdown()
     simulation.shutdown(cancel_unstarted=True)
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 2 + [frames.CANCELLED] * 8
+    assert simulation.sink.statuses() == [messages.VALUE] * 2 + [messages.CANCELLED] * 8
 
 
 # -- kill -------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_kill_signals_every_worker_and_cancels_what_has_not_started() -> None:
     simulation.die(2)
     assert simulation.pool.finished
     assert simulation.sink.statuses().count(LOST) == 2
-    assert simulation.sink.statuses().count(frames.CANCELLED) == 10
+    assert simulation.sink.statuses().count(messages.CANCELLED) == 10
 
 
 def test_kill_reaches_a_worker_that_is_still_being_started() -> None:
@@ -227,7 +227,7 @@ def test_kill_reaches_a_worker_that_is_still_being_started() -> None:
     assert simulation.workers[1].doomed
     simulation.die(1)
     assert simulation.pool.finished
-    assert simulation.sink.statuses() == [frames.CANCELLED]
+    assert simulation.sink.statuses() == [messages.CANCELLED]
 
 
 def test_no_worker_is_started_after_kill() -> None:
@@ -273,6 +273,6 @@ def test_the_pool_looks_up_for_what_is_due_first() -> None:
     simulation.submit(1, retries=1, backoff=0.0)
     simulation.turn()
     simulation.take(2)
-    simulation.answer(2, status=frames.RETRIABLE)
+    simulation.answer(2, status=messages.RETRIABLE)
     assert simulation.pool.wait_seconds(simulation.now) == 0
     simulation.finish()

@@ -10,7 +10,7 @@ from hybridexec.parent.pool.dispatch import (
     STUCK_SECONDS,
 )
 from hybridexec.parent.pool.worker import MIN_WINDOW
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulation import Simulation
 from .situations import far_behind, running, stuck
@@ -22,7 +22,7 @@ def test_many_recalled_calls_come_back_in_order() -> None:
     simulation = far_behind()
     budget = simulation.pool.workers[1].budget
     simulation.turn(2 * STUCK_SECONDS)
-    ((_, count),) = simulation.heads(frames.RECALL, 1)
+    ((_, count),) = simulation.heads(messages.Recall, 1)
     assert count > 1
     recalled = simulation.calls_at(1)[-count:]
     simulation.read(1)
@@ -35,7 +35,7 @@ def test_many_recalled_calls_come_back_in_order() -> None:
 def test_nothing_is_sent_to_a_worker_with_much_credit_either_while_it_is_recalled() -> None:
     simulation = far_behind()
     simulation.turn(2 * STUCK_SECONDS)
-    assert simulation.heads(frames.RECALL, 1)
+    assert simulation.heads(messages.Recall, 1)
     before = simulation.calls_at(1)
     simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 100
     simulation.submit(40)
@@ -46,7 +46,7 @@ def test_nothing_is_sent_to_a_worker_with_much_credit_either_while_it_is_recalle
 def test_calls_behind_a_stuck_one_go_to_an_idle_worker() -> None:
     simulation = stuck()
     simulation.turn(2 * STUCK_SECONDS)
-    assert len(simulation.heads(frames.RECALL, 1)) == 1
+    assert len(simulation.heads(messages.Recall, 1)) == 1
     simulation.read(1)
     simulation.hear(1)
     simulation.turn()
@@ -59,7 +59,7 @@ def test_a_worker_that_runs_out_of_calls_gets_those_behind_a_stuck_one_at_once()
     simulation = stuck()
     simulation.now += 2 * STUCK_SECONDS
     simulation._event(simulation.pool.dispatch, simulation.now)  # time does not tell it to look
-    assert len(simulation.heads(frames.RECALL, 1)) == 1
+    assert len(simulation.heads(messages.Recall, 1)) == 1
 
 
 def test_a_stuck_worker_gives_back_what_it_hoards_while_others_work() -> None:
@@ -92,14 +92,14 @@ def test_a_lone_worker_keeps_what_it_hoards() -> None:
     for _ in range(3):
         simulation.turn(HOARD_SECONDS)
         assert simulation.pool.wait_seconds(simulation.now) is None
-    assert not simulation.heads(frames.RECALL)
+    assert not simulation.heads(messages.Recall)
     simulation.finish()
 
 
 def test_a_worker_is_not_stuck_at_once() -> None:
     simulation = stuck()
     simulation.turn(STUCK_SECONDS / 10)
-    assert not simulation.heads(frames.RECALL)
+    assert not simulation.heads(messages.Recall)
 
 
 def test_the_pool_wants_to_look_again_while_a_worker_may_be_stuck() -> None:
@@ -115,16 +115,16 @@ def test_nothing_is_sent_to_a_worker_while_it_is_recalled() -> None:
     simulation.in_flight.clear()
     simulation.submit(20)
     simulation.turn()
-    assert not simulation.heads(frames.CALLS, 1)
-    assert not simulation.heads(frames.ASK, 1)
-    assert not simulation.heads(frames.RECALL, 1)
+    assert not simulation.heads(messages.Calls, 1)
+    assert not simulation.heads(messages.Ask, 1)
+    assert not simulation.heads(messages.Recall, 1)
 
 
 def test_one_recall_is_on_its_way_at_a_time() -> None:
     simulation = stuck()
     for _ in range(3):
         simulation.turn(2 * STUCK_SECONDS)
-    assert len(simulation.heads(frames.RECALL)) == 1
+    assert len(simulation.heads(messages.Recall)) == 1
 
 
 def test_a_recall_that_comes_too_late_changes_nothing() -> None:
@@ -137,7 +137,7 @@ def test_a_recall_that_comes_too_late_changes_nothing() -> None:
     simulation.read(1)
     simulation.answer(1)
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * simulation.sink.size
+    assert simulation.sink.statuses() == [messages.VALUE] * simulation.sink.size
 
 
 # -- hold and reclaim -------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def silent_worker() -> Simulation:
     """Worker 1 runs a call, has ten more, and does not read that some are recalled for worker 2."""
     simulation = far_behind()
     simulation.turn(2 * STUCK_SECONDS)
-    assert simulation.heads(frames.RECALL, 1)
+    assert simulation.heads(messages.Recall, 1)
     return simulation
 
 
@@ -193,7 +193,7 @@ def test_a_worker_that_answers_while_it_is_held_goes_on() -> None:
     simulation.turn(2 * SILENT_SECONDS)
     simulation.read(1)
     simulation.hear(1)
-    assert simulation.heads(frames.RECLAIM, 1) == [(frames.RECLAIM, 1, [])]
+    assert simulation.heads(messages.Reclaim, 1) == [messages.Reclaim(1, []).head]
     simulation.turn(2 * HOLD_SECONDS)
     simulation.read(1)
     assert simulation.workers[1].released == simulation.workers[1].page.held

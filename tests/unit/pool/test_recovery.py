@@ -11,7 +11,7 @@ from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_LIVES
 from hybridexec.parent.pool.worker import FIRST_WINDOW, WorkerState
 from hybridexec.parent.work.batch import LOST
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulation import Simulation
 from .situations import GRACE, late, running, stuck
@@ -69,7 +69,12 @@ def test_a_cancelled_call_is_not_sent_again_when_its_worker_dies() -> None:
     simulation.ready(2)
     simulation.turn()
     assert simulation.calls_at(2) == []
-    assert simulation.sink.statuses() == [frames.VALUE, LOST, frames.CANCELLED, frames.CANCELLED]
+    assert simulation.sink.statuses() == [
+        messages.VALUE,
+        LOST,
+        messages.CANCELLED,
+        messages.CANCELLED,
+    ]
 
 
 # -- suspects ---------------------------------------------------------------------------------
@@ -107,9 +112,9 @@ def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
     assert simulation.pool.workers[number].state is WorkerState.RETIRING
     simulation.take(number)
     simulation.answer(number)
-    assert simulation.heads(frames.STOP, number)
+    assert simulation.heads(messages.Stop, number)
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 5
+    assert simulation.sink.statuses() == [messages.VALUE] * 5
 
 
 def test_several_groups_are_tried_at_once_though_their_workers_are_ready_together() -> None:
@@ -188,7 +193,7 @@ def test_suspects_that_had_not_started_stay_apart() -> None:
     simulation.die(number)  # before it took its call
     assert simulation.pool.ledger.suspects.count == 1
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2
 
 
 def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
@@ -198,7 +203,7 @@ def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
     simulation.ready(number)
     simulation.cancel(simulation.batches[-1], None, running=True)
     assert simulation.pool.ledger.unfinished == 0
-    assert simulation.heads(frames.STOP, number)
+    assert simulation.heads(messages.Stop, number)
     simulation.finish()
 
 
@@ -209,7 +214,7 @@ def test_suspects_end_with_the_pool(kill: bool) -> None:
         simulation.kill()
     else:
         simulation.shutdown(cancel_unstarted=True)
-    assert simulation.sink.statuses()[1:] == [frames.CANCELLED] * 4
+    assert simulation.sink.statuses()[1:] == [messages.CANCELLED] * 4
     simulation.run(lambda: simulation.pool.finished)
 
 
@@ -217,7 +222,7 @@ def test_shutdown_waits_for_suspects() -> None:
     simulation = accused()
     simulation.shutdown()
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 5
+    assert simulation.sink.statuses() == [messages.VALUE] * 5
 
 
 # -- late calls that cost their worker --------------------------------------------------------
@@ -236,12 +241,12 @@ def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options(
     assert simulation.pool.workers[1].state is WorkerState.STOPPING
     assert len(simulation.workers) == 2  # its replacement gets ready meanwhile
     simulation.die(1)
-    assert simulation.sink.got[1][1] == frames.TIMED_OUT
+    assert simulation.sink.got[1][1] == messages.TIMED_OUT
     assert simulation.sink.got[2][1] == LOST
     assert simulation.pool.pending == 1
     assert simulation.pool.ledger.suspects.count == 0
     simulation.finish()
-    assert simulation.sink.got[3][1] == frames.VALUE
+    assert simulation.sink.got[3][1] == messages.VALUE
 
 
 def test_a_victim_that_swallows_its_stop_costs_the_worker_in_the_end() -> None:
@@ -266,7 +271,7 @@ def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:
     simulation.die(1)
     assert simulation.pool.ledger.retries.count == 1
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2
 
 
 def test_who_loses_its_worker_to_anothers_deadline_too_often_is_given_up() -> None:

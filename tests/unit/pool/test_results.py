@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import Sink
 from .situations import running
@@ -26,7 +26,7 @@ def test_each_outcome_names_the_worker_that_ran_the_call() -> None:
     simulation.submit()
     simulation.turn()
     simulation.take(1)
-    simulation.answer(1, status=frames.ERROR)
+    simulation.answer(1, status=messages.ERROR)
     assert simulation.sink.got[1][4] == simulation.workers[1].pid
     assert simulation.pool.workers[1].failed == 1
     assert simulation.pool.workers[1].done == 2
@@ -40,4 +40,4 @@ def test_results_written_before_the_death_count() -> None:
     for call in list(simulation.workers[1].running):
         simulation.workers[1].answer(call)
     simulation.die(1)
-    assert simulation.sink.statuses() == [frames.VALUE] * 3
+    assert simulation.sink.statuses() == [messages.VALUE] * 3

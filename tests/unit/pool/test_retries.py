@@ -10,7 +10,7 @@ import pytest
 
 from hybridexec.parent.pool.retries import MAX_BACKOFF, Retries, delay
 from hybridexec.parent.work.batch import Batch
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, Sink, is_gone, watched
 from ..simulation import Simulation
@@ -131,7 +131,7 @@ def failing(**options: Any) -> tuple[Simulation, Batch]:
 
 
 def fail_once(simulation: Simulation) -> None:
-    simulation.answer(1, status=frames.RETRIABLE)
+    simulation.answer(1, status=messages.RETRIABLE)
 
 
 def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
@@ -150,7 +150,7 @@ def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     simulation.take(1)
     fail_once(simulation)
     (_, status, _, _, _, troubles) = simulation.sink.got[1]
-    assert status == frames.ERROR
+    assert status == messages.ERROR
     assert troubles is not None
     assert troubles.texts == ["Error: it failed"] * 2
     assert not batch.remaining
@@ -167,8 +167,8 @@ def test_others_run_while_a_call_waits_to_be_tried_again() -> None:
 
 def test_an_error_of_another_type_ends_the_call() -> None:
     simulation, _ = failing()
-    simulation.answer(1, status=frames.ERROR)
-    assert simulation.sink.got[1][1] == frames.ERROR
+    simulation.answer(1, status=messages.ERROR)
+    assert simulation.sink.got[1][1] == messages.ERROR
     simulation.finish()
 
 
@@ -177,7 +177,7 @@ def test_an_error_of_another_type_ends_the_call() -> None:
 )
 def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
     simulation, _ = failing(timeout=1.0, retry_on=retry_on)
-    simulation.answer(1, status=frames.TIMED_OUT)
+    simulation.answer(1, status=messages.TIMED_OUT)
     assert simulation.pool.ledger.retries.count == retried
     simulation.finish()
 
@@ -186,7 +186,7 @@ def test_a_cancelled_call_is_not_tried_again() -> None:
     simulation, batch = failing()
     simulation.cancel(batch, None, running=False)
     fail_once(simulation)
-    assert simulation.sink.got[1][1] == frames.ERROR
+    assert simulation.sink.got[1][1] == messages.ERROR
     simulation.finish()
 
 
@@ -207,7 +207,7 @@ def test_shutdown_waits_for_what_is_to_be_tried_again() -> None:
     simulation.shutdown()
     assert not simulation.pool.finished
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2
 
 
 def test_a_retry_is_run_by_a_new_worker_if_the_old_one_is_gone() -> None:
@@ -216,7 +216,7 @@ def test_a_retry_is_run_by_a_new_worker_if_the_old_one_is_gone() -> None:
     simulation.shutdown()
     simulation.die(1)
     simulation.run(lambda: simulation.pool.finished)
-    assert simulation.sink.statuses() == [frames.VALUE] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2
 
 
 @pytest.mark.parametrize("kill", [True, False])
@@ -228,7 +228,7 @@ def test_what_is_to_be_tried_again_ends_with_the_pool(kill: bool) -> None:
     else:
         simulation.shutdown(cancel_unstarted=True)
     (_, status, _, _, _, troubles) = simulation.sink.got[1]
-    assert status == frames.CANCELLED
+    assert status == messages.CANCELLED
     assert troubles is not None
     assert len(troubles.texts) == 1
 
@@ -237,4 +237,4 @@ def test_nothing_is_tried_again_once_calls_are_to_be_cancelled() -> None:
     simulation, _ = failing()
     simulation.shutdown(cancel_unstarted=True)
     fail_once(simulation)
-    assert simulation.sink.got[1][1] == frames.ERROR
+    assert simulation.sink.got[1][1] == messages.ERROR

@@ -7,7 +7,7 @@ import pytest
 
 from hybridexec.parent.pool.pool import Phase
 from hybridexec.parent.pool.worker import WorkerState
-from hybridexec.wire import frames
+from hybridexec.wire import messages
 
 from ..simulation import Simulation
 from .situations import running
@@ -139,16 +139,16 @@ def test_a_chain_of_replacements_shares_one_workers_slots() -> None:
 
 def test_a_retired_worker_is_stopped_when_it_has_drained() -> None:
     simulation = retiring()
-    assert not simulation.heads(frames.STOP)
+    assert not simulation.heads(messages.Stop)
     simulation.answer(1)
-    assert simulation.heads(frames.STOP, 1) == [(frames.STOP,)]
+    assert simulation.heads(messages.Stop, 1) == [messages.Stop().head]
     assert simulation.pool.workers[1].state is WorkerState.STOPPING
 
 
 def test_the_last_call_of_all_stops_a_worker_whose_budget_is_spent() -> None:
     simulation = retiring(calls=2)
     simulation.answer(1)
-    assert simulation.heads(frames.STOP, 1) == [(frames.STOP,)]
+    assert simulation.heads(messages.Stop, 1) == [messages.Stop().head]
     simulation.finish()
 
 
@@ -159,9 +159,9 @@ def test_recalled_calls_do_not_count_against_the_budget() -> None:
     simulation.ready(1, 2)
     simulation.turn()
     simulation.take(1)
-    simulation.run(lambda: len(simulation.sink.got) == 6 or bool(simulation.heads(frames.RECALL)))
+    simulation.run(lambda: len(simulation.sink.got) == 6 or bool(simulation.heads(messages.Recall)))
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 6
+    assert simulation.sink.statuses() == [messages.VALUE] * 6
 
 
 def test_the_end_of_a_stopped_worker_is_no_loss() -> None:
@@ -169,7 +169,7 @@ def test_the_end_of_a_stopped_worker_is_no_loss() -> None:
     simulation.answer(1)
     simulation.read(1)
     simulation.die(1)
-    assert simulation.sink.statuses() == [frames.VALUE, frames.VALUE]
+    assert simulation.sink.statuses() == [messages.VALUE, messages.VALUE]
     assert simulation.pool.phase is Phase.RUNNING
 
 
@@ -185,19 +185,19 @@ def test_a_worker_that_holds_too_much_is_replaced_without_losing_a_call() -> Non
     assert simulation.pool.workers[1].state is WorkerState.READY
     simulation.measure(1, 1001)
     assert simulation.pool.workers[1].state is WorkerState.RETIRING
-    assert len(simulation.heads(frames.RECALL, 1)) == 1
+    assert len(simulation.heads(messages.Recall, 1)) == 1
     simulation.turn()
     assert len(simulation.workers) == 2
     simulation.measure(1, 2000)
     assert len(simulation.workers) == 2
     simulation.finish()
-    assert simulation.sink.statuses() == [frames.VALUE] * 6
+    assert simulation.sink.statuses() == [messages.VALUE] * 6
 
 
 def test_an_idle_worker_that_holds_too_much_ends_at_once() -> None:
     simulation = running(memory=1000)
     simulation.measure(1, 2000)
-    assert simulation.heads(frames.STOP, 1)
+    assert simulation.heads(messages.Stop, 1)
     simulation.finish()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybridexec.wire import frames, shared
+from hybridexec.wire import shared
 from hybridexec.wire.frames import FrameReader, embed, encode, extract
 from hybridexec.wire.payload import Payload, Segments, dumps, loads
 from hybridexec.wire.shared import SHARED_FROM, Channel, Region, has_room, open_channel
@@ -61,7 +61,7 @@ class Sides:
     def write(self, *payloads: Payload) -> int:
         """Send payloads in one frame; how many bytes of it went through the pipe."""
         segments: list[shared.Part] = []
-        head = (frames.CALLS, [embed(payload, segments) for payload in payloads])
+        head = (1, [embed(payload, segments) for payload in payloads])
         buffers = encode(head, segments, self.ours.hand_over)
         return sum(os.write(self.write_fd, buffer) for buffer in buffers)
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_handed_over_is_written_to_the_pipe(sides: Sides) -> None
         assert len(payloads) < 100_000
     segments: list[shared.Part] = []
     references = [embed(dumps(last), segments)]
-    buffers = encode((frames.CALLS, references), segments, sides.ours.hand_over)
+    buffers = encode((1, references), segments, sides.ours.hand_over)
     assert sum(memoryview(buffer).nbytes for buffer in buffers) > SIZE
     sides.ours.close()
     assert not sides.ours.hand_over(file_of(filler)), "nor when nobody is there"
@@ -252,7 +252,7 @@ def test_shared_and_written_parts_mix_in_one_frame(sides: Sides) -> None:
     refused = {id(file_of(payload)) for payload in payloads[::2]}
     hand_over = sides.ours.hand_over
     segments: list[shared.Part] = []
-    head = (frames.CALLS, [embed(payload, segments) for payload in payloads])
+    head = (1, [embed(payload, segments) for payload in payloads])
     buffers = encode(head, segments, lambda file: id(file) not in refused and hand_over(file))
     received: list[Any] = []
     for buffer in buffers:

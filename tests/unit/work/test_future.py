@@ -25,7 +25,7 @@ from hybridexec import native
 from hybridexec.errors import WorkerLost
 from hybridexec.parent.work.batch import LOST
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import frames, payload
+from hybridexec.wire import messages, payload
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine
 
@@ -39,7 +39,7 @@ def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
     return engine, future
 
 
-def end(future: CallFuture[Any], status: int = frames.VALUE, value: Any = "value") -> None:
+def end(future: CallFuture[Any], status: int = messages.VALUE, value: Any = "value") -> None:
     future.deliver([(0, status, value, None, 7, None)])
 
 
@@ -73,7 +73,7 @@ def test_a_value_is_the_result() -> None:
 
 def test_a_pickled_value_is_the_result() -> None:
     _, future = make()
-    end(future, frames.PICKLED, payload.dumps([1, 2]))
+    end(future, messages.PICKLED, payload.dumps([1, 2]))
     assert future.result(timeout=0) == [1, 2]
 
 
@@ -81,7 +81,7 @@ def test_an_error_is_raised() -> None:
     _, future = make()
     end(
         future,
-        frames.ERROR,
+        messages.ERROR,
         (payload.dumps(ValueError("bad")), "trace", "note", "ValueError", "bad"),
     )
     with pytest.raises(ValueError, match="bad"):
@@ -98,7 +98,7 @@ def test_a_lost_worker_is_raised() -> None:
 
 def test_a_call_cancelled_in_its_worker_is_cancelled() -> None:
     _, future = make()
-    end(future, frames.CANCELLED, None)
+    end(future, messages.CANCELLED, None)
     assert future.cancelled()
     with pytest.raises(CancelledError):
         future.result(timeout=0)
@@ -254,9 +254,9 @@ def test_cancelling_twice_tells_the_engine_once() -> None:
 @pytest.mark.parametrize(
     ("status", "value"),
     [
-        (frames.VALUE, 1),
-        (frames.CANCELLED, None),
-        (frames.ERROR, (payload.dumps(ValueError()), "", "", "", "")),
+        (messages.VALUE, 1),
+        (messages.CANCELLED, None),
+        (messages.ERROR, (payload.dumps(ValueError()), "", "", "", "")),
         (LOST, WorkerLost("it died")),
     ],
 )
@@ -369,7 +369,7 @@ def test_callbacks_are_called_once_with_the_future(ending: str) -> None:
     if ending == "cancel":
         future.cancel()
     else:
-        end(future, frames.VALUE if ending == "value" else frames.CANCELLED)
+        end(future, messages.VALUE if ending == "value" else messages.CANCELLED)
     assert called == [(future, True)]
 
 

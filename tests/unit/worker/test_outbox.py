@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec.wire import frames, payload
+from hybridexec.wire import frames, messages, payload
 from hybridexec.wire.shared import Channel, open_channel
 from hybridexec.worker.outbox import Outbox
 from hybridexec.worker.rows import Row
@@ -59,7 +59,7 @@ class Ends:
         """The values that have arrived, by call."""
         got: dict[int, Any] = {}
         for kind, results, rows in self.read():
-            assert kind == frames.RESULTS
+            assert kind == messages.Results.kind
             for call, _, value, _ in results:
                 assert call not in got
                 got[call] = value
@@ -81,7 +81,7 @@ def ends() -> Iterator[Ends]:
 
 
 def result(call: int, value: Any = None) -> tuple[Any, ...]:
-    return (call, frames.VALUE, value, None)
+    return (call, messages.VALUE, value, None)
 
 
 def test_what_is_put_leaves_at_the_end_of_the_turn_together(ends: Ends) -> None:
@@ -90,7 +90,7 @@ def test_what_is_put_leaves_at_the_end_of_the_turn_together(ends: Ends) -> None:
     assert ends.read() == []
     assert ends.outbox.pending
     ends.end_turn()
-    assert ends.read() == [(frames.RESULTS, [result(n, str(n)) for n in range(3)], [])]
+    assert ends.read() == [messages.Results([result(n, str(n)) for n in range(3)], []).head]
     assert not ends.outbox.pending
 
 
@@ -121,7 +121,7 @@ def test_the_attendant_is_called_in_case_the_turn_does_not_end(ends: Ends) -> No
 
 def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends) -> None:
     large = payload.Segments((bytes(3_000_000),))
-    ends.outbox.put((1, frames.PICKLED, large, None))
+    ends.outbox.put((1, messages.PICKLED, large, None))
     ends.outbox.put(result(2))
     ends.end_turn()
     assert ends.outbox.pending
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends
 
 
 def test_the_hub_goes_on_when_there_is_room(ends: Ends) -> None:
-    ends.outbox.put_first((1, frames.PICKLED, payload.Segments((bytes(3_000_000),)), None))
+    ends.outbox.put_first((1, messages.PICKLED, payload.Segments((bytes(3_000_000),)), None))
     assert ends.room.active
     got: list[Any] = []
     while not got:
@@ -149,19 +149,24 @@ def test_the_hub_goes_on_when_there_is_room(ends: Ends) -> None:
 
 
 def test_a_large_result_that_fits_leaves_at_once_too(ends: Ends) -> None:
-    ends.outbox.put_first((1, frames.PICKLED, payload.Segments((bytes(40_000),)), None))
+    ends.outbox.put_first((1, messages.PICKLED, payload.Segments((bytes(40_000),)), None))
     assert len(ends.read()) == 1
     assert not ends.calls
 
 
 def test_frames_of_other_kinds_keep_their_place(ends: Ends) -> None:
-    ends.outbox.add((frames.HELLO,))
+    ends.outbox.add(messages.Hello())
     ends.outbox.add(result(1))
-    ends.outbox.add((frames.HUNGRY,))
+    ends.outbox.add(messages.Hungry())
     ends.outbox.add(result(2))
     ends.outbox.flush()
     kinds = [head[0] for head in ends.read()]
-    assert kinds == [frames.HELLO, frames.RESULTS, frames.HUNGRY, frames.RESULTS]
+    assert kinds == [
+        messages.Hello.kind,
+        messages.Results.kind,
+        messages.Hungry.kind,
+        messages.Results.kind,
+    ]
 
 
 def test_a_row_leaves_with_all_its_values(ends: Ends) -> None:

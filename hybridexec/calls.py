@@ -144,7 +144,7 @@ class Calls(Privates):
             RuntimeError: the executor was shut down.
             ExecutorBroken: the executor cannot run calls any more.
         """
-        # The property's steps once more: on its way, a lone call has few others.
+        # The property's steps once more: on its way, an inline call has few others.
         submission = self._assembly.submission or self._assembly.open()
         return submission.submit(self._options, fn, args, kwargs)
 

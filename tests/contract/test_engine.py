@@ -17,6 +17,7 @@ from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 from hybridexec.parent import lifecycle
 from hybridexec.parent.engine import engine as engine_module
 from hybridexec.parent.engine.connection import Connection
+from hybridexec.parent.engine.leader import Leader
 from hybridexec.parent.engine.supervisor import Supervisor
 from hybridexec.parent.launch.launcher import Launcher
 from hybridexec.parent.pool.ledger import Ledger
@@ -54,7 +55,7 @@ def test_an_exit_out_of_a_callback_stops_no_delivery() -> None:
         assert executor.submit(abs, -2).result(timeout=30) == 2
 
 
-def test_a_lone_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inline_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
     readers = []
     receive = Supervisor.receive
 
@@ -239,8 +240,8 @@ def left_to_a_leader(executor: HybridExecutor) -> Future[int]:
         batch = future.batch
         return (
             batch is not None
-            and engine._inline._expressed[0] == batch.first
-            and engine._supervisor.led
+            and engine._inline._sent[0] == batch.first
+            and engine._supervisor.leader.led
         )
 
     future: Any = None
@@ -255,10 +256,8 @@ def test_an_interrupted_leader_is_relieved() -> None:
         future = executor.submit(time.sleep, 0.05)
         with engine._turning:
             # As if its waiter had begun to read the results, and gone.
-            assert (
-                engine._supervisor.lead(next(iter(engine._supervisor.connections)), 0.001)
-                is not None
-            )
+            worker = next(iter(engine._supervisor.connections))
+            assert engine._supervisor.leader.begin(worker, 0.001) is not None
         assert Future.result(future, timeout=30) is None
 
 
@@ -268,9 +267,8 @@ def test_a_leader_that_is_interrupted_is_relieved_long_before_its_calls_time_is_
         executor.submit(abs, -1).result(timeout=30)
         future = executor.options(timeout=600).submit(time.sleep, 0.05)
         with engine._turning:
-            assert (
-                engine._supervisor.lead(next(iter(engine._supervisor.connections)), 0.1) is not None
-            )
+            worker = next(iter(engine._supervisor.connections))
+            assert engine._supervisor.leader.begin(worker, 0.1) is not None
         # From now on, the I/O thread knows of a time to wake up at.
         engine._queue.post(lambda: None)
         assert Future.result(future, timeout=30) is None
@@ -287,7 +285,7 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
         assert select.select([connection.results_fd], [], [], 30)[0]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Pool, "expressed", interrupt)
+    monkeypatch.setattr(Pool, "sent_inline", interrupt)
 
     def call_one_by_one() -> None:
         while True:
@@ -306,9 +304,10 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
         (Pool, "receiver"),
         (Ledger, "enter"),
         (Connection, "flush"),
-        (Pool, "expressed"),
-        (Supervisor, "lead"),
-        (Supervisor, "follow"),
+        (Pool, "sent_inline"),
+        (Leader, "begin"),
+        (Leader, "give_back"),
+        (Leader, "rest"),
         (Results, "take"),
         (Ledger, "deliver"),
         (CallFuture, "deliver_here"),
@@ -316,7 +315,7 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
         (CallFuture, "leave"),
     ],
 )
-def test_a_lone_call_whose_caller_is_interrupted_ends_and_so_does_its_executor(
+def test_an_inline_call_whose_caller_is_interrupted_ends_and_so_does_its_executor(
     monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
     executor = HybridExecutor(1)

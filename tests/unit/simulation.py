@@ -46,7 +46,7 @@ class Simulation(Judge):
         self._event(self.pool.submit, batch)
         return batch
 
-    def express(self, **options: Any) -> tuple[Batch, int | None]:
+    def send_inline(self, **options: Any) -> tuple[Batch, int | None]:
         """Submit a call to be sent at once, if it is alone; the worker that it goes to."""
         batch = self._make_batch(1, None, None, **options)
         worker = self.pool.receiver()
@@ -55,7 +55,7 @@ class Simulation(Judge):
             return batch, None
         self.pool.ledger.enter(batch)
         self._note_send(Send(worker.id, *call_frame(worker, batch)))
-        self._event(self.pool.expressed, batch, worker, self.now)
+        self._event(self.pool.sent_inline, batch, worker, self.now)
         return batch, worker.id
 
     def _make_batch(

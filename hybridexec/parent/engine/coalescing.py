@@ -1,8 +1,8 @@
 """Calls that were submitted one by one, made batches of: what is done once for a batch need not be
 done for each of them.
 
-Runs on: whoever has the engine's turn, and who delivers outcomes; a lone call is made a batch of by
-who submits it.
+Thread: the turn holder, and who delivers outcomes; an inline call is made a batch of by who submits
+it.
 Guarantees: the calls of a batch were submitted one after another; each Future gets its own
 outcome, and neither it nor its arguments are kept alive for its neighbours' sake.
 """

@@ -10,8 +10,7 @@ workers are forked; the rest on any thread.
 Guarantees: the thread is a native one and waits with the system's own poll, so that a gevent parent
 neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
 been shut down and nothing of it is left.
-
-If there is only one call, callers do some of it themselves: see :mod:`.inline_calls`.
+(Of a single call, callers do some of it themselves: see :mod:`.inline_calls`.)
 """
 
 from __future__ import annotations
@@ -43,6 +42,8 @@ from .supervisor import Supervisor
 _logger = logging.getLogger("hybridexec")
 #: How often, in seconds, the I/O thread looks up while callers may send calls.
 _WATCH_TICK = 0.25
+#: Why submit refuses, in the standard library's words.
+_SHUT_DOWN = "cannot schedule new futures after shutdown"
 
 
 class Engine:
@@ -83,11 +84,11 @@ class Engine:
 
     def submit_call(self, call: CallFuture[Any]) -> None:
         """Take a new call; raises what :meth:`submit` does."""
-        lone = self._inline
-        if lone.watching and self.closed is None:
+        inline = self._inline
+        if inline.watching and self.closed is None:
             if self._hubs is not None:
                 self._hubs.hold()
-            if lone.express(call):
+            if inline.send(call):
                 return
         self.submit(call)
 
@@ -157,11 +158,7 @@ class Engine:
         if self._can_wait():
             native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
 
-    def shutdown(
-        self,
-        cancel_unstarted: bool,
-        why: str = "cannot schedule new futures after shutdown",
-    ) -> None:
+    def shutdown(self, cancel_unstarted: bool, why: str = _SHUT_DOWN) -> None:
         """Take no more calls, finish those there are (or only the started ones), and end."""
         with self._lock:
             self.closed = self.closed or why
@@ -172,7 +169,7 @@ class Engine:
     def abandon(self) -> None:
         """Shut down because nobody is left to submit; safe in a finalizer, which may interrupt
         a holder of the lock on its own thread."""
-        self.closed = "cannot schedule new futures after shutdown"
+        self.closed = _SHUT_DOWN
         if not self._running:
             self._close_unstarted()
         self._queue.post(self._pool.shutdown, False)
@@ -278,17 +275,11 @@ class Engine:
 
     def _wait(self) -> None:
         self._supervisor.start_left()
-        now = native.monotonic()
-        timeout = self._pool.wait_seconds(now)
-        self._tick_at = None if timeout is None else now + timeout
-        watching = self._inline.watch(now, timeout is None and self._poller.live)
-        if watching or (self._supervisor.led and (timeout or 0.0) > _WATCH_TICK):
-            timeout = _WATCH_TICK
-        look = self._supervisor.look_seconds(now)
-        if look is not None and (timeout is None or look < timeout):
-            timeout = look
         queue = self._queue
-        queue.asleep = True
+        with self._turning:
+            now = native.monotonic()
+            timeout = self._plan(now)
+            queue.asleep = True
         if queue.submitted or queue.events:
             timeout = 0
         ready = self._poller.wait(timeout)
@@ -296,7 +287,7 @@ class Engine:
         with self._turning:
             if ready:
                 self._inline.active_at = now
-            self._supervisor.check_leader(now)
+            self._supervisor.leader.awake(now)
             for fd, _ in ready:
                 if fd == queue.fd:
                     queue.awake()
@@ -307,6 +298,16 @@ class Engine:
             outcomes = [] if busy else self._ledger.take_outcomes()
         self._tell.outcomes(outcomes)
         self._turn()
+
+    def _plan(self, now: float) -> float | None:
+        """How many seconds to sleep at most; None if only events matter."""
+        timeout = self._pool.wait_seconds(now)
+        self._tick_at = None if timeout is None else now + timeout
+        watching = self._inline.watch(now, timeout is None and self._poller.live)
+        if watching or (self._supervisor.leader.led and (timeout or 0.0) > _WATCH_TICK):
+            timeout = _WATCH_TICK
+        look = self._supervisor.look_seconds(now)
+        return min((seconds for seconds in (timeout, look) if seconds is not None), default=None)
 
     def _turn(self) -> None:
         """Handle events, decide, act, deliver."""
@@ -337,14 +338,13 @@ class Engine:
 
     def _finish(self) -> None:
         with self._lock:
-            self.closed = self.closed or "cannot schedule new futures after shutdown"
-        queue = self._queue
+            self.closed = self.closed or _SHUT_DOWN
         try:
-            while queue.submitted or queue.events:  # what came in before the door was closed
+            while self._queue.submitted or self._queue.events:  # from before it was closed
                 self._turn()
         finally:  # after a fault, the pool may be at odds with itself
             self._supervisor.close()
             self._poller.close()
-            queue.close()
+            self._queue.close()
             lifecycle.unregister(self)
             self._tell.end(self._ended)

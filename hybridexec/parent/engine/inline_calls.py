@@ -1,56 +1,43 @@
-"""Lone calls: sent by their caller's own thread, and read by the one that waits for them.
+"""Inline calls: sent by the caller's own thread, and answered to the thread that waits for them.
 
-A program that waits for each call would wake the I/O thread twice a call for nothing. So a call
-that comes while there is no other is sent by its caller if the I/O thread sleeps, and whoever waits
-for it leads for a moment: it reads the worker's results itself.
+A call that comes while there is no other is sent by its caller if the I/O thread sleeps; then the
+thread that waits for it reads the answer. Who reads when is :mod:`.leader`'s state.
 
-Runs on: callers' threads, but for :meth:`InlineCalls.watch`.
-Guarantees: one thread at a time has to do with the pool and the supervisor; a lone call overtakes
-no other; its outcome is delivered once, and if nobody leads, by the I/O thread.
+Thread: callers' threads, but for :meth:`InlineCalls.watch`.
+Guarantees: one thread at a time uses the pool and the supervisor; an inline call overtakes no
+other; its outcome is delivered once, and if nobody leads, by the I/O thread.
 
 Why it is right:
 
-- *The turn* is a lock. Whoever has to do with the pool and the supervisor holds it: the I/O thread
-  takes it whenever poll has returned, a caller if that thread is asleep, or to read. Nobody waits
-  for it for long: nothing that is done in a turn blocks. Only ``with`` takes it: were it a call of
-  ``acquire``, Ctrl-C could come between that and the ``try`` that ends the turn. Outcomes are
-  delivered after a turn, never in it, because callbacks may submit calls.
-- *Who may send*: a caller who gets the turn, and does not have it already in what was interrupted,
-  while the I/O thread is asleep, with nothing queued and no call unfinished. Asleep, that thread
-  has delivered and handled all that it took, and whatever wakes it, it waits for the turn. So the
-  pool is at rest, and no call is there that could be overtaken. What other threads queue meanwhile
-  comes neither before nor after; what this one queued before, it finds.
-- *Nobody sleeps too long.* How long it sleeps, the I/O thread has decided before the call came: it
-  knows nothing of the call's deadline, for one. That is why callers may send only while it is
-  watching: it has no other time to wake up then, but looks up now and then, and decides anew. It
-  does so until a while after the last sign of life, and as long as somebody leads. In an executor
-  that is idle for longer, nothing wakes up at all, and the next call goes the usual way.
-- *Who may lead*: the waiter of the call that was sent so, if that is still the only one and the I/O
-  thread watches in its sleep. Awake, it may have the outcome in hand. From then on the supervisor
-  leaves that worker's results to leaders, who wait for them without the turn, so that others get
-  theirs. If calls have come meanwhile, a leader reads nothing.
-- *Nothing is left unread.* Whenever it wakes up, the I/O thread reads the led worker's results
-  again, unless somebody leads just then; poll tells it of everything that has come. A leader has it
-  read them if it is awake in the end, because it may have found somebody leading, and send that
-  worker a call next; and if anything is unfinished, for which it wakes up. Otherwise it sleeps on,
-  and need not be told of the next call, which will have a waiter, too, most likely. If it has none,
-  but somebody looks whether it is done, or has a callback added, that wakes the I/O thread
-  (:meth:`InlineCalls.follow`); and if nobody is interested, it looks up soon.
-- *Callbacks are the I/O thread's.* The leader may hold a lock that one wants. If somebody has had
-  one added, it leads no more, or leaves what it has read to that thread
+- *The turn* is a lock. Whoever uses the pool or the supervisor holds it: the I/O thread, except
+  while it waits in poll or delivers outcomes; a caller that sends or reads. Nothing that is done
+  in a turn blocks, so nobody waits for it for long. Only ``with`` takes it: between a call of
+  ``acquire`` and the ``try`` that ends the turn, Ctrl-C could come. Outcomes are delivered after a
+  turn, because callbacks may submit calls.
+- *Who may send*: a caller that gets the turn, and does not hold it already in what was interrupted,
+  while the I/O thread is asleep, nothing is queued, and no call is unfinished. Asleep, that thread
+  has delivered and handled all that it took, and whatever wakes it up, it waits for the turn. So
+  the pool is at rest, and there is no call that could be overtaken. Calls queued concurrently are
+  unordered with this one; calls that this thread queued earlier are seen by the check whether
+  anything is queued, so program order holds.
+- *Nobody sleeps too long.* The I/O thread decides how long it sleeps before the call comes, and
+  knows nothing of the call's deadline, for one. So callers may send only while it is *watching*: it
+  has no other time to wake up at, but wakes up a few times a second, and decides anew. It watches
+  until a second after the last sign of life, and while some worker is led. In an executor that is
+  idle for longer nothing wakes up at all, and the next call goes through the queue.
+- *Callbacks are the I/O thread's.* The leader may hold a lock that a callback wants. If somebody
+  has added one, the leader leaves what it has read to that thread
   (:meth:`.future.CallFuture.deliver_here`).
-- *A leader does not sleep* if it can expect the outcome sooner than it could be woken: the last one
-  was followed by this call within 0.1 ms. It gives the GIL away with each look, and looks for as
-  long at most. If it was in vain, it sleeps for the next ones, the longer the more often that was
+- *A leader does not sleep* if it can expect the outcome sooner than it could be woken: if this call
+  followed the last outcome within 0.1 ms. It looks for as long at most, and gives the GIL away with
+  each look. After a look in vain it sleeps for the next ones, the longer the more often that was
   so: short calls cost a few slow ones, long calls next to nothing, and a worker that needs this
   processor a fiftieth of it.
 - *A leader that is interrupted* by Ctrl-C reads what has come on its way out. If another Ctrl-C
-  hits it there, the I/O thread finds that its time is up
-  (:meth:`.supervisor.Supervisor.check_leader`).
-- *A worker that dies* is the I/O thread's matter as ever: nobody else waits for its end.
-- *A caller that is interrupted in its turn* may leave the pool at odds with itself. It fails, then.
-  No other call can suffer from that, for there is none. This one ends in any case: whatever became
-  of its outcome, the I/O thread ends it once more, which is nothing to a future that has ended.
+  hits it there, the I/O thread finds that its time is up. In the midst of a turn, Ctrl-C may leave
+  half of an event's work undone: so it breaks the executor, if a call is unfinished by then. No
+  other call can suffer from that, for there is none. This one ends in any case: whatever became of
+  its outcome, the I/O thread ends it once more, which is nothing to a future that has ended.
 """
 
 from __future__ import annotations
@@ -75,7 +62,7 @@ _WATCH_SECONDS = 1.0
 #: How long, in seconds, a leader reads at most. Whatever else could end its wait is noticed after
 #: that.
 _LEAD_SECONDS = 0.002
-#: If a lone call is sent within so many seconds of the outcome of the one before it, its own is
+#: If an inline call is sent within so many seconds of the outcome of the one before it, its own is
 #: looked for without sleeping, until it has been under way for so many: to be woken on a processor
 #: that has gone idle takes as long as everything else together.
 _BRISK_SECONDS = 0.0001
@@ -97,14 +84,15 @@ class InlineCalls:
         self._pool = pool
         self._ledger = pool.ledger
         self._supervisor = supervisor
+        self._leader = supervisor.leader
         self._turning = turning
         self._queue = queue
         #: Whether the I/O thread looks up now and then, so that callers may send.
         self.watching = False
         #: When there was a sign of life: something woke the I/O thread, or a caller sent a call.
         self.active_at = 0.0
-        # The id of the call that its caller sent last, and the worker that has it.
-        self._expressed = (0, 0)
+        # The id of the call that was sent last, and the worker that has it.
+        self._sent = (0, 0)
         # When a leader read an outcome, and whether the next is to be looked for without sleeping:
         # not before _calm_until, and after a look in vain not for _calm seconds.
         self._read_at = 0.0
@@ -118,10 +106,10 @@ class InlineCalls:
     def watch(self, now: float, idle: bool) -> bool:
         """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
         it is to look up now and then."""
-        self.watching = idle and (now < self.active_at + _WATCH_SECONDS or self._supervisor.led)
+        self.watching = idle and (self._leader.led or now < self.active_at + _WATCH_SECONDS)
         return self.watching
 
-    def express(self, call: CallFuture[Any]) -> bool:
+    def send(self, call: CallFuture[Any]) -> bool:
         """Send a call from its caller's own thread; whether that was possible."""
         queue, turning = self._queue, self._turning
         if self._ledger.unfinished or queue.submitted or queue.events:
@@ -143,10 +131,10 @@ class InlineCalls:
                 connection.flush()
                 # What is left to do is done while the worker wakes up.
                 now = native.monotonic()
-                self._pool.expressed(batch, worker, now)
+                self._pool.sent_inline(batch, worker, now)
                 self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
                 self.active_at = now
-                self._expressed = (batch.first, worker.id)
+                self._sent = (batch.first, worker.id)
             except BaseException:
                 self.interrupted()
                 if call.batch is not None:
@@ -158,10 +146,10 @@ class InlineCalls:
         return True
 
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
-        """If ``call`` is a lone one that its caller sent, wait for its outcome a moment, here on
+        """If ``call`` is one that its caller sent, wait for its outcome a moment, here on
         the thread that wants it, and deliver it."""
         batch = call.batch
-        first, worker = self._expressed
+        first, worker = self._sent
         if batch is None or batch.first != first:
             return
         seconds = _LEAD_SECONDS if timeout is None else min(timeout, _LEAD_SECONDS)
@@ -171,7 +159,7 @@ class InlineCalls:
         with turning:
             if not (self._queue.asleep and self.watching) or self._ledger.unfinished != 1:
                 return
-            results_fd = self._supervisor.lead(worker, seconds)
+            results_fd = self._leader.begin(worker, seconds)
             if results_fd is None:
                 return
             # Taken out: a leader may wake up late, when another has begun, and two cannot share it.
@@ -191,11 +179,11 @@ class InlineCalls:
     def follow(self, call: CallFuture[Any] | None = None) -> None:
         """Somebody who will not lead wants to hear of the outcome of ``call``, or of any: if that
         may wait for a leader, have the I/O thread read it."""
-        first, _ = self._expressed
-        if first and self._supervisor.led:
+        first, _ = self._sent
+        if first and self._leader.led:
             batch = None if call is None else call.batch
             if call is None or (batch is not None and batch.first == first):
-                self._expressed = (0, 0)
+                self._sent = (0, 0)
                 self._queue.post(_nothing)
 
     def _look(self, poll: Callable[[int], Any]) -> bool:
@@ -219,7 +207,9 @@ class InlineCalls:
                 try:
                     alone = ledger.unfinished == 1
                     if alone:
-                        self._supervisor.receive_led()
+                        connection = self._leader.connection
+                        if self._leader.worker is not None and connection is not None:
+                            self._supervisor.receive(self._leader.worker, connection)
                         outcomes = ledger.take_outcomes()
                     if pool.actions.decided:
                         self._supervisor.act()
@@ -227,12 +217,12 @@ class InlineCalls:
                     if not asleep or ledger.unfinished or pool.phase is not Phase.RUNNING:
                         # The I/O thread sees to what this has made possible. Awake, it may have
                         # found somebody leading, and be about to send that worker a call.
-                        self._supervisor.follow()
+                        self._leader.give_back()
                         self._queue.post(_nothing)
                     else:
-                        self._supervisor.rest()
+                        self._leader.rest()
                 except BaseException:
-                    self._supervisor.rest()
+                    self._leader.rest()
                     self.interrupted()
                     raise
             left: list[Delivery] = []

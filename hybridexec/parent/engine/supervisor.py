@@ -1,7 +1,7 @@
 """The workers' processes and pipes: does what the pool decides, and tells it what they do.
 
-Runs on: the I/O thread; what sends or receives is also called by a thread that sends or awaits a
-lone call itself. Either holds the engine's turn.
+Runs on: the I/O thread; what sends or receives is also called by a thread that sends or awaits an
+inline call. Either holds the engine's turn.
 Guarantees: nothing here waits for a worker, but for the exit status of one that has ended.
 """
 
@@ -24,6 +24,7 @@ from ..pool.watchdog import Watchdog
 from .connection import STATUS_PATIENCE, Connection
 from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor, Record, abandoned
+from .leader import Leader
 from .starter import Starter
 
 _logger = logging.getLogger("hybridexec")
@@ -51,6 +52,8 @@ class Supervisor:
         #: See :class:`.starter.Starter`.
         self.start_left = self._starter.start_left
         self.connections: dict[int, Connection] = {}
+        #: Who reads the results.
+        self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Connection, int]] = {}
         self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send)
         self._measure_at = 0.0  # when to look at the workers' memory
@@ -65,14 +68,11 @@ class Supervisor:
             messages.Recalled.kind: self._recalled,
             messages.Here.kind: self._monitor.answered,
         }
-        # Invariant: None, or the worker whose results the poller does not tell of. Until the given
-        # time, a waiting caller reads them.
-        self._led: int | None = None
-        self._led_until = 0.0
 
     def open(self, poller: native.Poller) -> None:
         """Have ``poller`` wait for the workers."""
         self._poller = poller
+        self.leader.open(poller)
 
     @property
     def empty(self) -> bool:
@@ -159,55 +159,8 @@ class Supervisor:
             connection.flush(there_is_room=True)
         elif fd in connection.ends:
             self._hear_of_end(number, connection, fd)
-        elif number != self._led:
+        elif number != self.leader.worker:
             self.receive(number, connection)
-
-    # -- a lone call's outcome, read by its caller ----------------------------------------------
-
-    def lead(self, number: int, seconds: float) -> int | None:
-        """For so many seconds, a caller reads the worker's results: the descriptor to read from, or
-        None if that cannot be. Then :meth:`rest` must follow, or :meth:`follow`."""
-        connection = self.connections.get(number)
-        now = native.monotonic()
-        if connection is None or connection.broken or now <= self._led_until:
-            return None
-        if self._led != number:
-            self.follow()
-            self._led = number
-            self._poller.modify(connection.results_fd, 0)
-        self._led_until = now + seconds
-        return connection.results_fd
-
-    def receive_led(self) -> None:
-        """As :meth:`receive`, for the led worker."""
-        connection = None if self._led is None else self.connections.get(self._led)
-        if self._led is not None and connection is not None and not connection.broken:
-            self.receive(self._led, connection)
-
-    def rest(self) -> None:
-        """Nobody reads the led worker's results now; once the I/O thread wakes up, it does."""
-        self._led_until = 0.0
-
-    def follow(self) -> None:
-        """The I/O thread reads all results again."""
-        if self._led is None:
-            return
-        connection = self.connections.get(self._led)
-        if connection is not None and not connection.broken:
-            self._poller.modify(connection.results_fd, native.Poller.READABLE)
-        self._led_until = 0.0
-        self._led = None  # last: if this is interrupted, it is done again
-
-    def check_leader(self, now: float) -> None:
-        """The I/O thread has woken up: it reads all results again, if it is nobody else's turn
-        to."""
-        if self._led is not None and now > self._led_until:
-            self.follow()
-
-    @property
-    def led(self) -> bool:
-        """Whether some worker's results are left to callers."""
-        return self._led is not None
 
     # -- starts -----------------------------------------------------------------------------------
 
@@ -273,8 +226,7 @@ class Supervisor:
             del self._by_fd[fd]
         del self.connections[number]
         self._monitor.forget(number)
-        if self._led == number:
-            self._led = None
+        self.leader.lose(number)
         worker = self._pool.workers[number]
         lost: BaseException
         if connection.failure is not None:

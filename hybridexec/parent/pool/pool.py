@@ -138,8 +138,8 @@ class Pool:
             return None
         return self._dispatch.idle()
 
-    def expressed(self, batch: Batch, worker: Worker, now: float) -> None:
-        """A call that has entered the ledger was sent to such a worker."""
+    def sent_inline(self, batch: Batch, worker: Worker, now: float) -> None:
+        """A call that has entered the ledger was sent to such a worker by its caller."""
         worker.begin_sample(now)
         worker.in_flight.add(batch, 0, 1)
         batch.next = 1

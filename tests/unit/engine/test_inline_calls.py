@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from hybridexec import native
-from hybridexec.parent.engine import inline_calls as lone_module
+from hybridexec.parent.engine import inline_calls as inline_module
 from hybridexec.parent.engine.entry_queue import EntryQueue
 from hybridexec.parent.engine.inline_calls import InlineCalls
+from hybridexec.parent.engine.leader import Leader, Reading
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import messages
 
@@ -22,21 +23,22 @@ from ..fakes import FUNCTION, OPTIONS, FakeEngine
 from ..simulation import Simulation
 
 
-class FakeFleet:
+class FakeSupervisor:
     """Its one worker has run the call that it was sent by when its results are read."""
 
-    led = False
+    pid = 0
+    results_fd = 0
+    broken = False
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.connections = {1: self}
-        #: Whether the I/O thread was left to read the results, not the next leader.
-        self.followed = False
+        connections: Any = {1: self}
+        self.connections = connections
+        self.leader = Leader(connections)
+        poller: Any = self
+        self.leader.open(poller)
 
-    def lead(self, *_: object) -> int:
-        return 0
-
-    def receive_led(self) -> None:
+    def receive(self, *_: object) -> None:
         worker = self.simulation.pool.workers[1]
         ((call, _),) = worker.in_flight.calls()
         self.simulation.workers[1].page.taken += 1
@@ -45,10 +47,7 @@ class FakeFleet:
     def nothing(self, *_: object) -> None:
         pass
 
-    write = flush = act = rest = nothing
-
-    def follow(self) -> None:
-        self.followed = True
+    write = flush = act = modify = nothing
 
 
 def make() -> tuple[Simulation, InlineCalls, EntryQueue]:
@@ -58,7 +57,7 @@ def make() -> tuple[Simulation, InlineCalls, EntryQueue]:
     simulation.turn()
     simulation.ready(1)
     simulation.run(lambda: not simulation.pool.ledger.unfinished)
-    supervisor: Any = FakeFleet(simulation)
+    supervisor: Any = FakeSupervisor(simulation)
     queue = EntryQueue()
     return simulation, InlineCalls(simulation.pool, supervisor, threading.RLock(), queue), queue
 
@@ -75,10 +74,10 @@ def make_call() -> CallFuture[Any]:
 def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
     asleep: bool, watching: bool, sent: bool
 ) -> None:
-    simulation, lone, queue = make()
+    simulation, calls, queue = make()
     # It may have been otherwise when the caller looked first.
-    queue.asleep, lone.watching = asleep, watching
-    assert lone.express(make_call()) is sent
+    queue.asleep, calls.watching = asleep, watching
+    assert calls.send(make_call()) is sent
     assert simulation.pool.ledger.unfinished == sent
 
 
@@ -86,28 +85,28 @@ def test_a_caller_sends_only_while_the_io_thread_watches_in_its_sleep(
 def test_a_leader_leaves_the_next_results_to_the_io_thread_that_is_awake(
     wakes_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, lone, queue = make()
-    queue.asleep = lone.watching = True
+    _, calls, queue = make()
+    queue.asleep = calls.watching = True
 
     class Poll(Clock):
         def poll(self, milliseconds: float) -> bool:
             queue.asleep = not wakes_up
             return True
 
-    monkeypatch.setattr(lone, "_new_poll", Poll)
+    monkeypatch.setattr(calls, "_new_poll", Poll)
     call = make_call()
-    assert lone.express(call)
-    lone.lead(call, None)
+    assert calls.send(call)
+    calls.lead(call, None)
     assert call.result() == "value"
     # It may have looked who leads, and be about to send that worker a call.
-    assert lone._supervisor.followed is wakes_up  # type: ignore[attr-defined]
+    assert calls._leader.reading is (Reading.IO_THREAD if wakes_up else Reading.NOBODY)
 
 
 def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    simulation, lone, queue = make()
-    queue.asleep = lone.watching = True
+    simulation, calls, queue = make()
+    queue.asleep = calls.watching = True
     called: list[object] = []
     call = make_call()
 
@@ -116,9 +115,9 @@ def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called
             call.add_done_callback(called.append)  # by another thread, while this one waits
             return True
 
-    monkeypatch.setattr(lone, "_new_poll", Poll)
-    assert lone.express(call)
-    lone.lead(call, None)
+    monkeypatch.setattr(calls, "_new_poll", Poll)
+    assert calls.send(call)
+    calls.lead(call, None)
     assert not call.done()
     queue.handle(simulation.pool)
     ((sink, ended),) = simulation.pool.ledger.take_outcomes()
@@ -131,8 +130,8 @@ def test_a_leader_leaves_an_outcome_to_the_io_thread_if_somebody_is_to_be_called
 def test_a_leader_whose_time_is_up_and_the_next_one_wait_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, lone, queue = make()
-    queue.asleep = lone.watching = True
+    _, calls, queue = make()
+    queue.asleep = calls.watching = True
     call = make_call()
     polled = []
 
@@ -141,12 +140,13 @@ def test_a_leader_whose_time_is_up_and_the_next_one_wait_apart(
             assert self not in polled, "the system's would raise RuntimeError"
             polled.append(self)
             if len(polled) == 1:
-                lone.lead(call, None)
+                calls._leader._until = 0.0
+                calls.lead(call, None)
             return True
 
-    monkeypatch.setattr(lone, "_new_poll", Poll)
-    assert lone.express(call)
-    lone.lead(call, None)
+    monkeypatch.setattr(calls, "_new_poll", Poll)
+    assert calls.send(call)
+    calls.lead(call, None)
     assert len(polled) == 2
     assert call.result() == "value"
 
@@ -158,16 +158,16 @@ def after_calls(code: Any) -> list[int]:
     return [after.offset for before, after in pairs if before.opname.startswith("CALL")]
 
 
-@pytest.mark.parametrize("step", ["express", "lead"])
+@pytest.mark.parametrize("step", ["send", "lead"])
 def test_wherever_ctrl_c_hits_a_caller_its_turn_ends(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = getattr(InlineCalls, step).__code__
     hits = 0
     for offset in after_calls(code):
-        _, lone, queue = make()
-        queue.asleep = lone.watching = True
-        monkeypatch.setattr(lone, "_new_poll", Clock)
+        _, calls, queue = make()
+        queue.asleep = calls.watching = True
+        monkeypatch.setattr(calls, "_new_poll", Clock)
 
         def trace(frame: FrameType, event: str, _: object, offset: int = offset) -> Any:
             if frame.f_code is not code:
@@ -179,16 +179,16 @@ def test_wherever_ctrl_c_hits_a_caller_its_turn_ends(
 
         call = make_call()
         if step == "lead":
-            assert lone.express(call)
+            assert calls.send(call)
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            lone.lead(call, None) if step == "lead" else lone.express(call)
+            calls.lead(call, None) if step == "lead" else calls.send(call)
         except KeyboardInterrupt:
             hits += 1
         finally:
             sys.settrace(before)
-        assert not lone._turning._is_owned()
+        assert not calls._turning._is_owned()
     assert hits > 5
 
 
@@ -232,33 +232,33 @@ SHORT, LONG = 0.00005, 0.001
 def test_an_outcome_is_waited_for_without_sleep_if_it_can_be_expected_soon(
     cpus: int, rest: float, takes: list[float], sleeps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lone_module, "usable_cpus", lambda: cpus)
-    assert [slept for slept, _ in run_lone_calls(takes, rest, monkeypatch)] == sleeps
+    monkeypatch.setattr(inline_module, "usable_cpus", lambda: cpus)
+    assert [slept for slept, _ in run_inline_calls(takes, rest, monkeypatch)] == sleeps
 
 
 def test_long_calls_are_hardly_ever_looked_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lone_module, "usable_cpus", lambda: 2)
-    looks = [bool(looked) for _, looked in run_lone_calls([LONG] * 100, 0.0, monkeypatch)]
+    monkeypatch.setattr(inline_module, "usable_cpus", lambda: 2)
+    looks = [bool(looked) for _, looked in run_inline_calls([LONG] * 100, 0.0, monkeypatch)]
     assert sum(looks) < 25
     assert any(looks[-10:]), "they may be shorter by now"
 
 
-def run_lone_calls(
+def run_inline_calls(
     takes: list[float], rest: float, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[int, int]]:
     """Send calls that take so many seconds one after another, and wait for each: how often each
     was slept for, and looked for without sleeping."""
-    _, lone, queue = make()
+    _, calls, queue = make()
     clock = Clock()
     monkeypatch.setattr(native, "monotonic", clock.monotonic)
-    monkeypatch.setattr(lone, "_new_poll", lambda: clock)
-    queue.asleep = lone.watching = True
+    monkeypatch.setattr(calls, "_new_poll", lambda: clock)
+    queue.asleep = calls.watching = True
     waits = []
     for seconds in takes:
         call = make_call()
-        assert lone.express(call)
+        assert calls.send(call)
         clock.comes_at, clock.slept, clock.looked = clock.now + seconds, 0, 0
-        lone.lead(call, None)
+        calls.lead(call, None)
         assert clock.now >= clock.comes_at
         assert call.result() == "value"
         waits.append((clock.slept, clock.looked))

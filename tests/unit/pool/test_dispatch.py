@@ -170,7 +170,7 @@ def test_a_replacement_that_waits_for_slots_is_not_asked_in_circles() -> None:
 
 def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
     simulation = running()
-    batch, number = simulation.express(timeout=1.0)
+    batch, number = simulation.send_inline(timeout=1.0)
     assert number == 1
     assert list(simulation.at) == [batch.first]
     assert simulation.pool.wait_seconds(simulation.now) is not None
@@ -180,8 +180,8 @@ def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() ->
 def test_no_call_is_lone_beside_others_or_without_a_worker() -> None:
     simulation = running()
     simulation.submit(1)
-    assert simulation.express()[1] is None
+    assert simulation.send_inline()[1] is None
     simulation = Simulation()
-    assert simulation.express()[1] is None
+    assert simulation.send_inline()[1] is None
     simulation = running(budget=5)
-    assert simulation.express()[1] is None
+    assert simulation.send_inline()[1] is None

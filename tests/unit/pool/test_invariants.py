@@ -89,7 +89,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.simulation.pool.ledger.unfinished)
     @rule(timeout=st.none() | st.just(0.1))
     def submit_alone(self, timeout: float | None) -> None:
-        self.simulation.express(timeout=timeout)
+        self.simulation.send_inline(timeout=timeout)
 
     @precondition(lambda self: self.simulation.batches)
     @rule(

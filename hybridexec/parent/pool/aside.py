@@ -20,25 +20,25 @@ class Aside(ABC):
 
     def __init__(self) -> None:
         # Invariant: the ids of the calls that wait here and were not cancelled.
-        self._backlog: set[int] = set()
+        self._ids: set[int] = set()
 
     @property
     def count(self) -> int:
         """How many calls wait."""
-        return len(self._backlog)
+        return len(self._ids)
 
     def cancel(self, batch: Batch, places: Collection[int]) -> list[int]:
         """Forget those calls of ``batch`` that wait here; their places."""
-        if not self._backlog:
+        if not self._ids:
             return []
-        found = [place for place in places if batch.first + place in self._backlog]
+        found = [place for place in places if batch.first + place in self._ids]
         self._leave(batch.first + place for place in found)
         return found
 
     def _leave(self, calls: Iterable[int]) -> None:
         """These calls do not wait here any more."""
-        self._backlog.difference_update(calls)
-        if not self._backlog:
+        self._ids.difference_update(calls)
+        if not self._ids:
             self._let_go()
 
     @abstractmethod
@@ -47,4 +47,4 @@ class Aside(ABC):
 
     def _wanted(self, calls: Iterable[Call]) -> list[Call]:
         """Those that were not cancelled."""
-        return [(batch, place) for batch, place in calls if batch.first + place in self._backlog]
+        return [(batch, place) for batch, place in calls if batch.first + place in self._ids]

@@ -18,9 +18,9 @@ The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (wo
 or KILLED (asked to end at once), until :attr:`Pool.finished`.
 
 What is decided where: which calls there are and how they end in :mod:`.ledger`, which workers there
-are in :mod:`.scaling`, who gets which call in :mod:`.dispatch`, what becomes of a worker's answers
-in :mod:`.results`, and what follows when a call fails, is late, or loses its worker in
-:mod:`.recovery`.
+are in :mod:`.scaling`, who gets which call in :mod:`.dispatch` and gives it back in :mod:`.recall`,
+what becomes of a worker's answers in :mod:`.results`, and what follows when a call fails, is late,
+or loses its worker in :mod:`.recovery`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from ..work.batch import LOST, Batch, Sink
 from .actions import Actions
 from .dispatch import Dispatch
 from .ledger import Ledger
+from .recall import Recall
 from .recovery import Recovery
 from .results import Results
 from .scaling import Scaling
@@ -85,6 +86,7 @@ class Pool:
         self._dispatch = Dispatch(
             self._scaling, self.ledger.backlog, self.ledger.suspects, slots, self.actions
         )
+        self._recall = Recall(self.workers, self.ledger.backlog, slots, self.actions)
         self._recovery = Recovery(self.ledger, self._scaling, self.actions, random)
         self._results = Results(self.ledger, self._recovery)
 
@@ -109,7 +111,7 @@ class Pool:
         if now < self._scaling.starts.next_at and self._scaling.short and self.ledger.unfinished:
             looks.append(self._scaling.starts.next_at)
         soonest = max(0.0, min(looks) - now) if looks else None
-        stuck = self._dispatch.stuck_seconds(now)
+        stuck = self._recall.stuck_seconds(now)
         if soonest is None or stuck is None:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
@@ -179,7 +181,7 @@ class Pool:
             self.ledger.close()
             for worker in self.workers.values():
                 if worker.in_flight:
-                    self._dispatch.recall(worker, len(worker.in_flight))
+                    self._recall.ask(worker, len(worker.in_flight))
         self._settle()
 
     def kill(self, signal_number: int) -> None:
@@ -240,7 +242,7 @@ class Pool:
         worker = self.workers[number]
         worker.recalls -= 1
         if worker.held_at is not None:
-            self._dispatch.release(worker, [])  # it can hear again
+            self._recall.release(worker, [])  # it can hear again
         calls = [
             call for call in reversed(calls) if call in worker.in_flight
         ]  # not reclaimed by now
@@ -256,7 +258,7 @@ class Pool:
         if worker.state is WorkerState.READY and worker.done:
             self._scaling.retire(worker)
             if worker.waiting > 0 and not worker.recalls:
-                self._dispatch.recall(worker, worker.waiting)
+                self._recall.ask(worker, worker.waiting)
             self._settle()
 
     def fail(self, cause: BaseException) -> None:
@@ -316,7 +318,7 @@ class Pool:
         self._relieve(now)
 
     def _relieve(self, now: float) -> None:
-        self.ledger.backlog.put_back(self.ledger.wanted(self._dispatch.relieve(now)))
+        self.ledger.backlog.put_back(self.ledger.wanted(self._recall.relieve(now)))
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start the workers that are missing."""

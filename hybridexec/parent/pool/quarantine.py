@@ -44,7 +44,7 @@ class Quarantine(Aside):
     @property
     def groups(self) -> int:
         """How many groups wait, each for a worker of its own."""
-        return len(self._groups) if self._backlog else 0
+        return len(self._groups) if self._ids else 0
 
     def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
         """Put calls that ran in a worker that died into groups.
@@ -57,7 +57,7 @@ class Quarantine(Aside):
         Returns:
             The calls that are not to be tried any more.
         """
-        if not self._backlog and all(not batch.troubles_of(place).lives for batch, place in calls):
+        if not self._ids and all(not batch.troubles_of(place).lives for batch, place in calls):
             self._deaths = 0  # no earlier suspects are left
         self._deaths += 1
         fresh = True
@@ -93,7 +93,7 @@ class Quarantine(Aside):
         for group in reversed(groups):
             if group:
                 self._groups.appendleft(group)
-                self._backlog.update(batch.first + place for batch, place in group)
+                self._ids.update(batch.first + place for batch, place in group)
 
     def take(self, count: int) -> list[Call]:
         """Hand out the next group, or its first ``count`` calls."""
@@ -116,7 +116,7 @@ class Quarantine(Aside):
     def clear(self) -> list[Call]:
         """Hand out all calls."""
         calls = [call for group in self._groups for call in self._wanted(group)]
-        self._leave(list(self._backlog))
+        self._leave(list(self._ids))
         return calls
 
 

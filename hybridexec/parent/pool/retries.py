@@ -40,13 +40,13 @@ class Retries(Aside):
     @property
     def next_due(self) -> float | None:
         """When the next call is due; None if none waits."""
-        return self._due[0][0] if self._backlog else None
+        return self._due[0][0] if self._ids else None
 
     def add(self, batch: Batch, place: int, due: float) -> None:
         """Keep a call until ``due``."""
         # In this order: the I/O thread may read `next_due` while a caller holds the turn.
         heapq.heappush(self._due, (due, next(self._order), batch, place))
-        self._backlog.add(batch.first + place)
+        self._ids.add(batch.first + place)
 
     def take(self, now: float) -> list[Call]:
         """Hand out the calls that are due."""
@@ -60,8 +60,8 @@ class Retries(Aside):
         calls: list[Call] = []
         while self._due and self._due[0][0] <= until:
             _, _, batch, place = heapq.heappop(self._due)
-            if batch.first + place in self._backlog:
-                self._backlog.remove(batch.first + place)
+            if batch.first + place in self._ids:
+                self._ids.remove(batch.first + place)
                 calls.append((batch, place))
         self._leave(())
         return calls

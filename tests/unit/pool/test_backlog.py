@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 
 from hybridexec.parent.pool.backlog import Backlog
-from hybridexec.parent.pool.dispatch import STUCK_SECONDS
+from hybridexec.parent.pool.recall import STUCK_SECONDS
 
 from ..fakes import is_gone, watched
 from ..simulation import Simulation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hybridexec.parent.pool import invariants
-from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.in_flight import InFlight
+from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import messages

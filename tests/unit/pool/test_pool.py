@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from hybridexec.errors import ExecutorBroken
-from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.pool import Phase
+from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.work.batch import LOST
 from hybridexec.wire import messages
 

@@ -3,7 +3,7 @@ their worker does not answer."""
 
 from __future__ import annotations
 
-from hybridexec.parent.pool.dispatch import (
+from hybridexec.parent.pool.recall import (
     HOARD_SECONDS,
     HOLD_SECONDS,
     SILENT_SECONDS,

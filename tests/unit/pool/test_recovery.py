@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hybridexec.parent.pool.dispatch import STUCK_SECONDS
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_LIVES
+from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.pool.worker import FIRST_WINDOW, WorkerState
 from hybridexec.parent.work.batch import LOST
 from hybridexec.wire import messages

@@ -1,7 +1,8 @@
 """Put the figures of a run into the documentation: ``python -m benchmarks.publish [RESULTS]``.
 
 Writes what stands between the markers in docs/benchmarks.md and README.md, and the plots in
-docs/_static/benchmarks, so that no figure there is written by hand.
+docs/_static/benchmarks, so that no figure there is written by hand. One of them is the headline: it
+opens docs/benchmarks.md, and docs/index.md shows it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 
 from .__main__ import OUT
 from .contenders.pair import PAIR
-from .contenders.peers import AIO, FORK
+from .contenders.peers import AIO, FORK, THREADS
 from .harness import plots, report
 from .harness.question import OURS
 
 ROOT = Path(__file__).parents[1]
-BEGIN = "<!-- benchmarks: `make bench-docs` writes this -->"
-END = "<!-- benchmarks: end -->"
+#: What is written between markers: the summary on both pages, all else on docs/benchmarks.md.
+SUMMARY, DETAILS = "benchmarks, in short", "benchmarks, in detail"
+BEGIN, END = "<!-- {}: `make bench-docs` writes this -->", "<!-- {}: end -->"
+HEADLINE = "headline.svg"
+PICTURE = f"![Bars of {OURS} and others](_static/benchmarks/{HEADLINE})"
 
 #: The questions whose plots say more than their tables.
 PLOTTED = (
@@ -37,12 +41,13 @@ PLOTTED = (
     "curve_pending",
 )
 
-#: The README's columns and lines: a question, one of its metrics and cases, and how to say that.
+#: The summary's columns and lines: a question, one of its metrics and cases, and how to say that.
 COLUMNS = {
     OURS: "HybridExecutor",
     FORK: "ProcessPoolExecutor (fork)",
+    THREADS: "ThreadPoolExecutor",
     AIO: "aiomultiprocess",
-    PAIR: "a hand-written pair of gevent processes",
+    PAIR: "hand-written gevent pair",
 }
 LINES = (
     ("submit_throughput", "rate", "", "no-op `submit` → result, calls/s"),
@@ -54,6 +59,11 @@ LINES = (
     ("fetch", "cpu", "even", "CPU per fetched URL, µs"),
     ("arrays", "rate", "as argument", "64 MiB numpy array as argument, MB/s"),
     ("start_up", "first", "", "first result of a new executor, ms"),
+)
+#: The headline's parts, of the contenders that have columns.
+PARTS = (
+    plots.Part("fetch", "wall", "even", "{urls:,} fetches of 50 ms"),
+    plots.Part("submit_throughput", "rate", "", "no-op submit → result"),
 )
 
 Found = dict[str, Any]
@@ -80,32 +90,46 @@ def publish(document: Found, root: Path) -> None:
         plots.draw(document, Path(drawn))
         for name in plotted:
             (folder / f"{name}.svg").write_bytes((Path(drawn) / f"{name}.svg").read_bytes())
-    replace(root / "docs" / "benchmarks.md", page(document))
-    replace(root / "README.md", summary(document))
+    plots.headline(document, PARTS, tuple(COLUMNS), folder / HEADLINE)
+    figures = summary(document)
+    replace(root / "README.md", SUMMARY, figures)
+    page = root / "docs" / "benchmarks.md"
+    replace(page, SUMMARY, f"{PICTURE}\n\n{figures}\n\n{origin(document)}")
+    replace(page, DETAILS, details(document))
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, what: str, text: str) -> None:
     """Put ``text`` between the markers of a page."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no {BEGIN} ... {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    begin, end = BEGIN.format(what), END.format(what)
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise SystemExit(f"{path} has no {begin} ... {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
-def page(document: Found) -> str:
-    """What docs/benchmarks.md shows."""
-    parts = ["## The run", report.heading(document), "## Targets", report.targets(document)]
+def origin(document: Found) -> str:
+    """Where the figures come from, in a line."""
+    machine = document["machine"]
+    facts = [machine[fact] for fact in ("CPU", "Python") if fact in machine]
+    where = ", ".join([document["date"], *facts])
+    return f"Medians of `{document['command']}`, {where} ([all versions](#the-run))."
+
+
+def details(document: Found) -> str:
+    """What docs/benchmarks.md shows of each target and question."""
+    parts = ["## Targets", report.targets(document)]
     for name, question in document["questions"].items():
-        parts += [f"## {question['title']}", question["method"]]
+        parts.append(f"## {question['title']}")
         if name in PLOTTED:
             parts.append(f"![{question['title']}](_static/benchmarks/{name}.svg)")
         parts += report.curves(question) if question["axis"] else report.medians(question)
-    return "\n\n".join(parts)
+        parts.append(f"*How:* {question['method']}")
+    return "\n\n".join([*parts, "## The run", report.heading(document)])
 
 
 def summary(document: Found) -> str:
-    """What README.md shows."""
+    """The figures that both pages show, of the contenders that have columns."""
     lines = [
         report.line("", *COLUMNS.values()),
         "|---|" + "---:|" * len(COLUMNS),

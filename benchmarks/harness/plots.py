@@ -6,14 +6,15 @@ Transparent, in colours that can be read on a light page and on a dark one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .question import OURS
 from .report import contenders_of, figure
 
-INK, FAINT = "#808890", "#80889055"
+INK, FAINT = "#767e86", "#767e8655"
 OUR_COLOURS = ("#2f81f7", "#7ab3fa")
 PEER_COLOURS = ("#e0823d", "#3fa45b", "#b06bd0")
 BAR = "#9aa3ac"
@@ -21,6 +22,8 @@ BAR = "#9aa3ac"
 LOGARITHMIC = 12
 COLUMNS = 2
 WIDTH = 8.2
+#: A headline fits on a telephone.
+NARROW = 3.75
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -43,24 +46,26 @@ _STYLE = {
 Found = dict[str, Any]
 
 
+class Part(NamedTuple):
+    """A part of the headline: the bars of a question's metric in one case, and what it says."""
+
+    question: str
+    metric: str
+    case: str
+    text: str
+
+
 def draw(document: Found, folder: Path) -> None:
     """Write a plot of each question into ``folder``; without matplotlib, none."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        return
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with mpl.rc_context(_STYLE):
-        for name, question in document["questions"].items():
+    with _style() as plt:
+        for name, question in document["questions"].items() if plt else ():
             panels = _panels(question)
             if not panels:
                 continue
             names = contenders_of(question["tables"])
             columns = min(COLUMNS, len(panels))
             lines = math.ceil(len(panels) / columns)
-            height = 2.6 if question["axis"] else 0.75 + 0.23 * len(names)
+            height = 2.6 if question["axis"] else _height(names)
             drawing, axes = plt.subplots(
                 lines, columns, figsize=(WIDTH, height * lines), squeeze=False, layout="constrained"
             )
@@ -72,8 +77,60 @@ def draw(document: Found, folder: Path) -> None:
                 else:
                     labels = names if place % columns == 0 else [""] * len(names)
                     _draw_bars(axes_here, panels[place][0], names, labels)
-            drawing.savefig(folder / f"{name}.svg", transparent=True, metadata={"Date": None})
-            plt.close(drawing)
+            _save(plt, drawing, folder / f"{name}.svg")
+
+
+def headline(document: Found, parts: Sequence[Part], contenders: Sequence[str], file: Path) -> None:
+    """Write the parts that were measured as one picture, one below the other."""
+    tables = [table for part in parts if (table := _table_of(document, part, contenders))]
+    names = [contenders_of([table]) for table in tables]
+    with _style() as plt:
+        if not plt or not tables:
+            return
+        heights = [_height(each) for each in names]
+        drawing, axes = plt.subplots(
+            len(tables), figsize=(NARROW, sum(heights)), height_ratios=heights, squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        for table, each, axes_here in zip(tables, names, axes.flat, strict=True):
+            _draw_bars(axes_here, table, each, each)
+        _save(plt, drawing, file)
+
+
+def _table_of(document: Found, part: Part, contenders: Sequence[str]) -> Found | None:
+    """The table that a part shows, of these contenders, under the part's text."""
+    question = document["questions"].get(part.question)
+    for table in question["tables"] if question else ():
+        if (table["metric"]["key"], table["case"]) == (part.metric, part.case):
+            rows = [row for row in table["rows"] if row["contender"] in contenders]
+            text = part.text.format(**question["size"])
+            return {"metric": {**table["metric"], "what": text}, "case": "", "rows": rows}
+    return None
+
+
+@contextmanager
+def _style() -> Iterator[Any]:
+    """pyplot, set up as all plots are drawn; None without matplotlib."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        yield None
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(_STYLE):
+        yield plt
+
+
+def _height(names: Sequence[str]) -> float:
+    """What a bar for each of these needs, with a title."""
+    return 0.75 + 0.23 * len(names)
+
+
+def _save(plt: Any, drawing: Any, file: Path) -> None:
+    drawing.savefig(file, transparent=True, metadata={"Date": None})
+    plt.close(drawing)
 
 
 def _panels(question: Found) -> list[list[Found]]:

@@ -112,6 +112,19 @@ def test_the_targets_name_the_peer_that_is_the_hardest() -> None:
     assert line == "| Title | 30.0 calls/s | other: 20.0 | 1.50× | ≥ 2× | not met (-25 %) |"
 
 
+def test_a_headline_shows_whom_it_is_asked_for_of_what_was_measured(tmp_path) -> None:
+    asked = question(RATE, contenders=(OURS, "peer"), sizes={"smoke": {"calls": 1000}})
+    document = found_out("speed", asked, samples("rate", [9.0], [1.0]))
+    parts = [plots.Part("speed", "rate", "", "{calls:,} calls"), plots.Part("size", "", "", "")]
+    plots.headline(document, parts, [OURS], tmp_path / "headline.svg")
+    drawn = (tmp_path / "headline.svg").read_text()
+    assert f">{OURS}</text>" in drawn
+    assert ">1,000 calls, calls/s</text>" in drawn
+    assert "peer" not in drawn
+    plots.headline(document, parts[1:], [OURS], tmp_path / "none.svg")
+    assert not (tmp_path / "none.svg").exists()
+
+
 def test_plots_are_small_and_say_who_is_who(tmp_path) -> None:
     plots.draw(found_out("bars", question(RATE), samples("rate", [9.0], [1.0])), tmp_path)
     plots.draw(found_out("lines", *curve(5.0, 4.0, 4.5)), tmp_path)

@@ -37,27 +37,34 @@ def test_an_unknown_question_is_refused_by_name() -> None:
 
 
 def test_figures_are_published_between_the_markers_and_nowhere_else(tmp_path) -> None:
-    pages = [tmp_path / "README.md", tmp_path / "docs" / "benchmarks.md"]
-    pages[1].parent.mkdir()
-    for page in pages:
-        page.write_text(f"before\n\n{publish.BEGIN}\nold\n{publish.END}\n\nafter\n")
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "benchmarks.md"
+    page.parent.mkdir()
+    short, detailed = (
+        f"{publish.BEGIN.format(what)}\nold\n{publish.END.format(what)}"
+        for what in (publish.SUMMARY, publish.DETAILS)
+    )
+    readme.write_text(f"before\n\n{short}\n\nafter\n")
+    page.write_text(f"before\n\n{short}\n\nmethod\n\n{detailed}\n\nafter\n")
     asked = question(RATE, contenders=(OURS, "peer"))
     document = found_out("submit_throughput", asked, samples("rate", [9.0], [1.0]))
     for _ in range(2):  # again, and nothing changes
         publish.publish(document, tmp_path)
-        for page in pages:
-            text = page.read_text()
-            assert text.startswith(f"before\n\n{publish.BEGIN}\n\n")
-            assert text.endswith(f"\n\n{publish.END}\n\nafter\n")
+        texts = [readme.read_text(), page.read_text()]
+        for text in texts:
+            assert text.startswith("before\n\n<!-- ")
+            assert text.endswith(" -->\n\nafter\n")
             assert "old" not in text
-        assert "| no-op `submit` → result, calls/s | 9.00 |" in pages[0].read_text()
-        (shown,) = re.findall(r"!\[Title\]\((.*)\)", pages[1].read_text())
-        assert (tmp_path / "docs" / shown).exists()
+            assert "| no-op `submit` → result, calls/s | 9.00 |" in text
+        opening, details = texts[1].split("\nmethod\n")
+        for part, shown in ((opening, "headline"), (details, "submit_throughput")):
+            (picture,) = re.findall(r"!\[.*\]\((.*)\)", part)
+            assert picture == f"_static/benchmarks/{shown}.svg"
+            assert (tmp_path / "docs" / picture).exists()
 
 
 def test_what_is_published_is_measured() -> None:
     assert set(publish.PLOTTED) <= set(QUESTIONS)
-    for name, key, case, _ in publish.LINES:
+    for name, key, case, _ in (*publish.LINES, *publish.PARTS):
         asked = load(name).QUESTION
         assert key in {metric.key for metric in asked.metrics}
         assert case in asked.asked("quick")[0]

@@ -1,10 +1,10 @@
-"""Call futures' callbacks, and say which of them keep other results waiting.
+"""Calls the callbacks of futures, and logs those that delay other results.
 
-Runs on: the thread that ends a future, which calls them; :meth:`Callbacks.look` on any that waits
-for a result.
-Guarantees: each callback is called, whatever the others raise, as the standard library does it. One
-that takes long on the I/O thread, where no result can arrive meanwhile, is logged once, by name:
-while it still runs, if somebody waits for a result, else when it has returned.
+Thread: the one that ends a future calls them; any that waits for a result calls
+:meth:`Callbacks.look`.
+Guarantees: each callback is called, whatever the others raise, as in the standard library. One that
+takes long on the I/O thread, where no result can arrive meanwhile, is logged once, by name: while
+it still runs, if a thread waits for a result, else when it has returned.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 from ... import native
 from ...wire.wording import function_name
 
-#: What takes less, does not sleep: it may have waited for the GIL.
+#: Seconds from which on a callback counts as slow; with less, it may have waited for the GIL only.
 _COUNTED = 0.05
-#: Seconds within so many seconds that are too many.
+#: A callback is logged once it has taken the first number of seconds within the second one.
 _TOO_MANY, _WINDOW = 0.5, 5.0
 
 _logger = logging.getLogger("hybridexec")
@@ -36,18 +36,18 @@ class Callbacks:
     def __init__(self, is_io_thread: Callable[[], bool]) -> None:
         """
         Args:
-            is_io_thread: whether the calling thread is the one on which results arrive.
+            is_io_thread: whether the calling thread is the I/O thread.
         """
         self._is_io_thread = is_io_thread
-        # What the I/O thread is calling, and since when.
+        # The callback that runs on the I/O thread, and since when.
         self._running: tuple[Callback, float] | None = None
-        # Of callbacks that were slow: when a window began, how often in it, and for how long.
+        # Slow callbacks by name: when their window began, how many calls and seconds since.
         self._slow: dict[str, tuple[float, int, float]] = {}
         self._told: dict[str, object] = {}
 
     def call(self, callbacks: Sequence[Callback], future: Future[Any]) -> None:
-        """Call these with ``future``, which has ended."""
-        # Of callbacks within callbacks, the outer one is to blame.
+        """Call the callbacks of ``future``, which has ended."""
+        # Callbacks called from within a callback count as its time.
         if self._running is not None or not self._is_io_thread():
             for callback in callbacks:
                 _call(callback, future)
@@ -64,7 +64,7 @@ class Callbacks:
                     self._count(callback, began, ended)
 
     def look(self) -> None:
-        """Whoever waits for a result may wait for a callback; on any thread."""
+        """Log the callback that runs, if it has taken too long. On any thread."""
         running = self._running
         if running is not None:
             seconds = native.monotonic() - running[1]
@@ -102,7 +102,7 @@ def _call(callback: Callback, future: Future[Any]) -> None:
 
 
 def _name(callback: Any) -> str:
-    """What to call a callback: its qualified name, and its place in the source if it has one."""
+    """A callback's qualified name, and its place in the source if it has one."""
     while isinstance(callback, functools.partial):
         callback = callback.func
     name = f"{getattr(callback, '__module__', None)}.{function_name(callback)}"

@@ -1,7 +1,7 @@
-"""Turn what came from the wire into a value or an exception.
+"""Turns an outcome, as it came from the wire, into a value or an exception.
 
-Runs on: whoever delivers to a Future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
-Guarantees: raises nothing but Ctrl-C; what cannot be unpickled becomes that call's exception.
+Thread: the one that delivers to a future (see :meth:`.batch.Sink.deliver`); a stream's consumer.
+Guarantees: raises nothing but Ctrl-C; if a result cannot be unpickled, its call fails with that.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ...wire import exceptions, messages, payload
 from ...wire.wording import add_note, retell, text_of
 from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
 
-#: Stands for a call in the text that the errors of all calls of a lost worker share.
+#: Stands for the call in the text of the error that all calls of a lost worker share.
 THIS_CALL = "this call"
 
 
 def decode(
     status: int, value: Any, pid: int | None, troubles: Troubles | None = None
 ) -> tuple[Any, BaseException | None]:
-    """The call's ``(value, None)`` or ``(None, exception)``; an exception tells, in notes, of the
+    """The call's ``(value, None)`` or ``(None, exception)``. Notes of the exception describe the
     call's earlier runs."""
     if status == messages.VALUE:
         return value, None
@@ -84,15 +84,15 @@ def _remote_exception(
         error = RemoteError(f"{name}: {text} (it could not be unpickled here: {why})", name)
     if error.__cause__ is not None:
         BaseException.__setattr__(error, "__context__", error.__cause__)
-    # Not by setting the attribute: a frozen dataclass, say, would refuse that.
+    # Not by setting the attribute, which a frozen dataclass, say, refuses.
     BaseException.__setattr__(error, "__cause__", remote_traceback(trace))
     add_note(error, note)
     return error
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Keep a traceback as a text only: those who are called with the error are in its frames'
-    callers, and would be kept alive by it, and it by them."""
+    """Replace a traceback by its text: its frames' callers refer to those who receive the error, so
+    each would keep the other alive."""
     text = "".join(traceback.format_exception(error))
     BaseException.__setattr__(error, "__context__", None)
     BaseException.__setattr__(error, "__cause__", remote_traceback(text))
@@ -100,14 +100,14 @@ def _forget_frames(error: BaseException) -> None:
 
 
 def remote_traceback(text: str) -> BaseException:
-    """ProcessPoolExecutor's carrier of a remote traceback, which a printed error shows as cause."""
-    # Its stub asks for a traceback object; the standard library's code gives it a text, too.
+    """A remote traceback as ProcessPoolExecutor has it: a cause, which printed errors show."""
+    # Its stub wants a traceback object; the standard library passes a text, too.
     cause: BaseException = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typed wrongly
     return cause
 
 
 def _own_copy(error: BaseException, call: str | None = None) -> BaseException:
-    """An exception of each call's own: raising one object in many threads would mix tracebacks.
+    """A copy for one call: raising one object in many threads would mix tracebacks.
 
     The copy of a WorkerLost names the call.
     """

@@ -1,8 +1,8 @@
-"""The functions that calls name: each crosses to a worker once, then goes by a number.
+"""The functions of calls: each is sent to a worker once, and named by a number from then on.
 
-Runs on: callers' threads intern; whoever has the engine's turn reads.
-Guarantees: a number is used only where pickling would merely name the function, or for the calls of
-one ``map``; so a function means what it would mean if it were pickled with every call.
+Thread: callers' threads intern functions; the turn holder reads them.
+Guarantees: a number stands for a function that is pickled by reference, or for the calls of one
+``map`` only; so calls run what they would run if the function were pickled with each of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...wire import payload, wording
 from . import session
 
 _numbers = itertools.count(1)
-_NOTHING = object()  # no user's function
+_NOTHING = object()  # is no user's function
 
 
 class Function:
@@ -34,15 +34,15 @@ class Function:
     ) -> None:
         self.number = next(_numbers)
         self.payload = pickled
-        #: What a worker must have of ``__main__``, in this order.
+        #: The pieces of ``__main__`` that a worker must have, in this order.
         self.needs = needs
-        # What needing() returned last.
+        # The last result of needing().
         self._variant: Function | None = None
         #: Whether later batches may use it too. If not, workers forget it after its batch.
         self.lasting = lasting
-        #: What to call it in messages.
+        #: Its name in messages to the user.
         self.name = name
-        #: The function itself, if its id is not to become another's.
+        #: The function itself, where it must be kept alive so that its id is not reused.
         self.kept: object = _NOTHING
 
     def needing(self, more: session.Pieces) -> Function:
@@ -61,15 +61,15 @@ UNSENT = Function(b"", lasting=True)
 
 
 class Functions:
-    """The functions an executor has met."""
+    """The functions that an executor has been given."""
 
     def __init__(self) -> None:
-        # Those that need not be interned again, by id. Not by the function: a proxy that does more
-        # than what it wraps may be equal to that.
+        # Those that need not be interned again, by id. (Not by the function: a proxy may be equal
+        # to the function it wraps, and do more.)
         self._known: dict[int, Function] = {}
-        #: The one of them that was asked for last: mostly it is asked for again.
+        #: The last of them that was asked for: mostly it is asked for again.
         self.last = UNSENT
-        # The one of __main__ that was asked for last: it is the same as long as what it needs is.
+        # The last function of __main__ that was asked for: valid as long as what it needs is.
         self._again = UNSENT
 
     def intern(self, function: Callable[..., Any]) -> Function:
@@ -99,7 +99,7 @@ class Functions:
 
 
 def check_callable(function: object) -> None:
-    """Refuse what cannot be called, and what would only return a coroutine."""
+    """Raise TypeError for what cannot be called, or would only return a coroutine."""
     if not callable(function):
         raise TypeError(f"the function to call must be callable, not {type(function).__name__}")
     inner: Any = function

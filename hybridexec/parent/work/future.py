@@ -1,14 +1,14 @@
-"""The Future of one submitted call.
+"""The future of a submitted call.
 
-Runs on: any thread.
+Thread: any.
 Guarantees: it is a ``concurrent.futures.Future``, so ``wait``, ``as_completed``,
-``asyncio.wrap_future`` and callbacks work as they do with any; it ends exactly once.
+``asyncio.wrap_future`` and callbacks work with it; it ends exactly once.
 
-It is cheap: most futures end before anyone waits for them, or have one thread that waits in
-``result()``, for which a plain lock does. They never need the condition and the lists that
-``Future.__init__`` makes; those are made when first used. One lock for all futures decides between
-an outcome that arrives and a waiter that comes; once a future has a condition, everything but that
-plain lock goes through it, as in the base class.
+It is cheap: most futures end before a thread waits for them, or have one thread that waits in
+``result()``, for which a plain lock is enough. They never need the condition and the lists that
+``Future.__init__`` makes, so these are made on first use. One lock for all futures orders an
+outcome that arrives and a waiter that comes; once a future has a condition, everything but the
+plain lock goes through that, as in the base class.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 class CallFuture(Future[T]):
     """What ``submit`` returns."""
 
-    # In slots, all that most futures ever have: an instance dict would cost as much again.
+    # Slots for all that most futures ever have: an instance dict would cost as much again.
     __slots__ = (
         "_exception",
         "_keeper",
@@ -80,24 +80,24 @@ class CallFuture(Future[T]):
     ) -> None:
         self._keeper = keeper
         self.function = function
-        #: What will travel; None once the batch has it.
+        #: What will be sent; None once the batch has it.
         self.item = item
         self.options = options
         #: What the item was made from: see :attr:`Batch.arguments`.
         self.arguments: object = None
-        #: Where the call is to be found, from when the engine has it until it has ended.
+        #: The call's batch and place, from when the engine has it until it has ended.
         self.batch: Batch | None = None
         self.place = 0
         self._state = _PENDING
         self._result: T | None = None
         self._exception: BaseException | None = None
-        # Invariant: None, or what all waiters and the outcome synchronize with, for good.
+        # Invariant: None, or the condition of all waiters and of the outcome; never replaced.
         self._made_condition: threading.Condition | None = None
-        # Invariant: None, or a lock that is released when the future has ended; never replaced.
+        # Invariant: None, or a lock that is released when the future ends; never replaced.
         self._lone_waiter: Any = None
 
     def enter(self, batch: Batch, place: int) -> None:
-        """The call is this one of a batch now."""
+        """Note the call's batch and its place there."""
         self.place = place
         self.batch = batch
         self.item = None
@@ -154,7 +154,7 @@ class CallFuture(Future[T]):
         return super().exception(timeout)
 
     def _wait_alone(self, timeout: float | None) -> float | None:
-        """Wait on a plain lock, if no other thread does; the rest of ``timeout``."""
+        """Wait on a plain lock, if no other thread waits; returns what is left of ``timeout``."""
         self._keeper.follow(self)
         waiter = _allocate_lock()
         waiter.acquire()
@@ -200,11 +200,10 @@ class CallFuture(Future[T]):
         return self._state != _FINISHED
 
     def cancel_quietly(self) -> bool:
-        """Become cancelled, and tell those who wait, but not the pool; whether that was still to be
-        done."""
+        """Become cancelled and notify waiters, but not the pool; False if it had ended before."""
         with _making_conditions:
             if self._made_condition is None:
-                # Nobody waits, but for a lone thread, and nobody has asked to be called.
+                # There are no callbacks, and no waiter but perhaps the one with a plain lock.
                 if self._state != _PENDING:
                     return False
                 self._state = _CANCELLED_AND_NOTIFIED
@@ -214,7 +213,7 @@ class CallFuture(Future[T]):
         with self._made_condition:
             if self._state != _PENDING:
                 return False
-            # Both of the base class's steps in one: no executor will come by to do the second.
+            # Both steps of the base class at once: no executor calls set_running_or_notify_cancel.
             self._state = _CANCELLED_AND_NOTIFIED
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
@@ -227,15 +226,15 @@ class CallFuture(Future[T]):
         super().add_done_callback(fn if self._keeper.blocking_waits else outside(fn))
 
     def _invoke_callbacks(self) -> None:
-        # It has ended by way of the condition: whoever waits on it has been told by now, and the
-        # lone waiter must be, too, before callbacks run, which may wait for its thread.
+        # It has ended through the condition, whose waiters are notified by now. The lone waiter
+        # must be, too, before callbacks run, which may wait for its thread.
         if self._lone_waiter is not None:
             self._lone_waiter.release()
         if self._done_callbacks:
             self._keeper.callbacks.call(self._done_callbacks, self)
 
     def fail(self, error: BaseException) -> None:
-        """End with ``error``: the call could not be sent."""
+        """End with ``error``, because the call could not be sent."""
         self._finish(None, error)
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
@@ -253,8 +252,8 @@ class CallFuture(Future[T]):
         self.leave()
 
     def deliver_here(self, ended: Sequence[Ended] | Values) -> Sequence[Ended] | Values | None:
-        """As :meth:`deliver`, on a thread of the user's, which may hold a lock that a callback
-        wants: what is left for a thread of ours to deliver, if anybody is to be called back."""
+        """As :meth:`deliver`, but on a user's thread, which may hold a lock that callbacks need. If
+        there may be callbacks, returns what a thread of ours must deliver."""
         if self._made_condition is not None:
             return ended
         if isinstance(ended, Values):
@@ -274,7 +273,7 @@ class CallFuture(Future[T]):
         return None
 
     def leave(self) -> None:
-        """The call is over: keep nothing of it."""
+        """Drop all references to the call, which is over."""
         if self.batch is not None:
             self.batch.items[self.place] = None
         self.batch = self.arguments = None
@@ -288,14 +287,14 @@ class CallFuture(Future[T]):
             else:
                 self.set_exception(error)
         except InvalidStateError:
-            return  # cancelled at the same moment: the cancellation stands
+            return  # it was cancelled at the same moment, and stays so
 
     def _finish_alone(self, result: Any, error: BaseException | None) -> bool:
-        """End, if that is to be told to a lone waiter at most; whether it is so."""
+        """End, unless there is a condition; whether there was none."""
         with _making_conditions:
             if self._made_condition is not None:
                 return False
-            # As in cancel_quietly; if that was faster, the cancellation stands.
+            # As in cancel_quietly(); if that came first, the future stays cancelled.
             if self._state == _PENDING:
                 self._result = result
                 self._exception = error
@@ -306,16 +305,16 @@ class CallFuture(Future[T]):
 
 
 def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
-    """End calls that follow each other in one batch with these values.
+    """End consecutive calls of a batch with these values.
 
-    For futures that nobody waits for, with less ado than one by one.
+    Those without a condition, as most are, end together under one lock: a fast path.
     """
     batch, place = futures[0].batch, futures[0].place
     assert batch is not None, "none has ended"
     batch.forget(place, place + len(futures))
     observed: list[CallFuture[Any]] = []
     pairs = zip(futures, values, strict=True)
-    # Under the lock, nothing is let go and no container made: no finalizer of the user's must run.
+    # Under the lock, nothing is released and no container made: no user's finalizer may run there.
     with _making_conditions:
         for future, value in pairs:
             if future._made_condition is not None:

@@ -1,6 +1,6 @@
-"""What a future asks of whoever has its call.
+"""What a future asks of whoever runs its call: the engine, for the calls of its workers.
 
-Runs on: any thread. The engine does it for the calls of its workers.
+Thread: any.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 class Keeper(Protocol):
-    """Has calls until they have ended, and ends their futures."""
+    """Runs calls and ends their futures."""
 
-    #: Whether this is a forked process's copy, and of no use: its calls never end.
+    #: Whether this is the copy in a forked process, which is of no use: its calls never end.
     inert: bool
-    #: Whether a thread of this process that waits may block: in a patched one it may not.
+    #: Whether threads of this process may block to wait; not in one that gevent has patched.
     blocking_waits: bool
-    #: Calls what was added to the futures.
+    #: Calls the futures' callbacks.
     callbacks: Callbacks
 
     def check_open(self) -> None:
-        """Raise why there will be no outcome, if there will be none."""
+        """Raise if there will be no outcome: the error says why."""
 
     def is_running(self, call: int) -> bool:
-        """Whether a worker runs the call of this id now."""
+        """Whether a worker runs the call with this id now."""
 
     def cancel_call(self, call: CallFuture[Any]) -> None:
-        """The call is not wanted any more; its future has ended."""
+        """Cancel a call whose future has ended."""
 
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
-        """The calling thread is about to wait for this outcome, up to ``timeout`` seconds: it may
-        fetch it itself, for a moment."""
+        """The calling thread is about to wait up to ``timeout`` seconds for this outcome: let it
+        read the outcome itself, for a moment, if it may."""
 
     def follow(self, call: CallFuture[Any]) -> None:
-        """Somebody is interested in this outcome who does not wait for it in ``lead``."""
+        """A thread waits for or polls this outcome other than in :meth:`lead`."""

@@ -1,13 +1,14 @@
-"""What asyncio needs of futures in a process that gevent has patched.
+"""Hides a running asyncio loop from futures' callbacks, in a process that gevent has patched.
 
-Runs on: the greenlet that ends a future; most likely not the one that runs an event loop.
-Guarantees: an event loop that waits for a future of ours is woken up by its end.
+Thread: the greenlet that ends a future, most likely not the one that runs an event loop.
+Guarantees: an event loop that waits for a future of ours is woken up when that ends.
 
-asyncio keeps the running loop per OS thread, and all greenlets of a thread are in one. A callback
-by which a loop waits for a future would take the greenlet that calls it for the loop's own, change
-the loop's state there and not wake it up: since Python 3.14 ``asyncio.wrap_future`` does, and with
-it ``run_in_executor``; Tornado always has. So the loop is hidden from callbacks that others call,
-as it is when a thread does. This module uses the asyncio and gevent that the parent has loaded.
+asyncio stores the running loop per OS thread, so it seems to run in each greenlet of that thread. A
+callback by which a loop waits for a future would believe that it is called by the loop, change the
+loop's state directly and not wake it up: ``asyncio.wrap_future``, and with it ``run_in_executor``,
+does so since Python 3.14; Tornado always has. So callbacks called by another greenlet are shown no
+running loop, as in another thread. This module uses the asyncio and gevent that the parent has
+loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 
 def outside(callback: Callable[[Any], object]) -> Callable[[Any], object]:
-    """``callback``, to be called by a greenlet that may not be that of the running loop."""
+    """``callback``, for a greenlet that may not be the one that runs the loop."""
     return partial(_call_outside, callback)
 
 
@@ -29,7 +30,7 @@ def _call_outside(callback: Callable[[Any], object], future: object) -> object:
     loop = None if events is None else events._get_running_loop()
     if loop is None or getattr(loop, "_thread_id", None) == threading.get_ident():
         return callback(future)
-    # gevent calls this of a greenlet that is about to wait: others, the loop's too, run then.
+    # gevent calls this when the greenlet is about to wait: others run then, the loop's too.
     greenlet = sys.modules["gevent"].getcurrent()
     switch_out = getattr(greenlet, "switch_out", None)
 

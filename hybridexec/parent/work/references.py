@@ -1,7 +1,7 @@
-"""How functions and classes of a ``__main__`` that workers cannot import are referred to.
+"""Pickles functions and classes of a ``__main__`` that workers cannot import, as references.
 
-Runs on: as :mod:`.session`, while something is pickled.
-Guarantees: what is referred to, and what is used by what is pickled, is named to the session.
+Thread: as :mod:`.session`, while it pickles something.
+Guarantees: the session learns of all that is referred to, and of the globals that functions use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ...wire import mains, payload, prompt
 
-#: Names of every module's own.
+#: Names that each module has of its own.
 _OWN = frozenset({"__builtins__", "__loader__", "__name__", "__spec__"})
 
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -25,8 +25,8 @@ Key = str | type
 
 
 class Pickled(NamedTuple):
-    """What a pickler has written, what must be there to unpickle that, and what is used by it
-    then; by whom."""
+    """What a pickler has written, what must be there before that is unpickled, and what it uses
+    later; each with the name of its user."""
 
     pieces: list[bytes]
     buffers: list[pickle.PickleBuffer]
@@ -50,8 +50,8 @@ class References:
     def __init__(self, inside: Iterable[Key] = (), is_global: bool = False) -> None:
         """
         Args:
-            inside: what is not to be referred to: it is what is being pickled.
-            is_global: whether that is a global's value, or a class.
+            inside: what is being pickled, and so must not be referred to.
+            is_global: whether that is the value of a global, or a class.
         """
         self.first: dict[Key, str] = {}
         self.uses: dict[Key, str] = {}
@@ -113,7 +113,7 @@ class References:
 
 
 class WithLocks(References):
-    """Lets threads' locks among an initializer's arguments be made anew in each worker."""
+    """Also takes threads' locks among an initializer's arguments: each worker makes new ones."""
 
     def make_anew(self, value: Any) -> tuple[Any, ...] | None:
         """See :meth:`.byvalue.Main.make_anew`."""
@@ -123,7 +123,7 @@ class WithLocks(References):
 
 
 class ToKnownTypes(References):
-    """Lets classes of ``__main__`` be referred to without being sent."""
+    """Refers to classes of ``__main__`` without having them sent."""
 
     def _refer_to_class(self, value: type) -> tuple[Any, ...] | None:
         reference = super()._refer_to_class(value)

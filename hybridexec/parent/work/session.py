@@ -1,15 +1,16 @@
-"""What workers are to know of a ``__main__`` that they cannot import: a notebook's, a prompt's.
+"""Sends workers what they need of a ``__main__`` that they cannot import: a notebook's, a prompt's.
 
-Runs on: whoever pickles a call: callers' threads.
-Guarantees: a call finds in its worker the globals that its function uses as they are when it is
-submitted; what has not changed since a worker was sent it stays there as calls have left it.
+Thread: those that pickle calls: callers' threads.
+Guarantees: a call finds in its worker the globals that its function uses, with the values that they
+have when it is submitted; a global that has not changed since it was sent keeps, in each worker,
+the state in which calls have left it.
 
-A worker has one namespace for all functions of such a ``__main__``. Its functions and classes are
-pickled as references into that. What they refer to travels apart, in *pieces*: a class, or a name
-and the value that is bound to it. Each piece has a number and is sent to a worker once. What is
-bound anew, or was changed in place, becomes a new piece. To find out about a change in place, an
-object is pickled again, and compared: a small one each time; a large one, a function or a class
-once in each statement of ``__main__`` that calls are made from.
+A worker has one namespace for all functions of such a ``__main__``, whose functions and classes are
+pickled as references into it. What they refer to is sent separately, in *pieces*: a class, or a
+name and its value. Each piece has a number and is sent to a worker once. A name that was bound
+again, or whose value was changed in place, becomes a new piece. To notice changes in place, an
+object is pickled again and compared: a small one each time; a large one, a function or a class once
+per statement of ``__main__`` that makes calls.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ class Piece:
     )
 
     def __init__(self, name: str, value: object, replaces: int) -> None:
-        self.number = -next(_numbers)  # functions have the others
+        self.number = -next(_numbers)  # functions have the positive ones
         #: Empty for a class.
         self.name = name
         self.value = value
-        #: The number of the piece in whose place it is, 0 if there is none.
+        #: The number of the piece that it replaces; 0 if there is none.
         self.replaces = replaces
         self.payload: payload.Payload = b""
         self.digest = b""
-        #: What must be there before it is unpickled, and what is used by it later, by whom.
+        #: What must be there before it is unpickled, and what it uses later; with their users.
         self.first: dict[Key, str] = {}
         self.uses: dict[Key, str] = {}
-        #: The statement in which it was looked at last.
+        #: The statement during which it was last compared.
         self.seen: object = None
 
 
@@ -70,15 +71,15 @@ class Session:
 
     def __init__(self) -> None:
         self._pieces: dict[Key, Piece] = {}
-        # Which others a piece has in itself, because they could not come before it.
+        # Those that a piece contains because they cannot come before it.
         self._inside: dict[Key, set[Key]] = {}
         self._statement: object = None
 
     def dumps(
         self, value: object, references: References | None = None
     ) -> tuple[payload.Payload, Pieces]:
-        """Pickle ``value``; also the pieces that a worker must have before it unpickles that, in
-        their order."""
+        """Pickle ``value``; also returns the pieces that a worker must have before it unpickles
+        that, in order."""
         done = pickled(value, references or References())
         return payload.packed(*done[:2]), self._collect(done.first, done.uses)
 
@@ -95,7 +96,7 @@ class Session:
             if key in ordered:
                 return
             if key in begun:
-                # Each needs the other: this one is made again, with the other in itself.
+                # Each needs the other: this one is made again, and contains the other.
                 assert outer is not None
                 self._inside.setdefault(outer, set()).add(key)
                 self._pieces.pop(outer, None)
@@ -123,7 +124,7 @@ class Session:
         return tuple(ordered.values())
 
     def _forget(self) -> None:
-        """Keep no object alive that its name does not."""
+        """Drop the pieces of values that their names do not refer to any more."""
         for key, piece in list(self._pieces.items()):
             if isinstance(key, str):
                 names, name = mains.find(key)
@@ -131,7 +132,7 @@ class Session:
                     del self._pieces[key]
 
     def _piece(self, key: Key, user: str, statement: object) -> Piece | None:
-        """The piece for ``key`` as it is now; None for a name that is not bound."""
+        """The up-to-date piece for ``key``; None for a name that is not bound."""
         value: Any = key
         if isinstance(key, str):
             names, name = mains.find(key)
@@ -170,7 +171,7 @@ class _InACircle(Exception):
 
 
 def _may_differ(piece: Piece, statement: object) -> bool:
-    """Whether an object may have been changed since it was looked at."""
+    """Whether an object may have been changed since it was last compared."""
     kind = type(piece.value)
     if kind in _CONSTANT:
         return False
@@ -178,16 +179,16 @@ def _may_differ(piece: Piece, statement: object) -> bool:
     small = isinstance(travelling, bytes) or travelling.size <= payload.INLINE_LIMIT
     if small and kind is not types.FunctionType and not isinstance(piece.value, type):
         return True
-    # Another thread runs no statement: what is large stays unseen there.
+    # Other threads run no statement: there, large objects are not compared.
     return statement != piece.seen or (small and statement is None)
 
 
 def _statement() -> object:
-    """Which statement of ``__main__`` runs: its code, and the place in that."""
+    """The statement of ``__main__`` that runs: its code, and the position in that."""
     namespaces = [names for _, names in mains.namespaces()]
     frame: Any = sys._getframe()
     while frame is not None:
-        # IPython has had names of its own for its cells.
+        # IPython has used other names for its cells.
         if frame.f_code.co_name.startswith(("<module", "<cell")) and any(
             frame.f_globals is names for names in namespaces
         ):
@@ -223,12 +224,12 @@ _session = Session()
 
 
 def is_needed() -> bool:
-    """Whether anything may need pieces; if not, :func:`.payload.dumps` is as good."""
+    """Whether anything may need pieces; if not, :func:`.payload.dumps` does as well."""
     return payload.main_by_value or prompt.is_open()
 
 
 def dumps(value: object) -> tuple[payload.Payload, Pieces]:
-    """Pickle ``value``; also the pieces of ``__main__`` that it needs.
+    """Pickle ``value``; also returns the pieces of ``__main__`` that it needs.
 
     Raises:
         Whatever pickling it raised.
@@ -239,7 +240,7 @@ def dumps(value: object) -> tuple[payload.Payload, Pieces]:
 
 
 def dumps_types(types_: object) -> bytes:
-    """Pickle exception types that errors are to be compared with."""
+    """Pickle exception types that errors will be compared with."""
     if not is_needed():
         travelling = payload.dumps(types_)
         # Types have no buffers: what is too large for a frame's head is still one piece.
@@ -250,9 +251,9 @@ def dumps_types(types_: object) -> bytes:
 
 
 def dumps_flat(value: object) -> FlatPickle:
-    """The same as what any pickle can hold, for what workers are set up with.
+    """As :func:`dumps`, in a form that any pickle can contain: for what workers are set up with.
 
-    Locks of threads, which a forked worker would have copies of, are made anew in each worker.
+    Each worker makes new locks in place of threads' locks (a forked one would have copies).
     """
     try:
         travelling, pieces = dumps(value)
@@ -266,13 +267,13 @@ def dumps_flat(value: object) -> FlatPickle:
 
 
 def needs(value: object) -> list[tuple[int, str]]:
-    """The numbers and names of what it would need; nothing if it cannot be pickled."""
+    """The numbers and names of the pieces that ``value`` needs; none if it cannot be pickled."""
     with contextlib.suppress(Exception):
         return [(piece.number, piece.name) for piece in dumps(value)[1]]
     return []
 
 
 def merged(pieces: Pieces, more: Pieces) -> Pieces:
-    """All of these; for the same name, what is in ``more``."""
+    """All of these pieces; of two with the same name, the one in ``more``."""
     keys = {piece.name or piece.value for piece in more}
     return (*more, *(piece for piece in pieces if (piece.name or piece.value) not in keys))

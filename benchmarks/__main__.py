@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     scale = "smoke" if options.smoke else "quick" if options.quick else "full"
     bytecode.compile_all()
     document = {
-        "command": shlex.join(["python", "-m", "benchmarks", *(arguments or sys.argv[1:])]),
+        "command": machine.command("benchmarks", arguments),
         "date": time.strftime("%Y-%m-%d"),
         "scale": scale,
         "machine": machine.describe(),

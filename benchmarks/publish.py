@@ -11,13 +11,13 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from .__main__ import OUT
 from .contenders.pair import PAIR
 from .contenders.peers import AIO, FORK, THREADS
 from .harness import plots, report
 from .harness.question import OURS
+from .harness.report import Found
 
 ROOT = Path(__file__).parents[1]
 #: What is written between markers: the summary on both pages, all else on docs/benchmarks.md.
@@ -65,8 +65,6 @@ PARTS = (
     plots.Part("fetch", "wall", "even", "{urls:,} fetches of 50 ms"),
     plots.Part("submit_throughput", "rate", "", "no-op submit → result"),
 )
-
-Found = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:

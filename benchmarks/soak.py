@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shlex
 import signal
 import sys
 import threading
@@ -226,9 +225,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = parser.parse_args(arguments)
-    command = shlex.join(["python", "-m", "benchmarks.soak", *(arguments or sys.argv[1:])])
-    facts = ", ".join(f"{name} {fact}" for name, fact in machine.describe().items())
-    print(f"`{command}` (seed {options.seed}), {time.strftime('%Y-%m-%d')}: {facts}\n", flush=True)
+    note = f" (seed {options.seed})"
+    print(f"{machine.heading('benchmarks.soak', arguments, note)}\n", flush=True)
     with (
         HybridExecutor(WORKERS, concurrency=CONCURRENCY, max_tasks_per_child=LIFE) as rough,
         HybridExecutor(WORKERS, concurrency=CONCURRENCY) as steady,

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from operator import methodcaller
 from typing import Any
 
-from ..harness.question import OURS, Skip
+from ..harness.question import OURS, require
 from . import calls
 
 WORKERS = 2
@@ -164,10 +164,7 @@ def _multiprocessing_pool(workers: int) -> Iterator[Peer]:
 
 @contextmanager
 def _loky(workers: int) -> Iterator[Peer]:
-    try:
-        import loky
-    except ImportError:
-        raise Skip("loky is not installed") from None
+    loky = require("loky")
     executor = loky.ProcessPoolExecutor(workers)
     try:
         yield ExecutorPeer(executor)
@@ -177,20 +174,14 @@ def _loky(workers: int) -> Iterator[Peer]:
 
 @contextmanager
 def _pebble(workers: int) -> Iterator[Peer]:
-    try:
-        import pebble
-    except ImportError:
-        raise Skip("pebble is not installed") from None
+    pebble = require("pebble")
     with pebble.ProcessPool(workers) as pool:
         yield PebblePeer(pool)
 
 
 @contextmanager
 def _mpire(workers: int) -> Iterator[Peer]:
-    try:
-        import mpire
-    except ImportError:
-        raise Skip("mpire is not installed") from None
+    mpire = require("mpire")
     with mpire.WorkerPool(workers, start_method="fork", keep_alive=True) as pool:
         yield MpirePeer(pool)
 
@@ -204,10 +195,7 @@ def _aiomultiprocess(workers: int) -> Iterator[Peer]:
 @contextmanager
 def aio_pool(runner: asyncio.Runner, workers: int = WORKERS, **options: Any) -> Iterator[Any]:
     """An ``aiomultiprocess.Pool`` on the loop of ``runner``."""
-    try:
-        import aiomultiprocess
-    except ImportError:
-        raise Skip("aiomultiprocess is not installed") from None
+    aiomultiprocess = require("aiomultiprocess")
 
     async def make() -> Any:
         return aiomultiprocess.Pool(workers, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from . import calls
 from .pair import PAIR, Pair
@@ -15,12 +15,10 @@ from .peers import AIO, SUBMIT, WORKERS, aio_pool
 Run = Callable[[int, float], None]
 
 
-@contextmanager
-def open_runner(contender: str, limit: int) -> Iterator[Run]:
+def open_runner(contender: str, limit: int) -> AbstractContextManager[Run]:
     """A contender with room for ``limit`` calls in each of its two processes."""
     opener = {PAIR: _pair, AIO: _aio}.get(contender, _hybrid)
-    with opener(limit, contender) as run:
-        yield run
+    return opener(limit, contender)
 
 
 @contextmanager

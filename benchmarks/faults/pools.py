@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from ..harness.question import Skip
+from ..harness.question import OURS, require
 from . import calls
 
 WORKERS = 2
@@ -94,10 +94,7 @@ class AioFaults:
     """``aiomultiprocess.Pool``, on an event loop in a thread of its own."""
 
     def __init__(self, **options: Any) -> None:
-        try:
-            import aiomultiprocess
-        except ImportError:
-            raise Skip("aiomultiprocess is not installed") from None
+        aiomultiprocess = require("aiomultiprocess")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
@@ -143,24 +140,18 @@ def _multiprocessing_pool(initializer: Initializer) -> Any:
 
 
 def _loky(initializer: Initializer) -> Any:
-    try:
-        import loky
-    except ImportError:
-        raise Skip("loky is not installed") from None
+    loky = require("loky")
     return ExecutorFaults(loky.ProcessPoolExecutor(WORKERS, initializer=initializer))
 
 
 def _pebble(initializer: Initializer) -> Any:
-    try:
-        import pebble
-    except ImportError:
-        raise Skip("pebble is not installed") from None
+    pebble = require("pebble")
     return PebbleFaults(pebble.ProcessPool(WORKERS, initializer=initializer))
 
 
 _POOLS: dict[str, Callable[[Initializer], Any]] = {
-    "hybridexec": _hybrid,
-    "hybridexec, concurrency=1": lambda initializer: _hybrid(initializer, concurrency=1),
+    OURS: _hybrid,
+    f"{OURS}, concurrency=1": lambda initializer: _hybrid(initializer, concurrency=1),
     "ProcessPoolExecutor": _process_pool,
     "multiprocessing.Pool": _multiprocessing_pool,
     "loky": _loky,

@@ -2,12 +2,13 @@
 
     python -m benchmarks.faults.scenarios SCENARIO CONTENDER
 
-The last line of its output is a JSON object; :mod:`benchmarks.faults` puts it into words.
+The last line of its output is a JSON object; :mod:`~benchmarks.faults.words` makes words of it.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -37,11 +38,15 @@ def end_of(call: Any, right: Any, deadline: float) -> str:
         value = call.result(max(0.01, deadline - time.monotonic()))
     except BaseException as error:
         # A call's own timeout looks like ours, but comes before it.
-        waited_out = isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError"
-        if waited_out and time.monotonic() >= deadline - 0.005:
+        if _is_timeout(error) and time.monotonic() >= deadline - 0.005:
             return "never"
         return type(error).__name__
     return "right" if value == right else "wrong"
+
+
+def _is_timeout(error: BaseException) -> bool:
+    # multiprocessing has its own, by the same name.
+    return isinstance(error, TimeoutError | multiprocessing.TimeoutError)
 
 
 def among_neighbours(pool: Any, bad: Callable[[], Any]) -> Seen:
@@ -141,7 +146,7 @@ def bad_initializer(contender: str) -> Seen:
     try:
         call.result(PATIENCE)
     except BaseException as error:
-        if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+        if _is_timeout(error):
             return {"error": "never", "says why": False}
         return {"error": type(error).__name__, "says why": _says_why(error)}
     return {"error": "none", "says why": False}

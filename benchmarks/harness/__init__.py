@@ -1,1 +1,1 @@
-"""What runs questions and judges: it knows neither the questions nor who is asked."""
+"""What runs questions and judges: it knows none of them, and of the contenders ours only."""

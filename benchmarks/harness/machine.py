@@ -1,10 +1,12 @@
-"""What the figures were measured on and with."""
+"""What the figures were measured by, on and with."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -23,6 +25,17 @@ PACKAGES = (
     "numpy",
     "psutil",
 )
+
+
+def command(program: str, arguments: list[str] | None) -> str:
+    """How to run this again; without ``arguments`` they are those of this process."""
+    return shlex.join(["python", "-m", program, *(arguments or sys.argv[1:])])
+
+
+def heading(program: str, arguments: list[str] | None, note: str = "") -> str:
+    """What was run, when and where, in a line."""
+    facts = ", ".join(f"{name} {fact}" for name, fact in describe().items())
+    return f"`{command(program, arguments)}`{note}, {time.strftime('%Y-%m-%d')}: {facts}"
 
 
 def describe() -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .question import OURS
-from .report import contenders_of, figure
+from .report import Found, contenders_of, figure
 
 INK, FAINT = "#767e86", "#767e8655"
 OUR_COLOURS = ("#2f81f7", "#7ab3fa")
@@ -42,8 +42,6 @@ _STYLE = {
     "grid.color": FAINT,
     "legend.frameon": False,
 }
-
-Found = dict[str, Any]
 
 
 class Part(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,18 @@ Size = Mapping[str, Any]
 
 class Skip(Exception):
     """A contender cannot be measured here, or not in this case; says why."""
+
+
+def require(module: str) -> Any:
+    """Import what need not be installed.
+
+    Raises:
+        Skip: it is not.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise Skip(f"{module} is not installed") from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from statistics import median
 
 from ..contenders import calls
 from ..contenders.peers import LOKY, MPIRE, PEBBLE, POOL, PROCESS_POOLS, open_peer
-from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Skip, Target
+from ..harness.question import OURS, ROUNDS, Metric, Question, Size, Target, require
 
 ARGUMENT, RESULT = "as argument", "as result"
 
@@ -34,11 +34,9 @@ QUESTION = Question(
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Time single calls."""
+    require("numpy")
     megabytes, times = size["megabytes"], []
-    try:
-        array = calls.array(megabytes)
-    except ImportError:
-        raise Skip("numpy is not installed") from None
+    array = calls.array(megabytes)
     total = calls.touch(array)
     with open_peer(contender, workers=1) as peer:
         for _ in range(1 + size["calls"]):

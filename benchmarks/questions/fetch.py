@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..contenders.pair import PAIR, Pair
 from ..contenders.peers import THREADS, WORKERS
-from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip, Target
+from ..harness.question import FEW_ROUNDS, OURS, Metric, Question, Size, Skip, Target, require
 
 EVEN, SKEWED = "even", "skewed"
 
@@ -63,10 +63,9 @@ def _server() -> Iterator[tuple[str, int]]:
 
 def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Fetch all URLs on warm workers."""
-    try:
-        from ..contenders import client
-    except ImportError as error:
-        raise Skip(f"{error.name} is not installed") from None
+    require("requests")
+    from ..contenders import client
+
     count, limit = size["urls"], size["concurrency"]
     with _server() as (address, server):
         urls = [f"{address}/{number}" for number in range(count)]

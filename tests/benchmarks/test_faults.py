@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.faults import __main__ as faults
+from benchmarks.faults.__main__ import main
+from benchmarks.faults.observe import observe
+from benchmarks.faults.words import words
 from benchmarks.harness.question import OURS
 
 
@@ -37,7 +39,7 @@ def calls_seen(**changes: object) -> dict[str, object]:
     ],
 )
 def test_a_fault_is_told_in_a_few_words(seen: dict[str, object], text: str) -> None:
-    assert faults.words(seen) == text
+    assert words(seen) == text
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,9 @@ def test_a_fault_is_told_in_a_few_words(seen: dict[str, object], text: str) -> N
 )
 @pytest.mark.slow
 def test_a_fault_is_done_and_seen(scenario: str, text: str) -> None:
-    assert faults.words(faults.observe(scenario, OURS)) == text
+    assert words(observe(scenario, OURS)) == text
 
 
 def test_the_table_of_faults_has_a_column_for_each_contender(capsys) -> None:
-    faults.main(["--only", "hybridexec", "loky", "--match", "no such scenario"])
+    main(["--only", "hybridexec", "loky", "--match", "no such scenario"])
     assert capsys.readouterr().out.splitlines()[-2:] == ["| | hybridexec | loky |", "|---|---|---|"]

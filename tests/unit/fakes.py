@@ -6,7 +6,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from hybridexec.options import CallOptions
 from hybridexec.parent.engine.coalescing import bundle
@@ -124,6 +124,20 @@ class Watched(Batch):
 
 def watched() -> Watched:
     return Watched(Function(b"function", lasting=True), [(1,), (2,)], Sink(), CallOptions(), 0)
+
+
+class Keeper(Protocol):
+    """What keeps calls that no worker has."""
+
+    def forget(self, count: int) -> None:
+        """So many of them do not wait there any more."""
+
+
+def cancel(keeper: Keeper, batch: Batch, *places: int) -> None:
+    """Cancel calls that ``keeper`` has, as the ledger does."""
+    for place in places:
+        batch.end(place, place + 1)
+    keeper.forget(len(places))
 
 
 def is_gone(seen: weakref.ref[Batch]) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..work.batch import Batch, Ended, Values, deliver
+from ..work.batch import ENDED, Batch, Ended, Values, deliver
 from ..work.future import CallFuture, finish_all
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
 def cancel(pool: Pool, future: CallFuture[Any]) -> None:
     """The call is not wanted any more, and its future has been told."""
     batch = future.batch
-    if batch is not None and not batch.ended[future.place]:
+    if batch is not None and batch.states[future.place] != ENDED:
         pool.cancel(batch, (future.place,), running=True)
         if isinstance(batch.sink, Bundle):
             batch.sink.drop(future.place)

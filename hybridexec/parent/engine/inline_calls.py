@@ -141,6 +141,7 @@ class InlineCalls:
                     if self._ledger.unfinished and call.batch.first not in worker.in_flight:
                         worker.in_flight.add(call.batch, 0, 1)  # it may be answered
                         call.batch.next = 1
+                        call.batch.send(0, 1)
                     queue.post(self._ledger.repair, call.batch, 0, _interruption())
                 raise
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from ..work.batch import Batch
+from ..work.batch import ENDED, WAITING, Batch
 
 #: Calls of a batch, from one place up to another.
 Span = tuple[Batch, int, int]
@@ -36,6 +36,7 @@ class Backlog:
         """Take back calls, by batch and place: before all others, and in this order."""
         spans: list[Span] = []
         for batch, place in calls:
+            batch.wait(place)
             self.count += 1
             if spans and spans[-1][0] is batch and spans[-1][2] == place:
                 spans[-1] = (batch, spans[-1][1], place + 1)
@@ -54,15 +55,14 @@ class Backlog:
             else:
                 batch = self._batches[0]
                 low, high = batch.next, batch.size
-            dropped = batch.dropped
-            if dropped:
-                while low < high and low in dropped:
-                    low += 1
-                stop = low
-                while stop < high and stop - low < missing and stop not in dropped:
-                    stop += 1
+            low = batch.states.find(WAITING, low, high)
+            if low < 0:
+                low = stop = high
             else:
                 stop = min(high, low + missing)
+                cancelled = batch.states.find(ENDED, low, stop)
+                stop = stop if cancelled < 0 else cancelled
+                batch.send(low, stop)
             self._advance(batch, stop, high)
             if stop > low:
                 spans.append((batch, low, stop))
@@ -81,24 +81,17 @@ class Backlog:
         if stop == high:
             self._batches.popleft()
 
-    def cancel(self, batch: Batch, places: Iterable[int]) -> list[int]:
-        """Drop calls of ``batch``, which nobody else has: those of them that have not ended wait
-        here. (A million may be cancelled one by one: no search for each.) Their places."""
-        ended = batch.ended
-        found = [place for place in places if not ended[place]]
-        batch.drop(found)
-        self.count -= len(found)
+    def forget(self, count: int) -> None:
+        """So many calls have ended that waited here."""
+        self.count -= count
         if not self.count:
             self.clear()  # a batch that nobody needs any more may hold much
-        return found
 
     def cancel_rest(self, batch: Batch) -> int:
         """Drop the calls of ``batch`` that were never handed out, all at once: they have ended;
         how many they were."""
         count = batch.end_rest()
-        self.count -= count
-        if not self.count:
-            self.clear()
+        self.forget(count)
         return count
 
     def clear(self) -> list[Span]:

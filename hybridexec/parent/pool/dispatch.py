@@ -137,6 +137,7 @@ class Dispatch:
             group = self._suspects.take(min(self._slots, worker.budget or self._slots))
             worker.begin_sample(now)
             for batch, place in group:
+                batch.send(place, place + 1)
                 worker.in_flight.add(batch, place, place + 1)
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._scaling.retire(worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..work.batch import DROPPED, ENDED, SENT, UNWANTED, WAITING
 from .ledger import Ledger
 from .pool import Phase, Pool
 from .worker import Worker, WorkerState
@@ -24,20 +25,21 @@ def _check_worker(worker: Worker) -> None:
     if worker.state in (WorkerState.STARTING, WorkerState.QUARANTINE):
         assert not worker.in_flight, "calls are sent to ready workers only"
     assert worker.quarantine or worker.state is not WorkerState.QUARANTINE
+    for call, batch in worker.in_flight.calls():
+        assert batch.states[call - batch.first] in (SENT, UNWANTED, DROPPED), "a worker has it"
     if not worker.in_flight:
         assert not worker.deadlines, "only calls that it has are watched"
     for call in worker.deadlines.abandoned:
-        batch = worker.in_flight.get(call)
-        assert batch is not None, "an abandoned call holds a slot"
-        assert call - batch.first in batch.dropped, "nobody waits for it"
+        of = worker.in_flight.get(call)
+        assert of is not None, "an abandoned call holds a slot"
+        assert of.states[call - of.first] == DROPPED, "nobody waits for it"
 
 
 def _check_books(ledger: Ledger) -> None:
-    waiting = sum(
-        place not in batch.dropped
-        for batch, low, high in ledger.backlog.spans()
-        for place in range(low, high)
-    )
+    spans = list(ledger.backlog.spans())
+    waiting = sum(batch.states.count(WAITING, low, high) for batch, low, high in spans)
+    cancelled = sum(batch.states.count(ENDED, low, high) for batch, low, high in spans)
+    assert waiting + cancelled == sum(high - low for _, low, high in spans), "no other is there"
     assert waiting == ledger.backlog.count, (waiting, ledger.backlog.count)
     assert ledger.count() == ledger.unfinished, (ledger.count(), waiting, ledger.unfinished)
     if ledger.closing:

@@ -15,14 +15,29 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...wire import messages
-from ..work.batch import ALL, LOST, Batch, Delivery, Ended, Sink, Values
+from ..work.batch import (
+    ALL,
+    DROPPED,
+    ENDED,
+    LOST,
+    RETRYING,
+    SENT,
+    SUSPECT,
+    UNWANTED,
+    WAITING,
+    Batch,
+    Call,
+    Delivery,
+    Ended,
+    Sink,
+    Values,
+)
 from ..work.function import Function
 from .actions import Actions
-from .aside import Call
 from .backlog import Backlog
 from .quarantine import Quarantine
 from .retries import Retries
-from .worker import Worker, WorkerState
+from .worker import Worker
 
 
 class Ledger:
@@ -57,7 +72,7 @@ class Ledger:
     def count(self) -> int:
         """How many calls are unfinished, going by where they are."""
         held = sum(
-            call - batch.first not in batch.dropped
+            batch.states[call - batch.first] != DROPPED
             for worker in self._workers.values()
             for call, batch in worker.in_flight.calls()
         )
@@ -82,24 +97,28 @@ class Ledger:
             if count:
                 self.unfinished -= count
                 self._release_if_over(batch)
-            places = range(handed_out)
-        ended, dropped = batch.ended, batch.dropped
-        wanted = {place for place in places if not ended[place] and place not in dropped}
-        under_way = {place for place in wanted if place < handed_out}
+            places = batch.open_places(handed_out)
+        states = batch.states
+        keepers: dict[int, Backlog | Retries | Quarantine] = {
+            WAITING: self.backlog,
+            RETRYING: self.retries,
+            SUSPECT: self.suspects,
+        }
+        sent: set[int] = set()
+        for place in places:
+            state = states[place]
+            if state in (SENT, UNWANTED):
+                sent.add(place)
+            elif state not in (DROPPED, ENDED):
+                self.unfinished -= 1
+                self.ended(batch, place)
+                keepers[state].forget(1)
         for worker in list(self._workers.values()):
-            if not under_way:
+            if not sent:
                 break
-            if worker.state is not WorkerState.STARTING:
-                calls = worker.in_flight.those_of(batch, under_way)
-                found = [call - batch.first for call in calls]
-                self._cancel_sent(worker, batch, found, running)
-                under_way.difference_update(found)
-                wanted.difference_update(found)
-        apart = self.retries.cancel(batch, under_way) + self.suspects.cancel(batch, under_way)
-        batch.drop(apart)
-        for place in apart + self.backlog.cancel(batch, wanted.difference(apart)):
-            self.unfinished -= 1
-            self.ended(batch, place)
+            found = [call - batch.first for call in worker.in_flight.those_of(batch, sent)]
+            self._cancel_sent(worker, batch, found, running)
+            sent.difference_update(found)
 
     def _cancel_sent(self, worker: Worker, batch: Batch, places: list[int], running: bool) -> None:
         """Cancel calls that a worker has."""
@@ -108,7 +127,7 @@ class Ledger:
         calls = [batch.first + place for place in places]
         self._actions.send(worker.id, messages.Cancel(calls, running))
         if not running:
-            batch.leave_alone(places)
+            batch.leave(places)
             return
         for call, place in zip(calls, places, strict=True):
             worker.deadlines.cancel(call, batch.plain(place))
@@ -121,7 +140,7 @@ class Ledger:
         for worker in list(self._workers.values()):
             left: dict[Batch, list[int]] = {}
             for call, batch in worker.in_flight.calls():
-                if call - batch.first not in batch.dropped:
+                if batch.states[call - batch.first] != DROPPED:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
                 self._cancel_sent(worker, batch, places, running=True)
@@ -157,9 +176,10 @@ class Ledger:
         kept: list[Call] = []
         for batch, call in calls:
             place = call - batch.first
-            if place in batch.dropped:
+            state = batch.states[place]
+            if state == DROPPED:
                 self.ended(batch, place)
-            elif place in batch.unwanted or self.closing:
+            elif state == UNWANTED or self.closing:
                 self.refuse(batch, (place,))
             else:
                 kept.append((batch, place))
@@ -182,7 +202,7 @@ class Ledger:
         ended = [
             _outcome(batch, place, status, value, None)
             for place in places
-            if place not in batch.dropped
+            if batch.states[place] != ENDED
         ]
         self.deliver(batch, ended)
 
@@ -193,7 +213,7 @@ class Ledger:
     def give_up(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
         """End a call, unless it was cancelled, that its worker has and may go on with: what
         becomes of that is nothing to its sink."""
-        if place not in batch.dropped:
+        if batch.states[place] != DROPPED:
             batch.drop((place,))
             self.unfinished -= 1
             self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
@@ -202,7 +222,8 @@ class Ledger:
         """A caller was interrupted while it handled a call: end that, if nobody has it any more.
         Its sink, who may have heard of its end or not, hears of one."""
         call = batch.first + place
-        if not batch.ended[place] and not any(call in w.in_flight for w in self._workers.values()):
+        held = any(call in worker.in_flight for worker in self._workers.values())
+        if batch.states[place] != ENDED and not held:
             batch.end(place, place + 1)
         self.unfinished = self.count()
         self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))
@@ -214,7 +235,7 @@ class Ledger:
             self._outcomes.append((batch.sink, ended))
             # As Batch.end does it, for places that need not be in a row.
             for outcome in ended:
-                batch.ended[outcome[0] - batch.offset] = True
+                batch.states[outcome[0] - batch.offset] = ENDED
             batch.remaining -= len(ended)
             if not batch.remaining and not batch.function.lasting:
                 self._release(batch.function)

@@ -145,6 +145,7 @@ class Pool:
         worker.begin_sample(now)
         worker.in_flight.add(batch, 0, 1)
         batch.next = 1
+        batch.send(0, 1)
         timeout = batch.options.timeout
         if timeout is not None:
             worker.deadlines.add(batch.first, timeout, now)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .aside import Aside, Call
+from ..work.batch import SUSPECT, Call
 
 #: Deaths of workers that ran a call alone, after which it fails. One could be an accident: a system
 #: that is short of memory kills the largest process.
@@ -33,18 +33,20 @@ MAX_DEATHS = 200
 _PARTS = 4
 
 
-class Quarantine(Aside):
+class Quarantine:
     """Groups of suspects that wait for a worker of their own."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # May contain calls that were cancelled meanwhile: they are skipped when they come up.
         self._groups: deque[list[Call]] = deque()
         self._deaths = 0  # in a row
+        # Invariant: how many of the calls are SUSPECT.
+        self.count = 0
 
     @property
     def groups(self) -> int:
         """How many groups wait, each for a worker of its own."""
-        return len(self._groups) if self._ids else 0
+        return len(self._groups) if self.count else 0
 
     def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
         """Put calls that ran in a worker that died into groups.
@@ -57,7 +59,7 @@ class Quarantine(Aside):
         Returns:
             The calls that are not to be tried any more.
         """
-        if not self._ids and all(not batch.troubles_of(place).lives for batch, place in calls):
+        if not self.count and all(not batch.troubles_of(place).lives for batch, place in calls):
             self._deaths = 0  # no earlier suspects are left
         self._deaths += 1
         fresh = True
@@ -93,21 +95,26 @@ class Quarantine(Aside):
         for group in reversed(groups):
             if group:
                 self._groups.appendleft(group)
-                self._ids.update(batch.first + place for batch, place in group)
+                self.count += len(group)
+                for batch, place in group:
+                    batch.park(place, SUSPECT)
 
     def take(self, count: int) -> list[Call]:
         """Hand out the next group, or its first ``count`` calls."""
         group: list[Call] = []
         while self._groups and not group:
-            calls = self._wanted(self._groups.popleft())
+            calls = _wanted(self._groups.popleft())
             group = calls[:count]
             if calls[count:]:
                 self._groups.appendleft(calls[count:])
-        self._leave(batch.first + place for batch, place in group)
+        self.forget(len(group))
         return group
 
-    def _let_go(self) -> None:
-        self._groups.clear()
+    def forget(self, count: int) -> None:
+        """So many of the calls do not wait here any more."""
+        self.count -= count
+        if not self.count:
+            self._groups.clear()  # a batch that nobody needs any more may hold much
 
     def came_through(self) -> None:
         """A suspect has ended and its worker lives."""
@@ -115,9 +122,14 @@ class Quarantine(Aside):
 
     def clear(self) -> list[Call]:
         """Hand out all calls."""
-        calls = [call for group in self._groups for call in self._wanted(group)]
-        self._leave(list(self._ids))
+        calls = [call for group in self._groups for call in _wanted(group)]
+        self.forget(self.count)
         return calls
+
+
+def _wanted(calls: list[Call]) -> list[Call]:
+    """Those that were not cancelled."""
+    return [(batch, place) for batch, place in calls if batch.states[place] == SUSPECT]
 
 
 def _split(calls: list[Call], parts: int) -> list[list[Call]]:

@@ -17,9 +17,8 @@ from typing import Any
 from ...errors import CallTimeout, WorkerLost
 from ...wire import messages
 from ...wire.wording import call_text
-from ..work.batch import LOST, Batch, Loss
+from ..work.batch import DROPPED, LOST, UNWANTED, Batch, Call, Loss
 from .actions import Actions
-from .aside import Call
 from .deadlines import Step
 from .ledger import Ledger
 from .quarantine import MAX_LIVES
@@ -44,7 +43,7 @@ class Recovery:
     def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
         """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
-        if not options.retries or self._ledger.closing or place in batch.unwanted:
+        if not options.retries or self._ledger.closing or batch.states[place] == UNWANTED:
             return False
         if status == messages.RETRIABLE:
             text = value[1].rstrip().rpartition("\n")[2]
@@ -113,14 +112,14 @@ class Recovery:
             place = call - batch.first
             if position >= running:
                 returned.append((batch, call))
-            elif place in batch.dropped:
+            elif batch.states[place] == DROPPED:
                 ledger.ended(batch, place)
             elif call in worker.expired:
                 timeout = batch.options.timeout
                 if not self.try_again(batch, place, messages.TIMED_OUT, timeout, now):
                     ledger.end(batch, place, messages.TIMED_OUT, timeout, worker.pid)
             elif batch.options.on_worker_loss == "retry" and not (
-                ledger.closing or place in batch.unwanted
+                ledger.closing or batch.states[place] == UNWANTED
             ):
                 to_run_again.append((batch, place))
             else:

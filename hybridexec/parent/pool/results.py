@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from ...wire import messages
-from ..work.batch import Batch, Ended
+from ..work.batch import DROPPED, Batch, Ended
 from .ledger import Ledger
 from .recovery import Recovery
 from .worker import Worker
@@ -53,7 +53,7 @@ class Results:
             if batch.options.timeout is not None:
                 worker.deadlines.remove(call)
             place = call - batch.first
-            if batch.dropped and place in batch.dropped:
+            if batch.states[place] == DROPPED:
                 worker.deadlines.remove(call)
                 ledger.ended(batch, place)
                 continue
@@ -72,9 +72,10 @@ class Results:
         """Calls in a row ended with plain values; False if they must be taken one by one."""
         batch = worker.in_flight.get(first)
         assert batch is not None, "only what was sent is answered"
-        if batch.dropped:
+        place, count = first - batch.first, len(values)
+        if batch.states.find(DROPPED, place, place + count) >= 0:
             return False
-        worker.in_flight.pop_row(first, len(values))
-        worker.done += len(values)
-        self._ledger.deliver_row(batch, first - batch.first, values)
+        worker.in_flight.pop_row(first, count)
+        worker.done += count
+        self._ledger.deliver_row(batch, place, values)
         return True

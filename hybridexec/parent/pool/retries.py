@@ -10,8 +10,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from ..work.batch import Batch
-from .aside import Aside, Call
+from ..work.batch import RETRYING, Batch, Call
 
 #: Longest wait before a retry, in seconds, however often the call has failed.
 MAX_BACKOFF = 60.0
@@ -28,43 +27,43 @@ def delay(backoff: float, retry: int, random: Callable[[], float]) -> float:
     return longest * (0.5 + random() / 2)
 
 
-class Retries(Aside):
+class Retries:
     """Calls, ordered by when they are due."""
 
     def __init__(self) -> None:
-        super().__init__()
-        # May contain calls cancelled meanwhile: they are skipped when they come up.
+        # May contain calls that were cancelled meanwhile: they are skipped when they come up.
         self._due: list[tuple[float, int, Batch, int]] = []
         self._order = itertools.count()  # breaks ties: batches cannot be compared
+        # Invariant: how many of the calls are RETRYING.
+        self.count = 0
 
     @property
     def next_due(self) -> float | None:
         """When the next call is due; None if none waits."""
-        return self._due[0][0] if self._ids else None
+        return self._due[0][0] if self.count else None
 
     def add(self, batch: Batch, place: int, due: float) -> None:
         """Keep a call until ``due``."""
-        # In this order: the I/O thread may read `next_due` while a caller holds the turn.
+        batch.park(place, RETRYING)
         heapq.heappush(self._due, (due, next(self._order), batch, place))
-        self._ids.add(batch.first + place)
+        self.count += 1
 
     def take(self, now: float) -> list[Call]:
         """Hand out the calls that are due."""
-        return self._pop(now)
+        calls: list[Call] = []
+        while self._due and self._due[0][0] <= now:
+            _, _, batch, place = heapq.heappop(self._due)
+            if batch.states[place] == RETRYING:
+                calls.append((batch, place))
+        self.forget(len(calls))
+        return calls
 
     def clear(self) -> list[Call]:
         """Hand out all calls."""
-        return self._pop(float("inf"))
+        return self.take(float("inf"))
 
-    def _pop(self, until: float) -> list[Call]:
-        calls: list[Call] = []
-        while self._due and self._due[0][0] <= until:
-            _, _, batch, place = heapq.heappop(self._due)
-            if batch.first + place in self._ids:
-                self._ids.remove(batch.first + place)
-                calls.append((batch, place))
-        self._leave(())
-        return calls
-
-    def _let_go(self) -> None:
-        self._due.clear()
+    def forget(self, count: int) -> None:
+        """So many of the calls do not wait here any more."""
+        self.count -= count
+        if not self.count:
+            self._due.clear()  # a batch that nobody needs any more may hold much

@@ -2,12 +2,31 @@
 
 ``map`` makes batches of its items, and :mod:`.coalescing` of calls that were submitted one by one.
 The calls of a batch are numbered in a row, so that an id and its batch tell a call's place.
+
+Where each of them is, :attr:`Batch.states` says, a byte for each, and only the methods of
+:class:`Batch` under "moves" change it:
+
+=========  ========================================================  ===========================
+state      a call that                                               goes on to
+=========  ========================================================  ===========================
+WAITING    waits for a worker                                        SENT
+SENT       a worker has                                              any; WAITING: not started
+UNWANTED   was cancelled while a worker had it, and may run on       DROPPED, ENDED
+DROPPED    was cancelled or given up, its sink told or not to be,
+           and whose worker has not answered                         ENDED
+RETRYING   failed and waits for its retry                            WAITING
+SUSPECT    lost its worker and waits for one in quarantine           SENT
+ENDED      is over                                                   nothing
+=========  ========================================================  ===========================
+
+Any call may end from where it is.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -34,9 +53,14 @@ ALL = "all"
 #: earlier runs (or None if there were none). A plain tuple, because one is made for every call.
 Ended = tuple[int, int, Any, float | None, int | None, "Troubles | None"]
 
+#: Where a call is.
+WAITING, SENT, UNWANTED, DROPPED, RETRYING, SUSPECT, ENDED = range(7)
+_SENT, _ENDED = bytes([SENT]), bytes([ENDED])
+
 #: The calls of a batch are numbered by so many lower bits of their ids.
 ID_BITS = 32
-NOTHING: frozenset[int] = frozenset()
+#: Calls that have not ended and were not dropped; quickly found among millions that have.
+_OPEN = re.compile(b"[^%c%c]" % (DROPPED, ENDED), re.DOTALL)
 _ids = itertools.count(1)
 _logger = logging.getLogger("hybridexec")
 
@@ -103,8 +127,6 @@ class Batch:
     __slots__ = (
         "arguments",
         "bare",
-        "dropped",
-        "ended",
         "entered",
         "first",
         "function",
@@ -115,8 +137,8 @@ class Batch:
         "remaining",
         "sink",
         "size",
+        "states",
         "troubles",
-        "unwanted",
     )
 
     def __init__(
@@ -143,14 +165,10 @@ class Batch:
         self.entered = False
         #: The calls from this place on have never been handed out to a worker.
         self.next = 0
-        #: Calls that have not ended, and by place whether they have.
+        #: By place, where each call is.
+        self.states = bytearray(size)
+        #: Calls that have not ended.
         self.remaining = size
-        self.ended = bytearray(size)
-        #: Places of the calls that were cancelled: they must not be sent (again).
-        self.dropped: set[int] | frozenset[int] = NOTHING
-        #: Places of cancelled calls that a worker had and might have started: if it has not, and
-        #: they come back, they have ended.
-        self.unwanted: set[int] | frozenset[int] = NOTHING
         #: What the calls that were run before went through, by place; None as long as none was.
         self.troubles: dict[int, Troubles] | None = None
         #: What payloads were made from. A pickle may only refer to it (a manager's proxy does), so
@@ -163,27 +181,49 @@ class Batch:
             self.troubles = {}
         return self.troubles.setdefault(place, Troubles())
 
-    def drop(self, places: Iterable[int]) -> None:
-        """Note that the calls at these places were cancelled."""
-        self.dropped = _with(self.dropped, places)
+    # -- moves ------------------------------------------------------------------------------------
 
-    def leave_alone(self, places: Iterable[int]) -> None:
-        """Note that the calls at these places were cancelled, but may run on."""
-        self.unwanted = _with(self.unwanted, places)
+    def send(self, low: int, high: int) -> None:
+        """The calls from place ``low`` up to ``high`` are with a worker."""
+        self.states[low:high] = _SENT * (high - low)
+
+    def wait(self, place: int) -> None:
+        """A call waits for a worker again."""
+        self.states[place] = WAITING
+
+    def leave(self, places: Iterable[int]) -> None:
+        """Calls were cancelled that a worker has, and may run on if they have started."""
+        for place in places:
+            self.states[place] = UNWANTED
+
+    def drop(self, places: Iterable[int]) -> None:
+        """The sink is not told of these calls any more, or not again, and a worker has them."""
+        for place in places:
+            self.states[place] = DROPPED
+
+    def park(self, place: int, state: int) -> None:
+        """A call waits for something else than a free worker: RETRYING, or SUSPECT."""
+        self.states[place] = state
 
     def end(self, low: int, high: int) -> None:
-        """Note that the calls from place ``low`` up to ``high`` have ended."""
+        """The calls from place ``low`` up to ``high`` have ended."""
         count = high - low
-        self.ended[low:high] = b"\1" * count
+        self.states[low:high] = _ENDED * count
         self.remaining -= count
 
     def end_rest(self) -> int:
-        """Note that the calls have ended that were never handed out; how many these are."""
+        """The calls have ended that were never handed out; how many these are."""
         low, self.next = self.next, self.size
-        count = self.ended.count(0, low)
-        self.ended[low:] = b"\1" * (self.size - low)
+        count = self.states.count(WAITING, low)
+        self.states[low:] = _ENDED * (self.size - low)
         self.remaining -= count
         return count
+
+    # -- what is known of calls -------------------------------------------------------------------
+
+    def open_places(self, high: int) -> list[int]:
+        """The calls before place ``high`` that have not ended and were not dropped."""
+        return [match.start() for match in _OPEN.finditer(self.states, 0, high)]
 
     def forget(self, low: int, high: int) -> None:
         """Let go of the arguments of calls whose outcome was delivered."""
@@ -201,12 +241,8 @@ class Batch:
         return item if type(item) is tuple else None
 
 
-def _with(places: set[int] | frozenset[int], more: Iterable[int]) -> set[int]:
-    """These places and more: the same set, unless it is the one that all batches share."""
-    if type(places) is not set:
-        return set(more)
-    places.update(more)
-    return places
+#: A call, by batch and place.
+Call = tuple[Batch, int]
 
 
 class Loss(NamedTuple):

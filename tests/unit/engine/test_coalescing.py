@@ -16,7 +16,7 @@ from hybridexec.parent.engine.coalescing import bundle, take_batch
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Start
 from hybridexec.parent.pool.pool import Pool
-from hybridexec.parent.work.batch import Batch, Values
+from hybridexec.parent.work.batch import ENDED, Batch, Values
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import messages
 
@@ -143,7 +143,7 @@ def test_one_call_of_many_can_be_cancelled() -> None:
     assert futures[2].cancel()
     coalescing.cancel(pool, futures[2])
     invariants.check(pool)
-    assert batch.dropped == {2}
+    assert batch.states[2] == ENDED
     assert batch.items[2] is None
     assert pool.ledger.unfinished == 4  # with the one that the worker was started for
     coalescing.cancel(pool, futures[2])

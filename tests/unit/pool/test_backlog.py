@@ -7,7 +7,7 @@ import weakref
 from hybridexec.parent.pool.backlog import Backlog
 from hybridexec.parent.pool.recall import STUCK_SECONDS
 
-from ..fakes import is_gone, watched
+from ..fakes import cancel, is_gone, watched
 from ..simulation import Simulation
 from .situations import far_behind, running, stuck
 
@@ -16,7 +16,7 @@ def test_a_cancelled_call_that_waits_for_a_worker_is_let_go() -> None:
     made, batch = Backlog(), watched()
     seen = weakref.ref(batch)
     made.add(batch)
-    made.cancel(batch, {0, 1})
+    cancel(made, batch, 0, 1)
     del batch
     assert is_gone(seen)
 

@@ -12,7 +12,7 @@ import pytest
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Quarantine
 from hybridexec.parent.work.batch import Batch
 
-from ..fakes import FUNCTION, OPTIONS, Sink, is_gone, watched
+from ..fakes import FUNCTION, OPTIONS, Sink, cancel, is_gone, watched
 
 
 def some(size: int) -> list[Call]:
@@ -157,11 +157,9 @@ def test_who_comes_through_gives_all_others_hope() -> None:
 def test_a_cancelled_suspect_is_never_handed_out() -> None:
     suspects, calls = Quarantine(), some(6)
     batch = calls[0][0]
-    assert suspects.cancel(batch, (0,)) == []
     suspects.put_back(calls[:3])
     suspects.put_back(calls[3:])
-    assert suspects.cancel(batch, (1, 3, 4, 5, 9)) == [1, 3, 4, 5]
-    assert suspects.cancel(some(6)[0][0], (0,)) == []
+    cancel(suspects, batch, 1, 3, 4, 5)
     assert suspects.count == 2
     assert places(suspects.take(9)) == [0, 2]  # a group of which none is left is passed over
 
@@ -169,7 +167,7 @@ def test_a_cancelled_suspect_is_never_handed_out() -> None:
 def test_nothing_is_left_to_try_when_all_were_cancelled() -> None:
     suspects, calls = Quarantine(), some(2)
     suspects.put_back(calls)
-    suspects.cancel(calls[0][0], (0, 1))
+    cancel(suspects, calls[0][0], 0, 1)
     assert (suspects.count, suspects.groups) == (0, 0)
     assert suspects.take(9) == []
 
@@ -177,7 +175,7 @@ def test_nothing_is_left_to_try_when_all_were_cancelled() -> None:
 def test_clearing_hands_out_all_but_the_cancelled() -> None:
     suspects, calls = Quarantine(), some(5)
     accuse(suspects, calls)
-    suspects.cancel(calls[0][0], (1,))
+    cancel(suspects, calls[0][0], 1)
     assert sorted(places(suspects.clear())) == [0, 2, 3, 4]
     assert (suspects.count, suspects.groups) == (0, 0)
     assert suspects.clear() == []
@@ -187,7 +185,7 @@ def test_a_cancelled_suspect_is_let_go() -> None:
     made, batch = Quarantine(), watched()
     seen = weakref.ref(batch)
     made.accuse([(batch, 0), (batch, 1)], 2, 0, "died")
-    made.cancel(batch, [0, 1])
+    cancel(made, batch, 0, 1)
     del batch
     assert is_gone(seen)
 

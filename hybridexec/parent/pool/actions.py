@@ -1,4 +1,4 @@
-"""What the pool asks the supervisor to do."""
+"""Actions: what the pool decides that the supervisor is to do."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ Action = Start | Send | Kill
 
 
 class Abandoned(NamedTuple):
-    """Say that the calls of these names were cancelled and go on in a worker, after the grace."""
+    """Report that calls with these names were cancelled and go on in a worker, after the grace
+    period."""
 
     pid: int | None
     names: list[str]
 
 
 class Actions:
-    """What has been decided and not been done yet."""
+    """What has been decided and not been carried out yet."""
 
     def __init__(self) -> None:
         #: In order.
         self.decided: list[Action] = []
-        #: What is to be said.
+        #: What is to be reported.
         self.unsaid: list[Abandoned] = []
 
     def start(self, worker: int) -> None:
@@ -66,11 +67,11 @@ class Actions:
         self.unsaid.append(Abandoned(pid, names))
 
     def take_unsaid(self) -> list[Abandoned]:
-        """What is to be said since the last time."""
+        """The reports since the last time."""
         unsaid, self.unsaid = self.unsaid, []
         return unsaid
 
     def take(self) -> list[Action]:
-        """What was decided since the last time."""
+        """The actions since the last time."""
         decided, self.decided = self.decided, []
         return decided

@@ -1,6 +1,6 @@
-"""Calls, as the message that has a worker run them.
+"""Makes the message that has a worker run calls.
 
-Runs on: whoever has the engine's turn, as part of the pool.
+Thread: turn holder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .worker import Worker
 
 
 def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]:
-    """The message with these calls, and its segments; the worker gets to know their functions."""
+    """The message with these calls, and its segments; it includes functions new to the worker."""
     functions: list[tuple[Any, ...]] = []
     segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
@@ -39,7 +39,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
             and function.lasting
             and batch.bare is last_bare
         ):
-            # Calls submitted one by one, in a row.
+            # Calls that were submitted one by one, with consecutive ids.
             last_items += items
             next_id += len(items)
             continue
@@ -58,7 +58,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
 
 
 def _introduced(worker: Worker, function: Function, segments: list[Part]) -> list[tuple[Any, ...]]:
-    """What has a worker know a function, and first the pieces of ``__main__`` that it needs."""
+    """What a worker needs to know a function: pieces of ``__main__``, then the function itself."""
     entries: list[tuple[Any, ...]] = []
     for piece in function.needs:
         if piece.number not in worker.known:
@@ -72,8 +72,8 @@ def _introduced(worker: Worker, function: Function, segments: list[Part]) -> lis
 
 
 def call_frame(worker: Worker, batch: Batch) -> tuple[Calls, Sequence[Part]]:
-    """As :func:`calls_frame`, for the one call of a batch: with less ado if it is of a function
-    that the worker knows, with plain arguments."""
+    """As :func:`calls_frame`, for a batch of one call; with a fast path for a known function with
+    plain arguments."""
     function, items = batch.function.number, batch.items
     if function in worker.known and type(items[0]) is tuple:
         span = function, batch.options.how, batch.first, items, False

@@ -1,19 +1,19 @@
-"""What a worker does not do by itself: keep deadlines, and end cancelled calls.
+"""Decides what to do about calls that run on past their deadline, or after they were cancelled.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: a call with a timeout ends within the grace after its deadline, whatever its worker
-does, and whether anybody still waits for it; a cancelled call that has not ended within the grace
-is told of, once.
+Thread: turn holder.
+Guarantees: a call with a timeout ends within the grace period after its deadline, whatever its
+worker does, and whether or not a caller still waits for it; a cancelled call that goes on after the
+grace period is reported once.
 
-The worker's hub stops a call whose time is up at the point where it waits. Whether that has worked
-is read from the status page, which tells when each call started. If the call still runs:
+At a call's deadline the worker's hub stops it at the point where it waits. The status page, which
+says when each running call started, shows whether that worked. If the call still runs:
 
-1. after a third of the grace, but 0.25 s at most, the worker is asked to interrupt it (Expire): if
-   it keeps the CPU in Python code, a signal handler raises in it. A call that was told before is
-   left alone, for it may be cleaning up;
-2. after the grace, if it still has the CPU, or if its hub is free and it goes on all the same, its
-   worker is killed. If another call keeps the hub, it is that one's victim: it fails, and its
-   worker lives on. When the hub gets to it again, it has another grace to end.
+1. after a third of the grace period, but 0.25 s at most, the worker is asked to interrupt it
+   (Expire): if it keeps the CPU in Python code, a signal handler raises in it. A call that was
+   stopped before is left alone, as it may be cleaning up;
+2. after the grace period, its worker is killed if the call still has the CPU, or goes on although
+   its hub is free. If another call blocks the hub, this one is a victim: it fails, and its worker
+   lives on. Once the hub gets to it again, it has another grace period to end.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import enum
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-#: A hub that has not shown itself for so many seconds is kept by a call; it does ten times a
-#: second.
+#: A hub that has not ticked for so many seconds is blocked by a call; it ticks ten times a second.
 HUB_LATE = 0.3
-#: Longest time, in seconds, that a worker is left to stop a late call by itself.
+#: Longest time, in seconds, that a worker has to stop a late call by itself.
 _PATIENCE = 0.25
-#: Shortest time, in seconds, from a look at a call that outlived its grace to the next.
+#: Shortest time, in seconds, between two looks at a call that outlived its grace period.
 _TICK = 0.05
 
 
 class Page(Protocol):
-    """What is read of a status page."""
+    """What deadlines need of a status page."""
 
     @property
     def heartbeat(self) -> float:
@@ -40,14 +39,14 @@ class Page(Protocol):
 
     @property
     def current(self) -> int:
-        """The call that has the CPU, 0 if none has or it is not known."""
+        """The call that has the CPU; 0 if none has or it is not known."""
 
     def running(self) -> dict[int, float]:
-        """The calls that run: id to monotonic seconds of its start."""
+        """The running calls by id, with their start in monotonic seconds."""
 
 
 class Step(enum.Enum):
-    """What to do about a call that is late: stop it, give it up, kill its worker, tell of it."""
+    """What to do about a late call: interrupt it, give it up, kill its worker, or report it."""
 
     INTERRUPT = "interrupt"
     ABANDON = "abandon"
@@ -56,21 +55,21 @@ class Step(enum.Enum):
 
 
 class Deadlines:
-    """The unanswered calls of one worker that have a timeout, or were cancelled."""
+    """Those unanswered calls of one worker that have a timeout or were cancelled."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._patience = min(grace / 3, _PATIENCE)
         self._timeouts: dict[int, float] = {}
         self._interrupted: set[int] = set()
-        # Calls that were given up as victims, and that the hub has not got to since.
+        # Calls that were given up as victims, and whose hub has been blocked since.
         self._victims: set[int] = set()
-        # Cancelled calls that were not reported, with their arguments: at first all, also those
-        # that will be dropped, and since when they were seen to run.
+        # Cancelled calls that were not reported, with their arguments (at first also those that
+        # have not started and will be dropped), and when they were first seen to run.
         self._cancelled: dict[int, tuple[Any, ...] | None] = {}
         self._seen: dict[int, float] = {}
-        #: The calls that nobody waits for, cancelled or given up, and that went on when the grace
-        #: was over, with their arguments if these are known; other threads count them.
+        #: Cancelled or given up calls that went on after the grace period, with their arguments if
+        #: these are known. Other threads count them.
         self.abandoned: dict[int, tuple[Any, ...] | None] = {}
         #: When to look next, in monotonic seconds.
         self.look_at = float("inf")
@@ -84,13 +83,12 @@ class Deadlines:
         self.look_at = min(self.look_at, now + timeout + self._patience)
 
     def cancel(self, call: int, arguments: tuple[Any, ...] | None) -> None:
-        """A call is to be stopped, if it has started: nobody waits for it. It is named by these
-        arguments, or by none."""
+        """Watch a call that was cancelled. A report names it by ``arguments``, if there are any."""
         self._cancelled[call] = arguments
-        self.look_at = 0.0  # to see when that was
+        self.look_at = 0.0  # at once, to note the time
 
     def remove(self, call: int) -> None:
-        """A call is not the worker's any more."""
+        """Forget a call that the worker does not have any more."""
         self._timeouts.pop(call, None)
         self._interrupted.discard(call)
         if self._cancelled or self.abandoned:
@@ -100,8 +98,8 @@ class Deadlines:
             self._victims.discard(call)
 
     def look(self, page: Page, now: float) -> Iterator[tuple[int, Step]]:
-        """The calls that are late, and what to do; sets :attr:`look_at`."""
-        # Those that have not started do so after now.
+        """The late calls and what to do about each; sets :attr:`look_at`."""
+        # Calls that have not started yet will not be due before that.
         self.look_at = now + min(self._timeouts.values(), default=float("inf"))
         running = page.running()
         if self._cancelled:
@@ -127,7 +125,7 @@ class Deadlines:
                 self.abandoned.setdefault(call, None)
                 yield call, Step.ABANDON
             elif call in self._victims:
-                # What stops it has only just got to it.
+                # Its hub has only just had time to stop it.
                 self._timeouts[call] = now - started
                 self._victims.discard(call)
             else:
@@ -136,8 +134,8 @@ class Deadlines:
     def _look_at_cancelled(
         self, running: dict[int, float], now: float
     ) -> Iterator[tuple[int, Step]]:
-        """The cancelled calls that have not ended within the grace."""
-        due = now + self._grace  # others may start before their worker hears
+        """The cancelled calls that have not ended within the grace period."""
+        due = now + self._grace  # more may start until their worker hears of it
         for call in running:
             if call in self._cancelled:
                 seen = self._seen.setdefault(call, now)

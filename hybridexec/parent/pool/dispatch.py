@@ -1,12 +1,11 @@
-"""Who gets which call.
+"""Decides which worker is sent which calls.
 
-Runs on: whoever has the engine's turn, as part of the pool.
+Thread: turn holder.
 
-How credit works: a worker is sent calls ahead of its free slots so that it never waits for the
-parent, but only as many as it takes in a round trip or so (its window), and only as many beyond
-its slots as it finishes in that time, because a call that has been sent ahead waits behind
-whatever its worker is doing. If calls are left over, the worker is asked to tell when its inbox
-runs low.
+Credit: a worker is sent calls ahead of its free slots, so that it never waits for the parent, but
+only as many as it takes in about a round trip (its window), and only as many beyond its slots as it
+finishes in that time, because a call sent ahead waits behind whatever its worker is doing. If more
+calls wait, the worker is asked to say when its inbox runs low.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from .quarantine import Quarantine
 from .scaling import Scaling
 from .worker import Worker, WorkerState
 
-#: Calls in one frame: enough to spread its cost, few enough to be on the way early.
+#: Most calls in one frame: enough to amortize its cost, few enough to be sent early.
 MAX_FRAME = 2048
 
 
 class _Open:
-    """A worker that may be sent calls."""
+    """A worker that may be sent calls, and how loaded it is."""
 
     __slots__ = ("credit", "held", "id", "kept", "worker")
 
     def __init__(self, worker: Worker, kept: bool, credit: int) -> None:
         self.worker = worker
         self.id = worker.id
-        self.kept = kept  # by a call that has its hub
+        self.kept = kept  # whether a call blocks its hub
         self.held = len(worker.in_flight)
         self.credit = credit
 
 
-#: The least loaded first.
+#: Sort key: the least loaded worker comes first.
 _LOAD = attrgetter("kept", "held", "id")
 
 
 class Dispatch:
-    """Sends calls that wait to workers that have room."""
+    """Sends waiting calls to workers that have room."""
 
     def __init__(
         self, scaling: Scaling, waiting: Backlog, suspects: Quarantine, slots: int, actions: Actions
@@ -58,8 +57,8 @@ class Dispatch:
         self._actions = actions
 
     def run(self, unfinished: int, now: float) -> None:
-        """Send calls to the least loaded workers, as far as their credit goes; to those whose hub
-        is kept by a call, only what is left."""
+        """Send calls to the least loaded workers, as far as their credit goes; those whose hub is
+        blocked by a call come last."""
         if self._suspects.count:
             self._send_suspects(now)
         waiting = self._backlog
@@ -70,20 +69,20 @@ class Dispatch:
         starting = sum(
             w.state is WorkerState.STARTING and not w.quarantine for w in workers.values()
         )
-        # Workers about to be ready get their share: blocking calls must land one on each.
+        # Starting workers get a share, too: n blocking calls must run on n workers.
         share = ceil(unfinished / max(1, len(ready) + starting)) if starting else None
         grants: dict[int, list[Span]] = {}
         open_to: list[_Open] = []
         for worker in ready:
             ahead = worker.waiting
             credit = min(self._room(worker, share), worker.window - ahead)
-            # Few calls at a time are dear; while it has enough, they can wait to become more.
+            # Small frames are costly: a worker that has enough calls can wait for a larger one.
             if credit > 0 and (4 * credit >= worker.window or 2 * ahead < worker.window):
                 open_to.append(_Open(worker, worker.is_kept(now), credit))
         while waiting.count and open_to:
             chosen = min(open_to, key=_LOAD)
             worker = chosen.worker
-            # An even part of what is left, so that the last calls are spread evenly too.
+            # An even part of the calls left, so that the last ones are spread evenly, too.
             count = min(chosen.credit, ceil(waiting.count / (2 * len(open_to))))
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).extend(self._grant(worker, count))
@@ -92,8 +91,8 @@ class Dispatch:
             if chosen.credit <= 0:
                 open_to.remove(chosen)
         for worker in ready:
-            # Only if it is the window that keeps it from getting more: what else does is bound to
-            # change with an event of its own, and the answer would come at once, again and again.
+            # Ask only if the window is what limits it. Any other limit is lifted by an event of its
+            # own, and until then the answer would come at once, again and again.
             worker.limited = bool(waiting.count)
             ask = worker.limited and not worker.asked and self._room(worker, share) > 0
             worker.asked = worker.asked or ask
@@ -103,8 +102,8 @@ class Dispatch:
                 self._actions.send(worker.id, messages.Ask(worker.window // 2))
 
     def _send_one(self, now: float) -> bool:
-        """Send the one call that waits to a worker that has none, if there is one: the commonest
-        case of a program that waits for each call."""
+        """Send the only waiting call to an idle worker, if there is one. (A fast path for programs
+        that wait for each call.)"""
         for worker in self._workers.values():
             if (
                 worker.state is WorkerState.READY
@@ -117,7 +116,7 @@ class Dispatch:
         return False
 
     def idle(self) -> Worker | None:
-        """A worker that a call could be sent to without any ado; None if there is none."""
+        """An idle worker that may be sent a call with no further checks; None if there is none."""
         for worker in self._workers.values():
             if (
                 worker.state is WorkerState.READY
@@ -130,7 +129,7 @@ class Dispatch:
         return None
 
     def _send_suspects(self, now: float) -> None:
-        """Send each worker that is there for suspects a group of them."""
+        """Send each ready quarantine worker a group of suspects."""
         for worker in self._workers.values():
             if worker.state is not WorkerState.QUARANTINE or not self._suspects.count:
                 continue
@@ -143,7 +142,7 @@ class Dispatch:
             self._scaling.retire(worker)
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
-        """How many more calls a worker may have, its window aside."""
+        """How many more calls a worker may have, apart from its window."""
         if worker.recalls:
             return 0
         held = len(worker.in_flight)
@@ -161,7 +160,7 @@ class Dispatch:
         return room
 
     def _grant(self, worker: Worker, count: int) -> list[Span]:
-        """Make up to ``count`` waiting calls the worker's."""
+        """Assign up to ``count`` waiting calls to a worker."""
         spans = self._backlog.take(count)
         granted = 0
         for batch, low, high in spans:
@@ -184,7 +183,7 @@ class Dispatch:
 
 
 def _in_frames(spans: list[Span]) -> Iterator[list[Span]]:
-    """Spans, as many together as one frame may hold."""
+    """The spans, split and grouped by what fits into a frame."""
     frame: list[Span] = []
     room = MAX_FRAME
     for batch, low, high in spans:

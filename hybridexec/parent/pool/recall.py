@@ -1,11 +1,11 @@
-"""Taking back calls that a worker has not started, for others that have nothing to do.
+"""Takes back calls that a worker has not started, for workers that have nothing to do.
 
-Thread: the turn holder, as part of the pool.
+Thread: turn holder.
 Guarantees: a call that is taken back has not started and will not start there.
 
 A worker is *stuck* if it takes none of the calls that it was sent. It is asked to give some back
-(Recall). If it does not even answer, because C code holds its GIL, it is held by a word on its
-status page, and then they are reclaimed without its help.
+(Recall). If it does not answer, because C code holds its GIL, a word on its status page keeps it
+from taking calls (a hold), and those it has not started are reclaimed without its help.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .actions import Actions
 from .backlog import Backlog
 from .worker import MIN_WINDOW, Worker, WorkerState
 
-#: A worker that has taken no call for so many seconds is stuck, and others may have its calls.
+#: A worker that has taken no call for so many seconds is stuck: idle workers may have its calls.
 STUCK_SECONDS = 0.005
-#: One that has taken none for so many seconds, while calls wait for any worker, has been sent too
-#: many: later calls would start before them. (Where workers are many more than processors, to wait
-#: for one takes tens of milliseconds.)
+#: A worker that has taken none for so many seconds, while calls wait for any worker, has been sent
+#: too many: calls submitted later would start earlier. (With many more workers than processors, a
+#: worker waits tens of milliseconds for one.)
 HOARD_SECONDS = 0.1
 #: Longest time, in seconds, between two looks at workers that seem stuck.
 _MAX_TICK = 0.1
-#: A worker that has not answered a Recall for so many seconds does not hear it: C code holds its
-#: GIL. Its calls are reclaimed, without its help.
+#: A worker that has not answered a Recall for so many seconds cannot read it: C code holds its GIL.
+#: It is held, and its calls are reclaimed.
 SILENT_SECONDS = 0.1
-#: Seconds from a worker's being held to the count of what it has taken. See :meth:`_reclaim`.
+#: Seconds from the hold to reading how many calls the worker has taken. See :meth:`_reclaim`.
 HOLD_SECONDS = 0.01
 
 
@@ -45,7 +45,7 @@ class Recall:
         self._actions = actions
 
     def ask(self, worker: Worker, count: int) -> None:
-        """Ask for calls that a worker has not started."""
+        """Ask a worker to give back up to ``count`` calls that it has not started."""
         worker.recalls += 1
         self._actions.send(worker.id, messages.Recall(count))
 
@@ -61,14 +61,14 @@ class Recall:
         stuck = [now - w.moved_at for w in self._workers.values() if w.may_give]
         if not stuck:
             return None
-        # Others become free without a word when their calls start to wait, which they do soon
-        # after they were sent: so look again soon at first, then less and less often.
+        # Workers do not say that they become free because their calls wait. Most calls do so soon
+        # after they were sent: so look soon at first, then less and less often.
         return min(max(STUCK_SECONDS, min(stuck) / 4), _MAX_TICK)
 
     def relieve(self, now: float) -> list[tuple[Batch, int]]:
-        """Recall calls from stuck workers for those with nothing to do, or for all to have their
-        turn, and reclaim those of workers that do not answer: these are returned, by batch and
-        id."""
+        """Recall calls from stuck workers if others have nothing to do, or if calls wait that would
+        overtake them; reclaim those of workers that do not answer. The reclaimed ones are returned,
+        by batch and id."""
         reclaimed: list[tuple[Batch, int]] = []
         waiting = self._backlog.count > 0
         receivers = 0 if waiting else sum(map(self._may_receive, self._workers.values()))
@@ -82,8 +82,8 @@ class Recall:
             worker.sample(now)
             patience = STUCK_SECONDS if receivers else HOARD_SECONDS
             if now - worker.moved_at >= patience and worker.waiting > 0:
-                # What it was sent when its calls were short has its turn. Of few, one share stays:
-                # it may be unstuck before the others have finished theirs.
+                # It may have been sent many while its calls were short: those go. Of a few, it
+                # keeps one share: it may be free before the others have finished theirs.
                 share = ceil(worker.waiting * receivers / (receivers + 1))
                 self.ask(worker, max(share, worker.waiting - MIN_WINDOW))
                 worker.window = worker.ahead = MIN_WINDOW
@@ -91,7 +91,7 @@ class Recall:
         return reclaimed
 
     def _may_receive(self, worker: Worker) -> bool:
-        """Whether a worker would take a call at once."""
+        """Whether a worker would start a call at once."""
         return (
             worker.state is WorkerState.READY
             and worker.predecessor is None
@@ -100,7 +100,7 @@ class Recall:
         )
 
     def _is_silent(self, worker: Worker) -> bool:
-        """Whether a worker has not answered a Recall, and has calls that it has not started."""
+        """Whether a worker owes the answer to a Recall and has calls that it has not started."""
         return (
             worker.recalls > 0
             and worker.waiting > 0
@@ -109,12 +109,13 @@ class Recall:
         )
 
     def _reclaim(self, worker: Worker, now: float) -> list[tuple[Batch, int]]:
-        """Take back what a silent worker has not started, in two steps some time apart.
+        """Take back the calls that a silent worker has not started, in two steps some time apart.
 
-        First it is held. It counts a call as taken, and then looks whether it is held: if so, it
-        takes the count back. So it cannot both miss the hold and hide a call from a count that is
-        read later, however its processor orders the two (Dekker's algorithm, with a delay for a
-        fence). From then on, what it has not taken is not its any more.
+        First it is held. A worker counts a call as taken before it checks for a hold, and undoes
+        the count if there is one. So it cannot both miss the hold and hide a taken call from a
+        count that is read HOLD_SECONDS later, however its processor orders the two accesses
+        (Dekker's algorithm, with a delay for a fence). In the second step, the calls beyond that
+        count are taken from it.
         """
         if worker.held_at is None:
             if now - worker.recalled_at >= SILENT_SECONDS and worker.page is not None:
@@ -129,6 +130,6 @@ class Recall:
         return worker.take_back(calls)
 
     def release(self, worker: Worker, calls: list[int]) -> None:
-        """Let a worker that is held take calls again, but for these."""
+        """Let a held worker take calls again, except these."""
         worker.held_at = None
         self._actions.send(worker.id, messages.Reclaim(worker.holds, calls))

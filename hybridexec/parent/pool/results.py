@@ -1,8 +1,8 @@
-"""What workers answer: the outcomes of calls, one by one or in rows.
+"""Handles workers' answers: the outcomes of calls, one by one or in rows.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: what is answered is not the worker's any more; it is delivered, or kept to be tried
-again.
+Thread: turn holder.
+Guarantees: an answered call is not the worker's any more; its outcome is delivered, or the call is
+kept for a retry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .worker import Worker
 
 
 class Results:
-    """Takes the workers' answers."""
+    """Handles the workers' answers."""
 
     def __init__(self, ledger: Ledger, recovery: Recovery) -> None:
         self._ledger = ledger
@@ -69,7 +69,7 @@ class Results:
             ledger.deliver(last, ended)
 
     def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
-        """Calls in a row ended with plain values; False if they must be taken one by one."""
+        """End calls in a row with plain values; False if they must be handled one by one."""
         batch = worker.in_flight.get(first)
         assert batch is not None, "only what was sent is answered"
         place, count = first - batch.first, len(values)

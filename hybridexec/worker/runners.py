@@ -131,8 +131,10 @@ class Runners:
         """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
         must see to the others.
 
-        As long as no call waits, nothing else runs on this thread: what others may change meanwhile
-        only then is kept in locals, because every bytecode counts here.
+        Four stages for each call: take it, begin it, run it (and pickle its result), answer. They
+        stay in one function, and what others may change only while a call waits is kept in locals,
+        because a no-op's cost is the number of bytecodes here. As long as no call waits, nothing
+        else runs on this thread.
         """
         words = self._words
         inbox = self._inbox
@@ -159,6 +161,7 @@ class Runners:
         # Unless the calls are timed, when the first began is good enough for those after it.
         self._times[slot_id + 1] = _monotonic()
         while items and not feed.turn_over:
+            # Take.
             taken += 1
             words[TAKEN] = taken
             try:
@@ -181,12 +184,14 @@ class Runners:
                 put((call, messages.CANCELLED, None, None))
                 row = None
                 continue
+            # Begin.
             words[slot_id] = call
             self._call = call
             if special:
                 self._trace(call, job)
                 if function is not None:
                     expiry = self._begin_time(call, job, slot_id)
+            # Run.
             try:
                 if function is None:
                     stage = "arguments"
@@ -224,7 +229,7 @@ class Runners:
                     item = (item,) if bare else item
                     value = failures.describe(error, stage, function, item, result)
                     result = None
-            # From here on nothing is raised in it.
+            # Answer. From here on nothing is raised in it.
             waited = self._call is not call
             if waited:
                 del self._waiting[call]

@@ -201,42 +201,47 @@ class InlineCalls:
     def _receive(self, batch: Batch) -> None:
         """Read what has come, lead no more, and deliver what has ended: the one call of ``batch``,
         if it has."""
-        pool, ledger = self._pool, self._ledger
-        outcomes: list[Delivery] = []
         try:
-            with self._turning:
-                try:
-                    alone = ledger.unfinished == 1
-                    if alone:
-                        connection = self._leader.connection
-                        if self._leader.worker is not None and connection is not None:
-                            self._supervisor.receive(self._leader.worker, connection)
-                        outcomes = ledger.take_outcomes()
-                    if pool.actions.decided:
-                        self._supervisor.act()
-                    asleep = self._queue.asleep
-                    if not asleep or ledger.unfinished or pool.phase is not Phase.RUNNING:
-                        # The I/O thread sees to what this has made possible. Awake, it may have
-                        # found somebody leading, and be about to send that worker a call.
-                        self._leader.give_back()
-                        self._queue.post(_nothing)
-                    else:
-                        self._leader.rest()
-                except BaseException:
-                    self._leader.rest()
-                    self.interrupted()
-                    raise
-            left: list[Delivery] = []
-            for sink, ended in outcomes:
-                rest = sink.deliver_here(ended) if isinstance(sink, CallFuture) else ended
-                if rest is not None:
-                    left.append((sink, rest))
-            if left:
-                self._queue.post(ledger.deliver_later, left)
+            self._deliver(self._read())
             self._read_at = native.monotonic()
         except BaseException:
-            self._queue.post(ledger.repair, batch, 0, _interruption())
+            self._queue.post(self._ledger.repair, batch, 0, _interruption())
             raise
+
+    def _read(self) -> list[Delivery]:
+        """A leader's turn: read results, if there is no other call, and lead no more."""
+        pool, ledger, leader = self._pool, self._ledger, self._leader
+        outcomes: list[Delivery] = []
+        with self._turning:
+            try:
+                if ledger.unfinished == 1:
+                    connection = leader.connection
+                    if leader.worker is not None and connection is not None:
+                        self._supervisor.receive(leader.worker, connection)
+                    outcomes = ledger.take_outcomes()
+                if pool.actions.decided:
+                    self._supervisor.act()
+                at_rest = not ledger.unfinished and pool.phase is Phase.RUNNING
+                if self._queue.asleep and at_rest:
+                    leader.rest()
+                else:
+                    leader.give_back()
+                    self._queue.post(_nothing)  # to see to what this has made possible
+            except BaseException:
+                leader.rest()
+                self.interrupted()
+                raise
+        return outcomes
+
+    def _deliver(self, outcomes: list[Delivery]) -> None:
+        """Deliver what a leader may, and leave the rest to the I/O thread."""
+        left: list[Delivery] = []
+        for sink, ended in outcomes:
+            rest = sink.deliver_here(ended) if isinstance(sink, CallFuture) else ended
+            if rest is not None:
+                left.append((sink, rest))
+        if left:
+            self._queue.post(self._ledger.deliver_later, left)
 
     def interrupted(self) -> None:
         """Ctrl-C has hit a caller in the midst of a turn."""

@@ -1,8 +1,8 @@
-"""The calls that no worker has, in the order in which they will be sent.
+"""The backlog: calls that wait for any worker, in the order in which they will be sent.
 
-Runs on: whoever has the engine's turn, as part of the pool.
-Guarantees: calls that came back from a worker go before all others; a call that was cancelled is
-never handed out.
+Thread: turn holder.
+Guarantees: calls that came back from a worker go before all others; a cancelled call is never
+handed out.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class Backlog:
     """A queue of calls, handed out as spans of their batches."""
 
     def __init__(self) -> None:
-        # Spans that came back; then batches, from their next places on.
-        # Cancelled places stay where they are, and are skipped when their turn comes.
+        # First spans that came back, then batches from their `next` on. Cancelled places stay in
+        # both, and are skipped when their turn comes.
         self._returned: deque[Span] = deque()
         self._batches: deque[Batch] = deque()
-        # Invariant: how many calls wait that were not cancelled.
+        # Invariant: the number of waiting calls, without cancelled ones.
         self.count = 0
 
     def add(self, batch: Batch) -> None:
-        """Take a new batch."""
+        """Append a new batch."""
         self._batches.append(batch)
         self.count += batch.size
 
     def put_back(self, calls: Iterable[tuple[Batch, int]]) -> None:
-        """Take back calls, by batch and place: before all others, and in this order."""
+        """Put calls, by batch and place, before all others, in this order."""
         spans: list[Span] = []
         for batch, place in calls:
             batch.wait(place)
@@ -70,7 +70,7 @@ class Backlog:
         return spans
 
     def _advance(self, batch: Batch, stop: int, high: int) -> None:
-        """The first span is gone up to ``stop``."""
+        """Remove the first span up to ``stop``."""
         if self._returned:
             if stop < high:
                 self._returned[0] = (batch, stop, high)
@@ -82,20 +82,19 @@ class Backlog:
             self._batches.popleft()
 
     def forget(self, count: int) -> None:
-        """So many calls have ended that waited here."""
+        """``count`` calls that waited here have ended."""
         self.count -= count
         if not self.count:
-            self.clear()  # a batch that nobody needs any more may hold much
+            self.clear()  # a batch of which no call waits may hold much memory
 
     def cancel_rest(self, batch: Batch) -> int:
-        """Drop the calls of ``batch`` that were never handed out, all at once: they have ended;
-        how many they were."""
+        """End the calls of ``batch`` that were never handed out, together; returns their number."""
         count = batch.end_rest()
         self.forget(count)
         return count
 
     def clear(self) -> list[Span]:
-        """Hand out everything; spans may hold cancelled places."""
+        """Hand out everything; the spans may include cancelled places."""
         spans = list(self.spans())
         for batch in self._batches:
             batch.next = batch.size
@@ -105,7 +104,7 @@ class Backlog:
         return spans
 
     def spans(self) -> Iterator[Span]:
-        """What waits, cancelled places included."""
+        """All spans, cancelled places included."""
         yield from self._returned
         for batch in self._batches:
             yield batch, batch.next, batch.size

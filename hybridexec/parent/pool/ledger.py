@@ -1,12 +1,12 @@
 """The ledger: which calls there are, and how they end.
 
-Runs on: whoever has the engine's turn, as part of the pool; what is read by other threads says so.
-Guarantees: every call that enters is delivered to its sink exactly once, unless it was cancelled
-while it ran: its sink knows then. After a batch's last call, workers forget its function, unless it
-is one to be kept.
+Thread: turn holder; attributes that other threads read say so.
+Guarantees: each call that enters is delivered to its sink exactly once, unless it was cancelled
+while it ran: the sink knows of that already. After a batch's last call, workers forget its
+function, unless it is a lasting one.
 
-A call is with a worker (in its ``sent``), or it waits here: to be sent, to be tried again at some
-time, or, if a worker died while it ran, to be tried apart from others.
+An unfinished call is in flight to a worker (in its ``in_flight``), or it waits here: in the backlog
+to be sent, in the retries until it is due, or among the suspects for a quarantine worker.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ class Ledger:
         # Invariant: those in the backlog, retries and suspects, and those in all workers'
         # `in_flight` whose outcome is not delivered yet.
         self.unfinished = 0
-        #: Whether calls that are not running end here and now, instead of being sent (again).
+        #: Whether calls that no worker has end at once, instead of being sent (again).
         self.closing = False
-        #: What no call can run any more for, if that is so; other threads read it.
+        #: Why no call can run any more; None if they can. Other threads read it.
         self.broken_because: BaseException | None = None
-        self._users: dict[int, int] = {}  # passing functions: how many batches use them
+        self._users: dict[int, int] = {}  # by number of a passing function: batches that use it
         self._outcomes: list[Delivery] = []
 
     def take_outcomes(self) -> list[Delivery]:
-        """Outcomes to deliver, and to whom."""
+        """Hand out the outcomes to deliver, with their sinks."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def deliver_later(self, outcomes: list[Delivery]) -> None:
-        """Take back outcomes that were taken to be delivered."""
+        """Take back outcomes that were handed out and not delivered."""
         self._outcomes += outcomes
 
     def count(self) -> int:
-        """How many calls are unfinished, going by where they are."""
+        """The number of unfinished calls, counted where they are."""
         held = sum(
             batch.states[call - batch.first] != DROPPED
             for worker in self._workers.values()
@@ -79,7 +79,7 @@ class Ledger:
         return held + self.backlog.count + self.retries.count + self.suspects.count
 
     def enter(self, batch: Batch) -> None:
-        """There are new calls."""
+        """Enter the calls of a new batch."""
         batch.entered = True
         self.unfinished += batch.size
         if not batch.function.lasting:
@@ -92,7 +92,7 @@ class Ledger:
             return
         handed_out = batch.next
         if places is None:
-            # Most of a long stream's calls are of batches that no worker has heard of.
+            # Most calls of a long stream are in batches of which no worker has any.
             count = self.backlog.cancel_rest(batch)
             if count:
                 self.unfinished -= count
@@ -151,8 +151,7 @@ class Ledger:
                 self._outcomes.append((batch.sink, ended))
 
     def close(self, cause: BaseException | None = None) -> None:
-        """End the calls that no worker has, now and from now on: as cancelled, or because of
-        ``cause``."""
+        """From now on, end all calls that no worker has: as cancelled, or because of ``cause``."""
         self.closing = True
         if cause is not None:
             self.broken_because = cause
@@ -160,7 +159,7 @@ class Ledger:
 
     @property
     def _cancelled(self) -> str | None:
-        """What comes with CANCELLED."""
+        """The value that goes with CANCELLED."""
         return None if self.closing else ALL
 
     def empty(self) -> None:
@@ -171,8 +170,8 @@ class Ledger:
             self.refuse(batch, (place,))
 
     def wanted(self, calls: list[tuple[Batch, int]]) -> list[Call]:
-        """Of calls that did not start, by batch and id, those that are still to run, by batch and
-        place; the others end here."""
+        """Of returned calls that had not started, by batch and id, those that are still to run, by
+        batch and place; the others are ended."""
         kept: list[Call] = []
         for batch, call in calls:
             place = call - batch.first
@@ -186,13 +185,13 @@ class Ledger:
         return kept
 
     def tell(self, sink: Sink) -> None:
-        """Have ``sink`` hear, of nothing, when all have heard what has ended so far."""
+        """Deliver nothing to ``sink``, after all outcomes so far have been delivered."""
         self._outcomes.append((sink, []))
 
     # -- ends -------------------------------------------------------------------------------------
 
     def refuse(self, batch: Batch, places: Iterable[int]) -> None:
-        """End calls that no worker has: with what broke the pool, or as cancelled."""
+        """End calls that no worker has: with the error that broke the pool, or as cancelled."""
         status: int
         value: object
         if self.broken_because is not None:
@@ -207,20 +206,20 @@ class Ledger:
         self.deliver(batch, ended)
 
     def end(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
-        """End a call that is with no worker any more."""
+        """End a call that no worker has any more."""
         self.deliver(batch, [_outcome(batch, place, status, value, pid)])
 
     def give_up(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
-        """End a call, unless it was cancelled, that its worker has and may go on with: what
-        becomes of that is nothing to its sink."""
+        """End a call, unless it was cancelled, that its worker may go on with: its sink hears
+        nothing of that run."""
         if batch.states[place] != DROPPED:
             batch.drop((place,))
             self.unfinished -= 1
             self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
 
     def repair(self, batch: Batch, place: int, cause: BaseException) -> None:
-        """A caller was interrupted while it handled a call: end that, if nobody has it any more.
-        Its sink, who may have heard of its end or not, hears of one."""
+        """A caller was interrupted while it handled a call: end the call if no worker has it. Its
+        sink, which may or may not have heard of its end, is told of one."""
         call = batch.first + place
         held = any(call in worker.in_flight for worker in self._workers.values())
         if batch.states[place] != ENDED and not held:
@@ -247,8 +246,8 @@ class Ledger:
         self.ended(batch, place, len(values))
 
     def ended(self, batch: Batch, place: int, count: int = 1) -> None:
-        """Calls are over, their sink told if it was to be, and no worker has them; after the last
-        of a batch, workers need not keep its function."""
+        """Note that calls are over, with no worker and nothing left to deliver; after the last of a
+        batch, workers may forget its function."""
         batch.end(place, place + count)
         self._release_if_over(batch)
 
@@ -257,7 +256,7 @@ class Ledger:
             self._release(batch.function)
 
     def _release(self, function: Function) -> None:
-        """A batch is over that uses ``function``, a passing one."""
+        """A batch with this passing function is over; after the last one, workers forget it."""
         number = function.number
         self._users[number] -= 1
         if self._users[number]:

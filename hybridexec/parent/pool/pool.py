@@ -1,8 +1,8 @@
 """The pool: every decision about workers and calls, as a state machine without I/O.
 
-Runs on: whoever has the engine's turn, who tells it what happened (each public method is one event)
-and then carries out the actions it has collected.
-Guarantees: every call that enters is delivered to its sink exactly once; a call is with one worker
+Thread: turn holder, which reports each event (a public method) and then carries out the actions
+that the pool has collected.
+Guarantees: each call that enters is delivered to its sink exactly once; a call is with one worker
 at a time; a call that may have started is not sent again, unless its options allow it.
 
 A worker is::
@@ -11,16 +11,16 @@ A worker is::
         │                                                ▲
         └─ready──▶ QUARANTINE ──its suspects are sent────┘            lost at any time ──────▶ gone
 
-(One for which there is nothing left, because the pool is ending or the suspects are gone, goes to
-STOPPING at once, and so does one that is killed for a call that nothing else stops.)
+(A worker with nothing left to do, because the pool is ending or there are no more suspects, goes to
+STOPPING directly; so does one that is killed for a call that nothing else stops.)
 
 The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot be had)
 or KILLED (asked to end at once), until :attr:`Pool.finished`.
 
-What is decided where: which calls there are and how they end in :mod:`.ledger`, which workers there
-are in :mod:`.scaling`, who gets which call in :mod:`.dispatch` and gives it back in :mod:`.recall`,
-what becomes of a worker's answers in :mod:`.results`, and what follows when a call fails, is late,
-or loses its worker in :mod:`.recovery`.
+What is decided where: which calls there are and how they end in :mod:`.ledger`, how many workers
+there are in :mod:`.scaling`, which worker is sent which calls in :mod:`.dispatch`, which it gives
+back in :mod:`.recall`, what becomes of its answers in :mod:`.results`, and what follows when a call
+fails, is late, or loses its worker in :mod:`.recovery`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Pool:
         """
         self.memory = memory
         self.phase = Phase.RUNNING
-        #: What has been decided on.
+        #: What has been decided.
         self.actions = Actions()
         self._scaling = Scaling(max_workers, budget, grace, all_at_once, self.actions)
         self.workers = self._scaling.workers
@@ -94,7 +94,7 @@ class Pool:
 
     @property
     def pending(self) -> int:
-        """How many calls could be sent to a worker now."""
+        """How many calls wait for any worker."""
         return self.ledger.backlog.count
 
     @property
@@ -103,7 +103,7 @@ class Pool:
         return self.phase is not Phase.RUNNING and not self.workers and not self.ledger.unfinished
 
     def wait_seconds(self, now: float) -> float | None:
-        """How long until :meth:`tick` is worth calling; None if only events matter."""
+        """Seconds until :meth:`tick` must be called; None if only events matter."""
         looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
         due = self.ledger.retries.next_due
         if due is not None:
@@ -119,29 +119,29 @@ class Pool:
     # -- events: what callers want ------------------------------------------------------------
 
     def submit(self, batch: Batch) -> None:
-        """New calls. :meth:`dispatch` must follow, once for any number of them."""
+        """There are new calls. :meth:`dispatch` must follow, once for any number of batches."""
         ledger = self.ledger
         ledger.enter(batch)
         if self.phase in (Phase.BROKEN, Phase.KILLED):
-            # They passed the door before it closed.
+            # They were submitted before callers could know.
             ledger.refuse(batch, range(batch.size))
             return
         ledger.backlog.add(batch)
         self._scaling.need(ledger.unfinished)
 
     def want(self, workers: int) -> None:
-        """So many more workers, up to the limit, before there are calls for them."""
+        """Start ``workers`` more workers, up to the limit, before there are calls for them."""
         self._scaling.want(workers)
 
     def receiver(self) -> Worker | None:
-        """The worker that a call is sent to at once if it comes while there is no other; None if
-        there is such a call, or no such worker."""
+        """The worker to which a lone call may be sent at once; None if there are other calls, or no
+        such worker."""
         if self.phase is not Phase.RUNNING or self.ledger.unfinished:
             return None
         return self._dispatch.idle()
 
     def sent_inline(self, batch: Batch, worker: Worker, now: float) -> None:
-        """A call that has entered the ledger was sent to such a worker by its caller."""
+        """A lone call, which has entered the ledger, was sent to that worker by its caller."""
         worker.begin_sample(now)
         worker.in_flight.add(batch, 0, 1)
         batch.next = 1
@@ -151,30 +151,30 @@ class Pool:
             worker.deadlines.add(batch.first, timeout, now)
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
-        """Calls of ``batch`` are not wanted any more: at ``places``, or all that are left.
+        """Cancel calls of ``batch``: those at ``places``, or all that have not ended.
 
-        With ``running``, those that have started are to be stopped too. Their sink is told of
-        nothing that ends after this, except that calls left to run on are delivered as ever.
+        With ``running``, calls that have started are stopped, too; without, they run on and are
+        delivered as ever. The sink hears nothing of the others any more.
         """
         self.ledger.cancel(batch, places, running)
         self._settle()
 
     def stop(self) -> None:
-        """Cancel the calls that workers have, started or not, of which those that go on are about
-        to be killed; unlike with :meth:`cancel`, their sinks are told."""
+        """Cancel the calls that workers have, started or not. Unlike with :meth:`cancel`, their
+        sinks are told. Workers whose calls go on are about to be killed."""
         self._recovery.leaving = True
         self.ledger.stop()
         self._settle()
 
     def cancel_all(self, told: Sink) -> None:
-        """Cancel all calls there are, started or not; when all sinks have heard, tell ``told``."""
+        """Cancel all calls, started or not; when all sinks have been told, ``told`` is."""
         self.ledger.empty()
         self.ledger.stop()
         self.ledger.tell(told)
         self._settle()
 
     def shutdown(self, cancel_unstarted: bool) -> None:
-        """Finish what there is, or only what has started, then end."""
+        """Finish all calls, or only those that have started, then end."""
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
             self._scaling.short = True
@@ -205,7 +205,7 @@ class Pool:
         self._settle()
 
     def ready(self, number: int, now: float) -> None:
-        """A worker said Hello."""
+        """A worker said Hello: it is ready for calls."""
         worker = self.workers[number]
         if worker.state is not WorkerState.STARTING:
             return  # it was told to end meanwhile
@@ -220,8 +220,8 @@ class Pool:
         rows: Sequence[tuple[int, list[Any]]],
         now: float,
     ) -> None:
-        """Calls ended in a worker: ``(id, status, value, seconds)`` each, or in rows: the plain
-        values of calls in a row, from an id on."""
+        """Calls ended in a worker. ``results``: ``(id, status, value, seconds)`` each; ``rows``: a
+        first id, and the plain values of consecutive calls from there on."""
         worker = self.workers[number]
         if not worker.done:
             self._scaling.believe()
@@ -243,7 +243,7 @@ class Pool:
         worker = self.workers[number]
         worker.recalls -= 1
         if worker.held_at is not None:
-            self._recall.release(worker, [])  # it can hear again
+            self._recall.release(worker, [])  # it reads again
         calls = [
             call for call in reversed(calls) if call in worker.in_flight
         ]  # not reclaimed by now
@@ -251,11 +251,11 @@ class Pool:
         self._settle()
 
     def measured(self, number: int, resident: int) -> None:
-        """A worker has so many bytes in RAM."""
+        """A worker has ``resident`` bytes in RAM."""
         worker = self.workers.get(number)
         if worker is None or self.memory is None or resident <= self.memory:
             return
-        # One that has not done anything yet would be followed by others just like it.
+        # The replacement of a worker that has done nothing yet would be no smaller.
         if worker.state is WorkerState.READY and worker.done:
             self._scaling.retire(worker)
             if worker.waiting > 0 and not worker.recalls:
@@ -263,12 +263,12 @@ class Pool:
             self._settle()
 
     def fail(self, cause: BaseException) -> None:
-        """No worker can be had, because of ``cause``: unless none is wanted, every call ends."""
+        """No worker can be had, because of ``cause``: break, unless no worker is wanted."""
         if self.phase not in (Phase.BROKEN, Phase.KILLED):
             self.abort(cause)
 
     def abort(self, cause: BaseException) -> None:
-        """End every call, because of ``cause``."""
+        """End every call with ``cause``."""
         self.phase = Phase.BROKEN
         self.ledger.close(cause)
         for worker in self.workers.values():
@@ -279,10 +279,10 @@ class Pool:
             self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
-        """A worker's process is gone; ``lost`` is what its started calls fail with, unless they may
-        run again.
+        """A worker's process is gone. Its started calls fail with ``lost``, unless they may run
+        again.
 
-        Everything it had written must have been passed to :meth:`results` before.
+        All that it had written must have been passed to :meth:`results` before.
         """
         worker = self._scaling.remove(number)
         self._recovery.lose(worker, lost, now)
@@ -293,14 +293,14 @@ class Pool:
         self._settle()
 
     def unready(self, number: int, why: BaseException) -> None:
-        """A worker will never be ready, because of ``why``, and most likely no other will: if there
-        is none that can run calls, or is about to, none can be run. :meth:`lost` must follow."""
+        """A worker will never be ready, because of ``why``, and most likely no other will. The pool
+        breaks unless another worker can run calls, or is about to. :meth:`lost` must follow."""
         if self._scaling.depends_on(self.workers[number]):
             self.fail(why)
 
     def _doubt(self, worker: Worker, why: BaseException, now: float) -> None:
-        """A worker has come to nothing. If others do as well, and there is none that could run
-        calls, none can be run."""
+        """A worker's start has failed. After too many failures in a row, the pool breaks if no
+        worker can run calls; if the start was for suspects, these fail."""
         self._scaling.starts.fail(worker.id, self._scaling.newest, now)
         if not self._scaling.starts.hopeless or not self.ledger.unfinished:
             return
@@ -310,7 +310,7 @@ class Pool:
             self._recovery.give_up_suspects(why)
 
     def tick(self, now: float) -> None:
-        """Time has passed: see to deadlines, retries, and workers that are stuck."""
+        """Time has passed: look at deadlines, retries and stuck workers."""
         due = self.ledger.retries.take(now)
         if due:
             self.ledger.backlog.put_back(due)
@@ -322,7 +322,7 @@ class Pool:
         self.ledger.backlog.put_back(self.ledger.wanted(self._recall.relieve(now)))
 
     def dispatch(self, now: float) -> None:
-        """Send the calls that can be sent, and start the workers that are missing."""
+        """Send the calls that can be sent, and start missing workers."""
         if self._scaling.short or self.ledger.suspects.count:
             self._hire(now)
         self._dispatch.run(self.ledger.unfinished, now)
@@ -331,7 +331,7 @@ class Pool:
             self._relieve(now)
             self._dispatch.run(self.ledger.unfinished, now)  # what was reclaimed
         if self._scaling.short:
-            self._hire(now)  # for those that have just been sent all they may run
+            self._hire(now)  # in place of those that have just been sent all they may run
         self._settle()
 
     def _hire(self, now: float) -> None:
@@ -343,7 +343,7 @@ class Pool:
             self._scaling.hire_to_finish(self.pending, self.ledger.suspects.groups)
 
     def _settle(self) -> None:
-        # Also if it is broken or killed: workers may survive the signal.
+        # Also in a pool that is BROKEN or KILLED: workers may survive the signal.
         ending = self.phase is not Phase.RUNNING and not self.ledger.unfinished
         if ending or self._scaling.leaving:
             self._scaling.settle(ending, self.ledger.suspects.count)

@@ -111,10 +111,10 @@ class Quarantine:
         return group
 
     def forget(self, count: int) -> None:
-        """So many of the calls do not wait here any more."""
+        """``count`` of the calls do not wait here any more."""
         self.count -= count
         if not self.count:
-            self._groups.clear()  # a batch that nobody needs any more may hold much
+            self._groups.clear()  # a batch of which no call waits may hold much memory
 
     def came_through(self) -> None:
         """A suspect has ended and its worker lives."""

@@ -63,7 +63,7 @@ class Retries:
         return self.take(float("inf"))
 
     def forget(self, count: int) -> None:
-        """So many of the calls do not wait here any more."""
+        """``count`` of the calls do not wait here any more."""
         self.count -= count
         if not self.count:
-            self._due.clear()  # a batch that nobody needs any more may hold much
+            self._due.clear()  # a batch of which no call waits may hold much memory

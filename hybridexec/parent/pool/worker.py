@@ -1,6 +1,6 @@
-"""What the pool knows of a worker, and how far ahead of it calls are sent.
+"""What the pool knows of a worker, and how far ahead it is sent calls (its window).
 
-Runs on: whoever has the engine's turn, as part of the pool.
+Thread: turn holder.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ..work.batch import Batch
 from .deadlines import HUB_LATE, Deadlines, Page
 from .in_flight import InFlight
 
-#: Calls sent ahead of free slots. Hides one round trip; more would delay cancel().
+#: Calls sent ahead of free slots: enough to hide one round trip; more would delay cancel().
 MIN_WINDOW = 2
 MAX_WINDOW = 16384
 #: A new worker's window, before anything is known about its calls.
 FIRST_WINDOW = 4
-#: Seconds' worth of calls that a window holds, at the rate the worker takes them.
+#: Seconds' worth of calls that a window holds, at the rate at which the worker takes them.
 HORIZON = 0.01
 #: Shortest time, in seconds, over which that rate is measured.
 _MIN_SAMPLE = 0.0005
@@ -41,7 +41,7 @@ class Progress(Page, Protocol):
         """How many calls the worker has taken from its inbox."""
 
     def hold(self, number: int) -> None:
-        """Keep the worker from taking calls; see :meth:`StatusPage.hold`."""
+        """Keep the worker from taking calls. See :meth:`StatusPage.hold`."""
 
 
 class Worker:
@@ -84,38 +84,38 @@ class Worker:
         quarantine: bool = False,
     ) -> None:
         self.id = number
-        #: Whether it is there to run one group of suspects, and nothing else.
+        #: Whether it runs one group of suspects and nothing else.
         self.quarantine = quarantine
         self.state = WorkerState.STARTING
         self.pid: int | None = None
         self.page: Progress | None = None
-        # As a worker takes calls in the order in which they were sent, the first `taken - done` of
-        # these have started and no others.
+        # A worker takes calls in the order sent, so the first `taken - done` of these have started,
+        # and no others.
         self.in_flight = InFlight()
-        self.done = 0  # answered calls that had been taken
+        self.done = 0  # calls it has taken and answered
         self.failed = 0  # those of them that ended with an error
         self.known: set[int] = set()  # numbers of the functions it has
-        self.budget = budget  # calls it may still be sent, None for no limit
-        # The worker it replaces, until that has drained. All of such a chain share one worker's
-        # slots, so that no more calls run at once than were asked for.
+        self.budget = budget  # calls it may still be sent; None for no limit
+        # The worker it replaces, until that has drained. Such a chain shares one worker's slots, so
+        # that no more calls run at once than were asked for.
         self.predecessor = predecessor
-        self.window = FIRST_WINDOW  # calls it may have that have not started
+        self.window = FIRST_WINDOW  # unstarted calls it may have
         self.ahead = MIN_WINDOW  # calls it may have beyond its slots
         self.sampled_at = 0.0
         self.sampled_taken = 0
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
         self.asked = False  # a Hungry is due
-        self.limited = False  # when calls were last sent, some were left over
+        self.limited = False  # when calls were last sent, more were waiting
         self.deadlines = deadlines
-        #: Calls that it is being killed for: they would not end when their time was up.
+        #: Calls that it is being killed for, because they did not end at their deadlines.
         self.expired: set[int] = set()
         # Recalls not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
         # known.
         self.recalls = 0
-        self.recalled_at = 0.0  # when the last one was sent because it was stuck
-        self.holds = 0  # how often it was kept from taking calls
-        self.held_at: float | None = None  # since when it is, if its calls were not reclaimed yet
+        self.recalled_at = 0.0  # when the last Recall was sent because it was stuck
+        self.holds = 0  # how often it was held
+        self.held_at: float | None = None  # since when it is held, until its calls are reclaimed
 
     @property
     def taken(self) -> int:
@@ -133,13 +133,13 @@ class Worker:
         return len(self.in_flight) - self.running
 
     def is_kept(self, now: float) -> bool:
-        """Whether a call keeps its hub, so that no other can start."""
+        """Whether a call blocks its hub, so that no other can start."""
         beat = self.page.heartbeat if self.page is not None else 0.0
         return self.running > 0 and now - beat > HUB_LATE
 
     @property
     def may_give(self) -> bool:
-        """Whether it has calls that it could give back."""
+        """Whether it has calls that it can be asked to give back."""
         return (
             self.state in (WorkerState.READY, WorkerState.RETIRING)
             and not self.recalls
@@ -149,11 +149,11 @@ class Worker:
 
     @property
     def hoards(self) -> bool:
-        """Whether it could give back calls, and has more than one should have that is stuck."""
+        """Whether it can give back calls and has more of them than a stuck worker should."""
         return self.may_give and self.waiting > MIN_WINDOW
 
     def take_back(self, calls: list[int]) -> list[tuple[Batch, int]]:
-        """These calls, which have not started, are not the worker's any more: batches and ids."""
+        """Remove calls that have not started; returns their batches and ids."""
         if self.budget is not None:
             self.budget += len(calls)
         for call in calls:
@@ -161,7 +161,7 @@ class Worker:
         return [(self.in_flight.pop(call), call) for call in calls]
 
     def begin_sample(self, now: float) -> None:
-        """Calls are about to be sent: time during which it had none to take does not count."""
+        """Calls are about to be sent: leave out the time in which it had none to take."""
         if not self.in_flight.count:
             self.moved_at = self.sampled_at = now
             self.sampled_taken = self.sampled_done = self.done
@@ -171,8 +171,8 @@ class Worker:
     def sample(self, now: float) -> None:
         """Fit the window to the rate at which it takes calls."""
         if self.limited and not self.in_flight:
-            # It has run dry: its calls take less time than sending others does, or than it waits
-            # for a processor, which says nothing about the calls.
+            # It has run dry: its calls take less time than sending more does, or less than it waits
+            # for a processor, so the rate says nothing about the calls.
             self.limited = False
             self.window = min(2 * self.window, MAX_WINDOW)
             self.ahead = min(2 * self.ahead, MAX_WINDOW)
@@ -186,7 +186,7 @@ class Worker:
         elapsed = now - self.sampled_at
         if elapsed < _MIN_SAMPLE:
             return
-        # Down only if calls wait: one that has taken all it was sent could have taken more.
+        # Down only if calls wait there: a worker that took all it had could have taken more.
         least = 2 if self.waiting > 0 else 1
         self.window = _fit(self.window // least, taken - self.sampled_taken, elapsed)
         self.ahead = _fit(self.ahead // least, self.done - self.sampled_done, elapsed)
@@ -199,7 +199,7 @@ class Worker:
 
 
 def _fit(least: int, calls: int, elapsed: float) -> int:
-    """The next window after ``calls`` went through in ``elapsed`` seconds."""
+    """The next window, after ``calls`` went through in ``elapsed`` seconds; not below ``least``."""
     wanted = int(calls / elapsed * HORIZON)
-    # Up at once, down by halves: one slow call does not make a stream of fast ones stutter.
+    # Up at once, but down by halves, so that one slow call does not stall a stream of fast ones.
     return max(MIN_WINDOW, min(MAX_WINDOW, max(wanted, least)))

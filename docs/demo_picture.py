@@ -26,8 +26,7 @@ COLUMNS = 100
 
 def main() -> None:
     """Run the demo with the arguments of the command line, and write the picture."""
-    printed = run([sys.executable, str(DEMO), *sys.argv[1:]])
-    screen = "$ make demo\n" + "\n".join(last_drawn(line) for line in printed.strip().split("\n"))
+    screen = shown(run([sys.executable, str(DEMO), *sys.argv[1:]]))
     PICTURE.write_text(draw(screen), encoding="utf-8")
     print(screen)
 
@@ -55,9 +54,13 @@ def read(terminal: int) -> bytes:
         return b""
 
 
-def last_drawn(line: str) -> str:
-    """What a line showed in the end, of all that was drawn over it."""
-    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
+def shown(printed: str) -> str:
+    """The screen: of what was drawn over a line again and again, what it showed in the end."""
+    lines = [
+        next((part for part in reversed(line.split("\r")) if part.strip()), "")
+        for line in printed.strip().split("\n")
+    ]
+    return "\n".join(["$ make demo", *lines])
 
 
 def draw(screen: str) -> str:

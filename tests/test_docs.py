@@ -157,6 +157,19 @@ def test_a_bad_example_is_told_from_a_good_one(code: str, works: bool, tmp_path:
             test_example_runs(example, tmp_path)
 
 
+def test_the_demos_picture_shows_what_stood_on_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    picture = importlib.import_module("demo_picture")
+    program = "import os; print('10%', end='\\r'); print('100%'); print(os.isatty(1))"
+    screen = picture.shown(picture.run([sys.executable, "-c", program]))
+    assert screen.splitlines() == ["$ make demo", "100%", "True"]
+    drawn = picture.draw(screen)
+    assert ">100%</text>" in drawn
+    assert "@font-face" not in drawn
+
+
 NAMED_TEST = re.compile(r"`((?:tests|benchmarks)/[\w/]+\.py)(?:::(test_\w+))?`")
 
 

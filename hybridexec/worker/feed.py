@@ -28,7 +28,7 @@ from gevent import getcurrent
 from .. import native
 from ..wire.page import HELD, slot_index
 from . import forks
-from .inbox import Inbox, Run
+from .inbox import Inbox, Span
 
 #: The hub sees to everything else when calls have held it for so long.
 _TURN_SECONDS = 0.005
@@ -57,14 +57,14 @@ class Feed:
         concurrency: int,
         words: memoryview[int],
         inbox: Inbox,
-        run_calls: Callable[[Runner, int, Run], None],
+        run_calls: Callable[[Runner, int, Span], None],
     ) -> None:
         """
         Args:
             concurrency: how many runners there may be.
             words: the status page's.
             inbox: where calls are taken from.
-            run_calls: takes calls out of a run and runs them, in a runner, whose index on the
+            run_calls: takes calls out of a span and runs them, in a runner, whose index on the
                 status page it gets.
         """
         self._words = words
@@ -118,7 +118,7 @@ class Feed:
             self._turn = turn
             self._ends = _monotonic() + _TURN_SECONDS
             self.turn_over = False
-        while self._inbox.runs:
+        while self._inbox.spans:
             if begins:
                 begins = False
             elif self.turn_over or _monotonic() > self._ends:
@@ -150,13 +150,13 @@ class Feed:
         slot_id = slot_index(slot)
         try:
             while True:
-                run = self._inbox.head()
-                if run is None or self._words[HELD] != self.released:
-                    run = None
+                span = self._inbox.head()
+                if span is None or self._words[HELD] != self.released:
+                    span = None
                     self._park(me)
                     continue
-                self._run_calls(me, slot_id, run)
-                run = None
+                self._run_calls(me, slot_id, span)
+                span = None
                 if me.worn:
                     forks.leave()
                     return

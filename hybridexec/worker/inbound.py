@@ -16,7 +16,7 @@ from ..wire import frames, messages
 from ..wire.shared import Channel
 from . import stacks
 from .functions import Functions
-from .inbox import Inbox, Job, Run
+from .inbox import Inbox, Job, Span
 from .outbox import Outbox
 from .runners import Runners
 
@@ -107,7 +107,7 @@ class Inbound:
                     item if type(item) is tuple else frames.extract(item, segments)
                     for item in items
                 ]
-            self._inbox.add(Run(job, first, items, bare))
+            self._inbox.add(Span(job, first, items, bare))
 
     def _ask(self, low: int) -> None:
         if self._runners.ask(low):

@@ -1,4 +1,4 @@
-"""The calls that have come and not started, in runs of calls that share a job.
+"""The calls that have come and not started, in spans of calls that share a job.
 
 Runs on: who reads the call pipe, the hub or the attendant's thread, puts calls in and takes some
 back; the hub's runners take calls out. The single operations of a deque, which the GIL makes
@@ -19,7 +19,7 @@ from ..wire.wording import add_note
 
 
 class Job:
-    """What the calls of one run share: their function and how to run it."""
+    """What the calls of one span share: their function and how to run it."""
 
     __slots__ = (
         "_retry_types",
@@ -58,7 +58,7 @@ class Job:
             return False
 
 
-class Run:
+class Span:
     """Calls in a row that share a job: their ids are consecutive."""
 
     __slots__ = ("bare", "end", "items", "job", "next")
@@ -74,11 +74,11 @@ class Run:
 
 
 class Inbox:
-    """The runs of calls in the order in which they came."""
+    """The spans of calls in the order in which they came."""
 
     def __init__(self) -> None:
-        #: Invariant: only the runners remove runs, the empty ones.
-        self.runs: deque[Run] = deque()
+        #: Invariant: only the runners remove spans, the empty ones.
+        self.spans: deque[Span] = deque()
         #: How many calls have come and were not taken back; written by the reader only.
         self.arrived = 0
         #: Cancelled calls that have not started.
@@ -87,58 +87,58 @@ class Inbox:
         self.asked = False
         self.low = 0
 
-    def add(self, run: Run) -> None:
+    def add(self, span: Span) -> None:
         """Put calls in."""
-        self.arrived += len(run.items)
-        self.runs.append(run)
+        self.arrived += len(span.items)
+        self.spans.append(span)
 
-    def head(self) -> Run | None:
-        """The run with the next call, if there is one; for the runners only."""
-        runs = self.runs
-        while runs:
-            if runs[0].items:
-                return runs[0]
-            runs.popleft()
+    def head(self) -> Span | None:
+        """The span with the next call, if there is one; for the runners only."""
+        spans = self.spans
+        while spans:
+            if spans[0].items:
+                return spans[0]
+            spans.popleft()
         return None
 
     def take_back(self, count: int) -> list[int]:
         """Take up to ``count`` calls out again, the newest first."""
         calls: list[int] = []
-        for run in reversed(list(self.runs)):
-            while len(calls) < count and self._shorten(run):
-                calls.append(run.end)
+        for span in reversed(list(self.spans)):
+            while len(calls) < count and self._shorten(span):
+                calls.append(span.end)
         self.dropped.difference_update(calls)
         return calls
 
     def remove(self, calls: set[int]) -> None:
         """Take these calls out again, which are the last that came; no runner takes any now."""
-        for run in reversed(list(self.runs)):
-            while run.end - 1 in calls and self._shorten(run):
+        for span in reversed(list(self.spans)):
+            while span.end - 1 in calls and self._shorten(span):
                 pass
         self.dropped.difference_update(calls)
 
-    def _shorten(self, run: Run) -> bool:
-        """Take the last call out of a run, if there is one."""
+    def _shorten(self, span: Span) -> bool:
+        """Take the last call out of a span, if there is one."""
         try:
-            run.items.pop()
+            span.items.pop()
         except IndexError:
             return False
-        run.end -= 1
+        span.end -= 1
         self.arrived -= 1
         return True
 
     def drop(self, calls: Iterable[int]) -> None:
         """Of these calls, those that are here are not to be run."""
-        runs = list(self.runs)
-        self.dropped.update([call for call in calls if _is_in(runs, call)])
+        spans = list(self.spans)
+        self.dropped.update([call for call in calls if _is_in(spans, call)])
 
     def forget_dropped(self) -> None:
         """Forget dropped calls that are not here any more."""
         if self.dropped:
-            runs = list(self.runs)
-            gone = [call for call in list(self.dropped) if not _is_in(runs, call)]
+            spans = list(self.spans)
+            gone = [call for call in list(self.dropped) if not _is_in(spans, call)]
             self.dropped.difference_update(gone)
 
 
-def _is_in(runs: list[Run], call: int) -> bool:
-    return any(run.next <= call < run.end for run in runs)
+def _is_in(spans: list[Span], call: int) -> bool:
+    return any(span.next <= call < span.end for span in spans)

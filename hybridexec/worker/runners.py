@@ -21,7 +21,7 @@ from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from . import failures, tracing
 from .feed import Feed, Runner
 from .functions import Functions
-from .inbox import Inbox, Job, Run
+from .inbox import Inbox, Job, Span
 from .rows import Put, Row
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
@@ -127,8 +127,8 @@ class Runners:
         else:
             self.feed.begin()
 
-    def _run_calls(self, me: Runner, slot_id: int, run: Run) -> None:
-        """Take calls out of ``run`` and run them, until there are none, one has waited, or the hub
+    def _run_calls(self, me: Runner, slot_id: int, span: Span) -> None:
+        """Take calls out of ``span`` and run them, until there are none, one has waited, or the hub
         must see to the others.
 
         Four stages for each call: take it, begin it, run it (and pickle its result), answer. They
@@ -142,13 +142,13 @@ class Runners:
         copy_context = self._context.copy
         loop = self._loop
         feed = self.feed
-        items, job, bare = run.items, run.job, run.bare
+        items, job, bare = span.items, span.job, span.bare
         function = job.function
         released = feed.released
         special = job.special or self._traced
         feed_due = feed.is_due
         taken = words[TAKEN]
-        following = run.next
+        following = span.next
         plain = messages.VALUE
         row: Row | None = None
         values: list[Any] = []  # the row's
@@ -172,8 +172,8 @@ class Runners:
                 words[TAKEN] = taken - 1
                 break
             call = following
-            run.next = following = call + 1
-            if not feed_due and (items or len(inbox.runs) > 1):
+            span.next = following = call + 1
+            if not feed_due and (items or len(inbox.spans) > 1):
                 feed_due = True
                 feed.schedule()
             if inbox.asked and inbox.arrived - taken <= inbox.low:
@@ -248,7 +248,7 @@ class Runners:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
                 row = None
-                if not waited and (items or len(inbox.runs) > 1):
+                if not waited and (items or len(inbox.spans) > 1):
                     feed.look_at_clock(self._times[slot_id + 1])
             elif status == plain and not special:
                 row = Row(call)
@@ -295,8 +295,8 @@ class Runners:
 
     def let_go(self) -> None:
         """In a child of the process: take no calls, and keep the status page to itself."""
-        for run in self._inbox.runs:
-            run.items.clear()
+        for span in self._inbox.spans:
+            span.items.clear()
         self.feed.turn_over = False
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")

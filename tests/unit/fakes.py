@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from hybridexec.options import CallOptions
-from hybridexec.parent.engine.coalescing import bundle
+from hybridexec.parent.engine.coalescing import batch_of
 from hybridexec.parent.work.batch import Batch, Ended, Values
 from hybridexec.parent.work.callbacks import Callbacks
 from hybridexec.parent.work.function import Function
@@ -63,7 +63,7 @@ class FakeEngine:
         self.open: list[tuple[Batch, int]] = []
 
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
-        batch = calls if isinstance(calls, Batch) else bundle([calls])
+        batch = calls if isinstance(calls, Batch) else batch_of([calls])
         self.batches.append(batch)
         self.open += [(batch, place) for place in range(len(batch.items))]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_SIZE = 1024
 
 
-class Bundle:
+class Futures:
     """The sink of such a batch."""
 
     def __init__(self, futures: Sequence[CallFuture[Any]]) -> None:
@@ -65,7 +65,7 @@ def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
             break
         submitted.popleft()
         futures.append(following)
-    return bundle(futures)
+    return batch_of(futures)
 
 
 def cancel(pool: Pool, future: CallFuture[Any]) -> None:
@@ -73,7 +73,7 @@ def cancel(pool: Pool, future: CallFuture[Any]) -> None:
     batch = future.batch
     if batch is not None and batch.states[future.place] != ENDED:
         pool.cancel(batch, (future.place,), running=True)
-        if isinstance(batch.sink, Bundle):
+        if isinstance(batch.sink, Futures):
             batch.sink.drop(future.place)
         future.leave()
 
@@ -87,19 +87,19 @@ def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
 
 
 def alone(future: CallFuture[Any]) -> Batch:
-    """A batch of one call, which needs no bundle: its sink is the future."""
+    """A batch of one call, whose sink is the future."""
     batch = future.batch = Batch(future.function, [future.item], future, future.options, 0)
     future.item = None
     return batch
 
 
-def bundle(futures: list[CallFuture[Any]]) -> Batch:
+def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     """A batch of calls that share function and options."""
     first = futures[0]
     if len(futures) == 1:
         return alone(first)
     items = [future.item for future in futures]
-    batch = Batch(first.function, items, Bundle(futures), first.options, 0)
+    batch = Batch(first.function, items, Futures(futures), first.options, 0)
     for place, future in enumerate(futures):
         future.enter(batch, place)
     return batch

@@ -12,7 +12,7 @@ import pytest
 
 from hybridexec.options import CallOptions
 from hybridexec.parent.engine import coalescing
-from hybridexec.parent.engine.coalescing import bundle, take_batch
+from hybridexec.parent.engine.coalescing import batch_of, take_batch
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Start
 from hybridexec.parent.pool.pool import Pool
@@ -79,7 +79,7 @@ def test_no_batch_is_larger_than_what_is_done_at_once() -> None:
 
 def test_each_future_gets_its_own_outcome() -> None:
     futures = make(*range(6))
-    sink = bundle(futures).sink
+    sink = batch_of(futures).sink
     sink.deliver(Values(1, ["b", "c"]))
     sink.deliver(
         [(5, messages.VALUE, "f", None, 7, None), (0, messages.TIMED_OUT, 3, None, 7, None)]
@@ -91,7 +91,7 @@ def test_each_future_gets_its_own_outcome() -> None:
 
 def test_who_waits_for_one_of_many_is_told() -> None:
     futures = make(*range(3))
-    sink = bundle(futures).sink
+    sink = batch_of(futures).sink
     told: list[Any] = []
     for future in futures[:2]:
         future.add_done_callback(lambda future: told.append(future.result()))
@@ -107,7 +107,7 @@ def test_a_callback_that_ends_the_program_keeps_no_other_from_its_outcome(
         raise SystemExit
 
     futures = make(*range(3))
-    sink = bundle(futures).sink
+    sink = batch_of(futures).sink
     futures[0].add_done_callback(leave)
     futures[1].add_done_callback(leave)
     sink.deliver(Values(0, ["a", "b", "c"]))
@@ -121,7 +121,7 @@ def test_an_ended_call_keeps_nothing_alive_though_its_neighbours_run_on() -> Non
 
     arguments = [Value() for _ in range(4)]
     futures = make(*arguments)
-    batch = bundle(futures)
+    batch = batch_of(futures)
     value = Value()
     gone = [weakref.ref(value), *map(weakref.ref, [*arguments[:2], *futures[:2]])]
     batch.sink.deliver(Values(0, [value]))
@@ -138,7 +138,7 @@ def test_an_ended_call_keeps_nothing_alive_though_its_neighbours_run_on() -> Non
 def test_one_call_of_many_can_be_cancelled() -> None:
     pool = warm_pool()
     futures = make(*range(4))
-    batch = bundle(futures)
+    batch = batch_of(futures)
     pool.submit(batch)
     assert futures[2].cancel()
     coalescing.cancel(pool, futures[2])
@@ -153,7 +153,7 @@ def test_one_call_of_many_can_be_cancelled() -> None:
 def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> None:
     pool = warm_pool()
     futures = make(*range(2))
-    batch = bundle(futures)
+    batch = batch_of(futures)
     pool.submit(batch)
     pool.dispatch(1.0)
     (number,) = pool.workers
@@ -175,15 +175,15 @@ def test_a_finalizer_of_an_argument_may_touch_futures() -> None:
     (other,) = make("other")
     futures = make(1, 2)
     futures[0].arguments = Argument()
-    bundle(futures).sink.deliver(Values(0, ["a", "b"]))
+    batch_of(futures).sink.deliver(Values(0, ["a", "b"]))
     assert other.cancelled()
     assert futures[1].result() == "b"
 
 
 def test_a_future_that_was_cancelled_meanwhile_keeps_no_other_from_its_outcome() -> None:
     futures = make(*range(3))
-    sink = bundle(futures).sink
-    assert isinstance(sink, coalescing.Bundle)
+    sink = batch_of(futures).sink
+    assert isinstance(sink, coalescing.Futures)
     sink.drop(1)
     sink.deliver([(n, messages.CANCELLED, None, None, 7, None) for n in range(3)])
     assert [future.cancelled() for future in futures] == [True, False, True]

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridexec.worker.inbox import Inbox, Job, Run
+from hybridexec.worker.inbox import Inbox, Job, Span
 
 
 def job() -> Job:
@@ -20,18 +20,18 @@ def make(*sizes: int) -> Inbox:
     inbox = Inbox()
     for number, size in enumerate(sizes):
         first = (number + 1) * 1000
-        inbox.add(Run(job(), first, range(first, first + size), True))
+        inbox.add(Span(job(), first, range(first, first + size), True))
     return inbox
 
 
 def take(inbox: Inbox) -> int | None:
     """Take the next call, as a runner does."""
-    run = inbox.head()
-    if run is None:
+    span = inbox.head()
+    if span is None:
         return None
-    item: int = run.items.popleft()
-    run.next += 1
-    assert item == run.next - 1
+    item: int = span.items.popleft()
+    span.next += 1
+    assert item == span.next - 1
     return item
 
 
@@ -47,7 +47,7 @@ def test_calls_leave_in_the_order_in_which_they_came() -> None:
     assert inbox.arrived == 5
     assert drain(inbox) == [1000, 1001, 3000, 3001, 3002]
     assert inbox.head() is None
-    assert not inbox.runs
+    assert not inbox.spans
 
 
 def test_the_newest_calls_are_taken_back_first() -> None:
@@ -117,14 +117,14 @@ def test_a_reader_may_take_back_while_a_runner_takes_out() -> None:
     started.wait()
     out: list[Any] = []
     while reader.is_alive() and len(out) < 20_000:
-        run = inbox.head()
-        if run is None:
+        span = inbox.head()
+        if span is None:
             break
         try:
-            out.append(run.items.popleft())
+            out.append(span.items.popleft())
         except IndexError:
             continue  # the reader was faster
-        run.next += 1
+        span.next += 1
     reader.join()
     out += drain(inbox)
     assert len(out) + len(back) == 50_000

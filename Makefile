@@ -43,10 +43,11 @@ soak: $(VENV)/.installed-bench  ## Mixed load for ten minutes, watched; shorter:
 faults: $(VENV)/.installed-bench  ## Do the same faults to the peers, and print the table
 	$(PY) -m benchmarks.faults $(ARGS)
 
-lint: $(VENV)/.installed-lint  ## ruff, formatting, mypy
+# What tests share is checked too, and imports what tests need.
+lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(PY) -m mypy hybridexec $(wildcard tests/typing)
+	$(PY) -m mypy
 
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
 	$(PY) docs/demo_picture.py $(ARGS)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hybridexec import HybridExecutor
+from hybridexec.options import OnWorkerLoss
 
 from . import calls
 from .leftovers import Belongings, belongings, left_behind
@@ -35,13 +36,14 @@ SECONDS = float(os.environ.get("HYBRIDEXEC_CHAOS_SECONDS") or 20)
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     """Each start method in turn."""
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
+def mode(request: pytest.FixtureRequest) -> OnWorkerLoss:
     """Each ``on_worker_loss`` in turn."""
-    return request.param
+    mode: OnWorkerLoss = request.param
+    return mode
 
 
 @pytest.fixture

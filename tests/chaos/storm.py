@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from hybridexec import HybridExecutor, WorkerLost
+from hybridexec.options import OnWorkerLoss
 
 from . import calls
 from .calls import Plan
@@ -42,7 +43,7 @@ SHOWN = 80
 class Storm:
     """One executor's life in bad weather."""
 
-    def __init__(self, seed: int, method: str, mode: str, folder: Path) -> None:
+    def __init__(self, seed: int, method: str, mode: OnWorkerLoss, folder: Path) -> None:
         self._rng = rng = random.Random(seed)
         self._title = f"seed {seed}, {method}, on_worker_loss={mode!r}"
         self._mode = mode
@@ -282,7 +283,7 @@ class Stream:
         self._thread = threading.Thread(target=self._run, args=(iterator,), daemon=True)
         self._thread.start()
 
-    def _run(self, iterator: Iterator[Any]) -> None:
+    def _run(self, iterator: Any) -> None:
         try:
             for value in iterator:
                 if len(self._got) == self._stop_after:
@@ -334,7 +335,7 @@ class Stream:
 #: What an item fails with, if nothing happens to its worker.
 _ITEM_ERRORS = (ValueError, SystemExit, TypeError, calls.Spoiled)
 
-_OPENERS: dict[str, Callable[[HybridExecutor, range], Iterator[Any]]] = {
+_OPENERS: dict[str, Callable[[HybridExecutor, range], Any]] = {
     "map": lambda executor, numbers: executor.map(calls.quick, numbers),
     "lazy map": lambda executor, numbers: executor.map(calls.quick, numbers, buffersize=20),
     "unordered": lambda executor, numbers: executor.map_unordered(

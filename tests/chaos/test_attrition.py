@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from hybridexec import HybridExecutor, WorkerLost
+from hybridexec.options import OnWorkerLoss
 
 from . import calls, conftest
 
@@ -57,7 +58,7 @@ class Killer:
 
 @pytest.fixture
 def ended(
-    method: str, mode: str, tmp_path: Path, nothing_left: Callable[[], None]
+    method: str, mode: OnWorkerLoss, tmp_path: Path, nothing_left: Callable[[], None]
 ) -> tuple[list[Future[int]], set[int]]:
     """20,000 calls that have ended, and the pids of the workers that were killed meanwhile."""
     print(f"seed {conftest.SEED}, {method}, {mode}", flush=True)
@@ -90,7 +91,7 @@ def ended(
 @pytest.mark.slow
 @pytest.mark.timeout(BOUND + 60)
 def test_each_call_is_right_or_lost_with_its_worker(
-    ended: tuple[list[Future[int]], set[int]], mode: str, tmp_path: Path
+    ended: tuple[list[Future[int]], set[int]], mode: OnWorkerLoss, tmp_path: Path
 ) -> None:
     futures, killed = ended
     runs = calls.runs_noted(tmp_path)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hybridexec.options import OnWorkerLoss
+
 from . import conftest
 from .storm import Storm
 
@@ -15,7 +17,7 @@ from .storm import Storm
 @pytest.mark.slow
 @pytest.mark.timeout(conftest.SECONDS + 300)
 def test_a_storm_loses_no_call_and_leaves_nothing(
-    method: str, mode: str, tmp_path: Path, nothing_left: Callable[[], None]
+    method: str, mode: OnWorkerLoss, tmp_path: Path, nothing_left: Callable[[], None]
 ) -> None:
     end = time.monotonic() + conftest.SECONDS
     seed = conftest.SEED

@@ -45,7 +45,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     """Each start method in turn."""
-    return request.param
+    return str(request.param)
 
 
 def _factory(method: str | None) -> Iterator[Make]:

@@ -12,11 +12,9 @@ import faulthandler
 import importlib
 import sys
 import unittest
-from concurrent import futures
 from typing import Any
 
 from exclusions import EXCLUDED
-from test.test_concurrent_futures import util
 
 from hybridexec import HybridExecutor
 
@@ -28,10 +26,17 @@ MODULES = (
     "test_shutdown",
     "test_wait",
 )
+
+
+def theirs(name: str) -> Any:
+    """A module of CPython's package of these tests."""
+    return importlib.import_module(f"test.test_concurrent_futures.{name}")
+
+
 MIXINS = {
-    "fork": util.ProcessPoolForkMixin,
-    "forkserver": util.ProcessPoolForkserverMixin,
-    "spawn": util.ProcessPoolSpawnMixin,
+    "fork": theirs("util").ProcessPoolForkMixin,
+    "forkserver": theirs("util").ProcessPoolForkserverMixin,
+    "spawn": theirs("util").ProcessPoolSpawnMixin,
 }
 #: Seconds after which a single test counts as hung.
 PATIENCE = 100
@@ -48,35 +53,34 @@ class Result(unittest.TextTestResult):
         super().startTest(test)
 
 
+class Runner(unittest.TextTestRunner):
+    resultclass: Any = Result
+
+
 def suite(mixin: type[Any], wanted: list[str]) -> unittest.TestSuite:
     """The tests of the classes that ``mixin`` went into."""
     found = unittest.TestSuite()
     for name in MODULES:
-        module = importlib.import_module(f"test.test_concurrent_futures.{name}")
-        for value in vars(module).values():
+        for value in vars(theirs(name)).values():
             if not (isinstance(value, type) and issubclass(value, unittest.TestCase)):
                 continue
             if not issubclass(value, mixin):
                 continue
-            for test in unittest.defaultTestLoader.loadTestsFromTestCase(value):
-                method = test.id().rpartition(".")[2]
-                if method in EXCLUDED or (wanted and method not in wanted):
-                    continue
-                found.addTest(test)
+            for method in unittest.defaultTestLoader.getTestCaseNames(value):
+                if method not in EXCLUDED and (not wanted or method in wanted):
+                    found.addTest(value(method))
     return found
 
 
 def resources(method: str) -> unittest.TestSuite:
     """The test that nothing is left of an initializer that fails."""
-    from test.test_concurrent_futures import test_init
-
-    return unittest.TestSuite([test_init.FailingInitializerResourcesTest(f"test_{method}")])
+    test = theirs("test_init").FailingInitializerResourcesTest(f"test_{method}")
+    return unittest.TestSuite([test])
 
 
 def _give_scripts_the_executor() -> None:
     """Some tests run scripts that import the executor from concurrent.futures by its name."""
-    from test.test_concurrent_futures import test_shutdown
-
+    test_shutdown = theirs("test_shutdown")
     assert_python_ok = test_shutdown.assert_python_ok
     prelude = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
@@ -94,12 +98,12 @@ def _give_scripts_the_executor() -> None:
 def main() -> int:
     """Run; the exit status says whether all passed."""
     method, concurrency, *wanted = sys.argv[1:]
-    futures.ProcessPoolExecutor = HybridExecutor
+    vars(importlib.import_module("concurrent.futures"))["ProcessPoolExecutor"] = HybridExecutor
     for mixin in MIXINS.values():
         mixin.executor_type = HybridExecutor
         mixin.executor_kwargs = {"concurrency": int(concurrency)} if int(concurrency) else {}
     _give_scripts_the_executor()
-    runner = unittest.TextTestRunner(verbosity=2, resultclass=Result)
+    runner = Runner(verbosity=2)
     alone = wanted == ["resources"]
     result = runner.run(resources(method) if alone else suite(MIXINS[method], wanted))
     if not result.testsRun:

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from functools import cache
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def get_by_urllib(server: Server, path: str) -> str:
     with urllib.request.urlopen(
         server.url + path, timeout=TIMEOUT, context=tls_context(server)
     ) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 def get_by_requests(server: Server, path: str) -> str:
@@ -153,7 +154,7 @@ def sleep_span(seconds: float) -> tuple[float, float]:
 def look_up(number: int) -> tuple[str, set[str]]:
     found = socket.getaddrinfo("localhost", 1024 + number, proto=socket.IPPROTO_TCP)
     assert all(address[4][1] == 1024 + number for address in found)
-    return socket.gethostbyname("localhost"), {address[4][0] for address in found}
+    return socket.gethostbyname("localhost"), {str(address[4][0]) for address in found}
 
 
 def look_up_nobody(name: str) -> None:
@@ -231,7 +232,7 @@ def log_some(number: int) -> int:
     return os.getpid()
 
 
-def log_through_queue(queue: object) -> None:
+def log_through_queue(queue: Queue[Any]) -> None:
     """An initializer: all that is logged in the worker goes to the parent."""
     import logging.handlers
 

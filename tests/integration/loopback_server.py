@@ -112,7 +112,8 @@ class Server:
         """The most requests that waited at once since the last time this was asked."""
         import requests
 
-        return requests.get(f"{self.url}/peak", verify=self.authority or True, timeout=30).json()
+        answer = requests.get(f"{self.url}/peak", verify=self.authority or True, timeout=30)
+        return int(answer.json())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest --ignore=tests/cpython
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo demo-picture test test-all cpython chaos soak faults lint docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-picture test test-all cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -52,6 +52,9 @@ lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
 	$(PY) docs/demo_picture.py $(ARGS)
 
+package: $(VENV)/.installed-package  ## Build sdist and wheel; try the wheel where only that is
+	.ci/package $(PY) $(VENV)-wheel
+
 docs: $(VENV)/.installed-docs  ## Build the documentation; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -80,7 +83,8 @@ $(PY):
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(PY) install --quiet pip; }
 
-# One stamp per extra. The stamps live in the environment, so that they go when it goes.
-$(VENV)/.installed-%: pyproject.toml | $(PY)
+# One stamp per extra. The stamps live in the environment, so that they go when it goes. The version
+# is in the package.
+$(VENV)/.installed-%: pyproject.toml hybridexec/__init__.py | $(PY)
 	$(PY) -m pip install --quiet --editable '.[$*]'
 	@touch $@

@@ -50,7 +50,7 @@ lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
 	$(PY) -m mypy
 
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
-	$(PY) docs/demo_picture.py $(ARGS)
+	$(PY) docs/demo_picture.py
 
 package: $(VENV)/.installed-package  ## Build sdist and wheel; try the wheel where only that is
 	.ci/package $(PY) $(VENV)-wheel

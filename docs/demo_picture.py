@@ -25,8 +25,8 @@ COLUMNS = 100
 
 
 def main() -> None:
-    """Run the demo with the arguments of the command line, and write the picture."""
-    screen = shown(run([sys.executable, str(DEMO), *sys.argv[1:]]))
+    """Run the demo, and write the picture."""
+    screen = shown(run([sys.executable, str(DEMO)]))
     PICTURE.write_text(draw(screen), encoding="utf-8")
     print(screen)
 

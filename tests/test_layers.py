@@ -171,6 +171,15 @@ def test_what_is_allowed_passes(small_package: Path, path: str, code: str) -> No
     assert not violations(small_package)
 
 
+def test_unit_tests_are_named_after_what_they_test() -> None:
+    unit = Path(__file__).parent / "unit"
+    tested = [path.relative_to(unit) for path in unit.rglob("test_*.py")]
+    places = [path.with_name(path.name.removeprefix("test_")) for path in tested]
+    assert len(places) > 30
+    for place in places:
+        assert (PACKAGE / place).exists() or (PACKAGE / "parent" / place).exists(), place
+
+
 def loaded_by(code: str) -> set[str]:
     """The modules a fresh interpreter has after `code`."""
     program = f"{code}\nimport sys\nprint(*sys.modules)"

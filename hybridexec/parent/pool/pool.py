@@ -134,14 +134,14 @@ class Pool:
         self._scaling.want(workers)
 
     def receiver(self) -> Worker | None:
-        """The worker to which a lone call may be sent at once; None if there are other calls, or no
-        such worker."""
+        """The worker to which a caller may send an inline call; None if there are other calls, or
+        no such worker."""
         if self.phase is not Phase.RUNNING or self.ledger.unfinished:
             return None
         return self._dispatch.idle()
 
     def sent_inline(self, batch: Batch, worker: Worker, now: float) -> None:
-        """A lone call, which has entered the ledger, was sent to that worker by its caller."""
+        """An inline call, which has entered the ledger, was sent to that worker by its caller."""
         worker.begin_sample(now)
         worker.in_flight.add(batch, 0, 1)
         batch.next = 1

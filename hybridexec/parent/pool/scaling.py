@@ -60,7 +60,7 @@ class Scaling:
         return True
 
     def believe(self) -> None:
-        """A new worker has taken a call: starts work again."""
+        """A new worker has taken a call, so its start has not failed."""
         if self.starts.doubtful:
             self.starts.succeed()
             self.short = True

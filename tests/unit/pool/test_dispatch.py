@@ -165,7 +165,7 @@ def test_a_replacement_that_waits_for_slots_is_not_asked_in_circles() -> None:
     assert exchanges(simulation, 2) <= 2
 
 
-# -- lone calls -------------------------------------------------------------------------------
+# -- inline calls -----------------------------------------------------------------------------
 
 
 def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:

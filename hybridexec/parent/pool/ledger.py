@@ -232,7 +232,7 @@ class Ledger:
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
-            # As Batch.end does it, for places that need not be in a row.
+            # As Batch.end does it, for places that need not be consecutive.
             for outcome in ended:
                 batch.states[outcome[0] - batch.offset] = ENDED
             batch.remaining -= len(ended)
@@ -240,7 +240,7 @@ class Ledger:
                 self._release(batch.function)
 
     def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
-        """End calls in a row, from ``place`` on, with plain values."""
+        """End consecutive calls, from ``place`` on, with plain values."""
         self.unfinished -= len(values)
         self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
         self.ended(batch, place, len(values))

@@ -69,7 +69,7 @@ class Results:
             ledger.deliver(last, ended)
 
     def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
-        """End calls in a row with plain values; False if they must be handled one by one."""
+        """End consecutive calls with plain values; False if they must be handled one by one."""
         batch = worker.in_flight.get(first)
         assert batch is not None, "only what was sent is answered"
         place, count = first - batch.first, len(values)

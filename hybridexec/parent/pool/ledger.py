@@ -232,12 +232,8 @@ class Ledger:
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
-            # As Batch.end does it, for places that need not be consecutive.
-            for outcome in ended:
-                batch.states[outcome[0] - batch.offset] = ENDED
-            batch.remaining -= len(ended)
-            if not batch.remaining and not batch.function.lasting:
-                self._release(batch.function)
+            batch.end_with(ended)
+            self._release_if_over(batch)
 
     def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
         """End consecutive calls, from ``place`` on, with plain values."""

@@ -6,7 +6,7 @@ The calls of a batch have consecutive ids, so an id and its batch give a call's 
 Thread: the one that makes a batch, until it is submitted; then the turn holder.
 
 :attr:`Batch.states` says where each call is, in a byte, and only the methods of :class:`Batch`
-under "moves" change it, and ``Ledger.deliver`` for :attr:`ENDED`:
+under "moves" change it:
 
 =========  ========================================================  ===========================
 state      a call that                                               goes on to
@@ -62,7 +62,7 @@ _SENT, _ENDED = bytes([SENT]), bytes([ENDED])
 #: How many low bits of an id are the call's place in its batch.
 ID_BITS = 32
 #: Finds the calls that have not ended and were not dropped, fast among millions that have.
-_OPEN = re.compile(b"[^%c%c]" % (DROPPED, ENDED), re.DOTALL)
+_OPEN = re.compile(b"[^%c%c]" % (DROPPED, ENDED))
 _ids = itertools.count(1)
 _logger = logging.getLogger("hybridexec")
 
@@ -212,6 +212,13 @@ class Batch:
         count = high - low
         self.states[low:high] = _ENDED * count
         self.remaining -= count
+
+    def end_with(self, outcomes: Sequence[Ended]) -> None:
+        """The calls of these outcomes have ended."""
+        states, offset = self.states, self.offset
+        for outcome in outcomes:
+            states[outcome[0] - offset] = ENDED
+        self.remaining -= len(outcomes)
 
     def end_rest(self) -> int:
         """The calls that were never handed out have ended; returns their number."""

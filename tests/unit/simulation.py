@@ -176,19 +176,19 @@ class Simulation(Judge):
         held = [call for call, holder in self.at.items() if holder == number]
         started = [call for call in held if call in self.may_have_started]
         # It may have been killed for a call that did end at the last moment.
-        condemned = set(self.pool.workers[number].expired)
+        overdue = set(self.pool.workers[number].expired)
         for call in held:
             del self.at[call]
         for call in started:
             self.deaths[call] += 1
-            self.alone[call] += len(started) == 1 and not condemned
+            self.alone[call] += len(started) == 1 and not overdue
         del self.workers[number]
         self._event(self.pool.lost, number, lost, self.now)
         for call in started:
-            if self._note_end_of_run(call, retried=call in condemned):
-                if call in condemned:
+            if self._note_end_of_run(call, retried=call in overdue):
+                if call in overdue:
                     self.suspected.discard(call)
-                elif not condemned:
+                elif not overdue:
                     self.suspected.add(call)
         return lost
 
@@ -221,7 +221,7 @@ class Simulation(Judge):
         self._event(self.pool.dispatch, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Everything goes well from here: processes start, calls end, the condemned die."""
+        """Everything goes well from here: processes start, calls end, killed workers die."""
         # A worker that runs one call in its life needs a few steps for that.
         for _ in range(100 + 10 * len(self.batch_of)):
             if until():

@@ -83,7 +83,7 @@ class Recovery:
             self._actions.send(worker.id, messages.Expire(call))
         elif step is Step.KILL:
             if not worker.expired:
-                self._scaling.condemn(worker)
+                self._scaling.kill_overdue(worker)
             worker.expired.add(call)
         else:
             # It is not retried, and not over for its batch: this run goes on.

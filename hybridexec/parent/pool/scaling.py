@@ -144,8 +144,8 @@ class Scaling:
         self.leaving += 1
         self.short = True
 
-    def condemn(self, worker: Worker) -> None:
-        """Kill a worker because of a call that it runs."""
+    def kill_overdue(self, worker: Worker) -> None:
+        """Kill a worker because of a call that is overdue and that nothing else stops."""
         self._actions.kill(worker.id, signal.SIGKILL)
         self.leaving -= worker.state is WorkerState.RETIRING
         worker.state = WorkerState.STOPPING

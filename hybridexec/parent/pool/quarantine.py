@@ -48,7 +48,7 @@ class Quarantine:
         """How many groups wait, each for a worker of its own."""
         return len(self._groups) if self.count else 0
 
-    def accuse(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
+    def implicate(self, calls: list[Call], running: int, current: int, text: str) -> list[Call]:
         """Put calls that ran in a worker that died into groups.
 
         Args:
@@ -57,13 +57,13 @@ class Quarantine:
             text: how the worker died, in one line.
 
         Returns:
-            The calls that are not to be tried any more.
+            The calls to give up, which were tried too often.
         """
         if not self.count and all(not batch.troubles_of(place).lives for batch, place in calls):
             self._deaths = 0  # no earlier suspects are left
         self._deaths += 1
         fresh = True
-        convicted: list[Call] = []
+        given_up: list[Call] = []
         alone: list[Call] = []
         others: list[Call] = []
         for call in calls:
@@ -77,15 +77,15 @@ class Quarantine:
                 or troubles.lives >= MAX_LIVES
                 or self._deaths >= MAX_DEATHS
             ):
-                convicted.append(call)
+                given_up.append(call)
                 continue
             troubles.texts.append(text)
             (alone if batch.first + place == current else others).append(call)
         self._put_first([alone, *_split(others, 1 if alone and fresh else _PARTS)])
         if self._deaths >= MAX_DEATHS:
-            convicted += self.clear()
+            given_up += self.clear()
             self._deaths = 0
-        return convicted
+        return given_up
 
     def put_back(self, calls: list[Call]) -> None:
         """Take back, as a group, calls that had not started when their worker died."""

@@ -125,13 +125,13 @@ class Recovery:
             else:
                 self._fail(worker, (batch, place), lost)
         if worker.expired:
-            convicted = self._spare(worker, to_run_again, str(lost))
+            given_up = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
             current = worker.page.current if worker.page is not None else 0
-            convicted = ledger.suspects.accuse(to_run_again, running, current, str(lost))
+            given_up = ledger.suspects.implicate(to_run_again, running, current, str(lost))
         else:
-            convicted = []
-        for culprit in convicted:
+            given_up = []
+        for culprit in given_up:
             self._fail(worker, culprit, lost)
         kept = ledger.wanted(returned)
         (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)

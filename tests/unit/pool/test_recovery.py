@@ -80,7 +80,7 @@ def test_a_cancelled_call_is_not_sent_again_when_its_worker_dies() -> None:
 # -- suspects ---------------------------------------------------------------------------------
 
 
-def accused(max_workers: int = 1, calls: int = 4, **options: Any) -> Simulation:
+def with_suspects(max_workers: int = 1, calls: int = 4, **options: Any) -> Simulation:
     """Worker 1 has died while it ran calls that may run again."""
     simulation = running(max_workers, slots=calls, **options)
     batch = simulation.submit(calls * max_workers, on_worker_loss="retry")
@@ -101,7 +101,7 @@ def apart(simulation: Simulation) -> list[int]:
 
 
 def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
-    simulation = accused()
+    simulation = with_suspects()
     assert simulation.pool.ledger.suspects.count == 4
     simulation.turn()
     (number,) = apart(simulation)
@@ -118,7 +118,7 @@ def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
 
 
 def test_several_groups_are_tried_at_once_though_their_workers_are_ready_together() -> None:
-    simulation = accused(max_workers=4)
+    simulation = with_suspects(max_workers=4)
     simulation.turn()
     numbers = apart(simulation)
     assert len(numbers) == 1  # three others are alive and well
@@ -185,7 +185,7 @@ def test_calls_that_may_not_run_again_are_lost_at_once() -> None:
 
 
 def test_suspects_that_had_not_started_stay_apart() -> None:
-    simulation = accused(calls=1)
+    simulation = with_suspects(calls=1)
     simulation.turn()
     (number,) = apart(simulation)
     simulation.ready(number)
@@ -197,7 +197,7 @@ def test_suspects_that_had_not_started_stay_apart() -> None:
 
 
 def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
-    simulation = accused()
+    simulation = with_suspects()
     simulation.turn()
     (number,) = apart(simulation)
     simulation.ready(number)
@@ -209,7 +209,7 @@ def test_a_quarantine_that_is_not_needed_any_more_ends() -> None:
 
 @pytest.mark.parametrize("kill", [True, False])
 def test_suspects_end_with_the_pool(kill: bool) -> None:
-    simulation = accused()
+    simulation = with_suspects()
     if kill:
         simulation.kill()
     else:
@@ -219,7 +219,7 @@ def test_suspects_end_with_the_pool(kill: bool) -> None:
 
 
 def test_shutdown_waits_for_suspects() -> None:
-    simulation = accused()
+    simulation = with_suspects()
     simulation.shutdown()
     simulation.run(lambda: simulation.pool.finished)
     assert simulation.sink.statuses() == [messages.VALUE] * 5

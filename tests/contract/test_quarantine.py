@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hybridexec import WorkerLost
-from hybridexec.parent.pool.quarantine import MAX_LIVES
+from hybridexec.parent.pool.quarantine import MAX_DEATHS
 
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, square, wait_until
@@ -76,12 +76,12 @@ def in_flight(
     for n, future in futures.items():
         if n != culprit:
             assert future.result(timeout=60) == n
-            assert 1 <= runs(folder, n) <= MAX_LIVES
+            assert 1 <= runs(folder, n) <= MAX_DEATHS
     error = futures[culprit].exception(timeout=60)
     assert isinstance(error, WorkerLost)
     earlier = [note for note in error.__notes__ if note.startswith("Run ")]
     assert len(earlier) == runs(folder, culprit) - 1
-    assert 2 <= runs(folder, culprit) <= MAX_LIVES
+    assert 2 <= runs(folder, culprit) <= MAX_DEATHS
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 

@@ -11,7 +11,7 @@ from hybridexec.options import CallOptions
 from hybridexec.parent.pool.actions import Abandoned, Kill, Send
 from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.pool import Phase, Pool
-from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_DEATHS_IN_A_ROW
 from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
 from hybridexec.wire import messages
 from hybridexec.wire.messages import ToWorker
@@ -151,10 +151,10 @@ class Judge:
 
     def _note_outcomes(self, sink: Any, ended: Sequence[Ended] | Values) -> None:
         in_row = isinstance(ended, Values)
-        for index, status, value, _, pid, troubles in one_by_one(ended):
+        for index, status, value, _, pid, history in one_by_one(ended):
             call = sink.calls[index]
             assert call not in self.silent, "the sink of a cancelled call hears nothing"
-            texts = troubles.texts if troubles is not None else []
+            texts = history.texts if history is not None else []
             assert in_row or len(texts) == self.earlier[call], "each earlier run is told of"
             assert self.retried[call] <= self._options(call).retries
             if status == messages.VALUE:
@@ -179,8 +179,8 @@ class Judge:
             or call in self.unwanted
             or self.closing
             or self.alone[call] >= MAX_ALONE
-            or self.deaths[call] >= MAX_LIVES
-            or sum(self.deaths.values()) >= MAX_DEATHS
+            or self.deaths[call] >= MAX_DEATHS
+            or sum(self.deaths.values()) >= MAX_DEATHS_IN_A_ROW
         )
 
     def _had_its_retries(self, call: int) -> bool:

@@ -212,8 +212,8 @@ def _results(
 
 def _open(taken: list[Ended], return_exceptions: bool) -> Any:
     """What the one outcome that is ``taken`` out of the list says."""
-    _, status, value, _, pid, troubles = taken.pop()
-    result, error = decode(status, value, pid, troubles)
+    _, status, value, _, pid, history = taken.pop()
+    result, error = decode(status, value, pid, history)
     if error is None:
         return result
     if return_exceptions and not _ends_all(status, value):
@@ -247,9 +247,9 @@ def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[O
 def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
     from ...outcomes import Outcome  # slow to load, and most programs need none
 
-    _, status, value, seconds, pid, troubles = ended
-    value, error = decode(status, value, pid, troubles)
-    before = len(troubles.texts) if troubles is not None else 0
+    _, status, value, seconds, pid, history = ended
+    value, error = decode(status, value, pid, history)
+    before = len(history.texts) if history is not None else 0
     ran = pid is not None  # of a lost worker, only calls that had started carry it
     return Outcome(
         item=item,

@@ -265,5 +265,5 @@ class Ledger:
 
 
 def _outcome(batch: Batch, place: int, status: int, value: Any, pid: int | None) -> Ended:
-    troubles = batch.troubles.get(place) if batch.troubles else None
-    return batch.offset + place, status, value, None, pid, troubles
+    history = batch.histories.get(place) if batch.histories else None
+    return batch.offset + place, status, value, None, pid, history

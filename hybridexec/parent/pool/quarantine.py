@@ -26,9 +26,9 @@ from ..work.batch import SUSPECT, Call
 #: that is short of memory kills the largest process.
 MAX_ALONE = 3
 #: Deaths of workers that ran a call, alone or not, after which it fails.
-MAX_LIVES = 14
+MAX_DEATHS = 14
 #: Deaths in a row, with no suspect succeeding between them, after which all suspects fail.
-MAX_DEATHS = 200
+MAX_DEATHS_IN_A_ROW = 200
 #: Parts into which a group is split when its worker dies.
 _PARTS = 4
 
@@ -59,7 +59,7 @@ class Quarantine:
         Returns:
             The calls to give up, which were tried too often.
         """
-        if not self.count and all(not batch.troubles_of(place).lives for batch, place in calls):
+        if not self.count and all(not batch.history_of(place).deaths for batch, place in calls):
             self._deaths = 0  # no earlier suspects are left
         self._deaths += 1
         fresh = True
@@ -68,21 +68,21 @@ class Quarantine:
         others: list[Call] = []
         for call in calls:
             batch, place = call
-            troubles = batch.troubles_of(place)
-            fresh = fresh and not troubles.lives
-            troubles.lives += 1
-            troubles.alone += running == 1
+            history = batch.history_of(place)
+            fresh = fresh and not history.deaths
+            history.deaths += 1
+            history.alone += running == 1
             if (
-                troubles.alone >= MAX_ALONE
-                or troubles.lives >= MAX_LIVES
-                or self._deaths >= MAX_DEATHS
+                history.alone >= MAX_ALONE
+                or history.deaths >= MAX_DEATHS
+                or self._deaths >= MAX_DEATHS_IN_A_ROW
             ):
                 given_up.append(call)
                 continue
-            troubles.texts.append(text)
+            history.texts.append(text)
             (alone if batch.first + place == current else others).append(call)
         self._put_first([alone, *_split(others, 1 if alone and fresh else _PARTS)])
-        if self._deaths >= MAX_DEATHS:
+        if self._deaths >= MAX_DEATHS_IN_A_ROW:
             given_up += self.clear()
             self._deaths = 0
         return given_up

@@ -21,7 +21,7 @@ from ..work.batch import DROPPED, LOST, UNWANTED, Batch, Call, Loss
 from .actions import Actions
 from .deadlines import Step
 from .ledger import Ledger
-from .quarantine import MAX_LIVES
+from .quarantine import MAX_DEATHS
 from .retries import delay
 from .scaling import Scaling
 from .worker import Worker
@@ -51,12 +51,12 @@ class Recovery:
             text = f"CallTimeout: stopped after {value} s"
         else:
             return False
-        troubles = batch.troubles_of(place)
-        if troubles.retries >= options.retries:
+        history = batch.history_of(place)
+        if history.retries >= options.retries:
             return False
-        troubles.retries += 1
-        troubles.texts.append(text)
-        wait = delay(options.backoff, troubles.retries, self._random)
+        history.retries += 1
+        history.texts.append(text)
+        wait = delay(options.backoff, history.retries, self._random)
         self._ledger.retries.add(batch, place, now + wait)
         return True
 
@@ -152,12 +152,12 @@ class Recovery:
         unlucky: list[Call] = []
         spared: list[Call] = []
         for batch, place in calls:
-            troubles = batch.troubles_of(place)
-            troubles.lives += 1
-            if troubles.lives >= MAX_LIVES:
+            history = batch.history_of(place)
+            history.deaths += 1
+            if history.deaths >= MAX_DEATHS:
                 unlucky.append((batch, place))
             else:
-                troubles.texts.append(text)
+                history.texts.append(text)
                 spared.append((batch, place))
         (self._ledger.suspects if worker.quarantine else self._ledger.backlog).put_back(spared)
         return unlucky

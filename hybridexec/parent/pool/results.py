@@ -63,8 +63,8 @@ class Results:
                     continue
                 if status == messages.RETRIABLE:
                     status = messages.ERROR
-            troubles = batch.troubles.get(place) if batch.troubles else None
-            ended.append((batch.offset + place, status, value, seconds, pid, troubles))
+            history = batch.histories.get(place) if batch.histories else None
+            ended.append((batch.offset + place, status, value, seconds, pid, history))
         if last is not None:
             ledger.deliver(last, ended)
 

@@ -53,7 +53,7 @@ ALL = "all"
 #: How a call ended, as it came from the wire: its place among all calls of its sink, a status, a
 #: value, the seconds it ran (or None), the worker's pid (or None), and the history of its earlier
 #: runs (or None if there were none). A plain tuple, because one is made for every call.
-Ended = tuple[int, int, Any, float | None, int | None, "Troubles | None"]
+Ended = tuple[int, int, Any, float | None, int | None, "AttemptHistory | None"]
 
 #: Where a call is.
 WAITING, SENT, UNWANTED, DROPPED, RETRYING, SUSPECT, ENDED = range(7)
@@ -110,16 +110,16 @@ def deliver_all(deliveries: Iterable[Delivery]) -> None:
         deliver(sink, ended)
 
 
-class Troubles:
+class AttemptHistory:
     """The history of a call's earlier runs."""
 
-    __slots__ = ("alone", "lives", "retries", "texts")
+    __slots__ = ("alone", "deaths", "retries", "texts")
 
     def __init__(self) -> None:
         #: One line for each of them.
         self.texts: list[str] = []
         self.retries = 0  # how many ended with an error and were followed by a retry
-        self.lives = 0  # how many ended with their worker
+        self.deaths = 0  # how many ended with their worker
         self.alone = 0  # in how many of those it was the only call that ran there
 
 
@@ -132,6 +132,7 @@ class Batch:
         "entered",
         "first",
         "function",
+        "histories",
         "items",
         "next",
         "offset",
@@ -140,7 +141,6 @@ class Batch:
         "sink",
         "size",
         "states",
-        "troubles",
     )
 
     def __init__(
@@ -172,16 +172,16 @@ class Batch:
         #: How many calls have not ended.
         self.remaining = size
         #: The histories of calls that were run before, by place; None if there are none.
-        self.troubles: dict[int, Troubles] | None = None
+        self.histories: dict[int, AttemptHistory] | None = None
         #: The objects that payloads were made from. A pickle may merely refer to one (a manager's
         #: proxy does), so they are kept alive until the calls have ended.
         self.arguments: object = None
 
-    def troubles_of(self, place: int) -> Troubles:
+    def history_of(self, place: int) -> AttemptHistory:
         """The call's history, made if there is none."""
-        if self.troubles is None:
-            self.troubles = {}
-        return self.troubles.setdefault(place, Troubles())
+        if self.histories is None:
+            self.histories = {}
+        return self.histories.setdefault(place, AttemptHistory())
 
     # -- moves ------------------------------------------------------------------------------------
 

@@ -14,22 +14,22 @@ from typing import Any
 from ...errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from ...wire import exceptions, messages, payload
 from ...wire.wording import add_note, retell, text_of
-from .batch import LOST, UNPICKLABLE, Loss, Troubles, is_ctrl_c
+from .batch import LOST, UNPICKLABLE, AttemptHistory, Loss, is_ctrl_c
 
 #: Stands for the call in the text of the error that all calls of a lost worker share.
 THIS_CALL = "this call"
 
 
 def decode(
-    status: int, value: Any, pid: int | None, troubles: Troubles | None = None
+    status: int, value: Any, pid: int | None, history: AttemptHistory | None = None
 ) -> tuple[Any, BaseException | None]:
     """The call's ``(value, None)`` or ``(None, exception)``. Notes of the exception describe the
     call's earlier runs."""
     if status == messages.VALUE:
         return value, None
     result, error = _decode(status, value, pid)
-    if error is not None and troubles is not None:
-        for number, text in enumerate(troubles.texts, 1):
+    if error is not None and history is not None:
+        for number, text in enumerate(history.texts, 1):
             add_note(error, f"Run {number} of this call ended with: {text}")
     return result, error
 

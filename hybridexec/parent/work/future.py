@@ -242,13 +242,13 @@ class CallFuture(Future[T]):
         if isinstance(ended, Values):
             self._finish(ended.values[0], None)
         else:
-            _, status, value, _, pid, troubles = ended[0]
+            _, status, value, _, pid, history = ended[0]
             if status == messages.VALUE:
                 self._finish(value, None)
             elif status == messages.CANCELLED:
                 self.cancel_quietly()
             else:
-                self._finish(*decode(status, value, pid, troubles))
+                self._finish(*decode(status, value, pid, history))
         self.leave()
 
     def deliver_here(self, ended: Sequence[Ended] | Values) -> Sequence[Ended] | Values | None:
@@ -259,13 +259,13 @@ class CallFuture(Future[T]):
         if isinstance(ended, Values):
             result, error = ended.values[0], None
         else:
-            _, status, value, _, pid, troubles = ended[0]
+            _, status, value, _, pid, history = ended[0]
             if status == messages.CANCELLED:
                 return ended
             if status == messages.VALUE:
                 result, error = value, None
             else:
-                result, error = decode(status, value, pid, troubles)
+                result, error = decode(status, value, pid, history)
         if not self._finish_alone(result, error):
             outcome = (messages.VALUE, result) if error is None else (UNPICKLABLE, error)
             return [(0, *outcome, None, None, None)]

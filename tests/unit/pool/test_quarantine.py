@@ -9,7 +9,13 @@ from collections import Counter
 
 import pytest
 
-from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_LIVES, Call, Quarantine
+from hybridexec.parent.pool.quarantine import (
+    MAX_ALONE,
+    MAX_DEATHS,
+    MAX_DEATHS_IN_A_ROW,
+    Call,
+    Quarantine,
+)
 from hybridexec.parent.work.batch import Batch
 
 from ..fakes import FUNCTION, OPTIONS, Sink, cancel, is_gone, watched
@@ -86,7 +92,7 @@ def test_what_had_not_started_is_tried_first_and_as_it_was() -> None:
     implicate(suspects, calls[:4])
     suspects.put_back(calls[4:])
     assert places(suspects.take(9)) == [4, 5, 6, 7]
-    assert all(not batch.troubles or place not in batch.troubles for batch, place in calls[4:])
+    assert all(not batch.histories or place not in batch.histories for batch, place in calls[4:])
     suspects.put_back([])
     assert suspects.groups == 4
 
@@ -95,8 +101,8 @@ def test_each_death_is_told_of() -> None:
     suspects, calls = Quarantine(), some(2)
     suspects.implicate(calls, 2, 0, "first")
     suspects.implicate(calls[:1], 1, 0, "second")
-    assert calls[0][0].troubles_of(0).texts == ["first", "second"]
-    assert calls[0][0].troubles_of(1).texts == ["first"]
+    assert calls[0][0].history_of(0).texts == ["first", "second"]
+    assert calls[0][0].history_of(1).texts == ["first"]
 
 
 # -- verdicts ---------------------------------------------------------------------------------
@@ -110,7 +116,7 @@ def test_a_call_that_dies_alone_again_and_again_is_the_culprit() -> None:
     assert implicate(suspects, calls) == calls
     assert suspects.count == 0
     # Its last run is told of by the error that it fails with.
-    assert len(calls[0][0].troubles_of(0).texts) == MAX_ALONE - 1
+    assert len(calls[0][0].history_of(0).texts) == MAX_ALONE - 1
 
 
 def test_the_only_suspect_is_not_alone_if_others_ran_beside_it() -> None:
@@ -122,7 +128,7 @@ def test_the_only_suspect_is_not_alone_if_others_ran_beside_it() -> None:
 
 def test_a_call_that_dies_with_others_far_too_often_is_given_up() -> None:
     suspects, calls = Quarantine(), some(2)
-    for _ in range(MAX_LIVES - 1):
+    for _ in range(MAX_DEATHS - 1):
         assert implicate(suspects, calls) == []
         while suspects.take(9):
             pass
@@ -132,13 +138,13 @@ def test_a_call_that_dies_with_others_far_too_often_is_given_up() -> None:
 def test_if_nothing_comes_through_all_are_given_up() -> None:
     suspects, rest = Quarantine(), some(3)
     suspects.put_back(rest)
-    for _ in range(MAX_DEATHS - 1):
+    for _ in range(MAX_DEATHS_IN_A_ROW - 1):
         assert implicate(suspects, some(1)) == []
     last = some(2)
     given_up = implicate(suspects, last)
     assert given_up[:2] == last
     assert given_up[-3:] == rest
-    assert len(given_up) == 2 + MAX_DEATHS - 1 + 3
+    assert len(given_up) == 2 + MAX_DEATHS_IN_A_ROW - 1 + 3
     assert (suspects.count, suspects.groups) == (0, 0)
     # And a new count begins.
     assert implicate(suspects, some(1)) == []
@@ -146,7 +152,7 @@ def test_if_nothing_comes_through_all_are_given_up() -> None:
 
 def test_who_comes_through_gives_all_others_hope() -> None:
     suspects = Quarantine()
-    for _ in range(MAX_DEATHS):
+    for _ in range(MAX_DEATHS_IN_A_ROW):
         suspects.came_through()
         assert implicate(suspects, some(1)) == []
 
@@ -229,7 +235,7 @@ def test_one_culprit_of_a_thousand_is_given_up_and_nobody_else(
         assert given_up == {guilty}
         assert deaths <= most_deaths + 1  # the one in which it all began
         assert max(runs[number(call)] for call in calls if number(call) != guilty) <= most_runs
-        assert runs[guilty] <= MAX_LIVES
+        assert runs[guilty] <= MAX_DEATHS
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
@@ -242,7 +248,7 @@ def test_fifty_culprits_of_a_thousand_are_given_up_and_nobody_else(known: bool, 
         given_up, deaths, runs = try_all(calls, guilty, known, slots)
         assert given_up == guilty
         assert deaths <= 50 * (MAX_ALONE + 5)
-        assert max(runs.values()) <= MAX_LIVES
+        assert max(runs.values()) <= MAX_DEATHS
 
 
 def test_if_all_are_culprits_the_budget_ends_it() -> None:
@@ -250,4 +256,4 @@ def test_if_all_are_culprits_the_budget_ends_it() -> None:
     guilty = set(map(number, calls))
     given_up, deaths, _ = try_all(calls, guilty, False, 1000)
     assert given_up == guilty
-    assert deaths <= MAX_DEATHS
+    assert deaths <= MAX_DEATHS_IN_A_ROW

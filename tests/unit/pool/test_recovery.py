@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_LIVES
+from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS
 from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.pool.worker import FIRST_WINDOW, WorkerState
 from hybridexec.parent.work.batch import LOST
@@ -278,7 +278,7 @@ def test_who_loses_its_worker_to_anothers_deadline_too_often_is_given_up() -> No
     simulation = running(slots=2, grace=GRACE)
     simulation.submit(1, on_worker_loss="retry")
     number = 1
-    for _ in range(MAX_LIVES):
+    for _ in range(MAX_DEATHS):
         assert 1 not in simulation.sink.got
         hog = simulation.submit(1, timeout=1.0)
         while len(simulation.at) < 2:

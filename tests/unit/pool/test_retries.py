@@ -147,10 +147,10 @@ def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     simulation.turn(2.1)
     simulation.take(1)
     fail_once(simulation)
-    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    (_, status, _, _, _, history) = simulation.sink.got[1]
     assert status == messages.ERROR
-    assert troubles is not None
-    assert troubles.texts == ["Error: it failed"] * 2
+    assert history is not None
+    assert history.texts == ["Error: it failed"] * 2
     assert not batch.remaining
 
 
@@ -225,10 +225,10 @@ def test_what_is_to_be_tried_again_ends_with_the_pool(kill: bool) -> None:
         simulation.kill()
     else:
         simulation.shutdown(cancel_unstarted=True)
-    (_, status, _, _, _, troubles) = simulation.sink.got[1]
+    (_, status, _, _, _, history) = simulation.sink.got[1]
     assert status == messages.CANCELLED
-    assert troubles is not None
-    assert len(troubles.texts) == 1
+    assert history is not None
+    assert len(history.texts) == 1
 
 
 def test_nothing_is_tried_again_once_calls_are_to_be_cancelled() -> None:

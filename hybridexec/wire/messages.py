@@ -72,8 +72,8 @@ class Calls(ToWorker):
         self.head = (1, functions, spans)
 
 
-class Ask(ToWorker):
-    """Send :class:`Hungry` as soon as no more than ``low`` calls wait in the inbox."""
+class NotifyLow(ToWorker):
+    """Send :class:`LowWatermark` as soon as no more than ``low`` calls wait in the inbox."""
 
     __slots__ = ()
     kind = 2
@@ -190,8 +190,8 @@ class Results(ToParent):
         self.head = (3, results, rows)
 
 
-class Hungry(ToParent):
-    """The answer to :class:`Ask`: no more calls than that wait in the inbox."""
+class LowWatermark(ToParent):
+    """The answer to :class:`NotifyLow`: no more calls than that wait in the inbox."""
 
     __slots__ = ()
     kind = 4

@@ -44,7 +44,7 @@ class Inbound:
         self._jobs: dict[tuple[int, How], Job] = {}
         # What is done for a message but calls, with its fields.
         self._handlers: dict[int, Callable[..., object]] = {
-            messages.Ask.kind: self._ask,
+            messages.NotifyLow.kind: self._notify_low,
             messages.Cancel.kind: runners.stops.cancel,
             messages.Recall.kind: self._give_back,
             messages.Reclaim.kind: runners.reclaim,
@@ -109,9 +109,9 @@ class Inbound:
                 ]
             self._inbox.add(Span(job, first, items, bare))
 
-    def _ask(self, low: int) -> None:
-        if self._runners.ask(low):
-            self._outbox.add(messages.Hungry())
+    def _notify_low(self, low: int) -> None:
+        if self._runners.notify_low(low):
+            self._outbox.add(messages.LowWatermark())
 
     def _give_back(self, count: int) -> None:
         self._outbox.add(messages.Recalled(self._inbox.take_back(count)))

@@ -178,7 +178,7 @@ class Runners:
                 feed.schedule()
             if inbox.asked and inbox.arrived - taken <= inbox.low:
                 inbox.asked = False
-                put(messages.Hungry())
+                put(messages.LowWatermark())
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
                 put((call, messages.CANCELLED, None, None))
@@ -311,7 +311,7 @@ class Runners:
         """The runner that runs a call; None if it does not run."""
         return self._runner if self._call == call else self._waiting.get(call)
 
-    def ask(self, low: int) -> bool:
+    def notify_low(self, low: int) -> bool:
         """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
         inbox = self._inbox
         inbox.low = low

@@ -74,10 +74,10 @@ class SimulatedWorker:
             _, spans = rest
             for _, _, first, items, _ in spans:
                 self.inbox.extend(range(first, first + len(items)))
-        elif kind == messages.Ask.kind:
+        elif kind == messages.NotifyLow.kind:
             (self.low,) = rest
             self.asked = True
-            self._maybe_hungry()
+            self._check_watermark()
         elif kind == messages.Cancel.kind:
             calls, running = rest
             self.dropped.update(set(self.inbox).intersection(calls))
@@ -122,10 +122,10 @@ class SimulatedWorker:
         for call, status in held_up:
             self._stop(call, status)
 
-    def _maybe_hungry(self) -> None:
+    def _check_watermark(self) -> None:
         if self.asked and len(self.inbox) <= self.low:
             self.asked = False
-            self.out.append(("hungry", None))
+            self.out.append(("low_watermark", None))
 
     def may_take(self, slots: int) -> bool:
         """Whether there is a call to take, and room for it."""
@@ -136,7 +136,7 @@ class SimulatedWorker:
         """Take a call from the inbox and start it, unless it was cancelled."""
         self.page.taken += 1
         call = self.inbox.popleft()
-        self._maybe_hungry()
+        self._check_watermark()
         if call in self.dropped:
             self.dropped.discard(call)
             self.out.append(("results", [(call, messages.CANCELLED, None, None)]))

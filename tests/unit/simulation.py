@@ -161,7 +161,7 @@ class Simulation(Judge):
                         del self.at[call]
                 self._event(self.pool.recalled, number, content)
             else:
-                self._event(self.pool.hungry, number, self.now)
+                self._event(self.pool.low_watermark, number, self.now)
 
     def die(self, number: int) -> BaseException:
         """A worker's process ends, and the parent notices."""

@@ -64,7 +64,7 @@ class Supervisor:
         self._handlers: dict[int, Callable[..., None]] = {
             messages.Hello.kind: pool.ready,
             messages.Failed.kind: self._failed,
-            messages.Hungry.kind: pool.hungry,
+            messages.LowWatermark.kind: pool.low_watermark,
             messages.Recalled.kind: self._recalled,
             messages.Here.kind: self._monitor.answered,
         }

@@ -99,7 +99,7 @@ class Dispatch:
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)
             if ask:
-                self._actions.send(worker.id, messages.Ask(worker.window // 2))
+                self._actions.send(worker.id, messages.NotifyLow(worker.window // 2))
 
     def _send_one(self, now: float) -> bool:
         """Send the only waiting call to an idle worker, if there is one. (A fast path for programs

@@ -232,7 +232,7 @@ class Pool:
         if self._scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
 
-    def hungry(self, number: int, now: float) -> None:
+    def low_watermark(self, number: int, now: float) -> None:
         """A worker's inbox is low."""
         worker = self.workers[number]
         worker.asked = False

@@ -105,7 +105,7 @@ class Worker:
         self.sampled_taken = 0
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
-        self.asked = False  # a Hungry is due
+        self.asked = False  # whether a LowWatermark is due
         self.limited = False  # when calls were last sent, more were waiting
         self.deadlines = deadlines
         #: Calls that it is being killed for, because they did not end at their deadlines.

@@ -77,7 +77,7 @@ def test_a_worker_is_asked_to_say_when_its_inbox_is_low_if_calls_are_left_over()
     simulation = running(slots=10)
     simulation.submit(50)
     simulation.turn()
-    assert len(simulation.heads(messages.Ask)) == 1
+    assert len(simulation.heads(messages.NotifyLow)) == 1
 
 
 def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
@@ -85,17 +85,17 @@ def test_a_worker_is_not_asked_if_no_calls_are_left_over() -> None:
     simulation.submit(2)
     simulation.turn()
     assert simulation.heads(messages.Calls)
-    assert not simulation.heads(messages.Ask)
+    assert not simulation.heads(messages.NotifyLow)
 
 
 def test_a_worker_is_asked_when_calls_are_left_over_later() -> None:
     simulation = running(slots=10)
     simulation.submit(FIRST_WINDOW)
     simulation.turn()
-    assert not simulation.heads(messages.Ask)
+    assert not simulation.heads(messages.NotifyLow)
     simulation.submit(50)
     simulation.turn()
-    assert len(simulation.heads(messages.Ask)) == 1
+    assert len(simulation.heads(messages.NotifyLow)) == 1
 
 
 def test_a_worker_is_asked_once_until_it_answers() -> None:
@@ -103,10 +103,10 @@ def test_a_worker_is_asked_once_until_it_answers() -> None:
     simulation.submit(50)
     for _ in range(3):
         simulation.turn()
-    assert len(simulation.heads(messages.Ask)) == 1
+    assert len(simulation.heads(messages.NotifyLow)) == 1
 
 
-def test_a_hungry_worker_gets_more() -> None:
+def test_a_worker_whose_inbox_is_low_gets_more() -> None:
     simulation = running(slots=10)
     simulation.submit(50)
     simulation.turn()

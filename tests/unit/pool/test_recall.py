@@ -116,7 +116,7 @@ def test_nothing_is_sent_to_a_worker_while_it_is_recalled() -> None:
     simulation.submit(20)
     simulation.turn()
     assert not simulation.heads(messages.Calls, 1)
-    assert not simulation.heads(messages.Ask, 1)
+    assert not simulation.heads(messages.NotifyLow, 1)
     assert not simulation.heads(messages.Recall, 1)
 
 

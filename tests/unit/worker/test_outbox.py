@@ -157,14 +157,14 @@ def test_a_large_result_that_fits_leaves_at_once_too(ends: Ends) -> None:
 def test_frames_of_other_kinds_keep_their_place(ends: Ends) -> None:
     ends.outbox.add(messages.Hello())
     ends.outbox.add(result(1))
-    ends.outbox.add(messages.Hungry())
+    ends.outbox.add(messages.LowWatermark())
     ends.outbox.add(result(2))
     ends.outbox.flush()
     kinds = [head[0] for head in ends.read()]
     assert kinds == [
         messages.Hello.kind,
         messages.Results.kind,
-        messages.Hungry.kind,
+        messages.LowWatermark.kind,
         messages.Results.kind,
     ]
 

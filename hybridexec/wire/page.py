@@ -14,7 +14,7 @@ seconds; the others are integers:
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
 - ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
-  that traces switches writes it (see :mod:`hybridexec.worker.tracing`); then it is exact;
+  that traces switches writes it (see ``worker/greenlets/tracing.py``); then it is exact;
 - ``HELD``: written by the parent, and by it alone: while it differs from the number in the last
   Reclaim message that the worker has handled, the worker takes no calls;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.

@@ -16,9 +16,9 @@ from __future__ import annotations
 import os
 
 from .. import native
+from .greenlets.runners import Runners
 from .inbound import Inbound
 from .outbox import Outbox
-from .runners import Runners
 
 #: Milliseconds between two looks while there may be something to do.
 _TICK_MS = 8

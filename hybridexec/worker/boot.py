@@ -20,9 +20,9 @@ from types import TracebackType
 from .. import base
 from ..wire import frames, messages
 from .atfork import be_first
+from .greenlets.patching import patch
 from .late import after_import
 from .lifeline import hold
-from .patching import patch
 
 # How a number in the boot arguments becomes a descriptor: itself when spawned, a place in the list
 # of received descriptors when forked from the fork server, which sets this.

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..wire import payload
 from ..wire.wording import call_text, function_name, retell, text_of
-from . import forks
+from .greenlets import forks
 
 
 def describe(

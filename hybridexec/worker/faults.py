@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 
 import gevent
 
-from . import feed, inbound, outbox, reach, runners, service, stops
+from . import inbound, outbox
+from .greenlets import feed, reach, runners, service, stops
 
 #: What the hub calls of ours.
 _VITAL = frozenset(

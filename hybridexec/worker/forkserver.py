@@ -33,7 +33,8 @@ from . import atfork, late, lifeline
 with late.postponed("subprocess"):
     from multiprocessing import spawn, util
 
-from . import boot, patching, preloaded
+from . import boot, preloaded
+from .greenlets import patching
 
 #: How the pid and the exit status are written.
 STATUS = struct.Struct("=q")

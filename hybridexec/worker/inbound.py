@@ -16,9 +16,9 @@ from ..wire import frames, messages
 from ..wire.shared import Channel
 from . import stacks
 from .functions import Functions
+from .greenlets.runners import Runners
 from .inbox import Inbox, Job, Span
 from .outbox import Outbox
-from .runners import Runners
 
 
 class Inbound:

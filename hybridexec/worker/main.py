@@ -19,15 +19,16 @@ from ..wire import messages, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, faults, forks, lifeline, loops, patching, stacks, timeouts, waits
-from .alarms import Alarms
+from . import boot, faults, lifeline, stacks
 from .attendant import Attendant
 from .functions import Functions
+from .greenlets import forks, loops, patching, timeouts, waits
+from .greenlets.alarms import Alarms
+from .greenlets.runners import Runners
+from .greenlets.signals import Signals
 from .inbound import Inbound
 from .inbox import Inbox
 from .outbox import Outbox
-from .runners import Runners
-from .signals import Signals
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256

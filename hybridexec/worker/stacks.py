@@ -24,7 +24,7 @@ from types import FrameType
 
 from .. import native
 from ..wire.page import DUMP_SIGNAL
-from .runners import Runners
+from .greenlets.runners import Runners
 
 #: Frames shown; a deep recursion has thousands.
 _MAX_FRAMES = 100

@@ -22,7 +22,7 @@ import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 from hybridexec.wire.shared import SHARED_FROM
-from hybridexec.worker import runners
+from hybridexec.worker.greenlets import runners
 
 from .conftest import Make
 from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until

@@ -141,7 +141,7 @@ def what_others_take() -> list[Any]:
 
 def test_selectors_are_gevents_own_and_nothing_is_loaded(make: Make) -> None:
     executor = make(max_workers=1)
-    loaded = "'hybridexec.worker.polling' in __import__('sys').modules"
+    loaded = "'hybridexec.worker.greenlets.polling' in __import__('sys').modules"
     assert executor.submit(eval, loaded).result(timeout=30) is False
     assert executor.submit(what_others_take).result(timeout=30) == ["GeventSelector", False]
     assert executor.submit(eval, loaded).result(timeout=30) is True  # this module has asked for it

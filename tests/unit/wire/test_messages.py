@@ -14,10 +14,10 @@ from hybridexec.parent.engine.supervisor import Supervisor
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.wire import messages
 from hybridexec.wire.messages import Message, ToParent, ToWorker
+from hybridexec.worker.greenlets.runners import Runners
+from hybridexec.worker.greenlets.service import Service
+from hybridexec.worker.greenlets.stops import Stops
 from hybridexec.worker.inbound import Inbound
-from hybridexec.worker.runners import Runners
-from hybridexec.worker.service import Service
-from hybridexec.worker.stops import Stops
 
 Handlers = dict[int, Callable[..., object]]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sqlite3 import dbapi2 as _dbapi2
 from typing import Any, TypeVar
 
-from .. import native
+from ... import native
 from .blocking import Pauses
 from .blocking import sleep as pause
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import gevent
 
-from .. import native
-from ..wire import messages, payload
-from ..wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
-from . import failures, tracing
+from ... import native
+from ...wire import messages, payload
+from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
+from .. import failures
+from ..functions import Functions
+from ..inbox import Inbox, Job, Span
+from ..rows import Put, Row
+from . import tracing
 from .feed import Feed, Runner
-from .functions import Functions
-from .inbox import Inbox, Job, Span
-from .rows import Put, Row
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
 

@@ -25,10 +25,10 @@ import gevent.pool
 import greenlet
 from gevent import getcurrent
 
-from .. import native
-from ..wire.page import HELD, slot_index
+from ... import native
+from ...wire.page import HELD, slot_index
+from ..inbox import Inbox, Span
 from . import forks
-from .inbox import Inbox, Span
 
 #: The hub sees to everything else when calls have held it for so long.
 _TURN_SECONDS = 0.005

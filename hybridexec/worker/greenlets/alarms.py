@@ -19,7 +19,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from .. import native
+from ... import native
 from .signals import Owner, Signals
 
 _setitimer, _getitimer = signal.setitimer, signal.getitimer

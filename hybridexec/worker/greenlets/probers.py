@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing import util
 from typing import Any, Protocol
 
-from .. import native
+from ... import native
 
 #: How many locks are waited for with a thread each. The others are tried now and then.
 _MOST = 64

@@ -19,8 +19,8 @@ from typing import Any
 
 import gevent
 
+from ..inbox import Inbox
 from . import critical
-from .inbox import Inbox
 from .interrupts import Interrupts
 from .reach import Reach
 

@@ -26,7 +26,7 @@ import gevent
 import greenlet
 from gevent.hub import Hub
 
-from .late import after_import
+from ..late import after_import
 from .runners import Runners
 
 #: Tells which call a greenlet runs.

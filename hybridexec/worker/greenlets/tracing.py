@@ -16,7 +16,7 @@ from typing import Any
 
 import greenlet
 
-from ..wire.page import CURRENT
+from ...wire.page import CURRENT
 
 
 def trace(words: memoryview, call_of: Callable[[object], int]) -> None:

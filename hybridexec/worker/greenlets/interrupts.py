@@ -21,7 +21,7 @@ from typing import Any
 import gevent
 import greenlet
 
-from .. import native
+from ... import native
 from . import critical
 
 #: Ignored by a process that does not handle it, and of use only to a socket's urgent data.

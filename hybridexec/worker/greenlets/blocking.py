@@ -17,8 +17,8 @@ import gevent
 from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import is_module_patched, is_object_patched
 
-from .. import native
-from .late import after_import
+from ... import native
+from ..late import after_import
 
 _SIGNAL_FUNCTIONS = ("sigwait", "sigwaitinfo", "sigtimedwait", "pause", "pthread_kill")
 #: What waits, by the module that has it, and the module and function of ours that do it instead.

@@ -26,7 +26,7 @@ from gevent._greenlet_primitives import SwitchOutGreenletWithLoop
 from gevent._hub_local import set_hub
 from gevent.hub import Hub, get_hub
 
-from .. import native
+from ... import native
 
 _init = Hub.__init__
 # Hubs that were left behind, with their loops: nothing of theirs may be deleted.

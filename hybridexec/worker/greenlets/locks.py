@@ -21,7 +21,7 @@ from typing import Any
 
 from gevent import getcurrent
 
-from .. import native
+from ... import native
 from . import probers, shield
 from .probers import SLICE
 from .waiters import Waiter, none_is_left, others_wait

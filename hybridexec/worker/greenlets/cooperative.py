@@ -20,7 +20,7 @@ from typing import Any
 
 from gevent.monkey import is_module_patched
 
-from .late import after_import
+from ..late import after_import
 
 #: What is mended, and which function of ours does it.
 _MENDED = {

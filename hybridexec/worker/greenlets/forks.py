@@ -24,8 +24,9 @@ import greenlet
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
-from . import atfork, children, freshhub
-from .outbox import Outbox
+from .. import atfork
+from ..outbox import Outbox
+from . import children, freshhub
 
 # In a child: the greenlet that has forked, or the one that it returns to in the end.
 _forker: greenlet.greenlet | None = None

@@ -26,8 +26,8 @@ from typing import Any
 import gevent
 import greenlet
 
-from .. import native
-from ..wire.page import DUMP_SIGNAL
+from ... import native
+from ...wire.page import DUMP_SIGNAL
 from . import critical
 from .feed import Runner
 from .runners import Runners

@@ -24,8 +24,8 @@ from weakref import ref
 import gevent
 from gevent import getcurrent
 
-from .. import native
-from .late import after_import
+from ... import native
+from ..late import after_import
 
 #: Whether threads of calls are daemons, if nobody has said so: as good as true, and yet another.
 _INHERITED = 1

@@ -29,7 +29,7 @@ from gevent import sleep
 from gevent._hub_local import get_hub_if_exists
 from gevent.lock import Semaphore
 
-from .. import native
+from ... import native
 
 #: Seconds between two looks whether it is our turn, the first and the longest.
 _FIRST_PAUSE, _LAST_PAUSE = 0.0005, 0.01

@@ -21,7 +21,7 @@ from typing import Any
 
 from gevent._hub_local import get_hub_if_exists
 
-from .. import native
+from ... import native
 from . import alarms, signals
 from .blocking import Pauses, originals
 

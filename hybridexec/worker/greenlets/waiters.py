@@ -14,7 +14,7 @@ from typing import Any
 from gevent._hub_local import get_hub_if_exists
 from gevent._waiter import Waiter as _HubWaiter
 
-from .. import native
+from ... import native
 from . import shield
 
 _new_lock: Callable[[], Any] = native.original("_thread", "allocate_lock")

@@ -21,9 +21,9 @@ from typing import Any
 import greenlet
 import pytest
 
-from hybridexec.worker import interrupts
-from hybridexec.worker.interrupts import Interrupts
-from hybridexec.worker.shield import Shield
+from hybridexec.worker.greenlets import interrupts
+from hybridexec.worker.greenlets.interrupts import Interrupts
+from hybridexec.worker.greenlets.shield import Shield
 
 
 class Stopped(BaseException):
@@ -137,7 +137,7 @@ def test_an_import_is_not_cut_short(
     running: Any, made: Interrupts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath("asks_for_it.py").write_text(
-        "from unit.worker import test_interrupts\n"
+        "from unit.worker.greenlets import test_interrupts\n"
         "asked = test_interrupts.made_here.interrupt(1, test_interrupts.Stopped)\n"
         "ran = test_interrupts.a_while()\n"
     )

@@ -23,8 +23,8 @@ import gevent
 import gevent.os
 from gevent.hub import get_hub
 
-from .. import native
-from .late import after_import
+from ... import native
+from ..late import after_import
 
 #: Seconds between two looks where nobody tells of a child's end.
 FIRST_PAUSE, LAST_PAUSE = 0.0005, 0.02

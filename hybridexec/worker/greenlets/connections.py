@@ -20,7 +20,7 @@ from typing import Any
 from gevent._hub_local import get_hub_if_exists
 from gevent._waiter import Waiter
 
-from .. import native
+from ... import native
 from . import connects, shield
 
 #: What the kernel takes without blocking once it says that a descriptor is writable.

@@ -23,7 +23,7 @@ from gevent.hub import get_hub
 from gevent.monkey import is_module_patched
 from gevent.socket import wait_read
 
-from .. import native
+from ... import native
 from . import children
 
 _Found = TypeVar("_Found")

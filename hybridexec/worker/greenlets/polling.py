@@ -17,7 +17,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Waiter, get_hub
 from gevent.monkey import get_original
 
-from .. import native
+from ... import native
 
 _epoll: Any = get_original("select", "epoll")
 

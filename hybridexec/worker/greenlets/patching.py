@@ -20,12 +20,12 @@ from functools import partial, wraps
 from types import ModuleType
 from typing import Any
 
-from .. import native
-from .late import after_import
+from ... import native
+from ..late import after_import
 
 #: What gevent represents the context of an error with. By default it is ``pprint.saferepr``, and
 #: every hub imports that with all it needs: half of a worker's start.
-_FORMAT_CONTEXT = "hybridexec.worker.patching.represent"
+_FORMAT_CONTEXT = "hybridexec.worker.greenlets.patching.represent"
 
 _patched = False
 
@@ -193,8 +193,7 @@ def _patch_subprocess(patch_it: Callable[[], object]) -> None:
     """Patch it, and leave multiprocessing as it is.
 
     From Python 3.14 on, and on macOS, gevent makes "fork" the start method, which would undo what
-    the user's code has chosen; for the other methods :mod:`hybridexec.worker.cooperative` does what
-    they need.
+    the user's code has chosen; for the other methods :mod:`.cooperative` does what they need.
     """
     gevents: Any = importlib.import_module("gevent.subprocess")
     gevents._gevent_did_monkey_patch = lambda *_, **__: None

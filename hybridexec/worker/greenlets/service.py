@@ -15,8 +15,8 @@ import gevent
 import gevent.event
 from gevent.exceptions import LoopExit
 
-from .. import native
-from ..wire.page import HEARTBEAT
+from ... import native
+from ...wire.page import HEARTBEAT
 
 #: How often the hub shows that it is alive.
 _HEARTBEAT_SECONDS = 0.1

@@ -35,7 +35,7 @@ from typing import Any
 
 import gevent
 
-from .. import native
+from ... import native
 from . import critical
 from .descendants import (
     Begun,

@@ -1,8 +1,7 @@
-"""Calls that were submitted one by one, made batches of: what is done once for a batch need not be
-done for each of them.
+"""Coalesce calls that were submitted one by one into batches, so that much work is done once for
+many of them.
 
-Thread: the turn holder, and who delivers outcomes; an inline call is made a batch of by who submits
-it.
+Thread: the turn holder, and the thread that delivers outcomes; for an inline call, the caller's.
 Guarantees: the calls of a batch were submitted one after another; each Future gets its own
 outcome, and neither it nor its arguments are kept alive for its neighbours' sake.
 """
@@ -27,7 +26,7 @@ class Futures:
     """The sink of such a batch."""
 
     def __init__(self, futures: Sequence[CallFuture[Any]]) -> None:
-        # None in place of those that have ended.
+        # Those that have ended are replaced by None.
         self._futures: list[CallFuture[Any] | None] = list(futures)
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
@@ -40,17 +39,17 @@ class Futures:
         else:
             for outcome in ended:
                 future = self._futures[outcome[0]]
-                if future is not None:  # it was cancelled after this was noted, or has ended
+                if future is not None:  # None: cancelled after the outcome was noted, or ended
                     deliver(future, (outcome,))
                     self.drop(outcome[0])
 
     def drop(self, place: int) -> None:
-        """Do not keep the future at ``place`` any longer."""
+        """Keep the future at ``place`` alive no longer."""
         self._futures[place] = None
 
 
 def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
-    """The next batch: one that was submitted as such, or one of calls that have come in a row and
+    """Take the next batch: one that was submitted as such, or one made of consecutive calls that
     share function and options."""
     first = submitted.popleft()
     if isinstance(first, Batch):
@@ -69,7 +68,7 @@ def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
 
 
 def cancel(pool: Pool, future: CallFuture[Any]) -> None:
-    """The call is not wanted any more, and its future has been told."""
+    """Cancel a call whose future has been cancelled."""
     batch = future.batch
     if batch is not None and batch.states[future.place] != ENDED:
         pool.cancel(batch, (future.place,), running=True)
@@ -79,7 +78,7 @@ def cancel(pool: Pool, future: CallFuture[Any]) -> None:
 
 
 def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
-    """Calls whose submission has failed must not run, if they came to be queued all the same."""
+    """Cancel calls whose submission has failed after they were queued."""
     if isinstance(calls, Batch):
         pool.cancel(calls, None, running=True)
     elif calls.cancel_quietly():

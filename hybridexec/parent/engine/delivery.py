@@ -1,8 +1,8 @@
-"""What the I/O thread has to tell: how calls ended, what is to be logged, and that it ends.
+"""Deliver what may run user code: outcomes (callbacks) and log records (handlers); and the end.
 
-Runs on: the I/O thread, and whoever takes the engine's turn in its place.
-Guarantees: what is told may run code of the user's, and takes no lock of gevent's on a native
-thread: in a process that gevent has patched, it is told in a greenlet (:mod:`.gevent_parent`).
+Thread: the I/O thread, and whoever takes a turn in its place.
+Guarantees: no lock of gevent's is taken on a native thread: in a process that gevent has patched,
+delivery is done in a greenlet (:mod:`.gevent_parent`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _logger = logging.getLogger("hybridexec")
 
 
 class Deliverer:
-    """Tells it here and now, or by way of ``hubs``."""
+    """Delivers on the calling thread, or by way of ``hubs``."""
 
     def __init__(self, hubs: Hubs | None) -> None:
         self._hubs = hubs
@@ -32,14 +32,14 @@ class Deliverer:
             self._hubs.call(functools.partial(deliver_all, outcomes))
 
     def log(self, records: list[Record]) -> None:
-        """Log these."""
+        """Log the records."""
         if self._hubs is None:
             _log(records)
         elif records:
             self._hubs.call(functools.partial(_log, records))
 
     def end(self, ended: threading.Event) -> None:
-        """Set ``ended``, after everything else."""
+        """Set ``ended``, after everything else was delivered."""
         if self._hubs is None:
             ended.set()
         else:
@@ -48,13 +48,13 @@ class Deliverer:
 
 
 class Told:
-    """A sink that only notes that it was told."""
+    """A sink that only sets an event when it is delivered to."""
 
     def __init__(self, event: threading.Event) -> None:
         self._event = event
 
     def deliver(self, ended: object) -> None:
-        """Note it."""
+        """Set the event."""
         self._event.set()
 
 

@@ -1,16 +1,19 @@
-"""The I/O thread: carries out what the pool decides, and tells it what happened.
+"""The engine: its I/O thread carries out what the pool decides, and reports events to it.
 
-Callers' threads only put into a queue, which wakes the thread::
+Callers' threads put calls and events into a queue, which wakes the I/O thread::
 
     submit, cancel, shutdown ──▶ queue ────┐
     result pipes, sentinels, deadlines ────┴▶ Pool ──▶ actions: frames, starts, signals, outcomes
 
-Runs on: everything under "on the I/O thread" there, and there alone, but for the first turn where
-workers are forked; the rest on any thread.
-Guarantees: the thread is a native one and waits with the system's own poll, so that a gevent parent
-neither needs a hub here nor blocks one; it never blocks on a worker; it ends when the engine has
-been shut down and nothing of it is left.
-(Of a single call, callers do some of it themselves: see :mod:`.inline_calls`.)
+Thread: methods under "on the I/O thread" on that thread only, except for the first turn where
+workers are forked; the others on any thread.
+Guarantees: the I/O thread is a native one and waits with the system's own poll, so that a gevent
+parent neither needs a hub for it nor has one blocked by it; it never blocks on a worker; it ends
+when the engine has been shut down and no call or process is left.
+
+The *turn* is the right to use the pool and the supervisor, and a lock. The I/O thread holds it
+except while it polls or delivers outcomes; callers take it for inline calls
+(:mod:`.inline_calls`). Whoever has it is the *turn holder*.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from .snapshot import Snapshot
 from .supervisor import Supervisor
 
 _logger = logging.getLogger("hybridexec")
-#: How often, in seconds, the I/O thread looks up while callers may send calls.
+#: How often, in seconds, the I/O thread wakes up while callers may send inline calls.
 _WATCH_TICK = 0.25
 #: Why submit refuses, in the standard library's words.
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
@@ -51,39 +54,38 @@ class Engine:
 
     def __init__(self, pool: Pool, launcher: Launcher, watchdog: Watchdog | None = None) -> None:
         self._pool = pool
-        self._ledger = pool.ledger  # what is read at each submit
+        self._ledger = pool.ledger  # read at each submit
         self._launcher = launcher
         self._queue = EntryQueue()
         self._supervisor = Supervisor(pool, launcher, self._queue, watchdog)
         self.snapshot: Snapshot = Snapshot(pool, self._supervisor, self._queue)
         self.is_running = self.snapshot.is_running
         self.functions = Functions()
-        # A native lock: holders neither block nor switch greenlets. A reentrant one: a finalizer or
-        # a signal handler that shuts the executor down may interrupt a holder on its own thread.
+        # Native, because holders neither block nor switch greenlets. Reentrant, because a finalizer
+        # or signal handler that shuts the executor down may interrupt a holder on its own thread.
         self._lock = native.new_lock()
-        # Held by whoever has to do with the pool and the supervisor, never while outcomes are
-        # delivered. Reentrant only so that it knows its owner: nobody takes it twice.
+        # The turn. Reentrant only so that it knows its owner: nobody takes it twice.
         self._turning = native.new_lock()
         self._inline = InlineCalls(pool, self._supervisor, self._turning, self._queue)
         self.lead, self.follow = self._inline.lead, self._inline.follow  # see there
-        #: Guarded by _lock: why submit must refuse, if it must.
+        #: Why submit must refuse, if it must. Guarded by _lock.
         self.closed: str | None = None
         self._running = False  # the I/O thread was started, or is about to be
         self._io = IoThread(self._run, self._give_up)
-        #: Whether this is a forked process's copy, and of no use.
+        #: Whether this process is a fork of the one that made the engine.
         self.inert = False
-        self._tick_at: float | None = None  # when the pool wants to hear that time has passed
+        self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
         self._hubs = Hubs() if native.is_patched("threading") else None
         self._tell = Deliverer(self._hubs)
-        #: Whether a thread of this process that waits may block: in a patched one it may not.
+        #: Whether threads that wait may block; in a gevent-patched process they may not.
         self.blocking_waits = self._hubs is None
 
     # -- on any thread ------------------------------------------------------------------------
 
     def submit_call(self, call: CallFuture[Any]) -> None:
-        """Take a new call; raises what :meth:`submit` does."""
+        """Submit a call, inline if possible; raises what :meth:`submit` does."""
         inline = self._inline
         if inline.watching and self.closed is None:
             if self._hubs is not None:
@@ -93,11 +95,11 @@ class Engine:
         self.submit(call)
 
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
-        """Take new calls.
+        """Queue new calls.
 
         Raises:
-            RuntimeError: the engine was shut down, or is a forked process's copy.
-            ExecutorBroken: it cannot run calls any more.
+            RuntimeError: the engine was shut down, or belongs to the parent of this process.
+            ExecutorBroken: no call can run any more.
         """
         queued = False
         try:
@@ -113,12 +115,12 @@ class Engine:
                 if not self._running:
                     self._start()
         except BaseException:
-            if queued:  # Its caller will never hear of a call, so it must not run.
+            if queued:  # The caller gets no future, so the calls must not run.
                 self._queue.post(coalescing.withdraw, self._pool, calls)
             raise
 
     def start_workers(self, count: int) -> None:
-        """Have so many more workers, up to the limit, before there are calls for them."""
+        """Start ``count`` more workers, up to the limit, though there are no calls for them yet."""
         with self._lock:
             self.check_open()
             self._queue.post(self._pool.want, count)
@@ -145,21 +147,21 @@ class Engine:
         self._queue.post(self._pool.cancel, batch, places, running)
 
     def cancel_call(self, call: CallFuture[Any]) -> None:
-        """The call is not wanted any more, and its future has been told."""
+        """Cancel a call whose future has been cancelled."""
         self._queue.post(coalescing.cancel, self._pool, call)
 
     def cancel_all(self) -> None:
-        """Cancel all calls there are, the running ones too; return when all who wait for one have
-        been told, unless they cannot be before that."""
+        """Cancel all calls, running ones too; return when their outcomes have been delivered,
+        unless that cannot happen before this returns."""
         if not self._running:
-            return  # a later call is none of those
+            return  # there is no call yet
         told = threading.Event()
         self._queue.post(self._pool.cancel_all, Told(told))
         if self._can_wait():
             native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
 
     def shutdown(self, cancel_unstarted: bool, why: str = _SHUT_DOWN) -> None:
-        """Take no more calls, finish those there are (or only the started ones), and end."""
+        """Refuse new calls, finish those there are (or only the started ones), and end."""
         with self._lock:
             self.closed = self.closed or why
             if not self._running:
@@ -167,8 +169,8 @@ class Engine:
         self._queue.post(self._pool.shutdown, cancel_unstarted)
 
     def abandon(self) -> None:
-        """Shut down because nobody is left to submit; safe in a finalizer, which may interrupt
-        a holder of the lock on its own thread."""
+        """Shut down because nobody is left who could submit. Safe in a finalizer, which may
+        interrupt a holder of the lock on its own thread."""
         self.closed = _SHUT_DOWN
         if not self._running:
             self._close_unstarted()
@@ -176,7 +178,7 @@ class Engine:
 
     def _close_unstarted(self) -> None:
         self._launcher.close()
-        self._queue.close()  # to start the thread may have been tried
+        self._queue.close()  # a start of the I/O thread may have failed
         lifecycle.unregister(self)
         self._ended.set()
 
@@ -185,17 +187,17 @@ class Engine:
         self._queue.post(self._pool.kill, signal_number)
 
     def stop(self) -> None:
-        """Take no more calls, cancel all there are, the running ones too, and end."""
-        # For all we know: whoever was interrupted may not have woken the thread.
+        """Refuse new calls, cancel all there are, running ones too, and end."""
+        # Assume that it sleeps: whoever was interrupted may not have woken it.
         self._queue.asleep = True
         self.shutdown(True)
         self._queue.post(self._pool.stop)
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until the engine has ended, up to so many seconds.
+        """Wait until the engine has ended, for ``seconds`` at most.
 
-        Not where it could not end before that: on its own thread, in what has interrupted a caller
-        in the midst of something (a finalizer, a signal handler), and in a forked process.
+        Returns at once where it cannot end before this returns: on the I/O thread, in a finalizer
+        or signal handler that has interrupted a holder of its locks, and in a forked process.
         """
         if self._can_wait():
             native.wait(self._ended.wait, seconds)
@@ -212,17 +214,17 @@ class Engine:
 
     @property
     def broken(self) -> BaseException | None:
-        """What the engine is broken by, if it is."""
+        """Why no call can run any more; None if they can."""
         return self._ledger.broken_because
 
     def on_own_thread(self) -> bool:
-        """Whether outcomes cannot be delivered before the caller returns: it is a callback."""
+        """Whether the caller is a callback: no outcome is delivered before it returns."""
         return self._io.is_current() or (self._hubs is not None and self._hubs.is_caller())
 
     def become_inert(self) -> None:
-        """Be of no use: this process is a fork, and the workers are its parent's."""
+        """Do nothing any more: this process is a fork, and the workers are its parent's."""
         self.inert = True
-        self._inline.watching = False  # nobody looks up here
+        self._inline.watching = False  # there is no I/O thread here
         self._lock = native.new_lock()  # it may have been held
         self._queue.become_inert()
         self.snapshot.become_inert()
@@ -230,8 +232,8 @@ class Engine:
         self._poller.close()
 
     def _open(self) -> None:
-        """Get what the I/O thread needs, before anything is left to it: that may be refused, or
-        interrupted, and is done again for the next call. The lock is held."""
+        """Open what the I/O thread needs, before anything is queued for it: this may fail or be
+        interrupted, and is then done again for the next call. The lock is held."""
         poller = native.Poller()
         try:
             self._queue.open(poller)
@@ -244,11 +246,11 @@ class Engine:
         lifecycle.register(self)
 
     def _start(self) -> None:
-        """Start the I/O thread, whatever interrupts that; the lock is held."""
+        """Start the I/O thread, even if Ctrl-C interrupts this; the lock is held."""
         self._running = True
         try:
             if self._launcher.method == "fork":
-                # Here and now, while this process may still have one thread only.
+                # On this thread, while the process may still have only one.
                 self._turn()
         except BaseException:
             self._inline.interrupted()
@@ -258,7 +260,7 @@ class Engine:
                 self._io.start()
             except BaseException as error:
                 if not isinstance(error, Exception):
-                    self._io.start()  # Ctrl-C: it may run by now, and then this one will not
+                    self._io.start()  # Ctrl-C: if it was started already, this one does nothing
                 raise
 
     # -- on the I/O thread --------------------------------------------------------------------
@@ -293,14 +295,14 @@ class Engine:
                     queue.awake()
                 else:
                     self._supervisor.handle(fd)
-            # Outcomes come first if nothing is to be sent.
+            # If nothing is to be sent, outcomes are delivered first.
             busy = self._pool.pending or queue.submitted
             outcomes = [] if busy else self._ledger.take_outcomes()
         self._tell.outcomes(outcomes)
         self._turn()
 
     def _plan(self, now: float) -> float | None:
-        """How many seconds to sleep at most; None if only events matter."""
+        """Seconds to sleep at most; None if only events matter."""
         timeout = self._pool.wait_seconds(now)
         self._tick_at = None if timeout is None else now + timeout
         watching = self._inline.watch(now, timeout is None and self._poller.live)
@@ -325,14 +327,14 @@ class Engine:
         self._tell.log(records)
 
     def _abort(self, error: BaseException) -> None:
-        """A fault of ours: end every call with it rather than leave one waiting."""
+        """After an internal fault, end every call with it, so that none waits for ever."""
         broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
         broken.__cause__ = error
         self._pool.abort(broken)
         self._tell.outcomes(self._ledger.take_outcomes())
 
     def _give_up(self, error: Exception) -> None:
-        """There can be no I/O thread."""
+        """The I/O thread cannot be started."""
         self._abort(error)
         self._finish()
 
@@ -340,9 +342,9 @@ class Engine:
         with self._lock:
             self.closed = self.closed or _SHUT_DOWN
         try:
-            while self._queue.submitted or self._queue.events:  # from before it was closed
+            while self._queue.submitted or self._queue.events:  # queued before `closed` was set
                 self._turn()
-        finally:  # after a fault, the pool may be at odds with itself
+        finally:  # after a fault, the pool may be inconsistent and raise again
             self._supervisor.close()
             self._poller.close()
             self._queue.close()

@@ -1,9 +1,9 @@
-"""What other threads want of the I/O thread: new calls, and events for it to handle.
+"""The way in to the I/O thread: new calls, and events for it to handle.
 
-Runs on: any thread puts in; the I/O thread takes out, and sleeps until there is something.
-Guarantees: putting in never blocks, and wakes the thread only if it sleeps; what was put in is
-seen. For the thread says that it sleeps before it looks whether there is anything: if it has found
-nothing, whoever puts something in after that finds it asleep.
+Thread: any thread puts in; the I/O thread takes out, and sleeps while there is nothing.
+Guarantees: putting in never blocks, and wakes the I/O thread only if it sleeps. Nothing is missed:
+the I/O thread sets ``asleep`` before it checks the deques, so whoever puts something in after that
+check finds ``asleep`` set, and wakes it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class EntryQueue:
     """Two deques, and a pipe that wakes the I/O thread."""
 
     def __init__(self) -> None:
-        # No event comes before the calls that were submitted before it: no call comes after a
-        # shutdown, or its own cancellation. But events do not wait for calls that come later.
+        # An event is handled after the calls that were submitted before it, so no call arrives
+        # after a shutdown or its own cancellation. Events do not wait for calls submitted later.
         self.submitted: deque[Batch | CallFuture[Any]] = deque()
         self.events: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        # How many of the events are due, and of what was submitted, how much comes before them.
+        # How many events are due, and how many of the submitted calls come before them.
         self._due = self._before_due = 0
         # Invariant: set only while the I/O thread is, or is about to be, waiting in poll.
         self.asleep = False
-        #: What becomes readable when the thread is to wake up.
+        #: Becomes readable to wake the I/O thread.
         self.fd = -1
         self._wake_fd = -1
-        # A reentrant one: what interrupts its holder may put something in.
+        # Reentrant: a signal handler or finalizer that interrupts its holder may put something in.
         self._waking = native.new_lock()
         self._inert = False
 
@@ -65,11 +65,11 @@ class EntryQueue:
         except OSError:
             pass  # the pipe is full, or closed
         except BaseException:
-            self.asleep = True  # Ctrl-C: it may sleep on, for the next one to wake
+            self.asleep = True  # Ctrl-C: it may still sleep, and whoever comes next wakes it
             raise
 
     def become_inert(self) -> None:
-        """This process is a fork: nobody takes anything out."""
+        """This process is a fork, and has no I/O thread: drop everything, and ignore events."""
         self._inert = True
         self.submitted.clear()
         self.events.clear()
@@ -77,8 +77,8 @@ class EntryQueue:
     # -- on the I/O thread --------------------------------------------------------------------
 
     def open(self, poller: native.Poller) -> None:
-        """Have ``poller`` wait for it; on the thread that starts the I/O thread, again if that was
-        interrupted before."""
+        """Have ``poller`` wait for the pipe. Called on the thread that starts the I/O thread, and
+        again if an earlier start was interrupted."""
         self.close()
         self.fd, self._wake_fd = os.pipe()
         lifecycle.keep_from_children(self.fd, self._wake_fd)
@@ -87,7 +87,7 @@ class EntryQueue:
         poller.register(self.fd, native.Poller.READABLE)
 
     def awake(self) -> None:
-        """The thread has been woken: it can be woken again."""
+        """The I/O thread has been woken: empty the pipe, so that it can be woken again."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 4096)
 
@@ -95,7 +95,7 @@ class EntryQueue:
         """Tell the pool of new calls, and handle events."""
         submitted, events = self.submitted, self.events
         if not self._due:
-            # In this order: what one of these events is about was submitted before it.
+            # In this order: the calls that an event is about were submitted before it.
             self._due = len(events)
             self._before_due = len(submitted)
         left = _MAX_CALLS
@@ -114,9 +114,9 @@ class EntryQueue:
             event(*arguments)
 
     def close(self) -> None:
-        """Nothing wakes the thread any more."""
+        """Close the pipe: nothing wakes the I/O thread any more."""
         fd, self.fd = self.fd, -1
-        # Not while another thread is writing to it: the number may be another file's right after.
+        # Not while another thread is writing: the number may be reused for another file at once.
         with self._waking:
             wake_fd, self._wake_fd = self._wake_fd, -1
             lifecycle.close(fd, wake_fd)

@@ -1,10 +1,10 @@
-"""The engine's side of a gevent-patched parent: keep its hubs running, and deliver in one of them.
+"""Support for a gevent-patched parent: keep its hubs running, and deliver outcomes in one of them.
 
-Runs on: threads that submit or wait hold; the I/O thread calls and releases.
+Thread: threads that submit or wait call :meth:`Hubs.hold`; the I/O thread calls the rest.
 
-A hub whose every greenlet waits, with nothing in its own loop to wait for, raises LoopExit: it
-cannot know that a native thread is going to resolve a future. A watcher in its loop, for as long
-as the engine runs, says so. And a native thread had better not touch gevent's locks, which futures
+A hub whose greenlets all wait, with nothing in its own loop to wait for, raises LoopExit: it cannot
+know that a native thread is going to resolve a future. So each such hub gets a watcher in its loop
+for as long as the engine runs. And a native thread must not touch gevent's locks, which futures
 have in such a process: outcomes are delivered by greenlets of the hub that started the engine.
 This module uses the gevent that the parent has loaded, and loads none.
 """
@@ -20,7 +20,7 @@ from ... import native
 
 
 class Hubs:
-    """The hubs that wait for one engine."""
+    """The parent's hubs that wait for one engine."""
 
     def __init__(self) -> None:
         self._gevent: Any = sys.modules["gevent"]
@@ -30,10 +30,10 @@ class Hubs:
         self._released = False
         self._home: Any = None
         self._calls: deque[Callable[[], None]] = deque()
-        self._callers: set[Any] = set()  # greenlets that run such calls
+        self._callers: set[Any] = set()  # the greenlets that run them
 
     def hold(self) -> None:
-        """Keep the calling thread's hub running, until :meth:`release`."""
+        """Keep the calling thread's hub running until :meth:`release`."""
         hub = self._gevent.get_hub()
         with self._lock:
             if self._released or hub in self._watchers:
@@ -43,7 +43,7 @@ class Hubs:
             watcher.start(self._woken, watcher)
 
     def call(self, function: Callable[[], None]) -> None:
-        """Have ``function`` called by a greenlet of the home hub; on the I/O thread."""
+        """Have a greenlet of the home hub call ``function``; called on the I/O thread."""
         with self._lock:
             watcher = None if self._home.loop is None else self._watchers.get(self._home)
             if watcher is not None:
@@ -53,11 +53,11 @@ class Hubs:
             function()
 
     def is_caller(self) -> bool:
-        """Whether the current greenlet is one that runs a call."""
+        """Whether the current greenlet is one that runs such a function."""
         return self._gevent.getcurrent() in self._callers
 
     def release(self) -> None:
-        """Let the hubs go, after what was to be called."""
+        """Let the hubs go, after the functions that were to be called."""
         with self._lock:
             self._released = True
             watchers, self._watchers = self._watchers, {}

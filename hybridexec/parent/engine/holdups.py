@@ -1,14 +1,13 @@
-"""Notices workers whose calls wait one after another, though no single wait is long.
+"""Detect workers whose calls wait one after another, though no single wait is long.
 
-Runs on: whoever has the engine's turn, tells it the time, the states and the answers, and does what
-it says.
-Guarantees: a place in the code is reported once; nothing here waits or looks at a clock.
+Thread: turn holder, which passes in the time, the states and the answers, and acts on the results.
+Guarantees: each place in the code is reported once; nothing here waits or looks at a clock.
 
 A driver that waits in C (psycopg2 without psycogreen, say) keeps the hub for as long as a query
 takes. The hub ticks between two queries, so the watchdog sees nothing, and a hundred calls take a
 hundred times as long as one. So workers are sampled: if a call has the CPU though the main thread
-sleeps, it holds the hub while it waits. A hub that has nothing to do sleeps, too, but in no call;
-one that computes, or would if the machine let it, does not sleep.
+sleeps, it holds the hub while it waits. An idle hub sleeps too, but in no call; and one that
+computes does not sleep, even if it does not get the CPU.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-#: Seconds between two samples of a worker, and samples that decide.
+#: Seconds between two samples of a worker, and how many samples decide.
 SAMPLE_SECONDS, SAMPLES = 0.5, 12
 #: How many of these must have found a call that holds the hub.
 _HELD = 9
 
 
 class HeldUp(NamedTuple):
-    """Say that this worker's calls have been waiting one after another for so many seconds."""
+    """A report: this worker's calls have been waiting one after another for so many seconds."""
 
     worker: int
     seconds: float
-    #: A call that did so, and where; how many of the samples found one.
+    #: One such call and its stack, and how many of the samples found one.
     call: int
     stack: str
     held: int
@@ -40,7 +39,7 @@ class _Samples:
     def __init__(self, now: float) -> None:
         self.began_at = now
         self.taken = 0
-        # How often a call waited there, by the line that called; the last such call, and its stack.
+        # By a stack's innermost frame: how often a call waited there; the last such call and stack.
         self.places: Counter[str] = Counter()
         self.last: dict[str, tuple[int, str]] = {}
 
@@ -51,7 +50,7 @@ class Holdups:
     def __init__(self) -> None:
         self._workers: dict[int, _Samples] = {}
         self._reported: set[str] = set()
-        # Workers that were asked, and whose main thread slept then.
+        # Workers that were asked what they are doing, and whose main thread slept then.
         self._asleep: set[int] = set()
         self._next_at = 0.0
 
@@ -71,8 +70,11 @@ class Holdups:
         return sorted(self._asleep)
 
     def answered(self, worker: int, now: float, call: int, stack: str) -> HeldUp | None:
-        """What the main thread of a worker that was asked is doing: ``call`` is 0 if it is in none.
-        Whether there is something to report."""
+        """Take the answer of a worker that was asked; returns a report, if one is due.
+
+        Args:
+            call: the one that has the main thread; 0 if none has.
+        """
         if worker not in self._asleep:
             return None
         self._asleep.discard(worker)
@@ -86,12 +88,12 @@ class Holdups:
             samples = self._workers[worker] = _Samples(now)
         samples.taken += 1
         if call:
-            # A stack's last frame: the innermost.
+            # The stack's last frame is the innermost.
             place = stack[stack.rfind("  File ") :]
             samples.places[place] += 1
             samples.last[place] = (call, stack)
         if samples.taken - samples.places.total() > SAMPLES - _HELD:
-            del self._workers[worker]  # it is not that bad
+            del self._workers[worker]  # too few samples found one: begin anew
         elif samples.taken >= SAMPLES:
             del self._workers[worker]
             place, _ = samples.places.most_common(1)[0]

@@ -1,9 +1,9 @@
-"""The shell around the watchdog: reads heartbeats, asks workers, words the reports, also those of
-calls that do not end.
+"""The I/O around the watchdog: reads heartbeats, asks workers, and words the reports, also those on
+cancelled calls that do not end.
 
-Runs on: whoever has the engine's turn; :meth:`HubMonitor.current` on any thread.
+Thread: turn holder; :meth:`HubMonitor.current` on any thread.
 Guarantees: reads shared memory and writes messages, so no worker can keep it waiting; while no call
-is unfinished and no hub was reported as blocked, it wants no look.
+is unfinished and no hub is reported as blocked, it needs no look.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..pool.worker import Worker
 from .connection import Connection
 from .holdups import HeldUp, Holdups
 
-#: How many calls are named, of those that a silent worker runs or that do not end.
+#: How many calls a report names at most, of those that a silent worker runs or that do not end.
 _MAX_NAMED = 5
 #: Why a worker that does not answer has no stack to show, by the state of its main thread.
 _WHY_NO_STACK = {
@@ -41,7 +41,7 @@ documentation. Its stack:
 
 
 class Record(NamedTuple):
-    """Something to log."""
+    """A log record to write."""
 
     level: int
     message: str
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
 
 class HubMonitor:
-    """Looks after the hubs of all workers."""
+    """Monitors the hubs of all workers."""
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class HubMonitor:
     ) -> None:
         """
         Args:
-            watchdog: who decides; None if nothing is to be reported.
-            send: tells the worker of this number.
+            watchdog: decides what to report; None if nothing is.
+            send: sends a message to the worker with this number.
         """
         self._watchdog = watchdog
         self._workers = workers
@@ -72,7 +72,7 @@ class HubMonitor:
         self._found: list[Record] = []  # since the last look
 
     def seconds(self, now: float) -> float | None:
-        """How long until :meth:`look` is worth calling; None if only events matter."""
+        """Seconds until :meth:`look` is due; None if only events matter."""
         watchdog = self._watchdog
         if watchdog is None:
             return None
@@ -81,7 +81,7 @@ class HubMonitor:
         return max(0.0, self._look_at - now)
 
     def look(self, now: float) -> list[Record]:
-        """See to the hubs, if it is time to; what there is to log."""
+        """Check the hubs if that is due; returns what to log."""
         if self._watchdog is None or now < self._look_at:
             return []
         records, self._found = self._found, []
@@ -144,13 +144,13 @@ class HubMonitor:
         return Record(logging.WARNING, _HELD_UP, arguments)
 
     def _asleep(self) -> Iterator[int]:
-        """The workers with several calls whose main thread waits, in the hub or elsewhere."""
+        """Workers with several calls whose main thread waits, in the hub or elsewhere."""
         for number, connection in self._connections.items():
             if len(self._workers[number].in_flight) > 1 and (connection.state or "") in "SD":
                 yield number
 
     def _running(self, connection: Connection, held: InFlight) -> str:
-        """The calls that a worker runs, the latest first: one of them has the CPU."""
+        """The calls that a worker runs, the latest first, in words: one of them has the CPU."""
         running = connection.page.running()
         latest = sorted((call for call in running if call in held), key=running.__getitem__)[::-1]
         named = ", ".join(_text(held, call) for call in latest[:_MAX_NAMED])
@@ -158,7 +158,7 @@ class HubMonitor:
         return f"{named} and {more} more" if more > 0 else named or "no call"
 
     def answered(self, number: int, now: float, call: int, stack: str) -> None:
-        """A worker has said where it is."""
+        """A worker has said what its main thread is doing."""
         if self._watchdog is None:
             return
         held_up = self._holdups.answered(number, now, call, stack)
@@ -176,7 +176,7 @@ class HubMonitor:
         call = connection.page.current
         if not call and self._watchdog is not None:
             call = self._watchdog.blocker(number)
-        # This thread may be any, and the call may end just now.
+        # This may be any thread, and the call may be ending.
         return _text(worker.in_flight, call) if call in worker.in_flight else None
 
     def forget(self, number: int) -> None:
@@ -187,7 +187,7 @@ class HubMonitor:
 
 
 def abandoned(what: Abandoned) -> Record:
-    """Tell of cancelled calls that do not end."""
+    """The log record on cancelled calls that do not end."""
     named, more = ", ".join(what.names[:_MAX_NAMED]), len(what.names) - _MAX_NAMED
     if more > 0:
         named += f" and {more} more"
@@ -202,6 +202,6 @@ def abandoned(what: Abandoned) -> Record:
 
 
 def _text(held: InFlight, call: int) -> str:
-    """A call that a worker has, in a few words."""
+    """A call in flight, in a few words."""
     batch = held.get(call)
     return "..." if batch is None else batch.text(call - batch.first)

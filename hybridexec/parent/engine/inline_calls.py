@@ -3,7 +3,7 @@
 A call that comes while there is no other is sent by its caller if the I/O thread sleeps; then the
 thread that waits for it reads the answer. Who reads when is :mod:`.leader`'s state.
 
-Thread: callers' threads, but for :meth:`InlineCalls.watch`.
+Thread: callers' threads; :meth:`InlineCalls.watch` on the I/O thread.
 Guarantees: one thread at a time uses the pool and the supervisor; an inline call overtakes no
 other; its outcome is delivered once, and if nobody leads, by the I/O thread.
 
@@ -14,30 +14,30 @@ Why it is right:
   in a turn blocks, so nobody waits for it for long. Only ``with`` takes it: between a call of
   ``acquire`` and the ``try`` that ends the turn, Ctrl-C could come. Outcomes are delivered after a
   turn, because callbacks may submit calls.
-- *Who may send*: a caller that gets the turn, and does not hold it already in what was interrupted,
-  while the I/O thread is asleep, nothing is queued, and no call is unfinished. Asleep, that thread
-  has delivered and handled all that it took, and whatever wakes it up, it waits for the turn. So
-  the pool is at rest, and there is no call that could be overtaken. Calls queued concurrently are
-  unordered with this one; calls that this thread queued earlier are seen by the check whether
-  anything is queued, so program order holds.
-- *Nobody sleeps too long.* The I/O thread decides how long it sleeps before the call comes, and
-  knows nothing of the call's deadline, for one. So callers may send only while it is *watching*: it
-  has no other time to wake up at, but wakes up a few times a second, and decides anew. It watches
-  until a second after the last sign of life, and while some worker is led. In an executor that is
-  idle for longer nothing wakes up at all, and the next call goes through the queue.
-- *Callbacks are the I/O thread's.* The leader may hold a lock that a callback wants. If somebody
-  has added one, the leader leaves what it has read to that thread
+- *Who may send*: a caller that gets the turn (and is no signal handler or finalizer that has
+  interrupted the holder), while the I/O thread is asleep, nothing is queued, and no call is
+  unfinished. When the I/O thread is asleep, it has delivered and handled all that it took, and when
+  something wakes it, it waits for the turn. So the pool is at rest, and there is no call to
+  overtake. Calls queued concurrently are unordered with this one; calls that this thread queued
+  earlier are seen by the emptiness check, so program order holds.
+- *The I/O thread never sleeps past a deadline.* It chose its timeout before the inline call came,
+  so it does not know of that call's deadline, for instance. So callers may send only while it is
+  *watching*: nothing is due, but it wakes up a few times a second and chooses its timeout anew. It
+  watches until a second after the last activity, and while some worker is led. An executor that is
+  idle for longer does not wake up at all, and its next call goes through the queue.
+- *Callbacks run on the I/O thread.* The leader may hold a lock that a callback wants. If a callback
+  was added, the leader leaves the outcome to the I/O thread
   (:meth:`.future.CallFuture.deliver_here`).
-- *A leader does not sleep* if it can expect the outcome sooner than it could be woken: if this call
-  followed the last outcome within 0.1 ms. It looks for as long at most, and gives the GIL away with
-  each look. After a look in vain it sleeps for the next ones, the longer the more often that was
-  so: short calls cost a few slow ones, long calls next to nothing, and a worker that needs this
-  processor a fiftieth of it.
+- *A leader spins* instead of sleeping if it can expect the outcome sooner than it could be woken:
+  if this call followed the last outcome within 0.1 ms. It spins for that long at most, and releases
+  the GIL with each poll. After spinning in vain, leaders sleep for a while, the longer the more
+  often that was in vain. So short calls cost a few slow polls, long calls next to nothing, and a
+  worker that needs this processor loses a fiftieth of it.
 - *A leader that is interrupted* by Ctrl-C reads what has come on its way out. If another Ctrl-C
-  hits it there, the I/O thread finds that its time is up. In the midst of a turn, Ctrl-C may leave
-  half of an event's work undone: so it breaks the executor, if a call is unfinished by then. No
-  other call can suffer from that, for there is none. This one ends in any case: whatever became of
-  its outcome, the I/O thread ends it once more, which is nothing to a future that has ended.
+  interrupts that, the I/O thread finds that the leader's time is up. Ctrl-C in the midst of a turn
+  may leave an event half handled: so it breaks the executor, if a call is unfinished by then. No
+  other call is affected, because there is none. This one ends in any case: whatever became of its
+  outcome, the I/O thread ends it once more, which has no effect on a future that has ended.
 """
 
 from __future__ import annotations
@@ -57,18 +57,17 @@ from . import coalescing
 from .entry_queue import EntryQueue
 from .supervisor import Supervisor
 
-#: How long, in seconds, the I/O thread goes on looking up after the last sign of life.
+#: How long, in seconds, the I/O thread goes on watching after the last activity.
 _WATCH_SECONDS = 1.0
-#: How long, in seconds, a leader reads at most. Whatever else could end its wait is noticed after
-#: that.
+#: How long, in seconds, a leader leads at most. Whatever else may end its wait is noticed after that.
 _LEAD_SECONDS = 0.002
-#: If an inline call is sent within so many seconds of the outcome of the one before it, its own is
-#: looked for without sleeping, until it has been under way for so many: to be woken on a processor
-#: that has gone idle takes as long as everything else together.
+#: If an inline call is sent within so many seconds of the previous one's outcome, its leader spins,
+#: until the call has been under way for so many seconds: to be woken on a processor that has gone
+#: idle takes as long as everything else together.
 _BRISK_SECONDS = 0.0001
-#: If it was not there by then, nobody looks so for a while, because the worker may have waited for
-#: this very processor: at first for 0.1 ms, then for four times as long each time, and for so many
-#: seconds at most. Each look that was not in vain halves that.
+#: After spinning in vain, no leader spins for a while, because the worker may have been waiting for
+#: this very processor: at first for 0.1 ms, then for four times as long each time, up to this many
+#: seconds. Each success halves it.
 _CALM_SECONDS = 0.005
 
 
@@ -78,7 +77,7 @@ class InlineCalls:
     def __init__(self, pool: Pool, supervisor: Supervisor, turning: Any, queue: EntryQueue) -> None:
         """
         Args:
-            turning: the lock that is held by whoever has to do with the pool and the supervisor.
+            turning: the turn, as a lock.
             queue: the I/O thread's.
         """
         self._pool = pool
@@ -87,37 +86,40 @@ class InlineCalls:
         self._leader = supervisor.leader
         self._turning = turning
         self._queue = queue
-        #: Whether the I/O thread looks up now and then, so that callers may send.
+        #: Whether the I/O thread wakes up now and then, so that callers may send.
         self.watching = False
-        #: When there was a sign of life: something woke the I/O thread, or a caller sent a call.
+        #: Time of the last activity: something woke the I/O thread, or a caller sent a call.
         self.active_at = 0.0
-        # The id of the call that was sent last, and the worker that has it.
+        # The id of the last call that was sent inline, and its worker.
         self._sent = (0, 0)
-        # When a leader read an outcome, and whether the next is to be looked for without sleeping:
-        # not before _calm_until, and after a look in vain not for _calm seconds.
+        # When a leader last read an outcome; whether the next leader is to spin: not before
+        # _calm_until, which spinning in vain sets to _calm seconds later.
         self._read_at = 0.0
         self._brisk = False
         self._calm_until = 0.0 if usable_cpus() > 1 else math.inf
         self._calm = _BRISK_SECONDS
         self._new_poll = native.original("select", "poll")
-        # A descriptor and what waits for it; None while a leader has that.
+        # A descriptor and the poll object registered for it; None while a leader uses that.
         self._polled: tuple[int, Any] | None = None
 
     def watch(self, now: float, idle: bool) -> bool:
-        """The I/O thread is about to sleep, ``idle`` if no time is set for it to wake up: whether
-        it is to look up now and then."""
+        """Decide whether the I/O thread, which is about to sleep, is to wake up now and then.
+
+        Args:
+            idle: whether nothing is due at any time.
+        """
         self.watching = idle and (self._leader.led or now < self.active_at + _WATCH_SECONDS)
         return self.watching
 
     def send(self, call: CallFuture[Any]) -> bool:
-        """Send a call from its caller's own thread; whether that was possible."""
+        """Send a call on its caller's thread, if that is possible; returns whether it was."""
         queue, turning = self._queue, self._turning
         if self._ledger.unfinished or queue.submitted or queue.events:
             return False
         if not queue.asleep or turning._is_owned():
             return False
         with turning:
-            # It may have been watching a moment ago, and be awake now, or sleep without an end.
+            # Check again: the I/O thread may be awake by now, or asleep and not watching.
             if not (queue.asleep and self.watching):
                 return False
             worker = self._pool.receiver()
@@ -125,11 +127,11 @@ class InlineCalls:
                 return False
             try:
                 batch = coalescing.alone(call)
-                self._ledger.enter(batch)  # first: who is interrupted knows that there is a call
+                self._ledger.enter(batch)  # first, so that an interrupted turn has a call to end
                 connection = self._supervisor.connections[worker.id]
                 connection.write(*call_frame(worker, batch))
                 connection.flush()
-                # What is left to do is done while the worker wakes up.
+                # The rest is done while the worker wakes up.
                 now = native.monotonic()
                 self._pool.sent_inline(batch, worker, now)
                 self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
@@ -147,8 +149,8 @@ class InlineCalls:
         return True
 
     def lead(self, call: CallFuture[Any], timeout: float | None) -> None:
-        """If ``call`` is one that its caller sent, wait for its outcome a moment, here on
-        the thread that wants it, and deliver it."""
+        """If ``call`` was sent inline, wait for its outcome a moment on the calling thread, which
+        waits for it anyway, and deliver it."""
         batch = call.batch
         first, worker = self._sent
         if batch is None or batch.first != first:
@@ -163,7 +165,7 @@ class InlineCalls:
             results_fd = self._leader.begin(worker, seconds)
             if results_fd is None:
                 return
-            # Taken out: a leader may wake up late, when another has begun, and two cannot share it.
+            # Taken out: a leader may wake up late, when another has begun; they cannot share it.
             polled, self._polled = self._polled, None
         try:
             if polled is None or polled[0] != results_fd:
@@ -174,12 +176,12 @@ class InlineCalls:
                 poll(seconds * 1000)
             self._polled = polled
         finally:
-            # After Ctrl-C, too: what has been read by now would reach nobody else.
+            # After Ctrl-C, too: nobody else reads what has come by now.
             self._receive(batch)
 
     def follow(self, call: CallFuture[Any] | None = None) -> None:
-        """Somebody who will not lead wants to hear of the outcome of ``call``, or of any: if that
-        may wait for a leader, have the I/O thread read it."""
+        """Have the I/O thread read the outcome of ``call``, or of any call, if a leader might:
+        somebody wants to hear of it who will not lead."""
         first, _ = self._sent
         if first and self._leader.led:
             batch = None if call is None else call.batch
@@ -188,7 +190,7 @@ class InlineCalls:
                 self._queue.post(_nothing)
 
     def _look(self, poll: Callable[[int], Any]) -> bool:
-        """Look for the outcome without sleeping, until it is there or should have been."""
+        """Spin until the outcome is there or should have been; returns whether it is."""
         end = self.active_at + _BRISK_SECONDS
         while (now := native.monotonic()) < end:
             if poll(0):
@@ -199,8 +201,8 @@ class InlineCalls:
         return False
 
     def _receive(self, batch: Batch) -> None:
-        """Read what has come, lead no more, and deliver what has ended: the one call of ``batch``,
-        if it has."""
+        """End the leading: read what has come, and deliver the outcome of the one call of
+        ``batch``, if it has ended."""
         try:
             self._deliver(self._read())
             self._read_at = native.monotonic()
@@ -209,7 +211,7 @@ class InlineCalls:
             raise
 
     def _read(self) -> list[Delivery]:
-        """A leader's turn: read results, if there is no other call, and lead no more."""
+        """A leader's turn: read results, unless there are other calls, and lead no more."""
         pool, ledger, leader = self._pool, self._ledger, self._leader
         outcomes: list[Delivery] = []
         with self._turning:
@@ -226,7 +228,7 @@ class InlineCalls:
                     leader.rest()
                 else:
                     leader.give_back()
-                    self._queue.post(_nothing)  # to see to what this has made possible
+                    self._queue.post(_nothing)  # wake it to act on what has changed
             except BaseException:
                 leader.rest()
                 self.interrupted()
@@ -234,7 +236,7 @@ class InlineCalls:
         return outcomes
 
     def _deliver(self, outcomes: list[Delivery]) -> None:
-        """Deliver what a leader may, and leave the rest to the I/O thread."""
+        """Deliver the outcomes that a leader may, and leave the others to the I/O thread."""
         left: list[Delivery] = []
         for sink, ended in outcomes:
             rest = sink.deliver_here(ended) if isinstance(sink, CallFuture) else ended
@@ -244,7 +246,8 @@ class InlineCalls:
             self._queue.post(self._ledger.deliver_later, left)
 
     def interrupted(self) -> None:
-        """Ctrl-C has hit a caller in the midst of a turn."""
+        """Ctrl-C has interrupted a caller in the midst of a turn: break the pool if a call is
+        unfinished."""
         if self._ledger.unfinished:
             self._queue.post(self._pool.fail, _interruption())
 
@@ -254,4 +257,4 @@ def _interruption() -> ExecutorBroken:
 
 
 def _nothing() -> None:
-    """An event that only has the I/O thread take a turn."""
+    """An event that does nothing but have the I/O thread take a turn."""

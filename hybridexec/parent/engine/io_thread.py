@@ -1,8 +1,8 @@
-"""The I/O thread, as a thread of the system's.
+"""The I/O thread, as a native thread.
 
-Runs on: any thread starts it.
-Guarantees: there is one at most, whatever has interrupted those who started it: Ctrl-C may come
-when a thread has been started and before anybody knows.
+Thread: any thread starts it.
+Guarantees: at most one runs, even if Ctrl-C interrupts a start after the thread was created and
+before the starter knows of it, so that it is started again.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ... import native
 
 
 class IoThread:
-    """Runs ``run``; if there can be no thread, ``give_up`` is called in its place."""
+    """Runs ``run`` on a thread; if none can be started, calls ``give_up`` instead."""
 
     def __init__(self, run: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
         self._run = run
         self._give_up = give_up
-        # Acquired, for good, by who does the one or the other.
+        # Acquired, and never released, by the thread that calls one of the two.
         self._turnstile = native.original("_thread", "allocate_lock")()
         self._ident: int | None = None
 
     def start(self) -> None:
-        """Start it; again, if that was interrupted.
+        """Start the thread; called again if that was interrupted.
 
         Raises:
             Exception: the process is out of threads, or the interpreter is exiting.

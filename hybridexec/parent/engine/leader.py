@@ -1,10 +1,10 @@
 """Who reads a worker's results: the I/O thread, or for a moment the caller that waits for them.
 
-A program that waits for each of its calls would wake the I/O thread twice a call for nothing. So
-the caller sends such a call itself (:mod:`.inline_calls`), and the thread that waits for it, the
-*leader*, reads the answer.
+In a program that waits for each of its calls, the I/O thread would be woken twice a call for
+nothing. So the caller sends such a call itself (:mod:`.inline_calls`), and the thread that waits
+for it, the *leader*, reads the answer.
 
-Thread: the turn holder. (The turn is the engine's lock: see :mod:`.engine`.)
+Thread: turn holder.
 
 States::
 
@@ -12,33 +12,35 @@ States::
         ▲                  │ ▲──begin──────┤
         └───give_back──────┴───────────────┘
 
-- ``IO_THREAD``: the poller tells the I/O thread of all results.
-- ``LEADER``: it does not tell of one worker's, the led one's. A caller waits for these, without the
-  turn, for two milliseconds at most.
-- ``NOBODY``: it does not tell of them either, and nobody waits for them just now.
+- ``IO_THREAD``: the poller reports all workers' results to the I/O thread.
+- ``LEADER``: it does not report those of one worker, the *led* one. A caller waits for these,
+  without the turn, for two milliseconds at most.
+- ``NOBODY``: it does not report them either, and nobody waits for them just now.
 
 Who moves it:
 
-- The waiter of a call, to ``LEADER``, if its caller has sent that call itself, it is the only
-  unfinished one, and the I/O thread sleeps, but looks up now and then. (Awake, the I/O thread may
-  have the outcome in hand already.)
+- The waiter of an inline call, to ``LEADER``, if that is the only unfinished call, and the I/O
+  thread sleeps and is watching (wakes up now and then). If it is awake, it may be handling the
+  outcome already.
 - The leader, when it has read: to ``NOBODY`` if the I/O thread sleeps and nothing is unfinished,
   else to ``IO_THREAD``. If more calls have come meanwhile, it reads nothing.
 - The I/O thread, each time it wakes up: to ``IO_THREAD``, unless a leader's time is not up.
-- Who hears that the led worker has ended: from ``NOBODY`` to ``IO_THREAD``. (A leader finds out.)
+- The turn holder that handles the end of the led worker: from ``NOBODY`` to ``IO_THREAD``. (In
+  ``LEADER``, the leader finds that out when it reads.)
 
 Why no result is left unread:
 
-- In ``IO_THREAD``, the poller tells of everything that has come, also of what came before.
+- In ``IO_THREAD``, the poller is level-triggered: it reports everything unread, however old.
 - In ``LEADER``, the leader moves on within its time. If Ctrl-C ends it before that, the I/O thread
-  finds that the time is up: while anything is led, it looks up four times a second.
+  finds that the time is up: while any worker is led, it wakes up four times a second.
 - In ``NOBODY``, no call was unfinished when the state was entered, so what comes later is the
   answer to a call that was sent later. If the I/O thread sent it, it was awake and has moved to
   ``IO_THREAD``. If a caller did, its waiter leads. If it has no waiter, but somebody asks whether
-  it is done, or has a callback added, that wakes the I/O thread
-  (:meth:`.inline_calls.InlineCalls.follow`); and if nobody asks, the I/O thread looks up soon.
-- A leader that finds the I/O thread awake gives back, because that thread may have found somebody
-  leading when it woke up, and may send the led worker a call next. One that leaves something
+  it is done, or adds a callback, that wakes the I/O thread
+  (:meth:`.inline_calls.InlineCalls.follow`); and if nobody asks, the I/O thread wakes up within a
+  quarter of a second.
+- A leader that finds the I/O thread awake gives back, because that thread may have seen
+  ``LEADER`` when it woke up, and may send the led worker a call next. A leader that leaves calls
   unfinished, or the pool about to end, gives back and wakes the I/O thread. Otherwise the I/O
   thread sleeps on: the next call will most likely have a waiter, too.
 """
@@ -61,7 +63,7 @@ class Reading(enum.Enum):
 
 
 class Leader:
-    """The state, and what the poller has to know of it."""
+    """The state; keeps the poller's registrations in line with it."""
 
     def __init__(self, connections: Mapping[int, Connection]) -> None:
         """
@@ -71,12 +73,12 @@ class Leader:
         self._connections = connections
         self.reading = Reading.IO_THREAD
         #: The led worker; None in IO_THREAD, and in LEADER if it has ended.
-        # Invariant: the one whose results the poller does not tell of.
+        # Invariant: the one whose results the poller does not report.
         self.worker: int | None = None
         self._until = 0.0  # in LEADER, when the leader's time is up
 
     def open(self, poller: native.Poller) -> None:
-        """Have ``poller`` tell of results, or not."""
+        """Use ``poller``, which the I/O thread waits with."""
         self._poller = poller
 
     @property
@@ -91,8 +93,12 @@ class Leader:
         return None if connection is None or connection.broken else connection
 
     def begin(self, worker: int, seconds: float) -> int | None:
-        """A caller reads the worker's results, for so many seconds: the descriptor to wait for, or
-        None if that cannot be. Then :meth:`rest` must follow, or :meth:`give_back`."""
+        """Have a caller read the worker's results, for ``seconds`` at most.
+
+        Returns:
+            The descriptor to wait for; :meth:`rest` or :meth:`give_back` must follow. None if the
+            worker has ended or somebody leads already.
+        """
         connection = self._connections.get(worker)
         now = native.monotonic()
         if connection is None or connection.broken or self._leads(now):
@@ -108,7 +114,8 @@ class Leader:
         return connection.results_fd
 
     def rest(self) -> None:
-        """The leader has read; the next one will, or the I/O thread when it wakes up."""
+        """The leader has read; the next to read is another one, or the I/O thread when it wakes
+        up."""
         self.reading = Reading.IO_THREAD if self.worker is None else Reading.NOBODY
 
     def give_back(self) -> None:
@@ -117,7 +124,7 @@ class Leader:
         if connection is not None:
             self._poller.modify(connection.results_fd, native.Poller.READABLE)
         self.worker = None
-        self.reading = Reading.IO_THREAD  # last: if Ctrl-C comes before, all this is done again
+        self.reading = Reading.IO_THREAD  # last: after Ctrl-C before this, all of it is repeated
 
     def lose(self, worker: int) -> None:
         """A worker has ended."""

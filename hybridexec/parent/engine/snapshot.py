@@ -1,6 +1,6 @@
-"""What any thread may know of an engine's workers and calls.
+"""What any thread may read of an engine's workers and calls.
 
-Runs on: any thread, without a lock: what is told was true a moment ago.
+Thread: any, without a lock: each answer was true a moment ago.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .supervisor import Supervisor
 
 
 class Snapshot:
-    """Looks at workers and calls, and changes nothing."""
+    """A read-only view of workers and calls."""
 
     def __init__(self, pool: Pool, supervisor: Supervisor, queue: EntryQueue) -> None:
         self._pool = pool
@@ -27,7 +27,7 @@ class Snapshot:
         self._supervisor = supervisor
 
     def is_running(self, call: int) -> bool:
-        """Whether a worker runs this call now."""
+        """Whether a worker is running this call."""
         for connection in list(self._connections.values()):
             with contextlib.suppress(ValueError):  # its page was closed just now
                 if call in connection.page.running():
@@ -65,7 +65,7 @@ class Snapshot:
 
     @property
     def _submitted(self) -> int:
-        """Calls that the pool does not know of yet."""
+        """Calls that are queued and have not reached the pool."""
         return sum(calls.size for calls in list(self._queue.submitted))
 
     def become_inert(self) -> None:

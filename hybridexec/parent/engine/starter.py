@@ -1,9 +1,9 @@
-"""Run the starts of workers where they hold nobody up.
+"""Start workers on threads where that holds up nobody.
 
-Runs on: whoever has the engine's turn; the starts themselves on short-lived threads, with ``fork``
-on the thread that wants the worker, and where no thread can be had on the I/O thread.
-Guarantees: each start that is asked for is answered, by an event for the I/O thread. Where that
-thread has to wait for a slow fork server itself, it sees to events first whenever there are any.
+Thread: turn holder. Each start runs on a short-lived thread of its own; with ``fork``, on the
+thread that wants the worker; and on the I/O thread if no thread can be started.
+Guarantees: each requested start is answered, by an event for the I/O thread. If the I/O thread has
+to wait for a slow fork server itself, it handles events first whenever there are any.
 
 Threads are refused where there are too many of them, and Python 3.12.0 and 3.12.1 refuse them as
 soon as the script's last line has run.
@@ -21,7 +21,7 @@ from .entry_queue import EntryQueue
 
 
 class Starter:
-    """Has a launcher start workers, and tells how that went."""
+    """Has a launcher start workers, and reports the results."""
 
     def __init__(
         self,
@@ -33,15 +33,15 @@ class Starter:
         """
         Args:
             queue: the I/O thread's.
-            started, failed: called by that thread, with the worker's number and what became of it.
+            started, failed: called on the I/O thread, with the worker's number and the result.
         """
         self._launcher = launcher
         self._queue = queue
         self._started = started
         self._failed = failed
-        #: How many starts have not been answered.
+        #: How many starts are not answered yet.
         self.under_way = 0
-        # Those that the I/O thread runs when it has nothing else to do.
+        # Starts that the I/O thread runs itself, when it has nothing else to do.
         self._left: deque[int] = deque()
 
     def start(self, number: int) -> None:
@@ -56,12 +56,13 @@ class Starter:
             self._left.append(number)
 
     def fail(self, number: int, error: BaseException) -> None:
-        """Do not start a worker, because of ``error``."""
+        """Answer that a worker is not started, because of ``error``."""
         self.under_way += 1
         self._queue.post(self._answer, self._failed, number, error)
 
     def start_left(self) -> None:
-        """Start what no thread could be had for; on the I/O thread, which is about to sleep."""
+        """Start the workers for which no thread could be started; called on the I/O thread when it
+        is about to sleep."""
         events = self._queue.events
         while self._left and not events:
             try:

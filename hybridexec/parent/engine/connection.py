@@ -1,8 +1,8 @@
 """One worker's pipes and process.
 
-Runs on: whoever has the engine's turn.
-Guarantees: nothing here waits for a worker, but for the exit status of one that has ended: writes
-that do not fit stay in a backlog.
+Thread: turn holder.
+Guarantees: never waits for a worker, except for the exit status of one that has ended: what does
+not fit into the call pipe stays in a backlog.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from ...wire.shared import Buffer, Part
 from .. import lifecycle
 from ..launch.launcher import Started
 
-#: Reads from one worker in a row, so that a gigabyte from one does not keep others waiting.
+#: Consecutive reads from one worker, so that a gigabyte from one does not keep others waiting.
 _MAX_READS = 8
 #: Buffers in one writev; the system's limit is 1024.
 _MAX_BUFFERS = 512
-#: How long, in seconds, the exit status of a process that has ended may take to arrive: where the
-#: sentinel is multiprocessing's own, the end of a pipe that a process closes as it ends, or where
-#: the fork server has to tell; and where at most another thread has it in hand.
+#: How long, in seconds, to wait for the exit status of a process that has ended. The first: where
+#: the sentinel is multiprocessing's own, a pipe that the process closes before it has quite ended,
+#: or where the fork server reports the status. The second: where at most another thread of this
+#: process is collecting it.
 STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 
 
 class Connection:
-    """The connection to a worker's process."""
+    """The pipes and the process of one worker."""
 
     def __init__(self, started: Started, poller: native.Poller) -> None:
         """
         Args:
-            poller: what waits until there is room in the call pipe.
+            poller: the I/O thread's, which waits for room in the call pipe.
         """
         self._poller = poller
         self.process = started.process
@@ -46,27 +47,27 @@ class Connection:
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
         self.sentinel = started.sentinel
-        # Where the fork server will tell how the process has ended, if it is one of its own.
+        # Where the fork server reports the exit status, if the process is a child of it.
         self._status_fd: int | None = getattr(started.process, "status_fd", None)
-        #: What becomes readable when the process has ended: one, or either.
+        #: The descriptors of which one becomes readable when the process has ended.
         self.ends = {self.sentinel, self.sentinel if self._status_fd is None else self._status_fd}
         self._log_fd = started.log_fd
         self._channel = started.channel
         self._reader = frames.FrameReader(started.results_fd, self._channel.take)
-        #: What has not fitted into the call pipe yet.
+        #: What is to be written to the call pipe.
         self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd
         self._other_fds = started.other_fds
         self.urgent = False  # the bell is to be rung
-        self.stuck = False  # not all was written: the poller waits until there is room in the pipe
-        # Why it said that it cannot get ready, and at what.
+        self.stuck = False  # the pipe is full: the poller waits for room in it
+        # Why the worker cannot get ready, and the stage that failed; both as it said.
         self.failure: ExecutorBroken | None = None
         self.failed_stage = ""
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
 
     def read(self, everything: bool = False) -> list[frames.Frame]:
-        """The frames that have arrived; with ``everything``, all that a dead process left."""
+        """Read the frames that have arrived; with ``everything``, all that a dead process left."""
         received: list[frames.Frame] = []
         reads = 0
         try:
@@ -94,8 +95,8 @@ class Connection:
             self.urgent = self.urgent or message.urgent
 
     def flush(self, there_is_room: bool = False) -> bool:
-        """Write as much as fits; whether nothing is left. If something is, it is written when the
-        poller says that ``there_is_room``."""
+        """Write as much as fits; returns whether nothing is left. The rest is written by a later
+        call, with ``there_is_room``, when the poller reports that."""
         if self.stuck and not self.urgent and not there_is_room:
             return False
         stuck = False
@@ -110,7 +111,7 @@ class Connection:
                 stuck = True
                 break
             except OSError:
-                self.broken = True  # its sentinel will tell the rest
+                self.broken = True  # the process has ended; its sentinel will report that
                 backlog.clear()
                 break
             while backlog and count >= len(backlog[0]):
@@ -124,7 +125,7 @@ class Connection:
                 self._poller.unregister(self.calls_fd)
             self.stuck = stuck
         if self.urgent:
-            # Also if not all was written: what is in the pipe is in the way.
+            # Rung even if not all was written: the worker has to read what fills the pipe first.
             self.urgent = stuck
             try:
                 os.write(self._bell_fd, b"r")
@@ -133,7 +134,7 @@ class Connection:
         return not stuck
 
     def kill(self, number: int) -> None:
-        """Send the process a signal, if it is there to get one."""
+        """Send the process a signal, unless it has ended."""
         if self.process.exitcode is None and self.pid is not None:
             self.killed = self.killed or number == signal.SIGKILL
             try:
@@ -147,29 +148,30 @@ class Connection:
         return page.read_log(self._log_fd, self.page.slots)
 
     def request_dump(self) -> None:
-        """Have faulthandler write the main thread's stack to the fault log, if that is harmless.
+        """Have faulthandler write the main thread's stack to the fault log, if that does no harm.
 
-        It is not if the main thread waits in C code: not every system call can be restarted, so the
-        signal could end the wait. Nor if the process would die of the signal, because its code has
-        undone what catches it.
+        It does harm if the main thread waits in C code, because not every system call can be
+        restarted, and the signal could end the wait; and if user code has removed the handler, so
+        that the signal would kill the process.
         """
         number = page.DUMP_SIGNAL
         caught = _status(self.pid, "SigCgt")
         if number is None or self.state not in (None, "R"):
             return
-        # Where the system does not tell, the signal is one that is ignored by default.
+        # Where the system does not tell, DUMP_SIGNAL is one that is ignored by default.
         if caught is None or int(caught, 16) >> (number - 1) & 1:
             self.kill(number)
 
     @property
     def state(self) -> str | None:
-        """The main thread's: R runs, S and D wait, T and t stopped; None if the system, not being
-        Linux, does not tell."""
+        """The main thread's state: R runs, S and D wait, T and t are stopped. None where the system
+        does not tell: that is, not on Linux."""
         state = _status(self.pid, "State")
         return None if state is None else state[0]
 
     def take_dump(self) -> str:
-        """What that has written; it is then no part of what a death may write."""
+        """Take the stack that was dumped out of the fault log, so that a later death's log does not
+        include it."""
         text = self.fault_log
         page.clear_log(self._log_fd, self.page.slots)
         return text
@@ -177,8 +179,9 @@ class Connection:
     def exitcode(self) -> int | None:
         """The exit status of a process whose sentinel has fired; None if it cannot be known.
 
-        After this the process is no more, also where the sentinel cannot tell its end from that of
-        the fork server."""
+        When this returns the process has ended, even where the sentinel may have fired because the
+        fork server ended.
+        """
         sleep = native.sleep
         exact = self._status_fd is not None or self.sentinel != self.process.sentinel
         patience = _EXACT_PATIENCE if exact else STATUS_PATIENCE
@@ -194,17 +197,17 @@ class Connection:
 
     @property
     def awaits_status(self) -> bool:
-        """Whether it is not known that a process of the fork server's has ended, or not how, though
-        one of :attr:`ends` has told of it."""
+        """Whether the fork server is to report the exit status, and has not yet: then the process
+        may not have ended, though one of :attr:`ends` is readable."""
         return self._status_fd is not None and self.process.exitcode is None
 
     @property
     def fate_unknown(self) -> bool:
-        """Whether the fork server has ended before the process."""
+        """Whether the fork server ended before the process, so that its status stays unknown."""
         return bool(getattr(self.process, "fate_unknown", False))
 
     def _make_sure(self, sleep: Callable[[float], None]) -> None:
-        """End a process that may not have ended."""
+        """Kill the process, which may not have ended, and wait for its end."""
         waited = 0.0
         while self.pid is not None and not self.process.own_sentinel and waited < STATUS_PATIENCE:
             try:
@@ -215,22 +218,23 @@ class Connection:
             waited += 0.001
 
     def close(self) -> None:
-        """Let go of the process and everything that connected to it.
+        """Close everything that connected to the process.
 
-        The process is not closed: who has looked at the executor's processes may be waiting for
-        this one. Its descriptors are closed when nobody has it any more."""
+        The process object is not closed: whoever has got it from the executor may be waiting for
+        it. Its descriptors are closed when it is garbage collected.
+        """
         lifecycle.close(
             self.calls_fd, self._bell_fd, self.results_fd, self._log_fd, *self._other_fds
         )
         lifecycle.close(self.sentinel)  # if it is ours
         self._channel.close()
         self.page.close()
-        if self.process.exitcode is not None:  # else multiprocessing goes on thinking that it runs
+        if self.process.exitcode is not None:  # has multiprocessing forget it as an active child
             self.process.join()
 
 
 def _status(pid: int | None, field: str) -> str | None:
-    """What the system says of a process; None where it does not."""
+    """A field of a process's status in /proc; None if it cannot be read."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith(field))

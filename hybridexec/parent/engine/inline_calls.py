@@ -59,16 +59,16 @@ from .supervisor import Supervisor
 
 #: How long, in seconds, the I/O thread goes on watching after the last activity.
 _WATCH_SECONDS = 1.0
-#: How long, in seconds, a leader leads at most. Whatever else may end its wait is noticed after that.
+#: How long, in seconds, a leader leads at most; what else may end its wait is noticed after that.
 _LEAD_SECONDS = 0.002
 #: If an inline call is sent within so many seconds of the previous one's outcome, its leader spins,
 #: until the call has been under way for so many seconds: to be woken on a processor that has gone
 #: idle takes as long as everything else together.
-_BRISK_SECONDS = 0.0001
+_SPIN_SECONDS = 0.0001
 #: After spinning in vain, no leader spins for a while, because the worker may have been waiting for
 #: this very processor: at first for 0.1 ms, then for four times as long each time, up to this many
 #: seconds. Each success halves it.
-_CALM_SECONDS = 0.005
+_MAX_PAUSE_SECONDS = 0.005
 
 
 class InlineCalls:
@@ -93,11 +93,11 @@ class InlineCalls:
         # The id of the last call that was sent inline, and its worker.
         self._sent = (0, 0)
         # When a leader last read an outcome; whether the next leader is to spin: not before
-        # _calm_until, which spinning in vain sets to _calm seconds later.
+        # _pause_until, which spinning in vain sets to _pause seconds later.
         self._read_at = 0.0
-        self._brisk = False
-        self._calm_until = 0.0 if usable_cpus() > 1 else math.inf
-        self._calm = _BRISK_SECONDS
+        self._spins = False
+        self._pause_until = 0.0 if usable_cpus() > 1 else math.inf
+        self._pause = _SPIN_SECONDS
         self._new_poll = native.original("select", "poll")
         # A descriptor and the poll object registered for it; None while a leader uses that.
         self._polled: tuple[int, Any] | None = None
@@ -134,7 +134,7 @@ class InlineCalls:
                 # The rest is done while the worker wakes up.
                 now = native.monotonic()
                 self._pool.sent_inline(batch, worker, now)
-                self._brisk = self._calm_until < now < self._read_at + _BRISK_SECONDS
+                self._spins = self._pause_until < now < self._read_at + _SPIN_SECONDS
                 self.active_at = now
                 self._sent = (batch.first, worker.id)
             except BaseException:
@@ -172,7 +172,7 @@ class InlineCalls:
                 polled = results_fd, self._new_poll()
                 polled[1].register(results_fd, native.Poller.READABLE)
             poll = polled[1].poll
-            if not (self._brisk and self._look(poll)):
+            if not (self._spins and self._spin(poll)):
                 poll(seconds * 1000)
             self._polled = polled
         finally:
@@ -189,15 +189,15 @@ class InlineCalls:
                 self._sent = (0, 0)
                 self._queue.post(_nothing)
 
-    def _look(self, poll: Callable[[int], Any]) -> bool:
+    def _spin(self, poll: Callable[[int], Any]) -> bool:
         """Spin until the outcome is there or should have been; returns whether it is."""
-        end = self.active_at + _BRISK_SECONDS
+        end = self.active_at + _SPIN_SECONDS
         while (now := native.monotonic()) < end:
             if poll(0):
-                self._calm = max(self._calm / 2, _BRISK_SECONDS)
+                self._pause = max(self._pause / 2, _SPIN_SECONDS)
                 return True
-        self._calm_until = now + self._calm
-        self._calm = min(4 * self._calm, _CALM_SECONDS)
+        self._pause_until = now + self._pause
+        self._pause = min(4 * self._pause, _MAX_PAUSE_SECONDS)
         return False
 
     def _receive(self, batch: Batch) -> None:

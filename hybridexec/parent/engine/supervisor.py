@@ -1,8 +1,7 @@
-"""The workers' processes and pipes: does what the pool decides, and tells it what they do.
+"""The workers' processes and pipes: carries out the pool's actions, and reports events to it.
 
-Runs on: the I/O thread; what sends or receives is also called by a thread that sends or awaits an
-inline call. Either holds the engine's turn.
-Guarantees: nothing here waits for a worker, but for the exit status of one that has ended.
+Thread: turn holder: the I/O thread, or for an inline call the thread that sends or awaits it.
+Guarantees: never waits for a worker, except for the exit status of one that has ended.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _logger = logging.getLogger("hybridexec")
 
 #: How many of the calls that a dead worker was running its errors name.
 _MAX_NAMED = 10
-#: How often, in seconds, the workers' memory is looked at, if there is a limit.
+#: How often, in seconds, the workers' memory is measured, if there is a limit.
 _MEASURE_SECONDS = 0.5
 
 
@@ -56,11 +55,12 @@ class Supervisor:
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Connection, int]] = {}
         self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send)
-        self._measure_at = 0.0  # when to look at the workers' memory
-        # Workers that have ended and whose fork server has not told how: until when it may.
+        self._measure_at = 0.0  # when to measure the workers' memory
+        # Workers that have ended, how the fork server has not told: until when to wait for that.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
-        # What is done for a worker's messages but results: with its number, the time, the fields.
+        # Handlers of all messages but Results: called with the worker's number, the time and the
+        # fields.
         self._handlers: dict[int, Callable[..., None]] = {
             messages.Hello.kind: pool.ready,
             messages.Failed.kind: self._failed,
@@ -70,23 +70,23 @@ class Supervisor:
         }
 
     def open(self, poller: native.Poller) -> None:
-        """Have ``poller`` wait for the workers."""
+        """Use ``poller``, which the I/O thread waits with."""
         self._poller = poller
         self.leader.open(poller)
 
     @property
     def empty(self) -> bool:
-        """Whether no process is left, nor one about to be started."""
+        """Whether there is no process, and none is being started."""
         return not self._starter.under_way and not self.connections
 
     def act(self) -> None:
-        """Do what the pool has decided."""
+        """Carry out the actions that the pool has decided on."""
         actions = iter(self._pool.actions.take())
         written: set[Connection] = set()
         try:
             self._act(actions, written)
         except BaseException as error:
-            # Ctrl-C, where workers are forked by a caller. The pool counts on those that are left.
+            # Ctrl-C, where a caller forks workers. The pool expects an answer for each start.
             for action in actions:
                 if type(action) is Start:
                     self._starter.fail(action.worker, error)
@@ -99,10 +99,10 @@ class Supervisor:
         for action in actions:
             if type(action) is Send:
                 connection = self.connections.get(action.worker)
-                # Frames for one that ended just now go nowhere: its calls are being returned.
+                # A frame for a worker that has just ended is dropped: its calls were returned.
                 if connection is not None:
                     connection.write(action.message, action.segments)
-                    # All that goes to a worker in a turn does so in one system call.
+                    # All frames of a turn for a worker are written in one system call.
                     written.add(connection)
             elif type(action) is Start:
                 self._starter.start(action.worker)
@@ -112,14 +112,14 @@ class Supervisor:
                 self._launcher.give_up()
 
     def send(self, worker: int, message: ToWorker) -> None:
-        """Tell a worker something, here and now."""
+        """Send a message to a worker, at once."""
         connection = self.connections.get(worker)
         if connection is not None:
             connection.write(message)
             connection.flush()
 
     def look_seconds(self, now: float) -> float | None:
-        """How long until :meth:`look` is worth calling; None if only events matter."""
+        """Seconds until :meth:`look` is due; None if only events matter."""
         seconds = self._monitor.seconds(now)
         if self._ends:
             due = max(0.0, min(self._ends.values()) - now)
@@ -130,7 +130,7 @@ class Supervisor:
         return measure if seconds is None else min(seconds, measure)
 
     def look(self, now: float) -> list[Record]:
-        """See to what no event tells of, if it is time to; what there is to log."""
+        """Check what no event reports, where that is due; returns what to log."""
         for number in [number for number, due in self._ends.items() if now >= due]:
             self._lose(number, self.connections[number])
         if self._pool.memory is not None and now >= self._measure_at:
@@ -147,7 +147,8 @@ class Supervisor:
         return records
 
     def current(self, number: int) -> str | None:
-        """The call that has a worker's CPU, in a few words, if it is known; for any thread."""
+        """The call that has a worker's CPU, in a few words, if it is known; callable on any
+        thread."""
         return self._monitor.current(number)
 
     def handle(self, fd: int) -> None:
@@ -174,7 +175,7 @@ class Supervisor:
 
     def _not_started(self, number: int, error: BaseException) -> None:
         broken = exit_errors.not_started(error, self._launcher.executable)
-        if not isinstance(error, OSError):  # a lack of something may be over soon
+        if not isinstance(error, OSError):  # a lack of memory, say, may be over soon
             self._pool.unready(number, broken)
         self._pool.lost(number, broken, native.monotonic())
         if self._pool.phase is Phase.RUNNING:
@@ -202,7 +203,7 @@ class Supervisor:
         self._pool.recalled(number, calls)
 
     def _failed(self, number: int, now: float, stage: str, text: str) -> None:
-        # It is ending: what it logged is on its way until it has.
+        # The process is ending, and its log is complete only when it has.
         connection = self.connections[number]
         connection.failed_stage = stage
         connection.failure = exit_errors.failed(connection.pid, stage, text)
@@ -258,14 +259,14 @@ class Supervisor:
         self._log_breakage()
 
     def _log_breakage(self) -> None:
-        """Say once that no call can run any more: futures may be looked at late, or never."""
+        """Log once that no call can run any more: errors in futures may be seen late, or never."""
         broken: BaseException | None = self._pool.ledger.broken_because
         if broken is not None and not self._breakage_logged:
             self._breakage_logged = True
             _logger.error("%s", broken)
 
     def close(self) -> None:
-        """End the processes that a fault has left, and let go of what started them."""
+        """Kill the processes that a fault has left, and close the launcher."""
         while self.connections:
             _, connection = self.connections.popitem()
             connection.kill(signal.SIGKILL)

@@ -189,7 +189,7 @@ class Connection:
         while self.process.exitcode is None and waited < patience:
             sleep(0.001)
             waited += 0.001
-        if self.fate_unknown:
+        if self.status_unknown:
             self._make_sure(sleep)
             return None
         code: int | None = self.process.exitcode
@@ -202,9 +202,9 @@ class Connection:
         return self._status_fd is not None and self.process.exitcode is None
 
     @property
-    def fate_unknown(self) -> bool:
+    def status_unknown(self) -> bool:
         """Whether the fork server ended before the process, so that its status stays unknown."""
-        return bool(getattr(self.process, "fate_unknown", False))
+        return bool(getattr(self.process, "status_unknown", False))
 
     def _make_sure(self, sleep: Callable[[float], None]) -> None:
         """Kill the process, which may not have ended, and wait for its end."""

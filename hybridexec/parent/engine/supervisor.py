@@ -252,7 +252,7 @@ class Supervisor:
                 connection.fault_log,
                 goes_on=self._pool.phase is Phase.RUNNING,
                 by_us=connection.killed,
-                server_ended=connection.fate_unknown,
+                server_ended=connection.status_unknown,
             )
         self._pool.lost(number, lost, native.monotonic())
         connection.close()

@@ -74,7 +74,7 @@ class ServerProcess(context.ForkServerProcess):
         self._popen.abandon()
 
     @property
-    def fate_unknown(self) -> bool:
+    def status_unknown(self) -> bool:
         """Whether nobody will tell how the process ended: the server has ended before it."""
         return bool(self._popen.orphaned)
 

@@ -1,12 +1,12 @@
-"""Put the parent's half of an executor together when it is first needed.
+"""Assemble the parent's half of an executor when it is first needed.
 
-Runs on: the thread that makes the executor, which this costs next to nothing; then the one that
-makes its first call.
+Thread: the one that makes the executor, which takes next to no time; then the one that makes its
+first call.
 Guarantees: no process is started before the first call.
 
-What the first result waits for is the fork server, which imports gevent. So that is launched first,
-and gets ready while this process imports the rest of its own half, multiprocessing with it. Nothing
-that takes long may be imported at the top of this module, nor of those it imports there.
+The first result has to wait for the fork server, which imports gevent. So the server is launched
+first, and gets ready while this process imports the rest of its own half, and multiprocessing.
+Nothing that takes long may be imported at the top of this module, or of those it imports there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-# It must hear of the interpreter's exit, where it may be too late to ask for that.
+# Imported early, because it registers for the interpreter's exit, during which that fails.
 from . import lifecycle  # noqa: F401  # it registers itself
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .launch.beginning import Beginning
     from .launch.fork_server import ForkServer
 
-#: Calls that a stream may have under way if nobody says how many.
+#: The least default bound of a stream.
 _MIN_BUFFERSIZE = 2048
 
 # A reentrant one: a signal handler that interrupts its holder may shut the executor down.

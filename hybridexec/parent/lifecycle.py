@@ -1,7 +1,6 @@
 """What happens to engines when their process is interrupted, exits or forks.
 
-Runs on: the main thread, if interrupted and at interpreter exit; the forking thread, in the child,
-after a fork.
+Thread: the main thread, at Ctrl-C and at interpreter exit; after a fork, the child's only thread.
 Guarantees: the interpreter waits for pending calls, as it does for ProcessPoolExecutor's, unless
 it exits because of a KeyboardInterrupt; a forked child holds no descriptor that would keep workers
 from noticing the parent's death.
@@ -19,51 +18,52 @@ from typing import Any, Protocol
 
 from .. import native
 
-#: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything must be
-#: over within two, the interpreter's own exit included.
+#: How long, in seconds, calls that were stopped by Ctrl-C may take to clean up. Everything, the
+#: interpreter's exit included, must be over within two seconds.
 PATIENCE = 1.0
-#: How long, in seconds, killed workers are waited for.
+#: How long, in seconds, to wait for killed workers.
 _KILL_PATIENCE = 0.5
 
 
 class Ending(Protocol):
-    """An engine, as far as this module needs one."""
+    """What this module needs of an engine."""
 
     def shutdown(self, cancel_unstarted: bool, why: str = ...) -> None:
-        """Take no more calls, finish those there are, and end."""
+        """Refuse new calls, finish those there are, and end."""
 
     def stop(self) -> None:
-        """As :meth:`shutdown`, but cancel all calls, those that run too."""
+        """As :meth:`shutdown`, but cancel all calls, running ones too."""
 
     def kill(self, signal_number: int) -> None:
         """Signal every worker."""
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until the engine has ended, up to so many seconds."""
+        """Wait until the engine has ended, for ``seconds`` at most."""
 
     def become_inert(self) -> None:
-        """This process is a fork of the one whose workers these are."""
+        """Do nothing any more: this process is a fork, and the workers are its parent's."""
 
 
 # Engines with a running I/O thread, and the descriptors that only their process may hold.
 _engines: set[Ending] = set()
 _descriptors: set[int] = set()
-# What has multiprocessing call us before it joins its children.
+# Has multiprocessing call us before it joins its children.
 _finalizer: Any = None
 
 
 def register(engine: Ending) -> None:
-    """Look after ``engine`` from now on."""
+    """Register an engine whose I/O thread is about to start."""
     global _finalizer
-    if _finalizer is None or not _finalizer.still_active():  # a multiprocessing child has forgotten
-        from multiprocessing import util  # slow to load; it has been by now
+    # A multiprocessing child has cleared its parent's finalizers.
+    if _finalizer is None or not _finalizer.still_active():
+        from multiprocessing import util  # slow to load, and loaded by now
 
         _finalizer = util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
 
 
 def unregister(engine: Ending) -> None:
-    """``engine`` has ended."""
+    """Unregister an engine that has ended."""
     _engines.discard(engine)
 
 
@@ -79,7 +79,7 @@ def keep(fd: int, stack: contextlib.ExitStack) -> None:
 
 
 def close(*fds: int) -> None:
-    """Close descriptors, once."""
+    """Close those of the descriptors that are still registered, and so each only once."""
     for fd in fds:
         if fd in _descriptors:
             _descriptors.discard(fd)
@@ -87,24 +87,24 @@ def close(*fds: int) -> None:
 
 
 def leave(engines: Collection[Ending]) -> None:
-    """End engines because of Ctrl-C: soon, whatever their workers do.
+    """End engines soon, whatever their workers do, because of Ctrl-C.
 
-    Calls are stopped where they wait. Workers that have not ended after a moment are killed; after
-    another Ctrl-C, at once.
+    Calls are stopped where they wait. Workers that have not ended after :data:`PATIENCE` are
+    killed; after another Ctrl-C, at once.
     """
     try:
         for engine in engines:
             engine.stop()
         _join(engines, PATIENCE)
     except KeyboardInterrupt:
-        pass  # the first one is on its way up already
+        pass  # the first KeyboardInterrupt is being raised already
     for engine in engines:
         engine.kill(signal.SIGKILL)
     _join(engines, _KILL_PATIENCE)
 
 
 def finish(engine: Ending, cancel_unstarted: bool) -> None:
-    """Shut ``engine`` down, and return when that is done; if Ctrl-C comes before, leave."""
+    """Shut ``engine`` down, and return when it has ended; at Ctrl-C, :func:`leave`."""
     try:
         engine.shutdown(cancel_unstarted)
         engine.join()
@@ -120,7 +120,7 @@ def _join(engines: Collection[Ending], seconds: float) -> None:
 
 
 def is_interrupt(kind: type[BaseException] | None) -> bool:
-    """Whether an exception of this type means that somebody has pressed Ctrl-C."""
+    """Whether an exception of this type was caused by Ctrl-C."""
     if kind is None:
         return False
     if issubclass(kind, KeyboardInterrupt):
@@ -162,14 +162,15 @@ def _before_children_are_joined() -> None:
 
 
 def _exits_because_of_interrupt() -> bool:
-    # A multiprocessing child ends while the exception is on its way.
+    # In a multiprocessing child, this runs while the exception is being handled.
     error = sys.exception()
     if error is None and not (hasattr(sys, "ps1") or sys.flags.interactive):
-        error = getattr(sys, "last_value", None)  # in a session, it ended an earlier statement only
+        # Not in an interactive session, where it ended only an earlier statement.
+        error = getattr(sys, "last_value", None)
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
-        # What the program does on its way out may fail, and a start may have been interrupted.
+        # Clean-up after the interrupt may have raised another error, as an interrupted start does.
         error = error.__cause__ or error.__context__
     return False
 

@@ -1,8 +1,8 @@
 """The results of many calls without a Future for each: what ``map`` and its relatives iterate.
 
-Runs on: the consumer's thread, but for :meth:`Stream.deliver`.
+Thread: the consumer's; :meth:`Stream.deliver` where outcomes are delivered.
 Guarantees: each call's outcome is handed out once; with a bound, no more calls than that are
-unfinished or waiting to be fetched; closing the stream cancels what has not started.
+unfinished or waiting to be fetched; closing the stream cancels the calls that have not started.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ STAR_NOTE = (
     "This one is not, so the function was not called for it."
 )
 
-#: Items packed into one batch at most: bounds how long a long iterable is read before calls start.
+#: Items in one batch at most: bounds how long a long iterable is read before calls start.
 _MAX_BATCH = 4096
-#: Bytes of large payloads in one batch, about.
+#: Bytes of large payloads in one batch, roughly.
 _MAX_WEIGHT = 4 << 20
-#: Seconds, going by the last ones, for which items are read before they are submitted.
+#: Seconds for which items are read before they are submitted, judging by the time of the last ones.
 _READ_SECONDS = 0.005
 
 
@@ -61,10 +61,10 @@ class Stream:
         Args:
             function: what to call, or None if it could not be pickled: every call then fails with
                 ``refusal``.
-            items: the arguments of each call, as tuples or what these can be made of; or, if
-                ``single``, the one argument of each. Read in the consumer's thread.
+            items: the arguments of each call, as tuples or other iterables; or, if ``single``, the
+                one argument of each. Read in the consumer's thread.
             bound: how many calls may be unfinished or unfetched; None reads all items at once.
-            ordered: hand outcomes out in the order of the items, else as they come.
+            ordered: whether to hand outcomes out in the order of the items, not of completion.
         """
         self._engine = engine
         self._function = function
@@ -82,14 +82,14 @@ class Stream:
         self._submitted = 0
         self._handed = 0  # out of this object
         self._fetched = 0  # by the consumer
-        self._fill_at: float = inf  # how many of them make room for more calls
+        self._fill_at: float = inf  # the value of _fetched at which there is room for more calls
         self._exhausted = False
         self._batches: dict[int, Batch] = {}
-        self._forget_at = 8  # how many of them are looked through
+        self._forget_at = 8  # the number of batches at which finished ones are dropped
         self._kept: dict[int, Any] | None = None
-        # How many items are read at once. Iterators that know how many are left have them at hand.
+        # How many items are read at once. An iterator that knows its length has its items at hand.
         self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
-        # Refilling for every single item would make batches of one.
+        # The room at which more items are read: reading one at a time would make batches of one.
         self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
 
     @property
@@ -98,16 +98,15 @@ class Stream:
         return self._bound is not None
 
     def keep_items(self) -> dict[int, Any]:
-        """Remember each call's item, in the dict returned, until the caller takes it out."""
+        """Keep each call's item in the returned dict, until the caller takes it out."""
         self._kept = {}
         return self._kept
 
     def fill(self) -> None:
         """Read items and submit their calls, as far as the bound allows.
 
-        An iterable that is slow keeps nobody waiting for long: about as much is read at once as
-        has come in a few milliseconds before, and outcomes that are ready are handed out before
-        more is read.
+        A slow iterable keeps nobody waiting for long: as many items are read at once as take a few
+        milliseconds, and outcomes that are ready are handed out before more is read.
         """
         least = self._refill if self._submitted else 1
         while not self._exhausted:
@@ -126,7 +125,7 @@ class Stream:
             self._fill_at = self._submitted - self._bound + self._refill
 
     def _read(self, room: int) -> list[Any]:
-        """Up to ``room`` items, and no more than come in a short time, going by the last ones."""
+        """Up to ``room`` items, and no more than take a few milliseconds, judging by the last."""
         count = min(room, self._pace)
         began = native.monotonic()
         chunk = list(islice(self._items, count))
@@ -175,13 +174,13 @@ class Stream:
             if isinstance(item, payload.Segments):
                 weight += item.size
                 if weight > _MAX_WEIGHT:
-                    # On its way, and its memory free again, before more is pickled.
+                    # Sent before more is pickled, so that its memory can be freed.
                     self._send(items, offset + start, chunk[start : place + 1])
                     items, start, weight = [], place + 1, 0
         self._send(items, offset + start, chunk[start:])
 
     def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
-        """The item at ``place``, a tuple from now on."""
+        """The item at ``place``, replaced by a tuple."""
         arguments: tuple[Any, ...] = tuple(chunk[place])
         chunk[place] = arguments
         if self._kept is not None:
@@ -221,7 +220,7 @@ class Stream:
             self._changed.notify()
 
     def entries(self, deadline: float | None = None) -> Iterator[Ended | Values]:
-        """Hand out outcomes until every item's is there; :meth:`fetch` is due for each of them.
+        """Hand out outcomes until every item's was; the consumer calls :meth:`fetch` for each.
 
         Raises:
             TimeoutError: ``deadline`` (``time.monotonic()`` seconds) passed while waiting.
@@ -234,15 +233,15 @@ class Stream:
             yield from ready
 
     def fetch(self) -> None:
-        """One more outcome is about to reach the consumer: there may be room for another call."""
+        """One more outcome reaches the consumer: submit more calls if there is room now."""
         self._fetched += 1
         if self._fetched >= self._fill_at:
             self.fill()
 
     def _wait(self, deadline: float | None) -> Sequence[Ended | Values]:
-        """The next outcomes, at least one; none if all were handed out."""
+        """Wait for the next outcomes; none are returned if all were handed out."""
         if self._engine.inert:
-            ready = self._take()  # no more will come, and the lock may be held for ever
+            ready = self._take()  # no more will come; the lock may have been held at the fork
             if not ready and self._handed != self._submitted:
                 self._engine.check_open()
             return ready
@@ -280,7 +279,7 @@ class Stream:
         return ready
 
     def _forget_finished(self) -> None:
-        """Let go of the batches that have ended, now and then: when there are twice as many."""
+        """Drop the batches that have ended, when there are twice as many as after the last time."""
         if len(self._batches) < self._forget_at:
             return
         for offset, batch in list(self._batches.items()):
@@ -289,19 +288,20 @@ class Stream:
         self._forget_at = 2 * len(self._batches) + 8
 
     def close(self, running: bool = False) -> None:
-        """Cancel the calls that have not started; those running run on, unheard, or are stopped."""
+        """Cancel the calls that have not started. Running calls are stopped if ``running``; if not,
+        they go on, and their outcomes are dropped."""
         self._exhausted = True
         for batch in self._batches.values():
             if batch.remaining:
                 self._engine.cancel(batch, None, running)
         self._batches.clear()
-        # Errors of calls that never left here: their tracebacks hold the frames that hold this.
-        # (Without the lock: a finalizer may interrupt who has it.)
+        # Drop errors of calls that were never sent: their tracebacks hold the frames that hold
+        # this. Without the lock, because a finalizer may interrupt its holder.
         self._refusal, self._arrived, self._by_place = None, deque(), {}
 
 
 def tell_refusal(error: BaseException, name: str) -> None:
-    """Have an error say that a call of the function of that name could not be pickled."""
+    """Make an error say that a call of this function could not be pickled."""
     what = f"the function or the arguments of {name} could not be pickled"
     retell(error, what, "Pass plain data, and make what holds locks, files or connections there")
     add_note(error, ARGUMENTS_NOTE)
@@ -312,5 +312,5 @@ def _refused(index: int, error: BaseException | None) -> Ended:
 
 
 def _size(entry: Ended | Values) -> int:
-    """How many outcomes these are."""
+    """The number of outcomes in an entry."""
     return len(entry.values) if isinstance(entry, Values) else 1

@@ -1,8 +1,8 @@
 """Turn what callers ask for into batches, and outcomes into what callers get.
 
-Runs on: callers' threads and those that iterate results.
-Guarantees: what cannot be pickled fails its own call only; a user's arguments are pickled in the
-thread that passed them, before ``submit`` returns.
+Thread: callers' threads, and those that iterate results.
+Guarantees: what cannot be pickled fails only its own call; arguments are pickled in the thread that
+passed them, before ``submit`` returns.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Submission:
     def __init__(self, engine: Engine, max_pending: int | None, buffersize: int) -> None:
         """
         Args:
-            max_pending: unfinished submitted calls at which ``submit`` waits; None for no limit.
-            buffersize: the bound of a stream whose caller named none.
+            max_pending: how many submitted calls may be unfinished before ``submit`` waits; None
+                for no limit.
+            buffersize: the default bound of a stream.
         """
         self._engine = engine
         self._room = None if max_pending is None else threading.Semaphore(max_pending)
@@ -87,7 +88,7 @@ class Submission:
 
     def _submit_with_room(self, room: threading.Semaphore, future: CallFuture[T]) -> None:
         self._engine.check_open()
-        # The I/O thread makes room: if a callback on it waited for some, none would ever come.
+        # The I/O thread makes room, so a callback on that thread must not wait for room.
         if not room.acquire(blocking=not self._engine.on_own_thread()):
             self._engine.submit_call(future)
             return
@@ -113,7 +114,7 @@ class Submission:
         try:
             stream.fill()
         except BaseException:
-            stream.close(running=True)  # nobody will hear of these calls
+            stream.close(running=True)  # the caller gets no iterator
             raise
         return _results(stream, deadline, False, keep)
 
@@ -184,11 +185,11 @@ def _results(
     try:
         bounded = stream.bounded
         for entry in stream.entries(deadline):
-            # No name for a result here: the iterator must not keep it alive.
+            # No name is bound to a result: the iterator must not keep it alive.
             if isinstance(entry, Values):
                 values = entry.values[::-1]
                 entry.values.clear()
-                pop = values.pop  # here, every bytecode counts
+                pop = values.pop  # this loop is hot: every bytecode counts
                 if bounded:
                     while values:
                         stream.fetch()
@@ -211,7 +212,7 @@ def _results(
 
 
 def _open(taken: list[Ended], return_exceptions: bool) -> Any:
-    """What the one outcome that is ``taken`` out of the list says."""
+    """The result or error of the one outcome in the list, which is emptied."""
     _, status, value, _, pid, history = taken.pop()
     result, error = decode(status, value, pid, history)
     if error is None:
@@ -225,7 +226,7 @@ def _open(taken: list[Ended], return_exceptions: bool) -> Any:
 
 
 def _ends_all(status: int, value: Any) -> bool:
-    """Whether this is the end of a stream, though others' errors are not: ``cancel_all()``."""
+    """Whether this outcome comes from ``cancel_all()``, which ends a whole stream."""
     return status == messages.CANCELLED and value == ALL
 
 
@@ -245,12 +246,12 @@ def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[O
 
 
 def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
-    from ...outcomes import Outcome  # slow to load, and most programs need none
+    from ...outcomes import Outcome  # slow to load, and most programs do not need it
 
     _, status, value, seconds, pid, history = ended
     value, error = decode(status, value, pid, history)
     before = len(history.texts) if history is not None else 0
-    ran = pid is not None  # of a lost worker, only calls that had started carry it
+    ran = pid is not None  # a call that lost its worker has a pid only if it had started
     return Outcome(
         item=item,
         value=value,

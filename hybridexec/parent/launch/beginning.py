@@ -1,6 +1,6 @@
 """What each worker calls first: the initializer.
 
-Runs on: the caller's thread makes it; the threads that start workers read it.
+Thread: the caller's makes it; those that start workers read it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Beginning:
-    """What each worker calls first, for as long as workers may be started."""
+    """The initializer and its arguments, kept for as long as workers may be started."""
 
     def __init__(
         self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
@@ -19,6 +19,7 @@ class Beginning:
         self.initargs: tuple[Any, ...] = initargs
 
     def let_go(self) -> None:
-        """No worker will be started: locks and queues among them need not outlive the others."""
+        """No more workers are started: keep the initializer and its arguments alive no longer;
+        there may be locks and queues among them."""
         self.initializer = None
         self.initargs = ()

@@ -1,12 +1,12 @@
 """The parent's end of the fork server: its process, and requests for workers.
 
-Runs on: the thread that makes the first call launches; the short-lived threads that start workers
-make requests; the I/O thread closes.
-Guarantees: no listening socket, no file: the server is reached through a socket pair that only this
-process holds; it ends when it is closed, and with this process; whatever it does, it can be ended
-by :meth:`ForkServer.dismiss`, and then nobody waits for it.
+Thread: the one that makes the first call launches it; the short-lived ones that start workers make
+requests; the I/O thread closes it.
+Guarantees: there is no listening socket and no file: the server is reached through a socket pair
+that only this process holds. It ends when it is closed, and with this process. Whatever it is
+doing, :meth:`ForkServer.dismiss` ends it, and with it every wait for it.
 
-It needs what gevent takes to be imported before it can fork a worker. So it is launched before
+Before it can fork a worker it has to import gevent, which takes long. So it is launched before
 anything else is done, and this module imports nothing that takes long.
 """
 
@@ -25,13 +25,13 @@ from ... import native
 from .. import lifecycle
 from . import interpreter
 
-# Not pathlib: importing it would take longer than all of this module's work.
+# Not pathlib: importing that takes longer than all of this module's work.
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 
 #: What a worker needs to import the user's script, which most likely imports the executor.
 _FOR_MAIN = ("pkgutil", "hybridexec.executor")
 
-#: What is true in ``sys.flags`` only if an option, or the environment, says so.
+#: The fields of ``sys.flags`` that are set only by an option, or by the environment.
 _FLAGS = (
     "debug",
     "dont_write_bytecode",
@@ -47,7 +47,7 @@ _FLAGS = (
     "safe_path",
 )
 
-# The collector would find nothing in what importing makes.
+# Imports make no garbage, so the collector is off while they run.
 _PROGRAM = (
     "import sys, gc; gc.disable(); sys.path[:] = {path!r}; "
     "from hybridexec.worker.forkserver import main; main{arguments!r}"
@@ -55,7 +55,7 @@ _PROGRAM = (
 
 
 class ServerEnded(RuntimeError):
-    """The fork server has ended before it did what it was asked to."""
+    """The fork server ended before it did what it was asked to do."""
 
     def __init__(self, text: str, server: ForkServer) -> None:
         super().__init__(text)
@@ -71,7 +71,7 @@ class ForkServer:
         preload: tuple[str, ...],
         main_by_value: bool,
     ) -> None:
-        """Launch it; that it can be reached does not mean that it is ready."""
+        """Launch the server, without waiting until it is ready; it accepts requests at once."""
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
         later = () if main_by_value else _FOR_MAIN
         self._owner = os.getpid()
@@ -94,17 +94,17 @@ class ForkServer:
             self._pid = _launch(self._executable, arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
-        # Guards the two below: who waits for the process, and whether that was done.
+        # Guards the two below: one thread at a time calls waitpid.
         self._waiting = native.original("_thread", "allocate_lock")()
         self._waited = False
-        self._code: int | None = None  # its exit status, if it has ended and that could be had
+        self._code: int | None = None  # its exit status, if it has ended and the status is known
         #: Whether it has ever started a worker.
         self.answered = False
-        #: Whether what it was asked for is not wanted any more.
+        #: Whether it was ended because no worker is wanted any more.
         self.dismissed = False
 
     def request(self, fds: list[int]) -> None:
-        """Have a worker forked that is given these descriptors.
+        """Ask for a worker to be forked, which inherits these descriptors.
 
         Raises:
             BrokenPipeError: the server is gone.
@@ -122,8 +122,8 @@ class ForkServer:
                 connection.detach()
 
     def wait(self, seconds: float = 2.0) -> bool:
-        """Whether it has ended, or does so within some time: its descriptors are closed a moment
-        before it has."""
+        """Whether the server has ended, or ends within ``seconds``: a process's descriptors are
+        closed a moment before it has ended."""
         sleep = native.sleep
         while not (ended := self._has_ended()) and seconds > 0:
             sleep(0.001)
@@ -131,7 +131,7 @@ class ForkServer:
         return ended
 
     def ended(self) -> ServerEnded:
-        """The error that says that it has."""
+        """The error that says that the server has ended, and how."""
         self.wait()
         from .exit_errors import describe_exit  # it was loaded long ago
 
@@ -145,7 +145,7 @@ class ForkServer:
         )
 
     def dismiss(self) -> None:
-        """End it, and so the wait for whatever it was asked for, which is not wanted any more."""
+        """Kill the server, and so end the waits for it: no worker is wanted any more."""
         self.dismissed = True
         self._kill()
 
@@ -172,14 +172,14 @@ class ForkServer:
 
     @property
     def foreign(self) -> bool:
-        """Whether it is another process's, from which this one was forked."""
+        """Whether the server belongs to another process, from which this one was forked."""
         return os.getpid() != self._owner
 
     def close(self) -> None:
-        """End the server; of no effect in a forked process. Its workers have ended."""
+        """End the server, whose workers have ended; does nothing in a forked process."""
         if self.foreign:
             return
-        self._kill()  # it may not have got as far as to end with its lifeline
+        self._kill()  # it may not be watching its lifeline yet
         with self._lock:
             self._closed = True
             lifecycle.close(self._connection, self._lifeline)
@@ -188,16 +188,16 @@ class ForkServer:
 
 
 def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
-    """Start the server's process, which inherits ``fds``; its pid."""
+    """Start the server's process, which inherits ``fds``; returns its pid."""
     program = _PROGRAM.format(path=[*interpreter.search_path(), _ROOT], arguments=arguments)
     # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
     return os.posix_spawn(
         executable,
         [executable, *_options(), "-c", program],
         os.environ,
-        # To itself: it is not closed then.
+        # Duplicated to itself, a descriptor is not closed.
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
-        # No Ctrl-C before the new process can ignore it.
+        # Ctrl-C is blocked until the new process can ignore it.
         setsigmask={signal.SIGINT},
     )
 
@@ -205,7 +205,7 @@ def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]
 def _options() -> list[str]:
     """The interpreter's options that make another one behave as this one does."""
     if not (sys.warnoptions or sys._xoptions or any(getattr(sys.flags, name) for name in _FLAGS)):
-        return []  # and so subprocess, which takes long to import, need not be asked
+        return []  # without importing subprocess, which takes long
     import subprocess
 
     options: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # private

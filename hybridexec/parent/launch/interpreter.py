@@ -1,8 +1,7 @@
-"""What another process needs to be like this one: the interpreter, where it imports from, the
-script.
+"""What another process needs to be like this one: the interpreter, ``sys.path``, the script.
 
-Runs on: the thread that makes the first call; the short-lived threads that start workers. This
-module imports nothing that takes long.
+Thread: the one that makes the first call, and the short-lived ones that start workers. This module
+imports nothing that takes long.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ def path() -> str:
     """The interpreter to run.
 
     Raises:
-        RuntimeError: there is none; the text has the cure.
+        RuntimeError: there is none; the text says how to mend that.
     """
-    spawn = sys.modules.get("multiprocessing.spawn")  # it may have been told of another executable
+    spawn = sys.modules.get("multiprocessing.spawn")  # set_executable() may have been called
     executable = sys.executable if spawn is None else spawn.get_executable()
     if not executable:
         raise RuntimeError(f"sys.executable does not say which interpreter runs this. {_CURE}")
@@ -37,7 +36,7 @@ def path() -> str:
 
 
 def if_none(executable: str) -> str:
-    """What to do if that is why a process has come to nothing."""
+    """What to do if ``executable`` is the reason why a process did not start."""
     return (
         f"It was started as {executable!r}: if that is no Python interpreter with this library, "
         "name one with multiprocessing.set_executable()"
@@ -45,13 +44,13 @@ def if_none(executable: str) -> str:
 
 
 def is_frozen() -> bool:
-    """Whether this program is its own interpreter, and knows nothing but itself to run."""
+    """Whether this program is frozen: its executable runs this program and nothing else."""
     return bool(getattr(sys, "frozen", False))
 
 
 def refuse_frozen(method: str) -> None:
-    """Refuse to start a process by an interpreter's options, which a frozen program would take for
-    its own: it would run itself, again and again."""
+    """Raise if the fork server is to be started by a frozen program, which would take the
+    interpreter's options for its own arguments, and run itself again and again."""
     if method == "forkserver" and is_frozen():
         raise RuntimeError(
             "this program is frozen (sys.frozen), so no fork server can be started with it. Leave "
@@ -66,8 +65,8 @@ def search_path() -> list[str]:
 
 
 def _found(entry: Any) -> Any:
-    """What is relative in ``sys.path`` belongs to some directory that was the current one: if it is
-    not in what is that now, to the one in which the program was started."""
+    """An entry of ``sys.path``, made absolute if it is relative and not found in the current
+    directory: it then belongs to the one in which the program was started."""
     if not isinstance(entry, str) or os.path.isabs(entry) or os.path.exists(entry or os.curdir):
         return entry
     process: Any = sys.modules.get("multiprocessing.process")
@@ -76,8 +75,8 @@ def _found(entry: Any) -> Any:
 
 @contextlib.contextmanager
 def prepared() -> Iterator[None]:
-    """While this lasts, multiprocessing can make its preparation data also in a process of which it
-    takes for granted what is not so. One thread at a time may do this."""
+    """Let multiprocessing make its preparation data even where ``__main__`` has no ``__spec__`` or
+    the current directory is gone. One thread at a time may enter this."""
     spawn: Any = importlib.import_module("multiprocessing.spawn")
     main: Any = sys.modules.get("__main__")
     if not hasattr(main, "__spec__"):  # a debugger has made it anew
@@ -103,7 +102,7 @@ class _WithoutFolder:
 
     @staticmethod
     def getcwd() -> str | None:
-        """It, if there is one."""
+        """The current directory; None if it was removed."""
         try:
             return os.getcwd()
         except OSError:

@@ -1,9 +1,10 @@
 """Start a worker process by any of multiprocessing's start methods.
 
-Runs on: where :mod:`.starter` has it run: mostly a short-lived thread per start.
-Guarantees: a worker is patched before it imports the user's ``__main__`` (not with ``fork``, where
-that has happened already); what failed to start leaves nothing behind; no executor waits for
-another's fork server, and a server that has ended is replaced, a bounded number of times.
+Thread: where :mod:`.starter` runs it: mostly a short-lived thread per start.
+Guarantees: a worker is patched before it imports the user's ``__main__`` (except with ``fork``,
+where ``__main__`` was imported before the fork); a start that fails leaves nothing behind; no
+executor waits for another's fork server; a fork server that has ended is replaced, a bounded number
+of times.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from .fork_server import ForkServer, ServerEnded
 from .process import ServerProcess
 
 _WORKER_NAME = "HybridWorker-"
-#: Bytes that a pipe holds. A user may have a few hundred of that size.
+#: Bytes that a pipe holds. The system's quota allows a user a few hundred of that size.
 _PIPE_SIZE = 256 * 1024
-#: The resource tracker's niceness: who does something for the first result has three times its
-#: share, but it ends promptly when the program has, also on a busy machine.
+#: The resource tracker's niceness: processes that the first result waits for get three times its
+#: share of the CPU, but it still ends promptly after the program, even on a busy machine.
 _NICE = 5
-#: Fork servers that may end in a row before they have started a worker.
+#: How many fork servers in a row may end without having started a worker.
 _MAX_ENDED_SERVERS = 3
 
 
@@ -52,14 +53,14 @@ class Started(NamedTuple):
     #: Becomes readable when the process has ended.
     sentinel: int
     channel: Channel
-    #: The worker's ends of the call pipe and the bell, open here as well: who writes to one that
-    #: has died just now gets no SIGPIPE, of which this process would die where that is not ignored.
+    #: The worker's ends of the call pipe and the bell, open here as well, so that a write to a
+    #: worker that has just died raises no SIGPIPE, which kills a process that does not ignore it.
     other_fds: Sequence[int]
 
 
-# What is multiprocessing's is used by one thread at a time: its own locks are gevent's in a patched
-# process, and native threads that met there were never seen again. Whoever holds this waits for no
-# other process, but for a spawned one to read what it is given.
+# Held to use multiprocessing, which one thread at a time may do: in a gevent-patched process its
+# own locks are gevent's, on which native threads hang. The holder waits for no other process,
+# except for a spawned one to read its preparation data.
 _one_start = native.original("_thread", "allocate_lock")()
 
 
@@ -72,16 +73,17 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _widen(pipe: int) -> None:
-    """Let a pipe hold what is just not large enough for shared memory, if the system allows it."""
+    """Let a pipe hold the largest payload that does not go into shared memory, if the system allows
+    that."""
     with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a quota is used up
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 def _ensure_tracker() -> None:
-    """Have multiprocessing's resource tracker run, behind others if it is started here.
+    """Start multiprocessing's resource tracker, at low priority, unless it runs.
 
-    A worker is given its pipe. Nobody waits for what it does with what comes through that; but on
-    one CPU, or where others are busy, the first result would wait for it to start.
+    Workers inherit its pipe. Nothing waits for what the tracker does; but on one CPU, or a busy
+    machine, its start would compete with the first result.
     """
     tracker: Any = resource_tracker._resource_tracker
     before = tracker._pid
@@ -94,9 +96,9 @@ def _ensure_tracker() -> None:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Have no Ctrl-C reach what this thread starts before that can ignore it: it inherits the mask.
-    And have a pipe or socket that nobody reads any more be an error only, also in a program that
-    dies of it otherwise."""
+    """Block SIGINT, so that Ctrl-C does not reach a process that this thread starts, and that
+    inherits the mask, before it can ignore it; and SIGPIPE, so that writing to a closed pipe or
+    socket raises an error, even in a program that does not ignore that signal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGPIPE})
     try:
         yield
@@ -108,7 +110,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 class Launcher:
-    """Starts workers that are all alike."""
+    """Starts the workers of one executor."""
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class Launcher:
             server: the fork server, if it was launched already.
         """
         self.method = method
-        #: What was run to start a worker; empty where one was forked.
+        #: The interpreter that was run to start a worker; empty where workers are forked.
         self.executable = ""
         self._boot = boot
         self._slots = slots
@@ -134,9 +136,9 @@ class Launcher:
         self._main_file = main_file
         self._server = server
         self._given_up = False
-        #: How many in a row have ended before they had started a worker.
+        #: How many servers in a row ended before they had started a worker.
         self._ended_servers = 0
-        # Both ends of a pipe that ends with this process, and every worker with it; see
+        # Both ends of a pipe whose end kills all workers, when this process has ended; see
         # hybridexec.worker.lifeline.
         self._lifeline: tuple[int, int] | None = None
 
@@ -147,8 +149,8 @@ class Launcher:
             pressed: see :meth:`.process.ServerProcess.begin`.
 
         Raises:
-            StartPostponed: as there.
-            Exception: whatever kept it from starting; initargs that cannot be pickled, say.
+            StartPostponed: see there.
+            Exception: the worker cannot be started, because initargs cannot be pickled, say.
         """
         while True:
             try:
@@ -158,7 +160,8 @@ class Launcher:
                     raise
 
     def give_up(self) -> None:
-        """No start is wanted any more: have those under way wait no longer for the server."""
+        """Have starts under way fail instead of waiting for the server: they are not wanted any
+        more."""
         self._given_up = True  # first: a server may be about to be launched
         server = self._server
         if server is not None:
@@ -166,7 +169,7 @@ class Launcher:
 
     def _start(self, number: int, pressed: Callable[[], bool] | None) -> Started:
         native.open_standard_descriptors()
-        # The worker's ends are closed here in any case, ours if it does not come to life.
+        # The worker's ends are closed here in any case; ours are closed if the start fails.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             calls_read, calls_write = os.pipe()
             theirs.callback(native.close, calls_read)
@@ -231,8 +234,9 @@ class Launcher:
         )
 
     def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
-        """A descriptor that tells of the end of a child no sooner than there is an exit status, as
-        its own sentinel would, or that own one. (The fork server's is good enough.)"""
+        """A descriptor that becomes readable when the process has ended: where it can be had, a
+        pidfd for a child, since multiprocessing's sentinel is readable before there is an exit
+        status. (The fork server's processes have one of their own.)"""
         if self.method != "forkserver" and sys.platform == "linux":
             with contextlib.suppress(OSError):  # it has ended already; a sandbox forbids it
                 fd = os.pidfd_open(process.pid)
@@ -260,7 +264,7 @@ class Launcher:
         return ServerProcess(self._server, name, target=start)
 
     def _may_replace(self, ended: ForkServer) -> bool:
-        """Whether to try again what a server could not do because it has ended."""
+        """Whether to try again with a new server, since this one has ended."""
         if ended.dismissed:
             return False
         with _one_start:
@@ -273,8 +277,9 @@ class Launcher:
     def _started_process(
         self, start: WorkerStart, name: BootName, pressed: Callable[[], bool] | None
     ) -> Any:
-        """Start a process that finds the script though its last line has run: Python forgets the
-        script's path then, while calls it waits for at exit may still need new workers."""
+        """Start a process that is told the script's path, even after the script's last line has
+        run: Python forgets the path then, while calls that it waits for at exit may still need new
+        workers."""
         main: Any = sys.modules.get("__main__")
         forks = self.method == "fork"
         if not forks:
@@ -283,7 +288,7 @@ class Launcher:
             if self.method == "spawn":
                 self.executable = executable
             with _one_start, _signals_blocked():
-                _ensure_tracker()  # starting it would undo the mask below
+                _ensure_tracker()  # before the mask below, which its start would undo
         with _signals_blocked():
             while True:
                 with _one_start:
@@ -300,14 +305,14 @@ class Launcher:
                         process.abandon()
                 if complete:
                     return process
-                # The path went while the process was being started, which may not have got it.
+                # Python forgot the path meanwhile, so the process may not have been told.
                 if not isinstance(process, ServerProcess):
                     process.kill()
                     process.join()
                     process.close()
 
     def become_inert(self) -> None:
-        """Start no more; this process is a fork, and its copies of the descriptors are closed."""
+        """Forget the workers: this process is a fork, and they are its parent's."""
         # multiprocessing would try to join them when this process exits, and fail.
         children: set[Any] = multiprocessing.process._children  # type: ignore[attr-defined]  # private
         children.difference_update(
@@ -315,8 +320,7 @@ class Launcher:
         )
 
     def close(self) -> None:
-        """End what was started to start workers, and let go of what they were to get; the workers
-        have ended."""
+        """End the fork server and drop what workers were to be given; all workers have ended."""
         self._beginning.let_go()
         self._setup = Setup(None, (), session.dumps_flat)
         if self._server is not None:

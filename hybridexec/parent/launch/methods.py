@@ -1,6 +1,6 @@
-"""How workers can be started, and what of this process they can have.
+"""Which start method is used, and whether workers can import this process's ``__main__``.
 
-Runs on: the thread that makes the executor, so this module imports nothing that takes long.
+Thread: the one that makes the executor, so this module imports nothing that takes long.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def start_method(mp_context: Any, initargs: tuple[Any, ...]) -> str:
         import multiprocessing
 
         if multiprocessing.get_start_method() == "fork" and _need_fork(initargs):
-            # For whoever makes the executor.
+            # The warning points to where the executor is made.
             warnings.warn(_FORKS, RuntimeWarning, stacklevel=3)
             return "fork"
     if interpreter.is_frozen():
@@ -73,7 +73,7 @@ def _need_fork(initargs: tuple[Any, ...]) -> bool:
     try:
         session.dumps(initargs)
     except Exception as error:
-        # If it is not for that, starting a worker will fail, and say so.
+        # Any other error is raised again when a worker is started, and reported then.
         return "fork context" in " ".join((str(error), *getattr(error, "__notes__", ())))
     finally:
         context.set_spawning_popen(None)
@@ -81,11 +81,11 @@ def _need_fork(initargs: tuple[Any, ...]) -> bool:
 
 
 class _Rehearsal:
-    """Stands where a Popen would, so that locks let themselves be pickled."""
+    """Stands in for a Popen, so that locks can be pickled."""
 
     DupFd = int
 
     @staticmethod
     def duplicate_for_child(fd: int) -> int:
-        """Nothing is duplicated in a rehearsal."""
+        """Duplicate nothing."""
         return fd

@@ -1,8 +1,9 @@
 """Processes that the fork server starts.
 
-Runs on: the short-lived threads that start workers; the I/O thread asks for exit statuses.
-Guarantees: a worker is started as multiprocessing starts its own, from the same preparation data,
-so that it finds the script and what that imports. It is not taken for dead because the server is.
+Thread: the short-lived ones that start workers; the I/O thread asks for exit statuses.
+Guarantees: a worker is started from the same preparation data as multiprocessing's own processes,
+so that it finds the script and what that imports. A worker is not taken for dead because the server
+has ended.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from ...wire.contract import BootName
 from .fork_server import ForkServer
 
 _STATUS = struct.Struct("=q")
-#: multiprocessing's exit status for a process of which it cannot know how it ended.
+#: multiprocessing's exit status for a process whose own it cannot know.
 _UNKNOWN = 255
-#: How often, in milliseconds, who waits for the server looks whether there is something else to do.
+#: How often, in milliseconds, a thread that waits for the server checks for other work.
 _LOOK_MS = 50
 _READABLE, _WRITABLE = native.Poller.READABLE, native.Poller.WRITABLE
 
 
 class StartPostponed(Exception):
-    """The server was slow, and whoever waited for it has something else to do first."""
+    """The server was slow, and the thread that waited for it has other work to do first."""
 
 
 class ServerProcess(context.ForkServerProcess):
     """A ``multiprocessing.Process`` that our own fork server forks.
 
-    ``start()`` only prepares that, and waits for nobody; :meth:`begin` does it.
+    ``start()`` only prepares that, without waiting for the server; :meth:`begin` does it.
     """
 
     _popen: Any
@@ -53,12 +54,12 @@ class ServerProcess(context.ForkServerProcess):
         """Have the process forked, and return when it has been.
 
         Args:
-            pressed: whether this thread has something else to do, if it ever has.
+            pressed: whether this thread has other work to do now; None if it never has.
 
         Raises:
-            ServerEnded: the server has, before it did that.
+            ServerEnded: the server ended before it forked the process.
             OSError: the server cannot fork it.
-            StartPostponed: the thread was pressed meanwhile; there will be no process.
+            StartPostponed: the thread was pressed meanwhile, so there is no process.
         """
         try:
             self._popen.begin(self._server, pressed)
@@ -68,24 +69,26 @@ class ServerProcess(context.ForkServerProcess):
         self._sentinel = self._popen.sentinel
 
     def abandon(self) -> None:
-        """Have no process forked after all."""
+        """Give up the process before it was forked."""
         children: set[Any] = process._children  # type: ignore[attr-defined]  # private
         children.discard(self)
         self._popen.abandon()
 
     @property
     def status_unknown(self) -> bool:
-        """Whether nobody will tell how the process ended: the server has ended before it."""
+        """Whether the exit status stays unknown, because the server ended before the process."""
         return bool(self._popen.orphaned)
 
     @property
     def status_fd(self) -> int:
-        """Where the server tells how the process has ended; at its end the server has, too."""
+        """The pipe on which the server reports the exit status; at end-of-file, the server has
+        ended."""
         return int(self._popen.status)
 
     @property
     def own_sentinel(self) -> bool:
-        """Whether the sentinel tells the end of the process from that of the server."""
+        """Whether the sentinel becomes readable only when the process has ended, not when the
+        server has."""
         return bool(self._popen.sentinel != self._popen.status)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -124,14 +127,14 @@ class _ServerPopen(popen_fork.Popen):
         #: Whether the server has ended before the process.
         self.orphaned = False
         self._fds: list[int] = []
-        # Whenever any process is started, multiprocessing polls all that there are, on the thread
-        # that starts it: meanwhile this one's descriptors must not be closed, or read by another.
+        # Whenever any process is started, multiprocessing polls all processes, on the thread that
+        # starts it: meanwhile this one's descriptors must not be closed, or read by another thread.
         self._reading = native.original("_thread", "allocate_lock")()
         self._closed = False
         super().__init__(process)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """Have the worker inherit ``fd``; its place in the list of those."""
+        """Have the worker inherit ``fd``; returns its index among the inherited descriptors."""
         self._fds.append(fd)
         return len(self._fds) - 1
 
@@ -145,7 +148,7 @@ class _ServerPopen(popen_fork.Popen):
             reduction.dump(process, self._data)
         finally:
             context.set_spawning_popen(None)
-        # One tracker for the whole family: a worker's own would unlink its parent's segments.
+        # One tracker for all: a worker's own would unlink its parent's shared memory.
         self._tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
         self.status, self._status_other = os.pipe()
         self.sentinel = self.status
@@ -161,15 +164,15 @@ class _ServerPopen(popen_fork.Popen):
             # The worker's multiprocessing.parent_process() lives as long as this copy is open.
             alive = os.dup(write)
             ours.callback(native.close, alive)
-            # It may have ended, or cannot fork: its answer will tell, or that there is none.
+            # If the server has ended or cannot fork, its answer says so, or there is no answer.
             with contextlib.suppress(BrokenPipeError):
                 try:
                     server.request([read, self._status_other, self._tracker, *self._fds])
                 finally:
                     theirs.close()
                     self._close_other()
-                # The views are released: an error's traceback would keep them, and the collector
-                # may come to the data first.
+                # The views are released here: an error's traceback would keep them alive, and the
+                # collector may finalize the data first.
                 with self._data.getbuffer() as data:
                     sent = 0
                     while sent < len(data):
@@ -198,7 +201,7 @@ class _ServerPopen(popen_fork.Popen):
             self.pid = number
 
     def _close_other(self) -> None:
-        """The server has a copy of the status pipe's other end, if it is there."""
+        """Close our copy of the status pipe's other end; the server has one."""
         native.close(self._status_other)
         self._replace_finalizer(self.status)
 
@@ -218,10 +221,10 @@ class _ServerPopen(popen_fork.Popen):
         return _STATUS.unpack(data)[0] if len(data) == _STATUS.size else None
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """The exit status, if there is one; waits for it unless ``flag`` says not to."""
+        """The exit status; None if there is none yet and ``flag`` says not to wait for it."""
         while self.returncode is None and self.pid is not None:
             with self._reading:
-                # Another thread may have read it since: it is there once.
+                # Check again: another thread may have read it, and it can be read only once.
                 if self.returncode is None and not self._closed:
                     self._look()
             if flag == os.WNOHANG:
@@ -238,21 +241,21 @@ class _ServerPopen(popen_fork.Popen):
             self.returncode = _UNKNOWN
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         with self._reading:
             self._closed = True
             super().close()
 
 
 def _wait(fd: int, event: int, pressed: Callable[[], bool] | None) -> None:
-    """Wait for ``fd``, if this thread may be pressed; else whoever reads or writes next does."""
+    """Wait for ``fd`` if this thread may be pressed; if not, the next read or write waits."""
     while pressed is not None and not _is_ready(fd, event, _LOOK_MS):
         if pressed():
             raise StartPostponed
 
 
 def _is_ready(fd: int, event: int = _READABLE, milliseconds: int | None = 0) -> bool:
-    """Whether a descriptor is ready, waiting for that as long as it may take."""
+    """Whether a descriptor is ready; waits up to so many milliseconds, None for ever."""
     poller = native.original("select", "poll")()
     poller.register(fd, event)
     return bool(poller.poll(milliseconds))

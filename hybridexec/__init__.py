@@ -3,13 +3,13 @@
 ``HybridExecutor`` is modelled on ``concurrent.futures`` and replaces ``ProcessPoolExecutor``: each
 of its worker processes runs a pool of gevent greenlets.
 
-Importing this package loads neither gevent nor multiprocessing; the class loads the latter, with
-the class that it derives from, and its workers load both.
+Importing this package loads neither gevent nor multiprocessing. The class loads multiprocessing,
+with its base class; its workers load both.
 """
 
 from __future__ import annotations
 
-# Not typing's: importing that would take longer than all the rest.
+# Not typing's: importing that takes longer than all the rest.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

@@ -1,11 +1,11 @@
-"""What the public classes derive from: ``ProcessPoolExecutor``.
+"""The base of the public classes: ``ProcessPoolExecutor``.
 
-Runs on: whatever imports them; a worker's main thread, before that.
-Guarantees: whoever can name ``ProcessPoolExecutor`` finds that they derive from it.
+Thread: the one that imports them; before that, a worker's main thread calls :func:`postpone`.
+Guarantees: code that can name ``ProcessPoolExecutor`` finds that they derive from it.
 
-Most scripts import ``HybridExecutor`` at their top, and so do workers, which import the script. The
-base's module loads a good part of multiprocessing, for which a worker's start would wait, and with
-it the first result. So in a worker the classes get their base when somebody imports that module.
+Most scripts import ``HybridExecutor`` at their top, and workers import the script. The base's
+module imports much of multiprocessing, which would delay a worker's start, and so the first result.
+So in a worker, the classes get their base only when something imports that module.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _HOME = "concurrent.futures.process"
 
-# In a worker: has a function called with a module as soon as that is imported.
+# In a worker: calls a function with a module when that is imported.
 _after_import: Callable[[str, Callable[[Any], object]], object] | None = None
 
 
 def postpone(after_import: Callable[[str, Callable[[Any], object]], object]) -> None:
-    """From now on, have classes derive when the base's module is imported, which ``after_import``
-    tells."""
+    """From now on, have classes derive only when ``after_import`` reports that the base's module
+    was imported."""
     global _after_import
     _after_import = after_import
 
 
 def first_base() -> type[Executor]:
-    """What a class is to derive from to begin with; then :func:`derive` is due."""
+    """What a class derives from at first; :func:`derive` must be called with it then."""
     if _after_import is None:
         from concurrent.futures.process import ProcessPoolExecutor
 

@@ -1,7 +1,8 @@
-"""The ways to make calls that ``HybridExecutor`` and its views share: submit, map and relatives.
+"""The methods that make calls, of ``HybridExecutor`` and its views: submit, map and relatives.
 
-Runs on: callers' threads. Checks arguments; the work is that of
-:mod:`hybridexec.parent.client.submission`.
+They check their arguments; :mod:`hybridexec.parent.client.submission` does the work.
+
+Thread: callers' threads.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from .options import UNCHANGED, CallOptions
 from .privates import Privates
 
 if TYPE_CHECKING:
-    # Dataclasses, which are slow to load: every worker loads this module if the user's script
-    # imports the executor at its top.
+    # Not at run time: these import dataclasses, which is slow to load, and every worker imports
+    # this module if the user's script imports the executor at its top.
     from .executor import ExecutorView
     from .outcomes import Outcome
     from .parent.client.submission import Submission
@@ -38,15 +39,14 @@ _NOT_PICKLED = (
 
 
 def _public(method: Callable[P, T]) -> Callable[P, T]:
-    """Have Python's errors name the method as its users know it."""
+    """Give the method the name that its users know it by, for Python's errors."""
     method.__module__ = "hybridexec.executor"
     method.__qualname__ = f"HybridExecutor.{method.__name__}"
     return method
 
 
 def _named(method: Callable[P, T]) -> Callable[P, T]:
-    """As :func:`_public`, and have an argument that the method does not have refused with the names
-    of those that it has."""
+    """As :func:`_public`, and refuse an unknown keyword argument by naming the known ones."""
     _public(method)
     code = method.__code__
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
@@ -65,7 +65,7 @@ def _named(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class Calls(Privates):
-    """An executor, or a view of one: something calls can be made through."""
+    """What calls are made through: an executor, or a view of one."""
 
     _options: CallOptions
 
@@ -89,22 +89,22 @@ class Calls(Privates):
     ) -> ExecutorView:
         """Return a view of the same executor with other options for the calls made through it.
 
-        Those that are not given are as they are here.
+        Options that are not given are the same as here.
 
         Args:
             timeout: seconds a call may run, counted from its start, when its function has been
                 imported; it is then stopped and fails with :class:`CallTimeout`. It is stopped
                 where it waits; if it keeps the CPU in Python code, it is interrupted there; if
                 neither ends it within ``timeout_grace``, its worker is killed, and the worker's
-                other calls follow ``on_worker_loss``. None, as it is at first, for no limit.
-            retries: how many times a call that failed is tried again, at most; at first 0. **It
+                other calls follow ``on_worker_loss``. None, the initial value, means no limit.
+            retries: how many times a call that failed is tried again, at most; initially 0. **It
                 then runs more than once**, so it must be safe to repeat.
-            retry_on: an exception type, or a tuple of them, after which it is; at first
-                ``Exception``, which :class:`CallTimeout` is too. (A lost worker is a matter of
-                ``on_worker_loss``.)
-            backoff: seconds before the first retry, at first 0.1, twice as long before each further
-                one, up to a minute, less a random part of up to a half. The call holds no slot
-                meanwhile.
+            retry_on: an exception type, or a tuple of them, after which a call is tried again;
+                initially ``Exception``, of which :class:`CallTimeout` is a subclass. (What happens
+                after a worker's loss is a matter of ``on_worker_loss``.)
+            backoff: seconds before the first retry, initially 0.1. Each further retry waits twice
+                as long, up to a minute; a random part of up to a half is taken off. The call holds
+                no slot meanwhile.
             on_worker_loss: as for the executor, for these calls.
 
         Raises:
@@ -144,7 +144,7 @@ class Calls(Privates):
             RuntimeError: the executor was shut down.
             ExecutorBroken: the executor cannot run calls any more.
         """
-        # The property's steps once more: on its way, an inline call has few others.
+        # The property inlined, because an inline call takes few steps besides.
         submission = self._assembly.submission or self._assembly.open()
         return submission.submit(self._options, fn, args, kwargs)
 
@@ -163,13 +163,13 @@ class Calls(Privates):
         Args:
             fn: called with as many arguments as there are iterables.
             timeout: seconds from this call until ``__next__`` raises TimeoutError.
-            chunksize: accepted for ProcessPoolExecutor's sake: items always travel many at a time
-                and run each on its own.
+            chunksize: accepted for compatibility with ProcessPoolExecutor: items are always sent
+                many at a time, and each runs as a call of its own.
             buffersize: None reads all items now, and every call runs even if nobody iterates. A
-                number makes it lazy: so many calls at most are unfinished or unfetched (Python
+                number makes it lazy: at most so many calls are unfinished or unfetched (Python
                 3.14's semantics).
             star: each item of the one iterable holds all of a call's arguments, as for
-                ``itertools.starmap``. One that cannot be iterated fails its own call.
+                ``itertools.starmap``. An item that cannot be iterated fails its own call.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
@@ -181,7 +181,7 @@ class Calls(Privates):
         if self._submits_elsewhere():
             # A subclass that counts or wraps calls in submit() expects map() to go through it.
             return self._map_through_submit(fn, iterables, deadline, buffersize, star)
-        # A lazy map submits more later: until then the executor must not be collected.
+        # A lazy map submits more later: the executor must not be garbage collected before.
         keep = None if buffersize is None else self
         return self._submission.map(self._options, fn, iterables, star, buffersize, deadline, keep)
 
@@ -266,7 +266,7 @@ class Calls(Privates):
                         left = None if deadline is None else deadline - native.monotonic()
                         future.exception(left)
                     except CancelledError:
-                        pass  # result() says so below
+                        pass  # result() raises it below
                     except BaseException:
                         future.cancel()
                         raise
@@ -282,7 +282,7 @@ class Calls(Privates):
 
 
 def _ready(options: CallOptions) -> CallOptions:
-    """``options``, ready to travel."""
+    """``options`` with what workers need of them pickled."""
     if not options.retries:
         return options
     from .parent.launch import methods

@@ -1,4 +1,4 @@
-"""Every error of the library's own, each contrasted with its sibling.
+"""The library's own errors, each contrasted with its sibling.
 
 Errors that ProcessPoolExecutor raises too keep the standard library's types and texts and are not
 listed here: ``RuntimeError`` for a closed executor, ``CancelledError``, ``TimeoutError`` from
@@ -26,7 +26,7 @@ class WorkerLost(BrokenProcessPool):
         exitcode: as ``multiprocessing.Process.exitcode``: negative for a signal, None if unknown.
         in_flight: how many calls were running in that worker when it died.
         calls: the first of those, each in a few words: the function's name and its arguments, or
-            ``...`` in place of arguments that travelled as a pickle.
+            ``...`` in place of arguments that were sent as a pickle.
         fault_log: what :mod:`faulthandler` wrote as the worker died: after a segmentation fault,
             say, where in the Python code it happened. Empty if it wrote nothing. It is a note on
             the error too, so that a printed traceback shows it.
@@ -82,12 +82,12 @@ class CallTimeout(TimeoutError):
 class RemoteError(RuntimeError):
     """Stands in for an exception that could not be carried back from the worker.
 
-    Only for one that cannot even be rebuilt from its parts: its class is unknown here, say. Its
-    text has the original's type and message; its cause has the remote traceback.
+    Used only if the exception cannot even be rebuilt from its parts, because its class is unknown
+    here, say. The text has the original's type and message; the cause has the remote traceback.
 
     Attributes:
         type_name: the original's type, with its module: ``"package.module.Error"``.
-        attributes: those attributes of the original that could be carried, ``args`` among them.
+        attributes: the original's attributes that could be carried, including ``args``.
     """
 
     def __init__(

@@ -1,12 +1,14 @@
-"""``HybridExecutor``: checks what it is given, and asks the parts to do what it is asked.
+"""``HybridExecutor``: checks arguments and delegates.
 
-Runs on: callers' threads. The work is that of :mod:`hybridexec.parent.engine.engine`, which is made
-when it is needed (:mod:`hybridexec.parent.assembly`).
+The work is done by :mod:`hybridexec.parent.engine.engine`, which is made when it is first needed
+(:mod:`hybridexec.parent.assembly`).
 
-It is a subclass of ``ProcessPoolExecutor``, because programs test for that class, and of which it
-has the name and the methods only: what they find of its private attributes is in
-:mod:`hybridexec.privates`. Importing this module loads the base, and multiprocessing with it, but
-in a worker (:mod:`hybridexec.base`); importing the package does not.
+Thread: callers' threads.
+
+The class derives from ``ProcessPoolExecutor``, because programs test for that class, but shares
+only its public methods: for its private attributes, see :mod:`hybridexec.privates`. Importing this
+module imports the base, and multiprocessing with it, except in a worker (:mod:`hybridexec.base`);
+importing the package does not.
 """
 
 from __future__ import annotations
@@ -117,27 +119,27 @@ class HybridExecutor(Calls):
             concurrency: calls that run at once in each worker. 1 gives ProcessPoolExecutor's
                 meaning of ``max_workers``.
             max_memory_per_child: bytes of RAM (resident) at which a worker takes no more calls and
-                a new one takes its place. Looked at twice a second.
-            on_worker_loss: what becomes of the calls that a dying worker was running: "fail" ends
-                them with :class:`WorkerLost`; "retry" runs them again, apart from all others, until
-                it is known which of them kills its worker. **A call may then run more than once**,
-                so it must be safe to repeat.
-            timeout_grace: seconds that a call may go on after its ``timeout``, to clean up; a call
-                that has not ended by then costs its worker. A cancelled call without a timeout that
-                has not is logged.
-            max_pending: unfinished calls at which ``submit`` waits until one ends; None for no
-                limit. A submit from a future's callback never waits.
+                a new one takes its place. Measured twice a second.
+            on_worker_loss: what happens to the calls that a worker was running when it died: "fail"
+                ends them with :class:`WorkerLost`; "retry" runs them again, apart from all others,
+                until it is known which of them kills its worker. **A call may then run more than
+                once**, so it must be safe to repeat.
+            timeout_grace: seconds that a call may go on after its ``timeout``, to clean up. If it
+                has not ended by then, its worker is killed. A cancelled call without a timeout that
+                goes on for so long is logged.
+            max_pending: number of unfinished calls at which ``submit`` waits until one ends; None
+                for no limit. A submit from a future's callback never waits.
             hub_lag_warning: seconds for which a call may keep its worker's other calls from
-                running, because it computes or blocks in code that gevent cannot patch, before that
-                is logged as a warning, with the call's name and stack; None for no such warnings.
-                With ``concurrency=1`` there are none.
+                running, because it computes or blocks in code that gevent cannot patch, before a
+                warning is logged, with the call's name and stack; None for no such warnings. With
+                ``concurrency=1`` there are none.
             monkey_patch: whether workers are patched by gevent; a mapping gives the switches of
                 ``gevent.monkey.patch_all``.
-            preload: names of modules to import, once patched, before workers are forked from the
+            preload: names of modules to import, after patching, before workers are forked from the
                 fork server (with other start methods: in each worker).
 
         Warns:
-            RuntimeWarning: workers may not open as many files as they may run calls.
+            RuntimeWarning: workers may run more calls than they may open files.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
@@ -189,7 +191,7 @@ class HybridExecutor(Calls):
         self._assembly = Assembly(plan)
         self._options = CallOptions(on_worker_loss=on_worker_loss)
         finalizer = weakref.finalize(self, Assembly.abandon, self._assembly)
-        finalizer.atexit = False  # the engine has its own way to wait at interpreter exit
+        finalizer.atexit = False  # at interpreter exit, parent.lifecycle ends the engine
 
     def _view(self, options: CallOptions) -> ExecutorView:
         return ExecutorView(self, options)
@@ -210,7 +212,7 @@ class HybridExecutor(Calls):
                 running = max(0, worker.running)
                 queued = max(0, len(worker.in_flight) - running)
                 current = snapshot.current(worker.id)
-            except ValueError:  # it ended just now, and its page was unmapped
+            except ValueError:  # the worker has just ended, and its page was unmapped
                 continue
             workers.append(
                 WorkerStats(
@@ -228,22 +230,23 @@ class HybridExecutor(Calls):
         return ExecutorStats(tuple(workers), snapshot.pending)
 
     def cancel_all(self) -> None:
-        """Cancel all calls there are, running ones included, also those made through views; the
-        executor goes on.
+        """Cancel all calls, running ones and those made through views included; the executor goes
+        on.
 
         Each call is stopped as by ``Future.cancel()``. When this returns, all futures have ended,
         and iterators of results end with a CancelledError (called from a future's callback, this
-        returns before that). For a loop over results that was left, by Ctrl-C say, and whose calls
-        nobody waits for any more.
+        returns before that). Use it when a loop over results was left, by Ctrl-C say, and nobody
+        waits for its calls any more.
         """
         self._engine.cancel_all()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; finish those there are, then end the workers.
+        """Refuse new calls, finish those there are, then end the workers.
 
         Args:
-            wait: return when that is done (at once, if called from a future's callback). A Ctrl-C
-                meanwhile cancels all calls, and kills workers that do not end within a second.
+            wait: return only when that is done (but at once if called from a future's callback).
+                Ctrl-C meanwhile cancels all calls, and kills workers that do not end within a
+                second.
             cancel_futures: cancel the calls that have not started.
         """
         from .parent import lifecycle
@@ -259,8 +262,8 @@ class HybridExecutor(Calls):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Shut down and wait; but if Ctrl-C has ended the block, cancel all calls, and kill workers
-        that do not end within a second."""
+        """Shut down and wait; if Ctrl-C has ended the block, cancel all calls instead, and kill
+        workers that do not end within a second."""
         from .parent import lifecycle
 
         if lifecycle.is_interrupt(kind):

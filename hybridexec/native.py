@@ -1,9 +1,10 @@
 """The operating system's own primitives, whatever gevent has patched.
 
-Used by: both sides. The parent's I/O thread and the worker's attendant must be real
-threads that block for real, also in a process where ``gevent.monkey`` replaced ``threading``,
-``select`` and ``time``.
-Guarantees: never imports gevent; asks it for the originals only where it is loaded already.
+The parent's I/O thread and the worker's attendant must be native threads that really block, even in
+a process where ``gevent.monkey`` has replaced ``threading``, ``select`` and ``time``.
+
+Thread: any, on both sides.
+Guarantees: never imports gevent; asks it for the originals only if it is loaded already.
 """
 
 from __future__ import annotations
@@ -17,38 +18,38 @@ from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Any
 
-#: Longest time, in seconds, that a thread waits for a lock without looking up.
-#: A signal that comes just before the wait does not end it: Ctrl-C would have no effect till then.
+#: The longest time, in seconds, that a thread waits for a lock before it checks for signals: one
+#: that comes just before the wait does not end it, so Ctrl-C has no effect until then.
 SLICE = 0.5
-#: The system counts a poll's milliseconds in 31 bits.
+#: Seconds; poll() takes milliseconds of 31 bits.
 _LONGEST = 3600.0
 
 
 def _held(clock: Callable[[], float]) -> Callable[[], float]:
-    """``clock``, in something that is not the same object: libraries that freeze the time for tests
-    put one of theirs in its place in all modules. The system's is told from theirs."""
+    """``clock``, wrapped in another object: libraries that freeze the time for tests replace the
+    clock itself in all modules. If that has happened already, the system's clock instead."""
     if not isinstance(clock, BuiltinFunctionType):
         clock = functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC)
     return functools.partial(clock)
 
 
-#: ``time.monotonic``, also where that stands still.
+#: ``time.monotonic``, even where a library has frozen that.
 monotonic = _held(time.monotonic)
 
 
 def original(module: str, name: str) -> Any:
-    """Return ``module.name`` as it was before gevent patched it (or as it is, if it never did)."""
+    """``module.name`` as it was before gevent patched it (or as it is, if gevent did not)."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None:
         return getattr(importlib.import_module(module), name)
     return monkey.get_original(module, name)
 
 
-#: ``time.sleep``, for real: also where a test has put something else in its place.
+#: ``time.sleep``, even where a test has replaced that.
 sleep: Callable[[float], None] = functools.partial(original("time", "sleep"))
 
-#: ``os.close``, at once: that of gevent makes a hub, or has one, and closes when that gets to it,
-#: which in a thread that never lets it run is never.
+#: ``os.close``, which closes at once: gevent's needs a hub, and closes when that runs, which in a
+#: thread that never switches to it is never.
 close: Callable[[int], None] = original("os", "close")
 
 
@@ -59,19 +60,19 @@ def is_patched(module: str) -> bool:
 
 
 def new_lock() -> Any:
-    """A reentrant lock, which knows its owner."""
+    """A native reentrant lock, which knows its owner."""
     return original("_thread", "RLock")()
 
 
 def ident() -> int:
-    """Which thread this is."""
+    """The current thread's id."""
     number: int = original("_thread", "get_ident")()
     return number
 
 
 def open_standard_descriptors() -> None:
-    """Have descriptors 0 to 2 open, be it to nowhere. A process that was started without them would
-    give these numbers to what it opens next, and its children would write their output there."""
+    """Open those of the descriptors 0 to 2 that are closed, to the null device. Otherwise what this
+    process opens next would get these numbers, and its children would write their output there."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -81,7 +82,7 @@ def open_standard_descriptors() -> None:
 
 def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
     """Call ``ended`` with a time to wait, up to :data:`SLICE`, until it returns true or ``seconds``
-    are over; whether it did."""
+    are over; returns whether it did."""
     end = None if seconds is None else monotonic() + seconds
     while True:
         left = SLICE if end is None else max(0.0, min(end - monotonic(), SLICE))
@@ -92,18 +93,18 @@ def wait(ended: Callable[[float], bool], seconds: float | None) -> bool:
 
 
 def start_thread(target: Callable[[], None], name: str, deaf: bool = False) -> None:
-    """Run ``target`` in an OS thread that never keeps the process alive.
+    """Run ``target`` in a native thread that does not keep the process alive.
 
-    Where threading is patched, ``threading.Thread`` would be a greenlet: a bare thread is used
-    instead. Where it is not, a real ``Thread`` has a name that debuggers and profilers show.
+    Where threading is patched, ``threading.Thread`` would be a greenlet, so a bare thread is used.
+    Elsewhere it is a ``Thread``, whose name debuggers and profilers show.
 
     Args:
-        deaf: whether all signals are blocked in it. One that the user's threads have blocked, to
-            wait for it, would come to this one else. Not for threads that may start programs,
-            which would inherit that.
+        deaf: whether all signals are blocked in it. A signal that the user's threads have blocked,
+            to wait for it, would be delivered to this thread otherwise. Not for threads that may
+            start programs, which would inherit the mask.
     """
     if deaf:
-        import signal  # those who need none need not load it
+        import signal  # rarely needed
 
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -127,31 +128,31 @@ def resident_bytes(pid: int) -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-#: Bytes of a block that glibc, having freed one, takes for usual.
+#: Size of a block that makes glibc raise its thresholds when it is freed.
 _USUAL_BLOCK = 16 * 1024 * 1024
 
 
-@functools.cache  # once: the next such block would come from the heap, and be written to
+@functools.cache  # once: the next such block would come from the heap, and be touched
 def keep_freed_memory() -> None:
-    """Have freed memory kept for what is allocated next, up to some ten megabytes of it.
+    """Have glibc keep some ten megabytes of freed memory for later allocations.
 
-    By default glibc gives the end of its heap back to the system when 128 KiB are free there, and
-    faults it in again, page by page, for the next payload: half of the time that a megabyte takes,
-    or nothing, as the heap happens to look. It learns from what is freed (mallopt(3), on
-    M_MMAP_THRESHOLD); this block costs microseconds, because none of its pages is touched. Other
-    C libraries pay no heed.
+    By default it gives the end of its heap back to the system when 128 KiB are free there, and
+    faults the pages in again for the next payload, which takes up to half of the time that a
+    megabyte takes, depending on the state of the heap. Its thresholds adapt to the blocks that are
+    freed (mallopt(3), on M_MMAP_THRESHOLD); this block costs microseconds, because none of its
+    pages is touched. With other C libraries this has no effect.
     """
     bytes(_USUAL_BLOCK)
 
 
 class Poller:
-    """Waits for descriptors, with the best the system has for it."""
+    """Waits for descriptors, by epoll where there is one, else by poll."""
 
     READABLE, WRITABLE = 1, 4  # POLLIN and POLLOUT, and epoll's names for them
 
     def __init__(self) -> None:
         try:
-            #: Whether changes take effect at once for a thread that is waiting already.
+            #: Whether changes affect a thread that is already waiting.
             self.live = True
             self._poll: Any = original("select", "epoll")()
         except AttributeError:  # it is Linux's own
@@ -161,15 +162,15 @@ class Poller:
         self.modify = self._poll.modify
 
     def unregister(self, fd: int) -> None:
-        """Wait for ``fd`` no more, if it was waited for."""
+        """Wait for ``fd`` no more; does nothing if it is not registered."""
         try:
             self._poll.unregister(fd)
         except (KeyError, FileNotFoundError):
             pass
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """The descriptors that are ready, as soon as some are or ``seconds`` have passed, or an
-        hour."""
+        """Wait until a descriptor is ready or ``seconds`` have passed, an hour at most; returns the
+        ready ones with their events."""
         if seconds is not None:
             seconds = min(seconds, _LONGEST)
             if not self.live:
@@ -178,6 +179,6 @@ class Poller:
         return ready
 
     def close(self) -> None:
-        """Let go of the system's part."""
+        """Close the epoll descriptor, if there is one."""
         if self.live:
             self._poll.close()

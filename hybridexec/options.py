@@ -1,7 +1,8 @@
-"""Checks what the user asked for, once, at the door.
+"""Checks of the user's arguments, made once, by the public methods.
 
-Guarantees: a value that gets past this module is of the right type and in range; every refusal
-names the argument, what it may be, and what it was.
+Thread: callers' threads.
+Guarantees: a value that passes is of the right type and in range; every refusal names the argument,
+what it may be, and what it was.
 """
 
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
@@ -14,11 +15,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 from . import native
 
-#: More greenlets than this in one process was never measured; a larger number is a mistake.
+#: More greenlets in one process were never measured; a larger number is taken for a mistake.
 MAX_CONCURRENCY = 1_000_000
-#: As many processes as a Linux machine has ids by default; a larger number is a mistake.
+#: The number of process ids that a Linux machine has by default; a larger one is a mistake.
 MAX_WORKERS = 32_768
-#: A hub shows that it runs every 0.1 s; less than a few times that is no sign of anything.
+#: A hub ticks every 0.1 s; a lag of less than a few ticks means nothing.
 MIN_HUB_LAG = 0.3
 #: Descriptors a worker needs for itself and for the modules it imports.
 _SPARE_DESCRIPTORS = 64
@@ -52,13 +53,13 @@ class _Unchanged:
         return "<unchanged>"
 
 
-#: The default of an option that may be None: not given, it stays as it is.
+#: The default of an option that may be None: not given, so it is not changed.
 UNCHANGED: Any = _Unchanged()
 
 
-#: What a worker is told of how to run a call: the seconds after which it is stopped, or None for
-#: never; whether the result is to tell how long it took; whether it must be known when it has the
-#: CPU; and the pickled exception types after which it may be tried again, if there are any.
+#: How a worker is to run a call: its timeout in seconds, or None; whether the result includes how
+#: long it took; whether the status page must show when it has the CPU; and the pickled exception
+#: types after which it may be retried, or None.
 How = tuple[float | None, bool, bool, bytes | None]
 
 
@@ -79,14 +80,13 @@ class CallOptions(_CallOptions):
 
     @functools.cached_property
     def how(self) -> How:
-        """What workers are told of it."""
-        # If such a call brings its worker down, or has to be told from its neighbours, it must be
-        # known who had the CPU.
+        """The part of it that workers need."""
+        # If a worker dies or a call is late, it must be known which of its calls had the CPU.
         traced = self.timeout is not None or self.on_worker_loss == "retry"
         return self.timeout, self.timed, traced, self.retry_types
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
-        """A copy with those ``changes`` that are any."""
+        """A copy with the ``changes``, except those that are UNCHANGED."""
         changes = {name: value for name, value in changes.items() if value is not UNCHANGED}
         if changes.get("timeout") is not None:
             changes["timeout"] = seconds(changes["timeout"], "timeout")
@@ -101,7 +101,7 @@ class CallOptions(_CallOptions):
         return self._replace(**changes)
 
 
-#: More attempts than this are a mistake: something else is wrong.
+#: A larger number of retries is taken for a mistake.
 MAX_RETRIES = 1000
 
 
@@ -154,7 +154,7 @@ def hub_lag_warning(value: object) -> float | None:
 
 def interpreter() -> None:
     """Refuse an interpreter that workers cannot run on."""
-    # It exists since Python 3.13.
+    # The function exists since Python 3.13.
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise NotImplementedError(
             "workers run on gevent, which does not support free-threaded Python: use a build of "
@@ -170,7 +170,7 @@ def max_workers(value: int | None) -> int:
 
 
 def usable_cpus() -> int:
-    """CPUs this process may run on; the machine's where the system cannot tell."""
+    """The number of CPUs that this process may run on; where the system does not tell, of all."""
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1
     if sys.platform == "linux":
@@ -179,7 +179,7 @@ def usable_cpus() -> int:
 
 
 def concurrency(value: int) -> int:
-    """The number of calls a worker runs at once; warns if they may not open a file each."""
+    """The number of calls that a worker runs at once; warns if they cannot open a file each."""
     integer(value, "concurrency", high=MAX_CONCURRENCY)
     import resource
 
@@ -258,14 +258,14 @@ def initargs(value: object) -> tuple[Any, ...]:
 
 
 def on_worker_loss(value: object) -> OnWorkerLoss:
-    """What becomes of the calls that a dead worker was running."""
+    """What happens to the calls that a dead worker was running."""
     if value not in ("fail", "retry"):
         raise ValueError(f'on_worker_loss must be "fail" or "retry", not {value!r}')
     return value
 
 
 def chunksize(value: object) -> None:
-    """A hint that is only checked."""
+    """Checked, but otherwise ignored."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"chunksize must be an integer, not {type(value).__name__}")
     if value < 1:
@@ -294,7 +294,7 @@ def buffersize(value: object) -> None:
 
 
 def max_memory_per_child(value: object) -> None:
-    """Bytes that a worker may come to hold before it is replaced."""
+    """Bytes of memory at which a worker is replaced."""
     integer(value, "max_memory_per_child")
     if native.resident_bytes(os.getpid()) is None:
         raise ValueError(
@@ -321,7 +321,7 @@ def context(value: object) -> None:
 
 
 def start_method(method: str, max_tasks: int | None) -> None:
-    """Refuse what the start method cannot do."""
+    """Refuse what does not go with the start method."""
     if method != "fork":
         return
     if max_tasks is not None:

@@ -13,13 +13,13 @@ class Outcome(Generic[R]):
     """How the call for one item ended.
 
     Attributes:
-        item: what the call was for: the item; with several iterables, or ``star``, the tuple of its
-            arguments.
+        item: the item that the call was made for; with several iterables, or ``star``, the tuple of
+            the call's arguments.
         value: what the function returned; None if it failed.
         error: the exception the call ended with, or None.
-        attempts: how many times the call was run; 0 if it never was.
-        seconds: how long the last run took in the worker; None if the worker could not tell.
-        worker: process id of the worker that ran it last, or None.
+        attempts: how many times the call was run; 0 if never.
+        seconds: how long the last run took in the worker; None if that is not known.
+        worker: process id of the worker that ran it last; None if none did.
     """
 
     item: Any
@@ -31,7 +31,7 @@ class Outcome(Generic[R]):
 
     @property
     def ok(self) -> bool:
-        """Whether the call returned."""
+        """Whether the call succeeded."""
         return self.error is None
 
     def result(self) -> R:

@@ -1,13 +1,12 @@
-"""What programs find of ``ProcessPoolExecutor``'s private attributes in a ``HybridExecutor``.
+"""``ProcessPoolExecutor``'s private attributes, as far as a ``HybridExecutor`` has them.
 
-Runs on: callers' threads.
-Guarantees: what has a meaning here is answered, for a view as for its executor; what has none
-raises an AttributeError that says what can be read; none of the base's machinery can be started,
-for nothing of it exists.
+Thread: callers' threads.
+Guarantees: those with a meaning here have a value, for a view as for its executor; the others raise
+an AttributeError that says what can be read; none of the base's machinery can be started, because
+none of it exists.
 
-Programs that get a ``ProcessPoolExecutor`` go on to read how many workers it has, which processes
-these are, or whether it is broken, and some start the workers ahead of the calls, all by private
-names.
+Programs use private names of a ``ProcessPoolExecutor`` to read how many workers it has, which
+processes these are, or whether it is broken, and some to start the workers ahead of the calls.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ else:
 
 
 class Privates(ProcessPoolExecutor):
-    """A ``ProcessPoolExecutor`` with nothing of what that is made of."""
+    """A ``ProcessPoolExecutor`` without any of its machinery."""
 
     _assembly: Assembly
 
-    # Programs call these so that the workers are there before the first call.
+    # Programs call these to have workers before the first call.
 
     def _start_executor_manager_thread(self) -> None:
         self._start_workers(0)
@@ -50,7 +49,7 @@ class Privates(ProcessPoolExecutor):
         self._assembly.engine.start_workers(count)
 
     def _force_shutdown(self, operation: str) -> None:
-        # Python 3.14's two methods are made of it.
+        # Python 3.14 implements the two methods with it.
         if operation == "kill":
             self.kill_workers()
         elif operation == "terminate":
@@ -71,7 +70,7 @@ base.derive(Privates)
 
 
 class _Unfinished:
-    """As many calls as have not ended: to be counted only."""
+    """The unfinished calls, of which only the number can be had."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -92,20 +91,20 @@ def _broken(assembly: Assembly) -> str | bool:
 
 
 class _Answer:
-    """An attribute that has a meaning here. It has no setter: a program may set what it likes."""
+    """An attribute that has a meaning here. It has no setter, so a program may overwrite it."""
 
     def __init__(self, name: str, answer: Callable[[Assembly], Any]) -> None:
         self._name = name
         self._answer = answer
 
     def __get__(self, executor: Any, kind: type) -> Any:
-        if executor is None:  # the base's instances have it, its class has not
+        if executor is None:  # as the base's: instances have it, the class does not
             raise AttributeError(f"type object {kind.__name__!r} has no attribute {self._name!r}")
         return self._answer(executor._assembly)
 
 
 class _Nothing:
-    """One that has none."""
+    """An attribute that has no meaning here."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -146,8 +145,8 @@ _NOTHING = (
     "_work_ids",
 )
 
-# Not by __getattr__: in a class that has one, Python takes longer to get at any attribute, and each
-# submit needs some.
+# Not by __getattr__: in a class that has one, every attribute lookup takes longer, and each submit
+# needs some.
 for _name, _answer in _ANSWERS.items():
     setattr(Privates, _name, _Answer(_name, _answer))
 for _name in _NOTHING:

@@ -16,15 +16,15 @@ class WorkerStats:
         running: calls it is running.
         queued: calls it was sent and has not started.
         done: calls that have ended in it.
-        failed: those of them that raised.
+        failed: how many of these raised an exception.
         hub_lag: seconds for which its hub has been overdue: more than a few tenths mean that a call
             keeps the CPU without ever waiting.
-        current: the call that has the CPU, in a few words, if one has and it is known: in a worker
-            that has run a call with a ``timeout`` or with ``on_worker_loss="retry"``, and in one
-            whose hub was found to have been blocked for ``hub_lag_warning`` seconds.
-        abandoned: those of the running calls that nobody waits for any more, because they were
-            cancelled or their time was up, and that have not ended within ``timeout_grace``: each
-            keeps a slot.
+        current: the call that has the CPU, in a few words; None if there is none or it is not
+            known. It is known in a worker that has run a call with a ``timeout`` or with
+            ``on_worker_loss="retry"``, and in one whose hub was found to have been blocked for
+            ``hub_lag_warning`` seconds.
+        abandoned: running calls that nobody waits for any more, because they were cancelled or
+            their time was up, and that have not ended within ``timeout_grace``: each keeps a slot.
     """
 
     pid: int | None
@@ -43,8 +43,8 @@ class ExecutorStats:
     """A whole executor.
 
     Attributes:
-        workers: one entry per living worker.
-        pending: calls that no worker has been sent yet.
+        workers: one entry per worker.
+        pending: calls that were not sent to a worker yet.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -52,7 +52,7 @@ class ExecutorStats:
 
     @property
     def running(self) -> int:
-        """Calls being run, in all workers."""
+        """Running calls, in all workers."""
         return sum(worker.running for worker in self.workers)
 
     @property

@@ -1,10 +1,10 @@
-"""What a worker makes anew: globals of a notebook's that cannot be pickled, or must not be shared.
+"""Globals of a notebook that a worker makes anew, because they cannot be pickled or shared.
 
-Runs on: whoever pickles a global, in the parent; whoever unpickles it.
-Guarantees: no connection that is open here is used by a worker.
+Thread: in the parent, the one that pickles a global; in the worker, the one that unpickles it.
+Guarantees: no worker uses a connection that is open here.
 
-A module that workers import makes its locks, thread-local data and clients in each of them. What
-is bound in a notebook can be used in the same way.
+Each worker that imports a module makes the module's locks, thread-local data and clients for
+itself. So it does with those that are bound in a notebook.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ Reduced = tuple[Any, ...]
 
 
 def reduce(value: Any) -> Reduced | None:
-    """How a worker makes its own, as what ``__reduce__`` returns; None if that is no such thing.
+    """How a worker makes a value of its own, in the form that ``__reduce__`` returns; None if it is
+    to be pickled as usual.
 
     Raises:
-        TypeError: nothing in the worker could stand for it.
+        TypeError: a worker cannot make one.
     """
-    kind: Any = type(value)  # mypy thinks that types have no hash
+    kind: Any = type(value)  # mypy takes types for unhashable
     known = _known(kind)
     return None if known is None else known(value)
 
 
 def make(module: str, name: str, *args: Any) -> Any:
-    """Call what this process has there: gevent may have put something else in its place."""
+    """Call what this process has under that name, which gevent may have replaced."""
     found: Any = functools.reduce(getattr, name.split("."), __import__(module))
     return found(*args)
 
@@ -68,7 +69,7 @@ def make_pool_manager(kind: type[Any], size: int, attributes: dict[str, Any]) ->
 
 
 def _made(name: str, *attributes: str) -> Callable[[Any], Reduced]:
-    """Reduces to a call of something of threading's or queue's with these attributes."""
+    """A reducer to a call of a class of threading or queue with these attributes of the value."""
     module, _, name = name.partition(".")
 
     def reduce_it(value: Any) -> Reduced:
@@ -156,7 +157,7 @@ def _known(kind: Any) -> Callable[[Any], Reduced] | None:
 
 @functools.cache
 def _by_type() -> dict[Any, Callable[[Any], Reduced]]:
-    """The same for what gevent may have replaced in this process."""
+    """Reducers for types that gevent may have replaced in this process."""
     return {
         type(threading.Lock()): _made("threading.Lock"),
         type(threading.RLock()): _made("threading.RLock"),

@@ -1,7 +1,7 @@
 """The pickler for what cannot be pickled by reference: cloudpickle's, for both sides.
 
-Runs on: as :mod:`.payload`. It is loaded when first needed, because cloudpickle is slow to import.
-Guarantees: what the other side can import stays what it is there.
+Thread: as :mod:`.payload`. Loaded when first needed, because cloudpickle is slow to import.
+Guarantees: what the other side can import is pickled by reference, and so is the same object there.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _FUNCTOOLS = vars(functools)
 
 
 class Main(Protocol):
-    """What the parent knows of its ``__main__``, and is told while something is pickled."""
+    """What the parent knows of its ``__main__``, and records while something is pickled."""
 
     def refer(self, value: Any) -> tuple[Any, ...] | None:
-        """How a function or class of ``__main__`` is referred to; None if it goes by value."""
+        """How to refer to a function or class of ``__main__``; None if it goes by value."""
 
     def namespace_of(self, function: types.FunctionType) -> int | None:
-        """The number of the namespace that is a function's globals; None if they are a module's."""
+        """The number of the namespace of a function's globals; None if they are a module's."""
 
     def use(self, number: int, names: list[str], function: str) -> None:
-        """That function uses globals of these names."""
+        """Record that the function uses globals of these names."""
 
     def make_anew(self, value: Any) -> tuple[Any, ...] | None:
-        """How the worker makes what cannot be pickled for itself; None if that is no such thing."""
+        """How the worker makes its own of a value that cannot be pickled; None if it cannot."""
 
 
 class _Namespace:
@@ -55,7 +55,7 @@ class _Library:
 
 
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle with ForkingPickler's reducers, which leaves importable mains alone."""
+    """cloudpickle with ForkingPickler's reducers, which refers to an importable ``__main__``."""
 
     dispatch_table: ClassVar = ChainMap(
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
@@ -69,7 +69,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
         self._main = main
 
     def reducer_override(self, value: Any) -> Any:
-        """How to pickle ``value``, if there is something special about that."""
+        """How to pickle ``value``, if that needs more than pickle's own ways."""
         if isinstance(value, type):
             # cloudpickle copies all of __main__ by value, but a class that the worker can import
             # must stay one class on both sides, or isinstance() fails on results.
@@ -96,7 +96,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
         reduced = super().reducer_override(value)
         slots = vars(value).get("__slots__")
         if slots and isinstance(reduced, tuple):
-            # cloudpickle makes the class without: its objects would have a __dict__.
+            # cloudpickle makes the class without its slots: its objects would have a __dict__.
             for argument in reduced[1]:
                 if type(argument) is dict and "__module__" in argument:
                     argument["__slots__"] = slots
@@ -127,7 +127,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
 
 
 def _is_librarys(names: dict[str, Any]) -> bool:
-    """Whether these are the globals of a module that can be imported."""
+    """Whether ``names`` are the globals of a module that can be imported."""
     name = names.get("__name__")
     module = sys.modules.get(name) if isinstance(name, str) and name != "__main__" else None
     return module is not None and vars(module) is names and names.get("__spec__") is not None

@@ -1,7 +1,8 @@
 """What a worker process is given when it starts, whatever the start method.
 
-Runs on: the parent pickles these objects while a process is being started; the worker unpickles
-them. The worker's code is named here by strings only, because the parent must not import it.
+Thread: in the parent, the one that starts a process pickles these objects; in the worker, the main
+thread unpickles them. The worker's code is named here by strings only, because the parent must not
+import it.
 """
 
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
@@ -11,19 +12,19 @@ from collections.abc import Callable, Mapping
 from multiprocessing import context
 from typing import Any, NamedTuple, Self
 
-# Where a worker's life is: imported in the worker only.
+# The worker's main module, imported in the worker only.
 _WORKER = "hybridexec.worker.main"
 
 
 class InheritedFd:
-    """A descriptor that crosses to the worker, whatever number it gets there."""
+    """A descriptor that the worker inherits, under whatever number."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._duplicated: tuple[Any, int] = (None, -1)
 
     def duplicate(self, popen: Any) -> int:
-        """How the worker that ``popen`` starts will know the descriptor; duplicated once only."""
+        """What the worker that ``popen`` starts finds the descriptor by; duplicated only once."""
         if self._duplicated[0] is not popen:
             self._duplicated = (popen, popen.duplicate_for_child(self.fd))
         return self._duplicated[1]
@@ -37,7 +38,7 @@ def _receive_fd(duplicate: Any) -> InheritedFd:
     return InheritedFd(duplicate.detach())
 
 
-#: A payload as what any pickle can hold, see :func:`.payload.flat`; and what it needs.
+#: A payload in a form that any pickle can hold, see :func:`.payload.flat`; and with its pieces.
 Flat = bytes | list[bytes]
 FlatPickle = tuple[Flat, list[tuple[int, str, Flat]]]
 
@@ -54,8 +55,8 @@ class Boot(NamedTuple):
 
 
 class Setup:
-    """The initializer and its arguments, which are pickled while a process is being started: only
-    then locks and queues can be."""
+    """The initializer and its arguments. They are pickled while a process is being started, because
+    locks and queues can be pickled only then."""
 
     def __init__(
         self,
@@ -65,7 +66,8 @@ class Setup:
     ) -> None:
         self.initializer = initializer
         self.initargs = initargs
-        #: What the initializer needs of ``__main__``, and a forked process has: numbers and names.
+        #: The pieces of ``__main__`` that the initializer needs and a forked process has: numbers
+        #: and names.
         self.needs: list[tuple[int, str]] = []
         self._dumps = dumps
 
@@ -80,18 +82,18 @@ def _nothing(value: object) -> FlatPickle:
 
 
 class PickledSetup:
-    """The same in a worker that was not forked: unpickled there when it is used."""
+    """A :class:`Setup` in a worker that was not forked; unpickled when it is used."""
 
     def __init__(self, pickled: Flat, pieces: list[tuple[int, str, Flat]]) -> None:
         self.pickled = pickled
-        #: What it needs of a ``__main__`` that cannot be imported: numbers, names, payloads.
+        #: The pieces that it needs of a ``__main__`` that cannot be imported: numbers, names,
+        #: payloads.
         self.pieces = pieces
 
 
 class WorkerStart(NamedTuple):
-    """What a worker needs to run: travels as an argument of its ``multiprocessing.Process``.
-
-    ``initargs`` must travel this way: see :class:`Setup`.
+    """What a worker needs to run, sent as the target of its ``multiprocessing.Process``, because
+    ``initargs`` must be sent so: see :class:`Setup`.
     """
 
     boot: Boot
@@ -107,16 +109,16 @@ class WorkerStart(NamedTuple):
     setup: Setup | PickledSetup
 
     def __call__(self) -> None:
-        """Be the worker, until the parent says stop or is gone."""
+        """Run the worker, until the parent stops it or is gone."""
         importlib.import_module(_WORKER).run(self)
 
 
 class BootName(str):
     """A worker process's name, whose unpickling patches the process with gevent.
 
-    The name is part of the preparation data, the first thing that a spawned process reads: so
-    this runs before the process imports the user's ``__main__`` and with it, say, ``requests``,
-    which must find ``ssl`` patched already.
+    The name is part of the preparation data, which a spawned process reads first: so this runs
+    before the process imports the user's ``__main__``, and with it ``requests``, say, which must
+    find ``ssl`` patched already.
     """
 
     _arguments: tuple[Any, ...]
@@ -145,8 +147,8 @@ class BootName(str):
             "results": results.duplicate(popen),
             "lifeline": lifeline.duplicate(popen),
         }
-        # An expression, not a reference to a function of ours: in a bare interpreter sys.path is
-        # not yet the parent's, and the module could not be found.
+        # An expression, not a reference to one of our functions: in a bare interpreter sys.path is
+        # not the parent's yet, and our module could not be found.
         return eval, (
             f"__import__('sys').path.__setitem__(slice(None), {path!r}) or "
             "__import__('hybridexec.worker.boot', fromlist=['begin'])"

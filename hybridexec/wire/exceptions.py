@@ -1,14 +1,13 @@
-"""Carry exceptions, also those whose own pickle does not bring them back.
+"""Carry exceptions between processes, even those whose own pickle cannot be loaded.
 
-Runs on: the greenlet of the call that failed takes them apart; whoever decodes the outcome puts
-them together.
-Guarantees: what is packed can be unpacked, in the process that packed it at least, to an exception
-of the same type.
+Thread: the greenlet of the failed call packs; the one that decodes the outcome unpacks.
+Guarantees: what was packed can be unpacked to an exception of the same type, at least in the
+process that packed it.
 
-An exception is pickled as its class and ``args``, for its class to be called with. Many cannot be
-called so (their ``__init__`` wants keywords, or makes its text itself), or hold what cannot be
-pickled. Such a one is made without its ``__init__``, from ``args``, the fields and attributes that
-can be pickled, and what it was raised from.
+An exception is pickled as its class and the ``args`` to call it with. Many classes cannot be called
+with these (their ``__init__`` has keyword arguments, or makes the text itself), or hold what cannot
+be pickled. Such an exception is rebuilt without its ``__init__``, from ``args``, the fields and
+attributes that can be pickled, and its cause and context.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Any
 from . import payload
 from .wording import text_of
 
-#: What exceptions are reduced by if they do not see to it themselves.
+#: The ``__reduce__`` methods that exceptions have unless they define one.
 _BUILTIN_REDUCERS = {
     kind.__reduce__ for kind in (BaseException, OSError, ImportError, AttributeError)
 }
@@ -33,29 +32,29 @@ def pack(error: BaseException) -> payload.Payload:
     """The exception as a payload.
 
     Raises:
-        Whatever keeps it from being rebuilt, even from its parts.
+        Whatever keeps it from being rebuilt even from its parts.
     """
     try:
         pickled = payload.dumps(error)
         if _is_like(payload.loads(pickled), error):
             return pickled
     except BaseException:
-        pass  # its parts may do
+        pass  # try its parts
     pickled = payload.dumps(_Parts(error, {}))
     text_of(payload.loads(pickled))
     return pickled
 
 
 def unpack(packed: payload.Payload) -> Any:
-    """The exception again; what was packed instead of one as it is.
+    """The exception; if something else was packed in its place, that.
 
     Raises:
-        Whatever unpickling it raised, without the ``__init__`` of exceptions too.
+        Whatever unpickling raised, even without the ``__init__`` of exceptions.
     """
     try:
         return payload.loads(packed)
     except Exception:
-        # It could be rebuilt in the other process. Here its __init__ may miss something.
+        # It could be rebuilt in the other process; here its __init__ may fail.
         if not isinstance(packed, bytes):
             raise
         return _WithoutInit(io.BytesIO(packed)).load()
@@ -70,7 +69,7 @@ class _WithoutInit(pickle.Unpickler):
 
 
 def kept(error: BaseException) -> dict[str, Any]:
-    """Those attributes of an exception that can be carried, ``args`` among them."""
+    """The attributes of an exception that can be carried, including ``args``."""
     parts = _Parts(error, {})
     return {**dict(parts.fields), **parts.attributes, "args": parts.args}
 
@@ -85,8 +84,9 @@ def type_name(error: BaseException) -> str:
 
 
 def _is_like(copy: object, error: BaseException) -> bool:
-    """Whether a copy will do: its ``__init__`` has not made another text of what it had made of its
-    arguments the first time. (What has a ``__reduce__``, or other errors inside, knows better.)"""
+    """Whether a copy is like its original: an ``__init__`` that makes the text from its arguments
+    may have made another one from ``args``. (Classes with a ``__reduce__``, and exceptions with
+    others in their ``args``, are taken to be right.)"""
     if not isinstance(copy, BaseException):
         return False
     if isinstance(error, BaseExceptionGroup):
@@ -99,12 +99,13 @@ def _is_like(copy: object, error: BaseException) -> bool:
 
 
 class _Parts:
-    """What can be carried of an exception, and becomes one of its type when it is unpickled."""
+    """What can be carried of an exception; unpickling this makes one of its type."""
 
     def __init__(self, error: BaseException, known: dict[int, _Parts | None]) -> None:
         """
         Args:
-            known: what others, from which this is reached, are being taken apart already.
+            known: the objects from which this one was reached, by id; they are being taken apart
+                already.
         """
         known[id(error)] = self
         self.kind = type(error)
@@ -160,7 +161,7 @@ def _put_together(
 
 
 def _new(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """An exception that no code of its type's own has had a part in."""
+    """An exception that was made without running any Python code of its type."""
     refusal: TypeError | None = None
     for base in kind.__mro__:
         new: Any = vars(base).get("__new__")
@@ -168,14 +169,14 @@ def _new(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
             try:
                 error: BaseException = new(kind, *args)
                 return error
-            except TypeError as wrong:  # of several, only the one with the largest fields is right
+            except TypeError as wrong:  # of several bases, only the one with the most fields works
                 refusal = refusal or wrong
     assert refusal is not None, "BaseException has one"
     raise refusal
 
 
 def _descriptors(kind: type[BaseException]) -> Iterator[tuple[str, Any]]:
-    """What reads and writes the fields, by name: slots, and those that are built in."""
+    """The descriptors of an exception's fields, by name: slots and built-in ones."""
     for base in reversed(kind.__mro__[: kind.__mro__.index(BaseException)]):
         for name, descriptor in vars(base).items():
             if name in ("__dict__", "__weakref__"):
@@ -186,7 +187,7 @@ def _descriptors(kind: type[BaseException]) -> Iterator[tuple[str, Any]]:
 
 def _fields(error: BaseException) -> Iterator[tuple[str, Any]]:
     for name, descriptor in dict(_descriptors(type(error))).items():
-        with contextlib.suppress(Exception):  # it has not been set
+        with contextlib.suppress(Exception):  # it is not set
             value = descriptor.__get__(error)
             if value is not None:
                 yield name, value
@@ -198,12 +199,12 @@ def _attributes(error: BaseException) -> dict[str, Any]:
 
 
 def _or_text(value: Any, known: dict[int, _Parts | None]) -> Any:
-    """The value, what can be carried of it, or its text."""
+    """The value, else what can be carried of it, else its text."""
     try:
         return _portable(value, known)
     except BaseException:
         if isinstance(value, BaseException):
-            from ..errors import RemoteError  # it takes long to import
+            from ..errors import RemoteError  # slow to import
 
             return RemoteError(f"{type_name(value)}: {text_of(value)}", type_name(value))
     try:
@@ -213,7 +214,7 @@ def _or_text(value: Any, known: dict[int, _Parts | None]) -> Any:
 
 
 def _portable(value: Any, known: dict[int, _Parts | None]) -> Any:
-    """The value, or what can be carried of it; raises if it cannot be."""
+    """The value, else what can be carried of it; raises if nothing can."""
     if payload.is_plain(value):
         return value
     if id(value) in known:

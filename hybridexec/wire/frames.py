@@ -1,18 +1,18 @@
 """Frames: what crosses a pipe, many calls or many results in one write.
 
-Runs on: whoever reads or writes a pipe: in the parent, who has the engine's turn; in the worker,
-the hub or the attendant.
-Guarantees: a frame is delivered whole and in order; large payloads are neither copied into a frame
+Thread: whichever reads or writes a pipe: in the parent, the turn holder; in the worker, the hub or
+the attendant.
+Guarantees: frames are delivered whole and in order; large payloads are copied neither into a frame
 nor out of one.
 
-Layout, with the low bytes of a number first::
+Layout, with little-endian numbers::
 
     u32 length of head | u32 number of segments | u64 length of each segment ... | head | segments
 
-The head is a marshalled tuple, see :mod:`.messages`. Where it would hold a large
-payload it holds a list ``[first, count]`` that names segments instead; nothing else in a head is a
-list of its own type at that place. A segment whose length has its highest bit set does not follow:
-it is in a memory file that was handed over before. See :mod:`hybridexec.wire.shared`.
+The head is a marshalled tuple, see :mod:`.messages`. In place of a large payload it has a list
+``[first, count]``, which names segments; a head has no other list in such a place. A segment whose
+length has its highest bit set does not follow: it is in a memory file that was handed over before.
+See :mod:`hybridexec.wire.shared`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from .payload import Payload, Segments
 from .shared import Buffer, File, Part, Region
 
 _READ_SIZE = 256 * 1024
-#: marshal's format without references, which cost several times what small values do. Of large
-#: ones, those that are in a head many times are better sent once.
+#: marshal's format without references, which cost several times as much as small values. In a large
+#: head they pay, because a value that occurs many times is sent once.
 _PLAINLY = 2
 _LARGE = 256 * 1024
 _PREFIX = struct.Struct("<II")
 _PREFIX_SIZE = _PREFIX.size
 _LENGTH = struct.Struct("<Q")
-#: Beside a segment's length: it is in a memory file; it is the first in the next one.
+#: Flags beside a segment's length: it is in a memory file; it is the first one of a new file.
 _IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
 
 
@@ -43,7 +43,7 @@ Frame = tuple[tuple[Any, ...], tuple[bytearray | Region, ...]]
 
 
 def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
-    """What stands for ``payload`` in a head; a large one's parts are added to ``segments``."""
+    """What stands for ``payload`` in a head; the parts of a large one are added to ``segments``."""
     if type(payload) is Segments:
         first = len(segments)
         segments.extend(payload.parts)
@@ -67,13 +67,13 @@ def encode(
 ) -> list[Buffer]:
     """The buffers to write for one frame.
 
-    What ``hand_over`` takes is on its way before them: they must be the next to be written.
+    The files that ``hand_over`` takes are sent before them, so these buffers must be written next.
     """
     body = marshal.dumps(head, _PLAINLY)
     if len(body) > _LARGE:
         body = marshal.dumps(head)
     if not segments:
-        # As the prefix is packed, but for less.
+        # The packed prefix, made in a cheaper way.
         return [len(body).to_bytes(_PREFIX_SIZE, "little") + body]
     lengths: list[int] = []
     written: list[Buffer] = []
@@ -96,7 +96,7 @@ def encode(
 
 
 class FrameReader:
-    """Cuts what a pipe delivers into frames; blocks exactly where the descriptor does."""
+    """Cuts what a pipe delivers into frames; blocks only if the descriptor does."""
 
     def __init__(self, fd: int, take: Callable[[], File] | None = None) -> None:
         """
@@ -107,15 +107,15 @@ class FrameReader:
         self._take = take
         #: Whether the last read left nothing in the pipe.
         self.drained = False
-        # What is read goes here; for each read anew, the memory would cost more than the reading.
+        # Read into, again and again: new memory for each read would cost more than the read.
         self._arrival = memoryview(bytearray(_READ_SIZE))
-        # From behind a prefix on: marshal reads no further than it must.
+        # The same after a prefix: marshal ignores what follows its value.
         self._arrived_body = self._arrival[_PREFIX_SIZE:]
         self._begun = bytearray()  # the beginning of a head
         self._head: tuple[Any, ...] = ()
         self._segments: list[bytearray | Region] = []
         # Invariant: _missing is empty unless a head was read and its segments are incomplete.
-        self._missing: list[bytearray] = []  # those that are to arrive, the next one last
+        self._missing: list[bytearray] = []  # segments that are still to arrive, the next one last
         self._filled = 0  # bytes of the next one that have arrived
 
     def read(self) -> list[Frame] | None:
@@ -125,7 +125,7 @@ class FrameReader:
             BlockingIOError: a non-blocking descriptor had nothing to read.
         """
         if self._missing:
-            # Straight into its place: a gigabyte is received once and never copied.
+            # Read straight into its place, so that a gigabyte is never copied.
             view = memoryview(self._missing[-1])[self._filled :]
             count = os.readv(self._fd, [view])
             if not count:
@@ -142,7 +142,7 @@ class FrameReader:
             return None
         self.drained = count < _READ_SIZE
         if not self._begun and count >= _PREFIX_SIZE:
-            # Mostly it is one frame, and nothing else.
+            # Fast path: exactly one frame, without segments.
             length, segments = _PREFIX.unpack_from(self._arrival)
             if not segments and length + _PREFIX_SIZE == count:
                 return [(marshal.loads(self._arrived_body), ())]
@@ -160,7 +160,7 @@ class FrameReader:
         return received
 
     def _next_segment(self) -> list[Frame]:
-        """Go on to the next segment; the finished frame, if that was the last."""
+        """Go on to the next segment; returns the finished frame, if that was the last."""
         self._filled = 0
         self._missing.pop()
         return [] if self._missing else self._finished()
@@ -171,7 +171,7 @@ class FrameReader:
         return [frame]
 
     def _cut(self, data: memoryview, frames: list[Frame]) -> int:
-        """Add the frames that are complete with ``data``; how much of it is used up."""
+        """Add the frames that ``data`` completes; returns how much of it is used up."""
         position = 0
         size = len(data)
         while True:
@@ -203,7 +203,7 @@ class FrameReader:
         return position
 
     def _place(self, lengths: Iterable[int]) -> None:
-        """Make a place for each segment of a frame that has begun."""
+        """Make room for each segment of a frame whose head has arrived."""
         missing: list[bytearray] = []
         file: File | None = None
         for length in lengths:

@@ -1,8 +1,8 @@
-"""What is pickled of a ``__main__`` that workers cannot import refers to these functions.
+"""Functions that pickles of a ``__main__`` refer to which workers cannot import.
 
-Runs on: whoever unpickles, in the worker mostly; a worker's results lead back to the parent's own
-classes.
-Guarantees: a class that was sent is one class in each process, however often it is met.
+Thread: the one that unpickles, mostly in the worker; results that hold instances of sent classes
+are unpickled to the parent's own classes.
+Guarantees: a class that was sent is one class in each process, however often it is sent.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-# Classes that travel between processes, by what both call them.
+# Classes that travel between processes, by the key that both sides know them by.
 _classes: dict[str, type] = {}
 _ids: dict[type, str] = {}
 _numbers = itertools.count(1)
 
 
-# Other namespaces of prompts, by number: pdb and code.interact() may give functions a copy of
-# ``__main__``'s globals.
+# Other namespaces, by number: pdb and code.interact() may give functions a copy of ``__main__``'s
+# globals.
 _others: dict[int, dict[str, Any]] = {}
 
 
 def namespace(number: int = 0) -> dict[str, Any]:
-    """The globals of this process's ``__main__``, or others."""
+    """The globals of this process's ``__main__``, or the namespace with another number."""
     if not number:
         return vars(sys.modules["__main__"])
     return _others.setdefault(number, {"__name__": "__main__"})
 
 
 def namespaces() -> list[tuple[int, dict[str, Any]]]:
-    """All there are."""
+    """All namespaces, by number."""
     return [(0, namespace()), *_others.items()]
 
 
 def number_of(names: dict[str, Any]) -> int:
-    """The number of a namespace, known by that from now on."""
+    """The number of a namespace, which gets one if it has none."""
     for number, each in namespaces():
         if each is names:
             return number
@@ -49,18 +49,18 @@ def number_of(names: dict[str, Any]) -> int:
 
 
 def key(number: int, name: str) -> str:
-    """What a name is called that is in that namespace."""
+    """The key of a name in the namespace with that number."""
     return f"{number}:{name}" if number else name
 
 
 def find(key: str) -> tuple[dict[str, Any], str]:
-    """The namespace, and the name in it."""
+    """The namespace of a key, and the name in it."""
     number, _, name = key.rpartition(":")
     return namespace(int(number or 0)), name
 
 
 def attribute(key: str) -> Any:
-    """What has that name."""
+    """The value of a key's name."""
     names, name = find(key)
     return names[name]
 
@@ -71,14 +71,14 @@ def library(name: str) -> dict[str, Any]:
 
 
 def define(key: str, kind: type) -> type:
-    """Know ``kind`` by ``key`` from now on."""
+    """Register the class ``kind`` under ``key``."""
     _classes[key] = kind
     _ids[kind] = key
     return kind
 
 
 def key_for(kind: type) -> str:
-    """What a class of this process is to be known by."""
+    """The key of a class, which gets one if it has none."""
     key = key_of(kind)
     if key is None:
         key = f"{os.getpid()}-{next(_numbers)}"
@@ -87,24 +87,25 @@ def key_for(kind: type) -> str:
 
 
 def key_of(kind: type) -> str | None:
-    """What a class is known by."""
+    """The key of a class; None if it has none."""
     try:
         return _ids.get(kind)
-    except TypeError:  # its metaclass knows no hash
+    except TypeError:  # its metaclass makes it unhashable
         return None
 
 
 def known_class(key: str) -> type:
-    """The class that is known by ``key``."""
+    """The class with that key."""
     return _classes[key]
 
 
 class _Never(Exception):
-    """Nobody raises it."""
+    """An exception that is never raised."""
 
 
 def perhaps_known(key: str) -> type:
-    """The same, for what errors are compared with: what is not known here was not raised here."""
+    """The class with that key, to compare errors with: a class that is not known here was not
+    raised here, so one that is never raised stands for it."""
     return _classes.get(key, _Never)
 
 
@@ -119,7 +120,7 @@ class Absent:
 
 
 class Missing(TypeError):
-    """What a call ends with that needs such a global, where there is nothing of that name."""
+    """The error of a call that needs a global which could not be pickled."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -1,8 +1,10 @@
-"""Messages: what parent and worker tell each other. Each is the head of a frame.
+"""Messages between parent and worker, each the head of a frame.
 
-Runs on: who sends makes one; who receives has a table of handlers by kind, and calls the one for
+The sender makes an instance; the receiver has a table of handlers by kind, and calls the one for
 the message with its fields.
-Guarantees: kinds, names, and fields of both directions are written down here and nowhere else.
+
+Thread: any.
+Guarantees: the kinds, names and fields of both directions are written down here and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,27 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-#: How a call ended. VALUE: a plain value; PICKLED: a payload; ERROR: ``(payload of the exception,
-#: remote traceback, note, its type's name, its text)``; CANCELLED: dropped or stopped on request;
-#: TIMED_OUT: its time was up; RETRIABLE: as ERROR, and the exception is one of those after which
-#: the call may be tried again.
+#: How a call ended. VALUE: with a plain value; PICKLED: a payload; ERROR: ``(payload of the
+#: exception, remote traceback, note, its type's name, its text)``; CANCELLED: dropped or stopped on
+#: request; TIMED_OUT: its time was up; RETRIABLE: as ERROR, with an exception after which the call
+#: may be retried.
 VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
-#: One call's end: its id, how it ended, with what, and how many seconds it took if that is wanted.
+#: How one call ended: id, status, value, and the seconds it took if those are wanted.
 Result = tuple[int, int, Any, float | None]
 
 
 class Message:
-    """Something to tell the other side."""
+    """A message to the other side."""
 
     __slots__ = ("head",)
-    #: What the receiver's table has it under.
+    #: Its key in the receiver's table.
     kind: ClassVar[int]
     #: Whether it must be heard while a call keeps the worker's hub.
     urgent: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        #: What travels: the kind and the fields, in the order of the constructor's arguments.
+        #: What is sent: the kind and the fields, in the order of the constructor's arguments.
         self.head: tuple[Any, ...] = (self.kind,)
 
 
@@ -60,11 +62,11 @@ class Calls(ToWorker):
     ) -> None:
         """
         Args:
-            functions: ``(number, payload, needs)`` for each function that is introduced, with the
-                numbers and names of what ``__main__`` must have before it is loaded; or, with a
-                name for its needs, for one of these.
+            functions: ``(number, payload, needs)`` for each function that is introduced, where
+                needs are the numbers and names of the pieces that ``__main__`` must have before it
+                is unpickled; for such a piece, needs is its name.
             spans: ``(function, how, first id, [item, ...], bare)`` for calls with consecutive ids.
-                A function is a number that an earlier or the same message introduced, or a payload
+                A function is a number that this message or an earlier one introduced, or a payload
                 for one use. How to run it: see ``options.How``. An item is a tuple of plain
                 arguments, or a payload of ``(args, kwargs)``; a bare item is the one argument
                 itself, plain.
@@ -83,7 +85,7 @@ class NotifyLow(ToWorker):
 
 
 class Cancel(ToWorker):
-    """Drop these calls; stop them, too, if ``running`` and they have started."""
+    """Drop those of these calls that have not started; stop the others too if ``running``."""
 
     __slots__ = ()
     kind = 3
@@ -105,8 +107,8 @@ class Recall(ToWorker):
 
 
 class Reclaim(ToWorker):
-    """These calls are not the worker's any more: it has not started them, and has not answered a
-    :class:`Recall`. It may take others again."""
+    """Drop these calls, which the worker has not started, and which are sent elsewhere because it
+    did not answer a :class:`Recall`. It may take calls again."""
 
     __slots__ = ()
     kind = 5
@@ -114,13 +116,13 @@ class Reclaim(ToWorker):
     def __init__(self, number: int, calls: list[int]) -> None:
         """
         Args:
-            number: how often the worker was kept from taking calls, see ``StatusPage.hold``.
+            number: the number of the hold that this ends; see ``StatusPage.hold``.
         """
         self.head = (5, number, calls)
 
 
 class Forget(ToWorker):
-    """This function will not be called again."""
+    """Forget this function: it will not be called again."""
 
     __slots__ = ()
     kind = 6
@@ -130,14 +132,14 @@ class Forget(ToWorker):
 
 
 class Stop(ToWorker):
-    """Leave: nothing is outstanding."""
+    """End: no call is outstanding."""
 
     __slots__ = ()
     kind = 7
 
 
 class Expire(ToWorker):
-    """This call's time is up, and its worker has not stopped it so far."""
+    """Interrupt this call: its time is up, and the hub has not stopped it."""
 
     __slots__ = ()
     kind = 8
@@ -166,7 +168,7 @@ class Hello(ToParent):
 
 
 class Failed(ToParent):
-    """Cannot get ready, and why."""
+    """The worker cannot get ready, and why."""
 
     __slots__ = ()
     kind = 2
@@ -184,14 +186,14 @@ class Results(ToParent):
     def __init__(self, results: Iterable[Result], rows: Iterable[tuple[int, list[Any]]]) -> None:
         """
         Args:
-            results: one by one.
+            results: one by one, see :data:`Result`.
             rows: ``(first id, [plain value, ...])`` for calls with consecutive ids.
         """
         self.head = (3, results, rows)
 
 
 class LowWatermark(ToParent):
-    """The answer to :class:`NotifyLow`: no more calls than that wait in the inbox."""
+    """The answer to :class:`NotifyLow`: no more than ``low`` calls wait in the inbox."""
 
     __slots__ = ()
     kind = 4

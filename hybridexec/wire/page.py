@@ -1,10 +1,10 @@
-"""The status page: memory a worker writes and its parent reads, at no cost in messages.
+"""The status page: memory that a worker writes and its parent reads, without messages.
 
 Behind it, in the same anonymous file, is the *fault log*: the end of what faulthandler has written.
 
-Runs on: the worker's hub writes, but for one field; the parent's I/O thread, ``stats()`` and
-``running()`` read.
-Guarantees: it outlives the worker, so that after a death the parent still knows how far it came.
+Thread: the worker's hub writes all fields but one; the parent's turn holder reads, and so do
+``stats()`` and ``running()`` on any thread.
+Guarantees: it outlives the worker, so that after a death the parent knows how far the worker came.
 
 All fields have 64 bits and are written whole by one thread. Times are doubles, in monotonic
 seconds; the others are integers:
@@ -14,9 +14,9 @@ seconds; the others are integers:
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
 - ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
-  that traces switches writes it (see ``worker/greenlets/tracing.py``); then it is exact;
-- ``HELD``: written by the parent, and by it alone: while it differs from the number in the last
-  Reclaim message that the worker has handled, the worker takes no calls;
+  that traces switches writes it (see ``worker/tracing.py``); then it is exact;
+- ``HELD``: written by the parent only: while it differs from the number in the last Reclaim message
+  that the worker has handled, the worker takes no calls;
 - a pair for each slot: the id of the call that runs there (0: none), and since when.
 """
 
@@ -35,8 +35,8 @@ _WORD = 8
 _MAX_LOG = 64 * 1024
 
 #: The signal on which faulthandler writes the stack of a worker's main thread to its fault log, for
-#: when C code holds the GIL. One that nobody uses, where there is one; None where there is not. (By
-#: default SIGINFO is ignored.)
+#: when C code holds the GIL: one that nobody uses, or None where there is no such signal. (SIGINFO
+#: is ignored by default.)
 DUMP_SIGNAL: int | None = (
     signal.SIGRTMAX - 3 if hasattr(signal, "SIGRTMAX") else getattr(signal, "SIGINFO", None)
 )
@@ -49,7 +49,7 @@ class StatusPage:
         """Map the page behind ``fd``, which stays the caller's to close."""
         self.slots = slots
         self._map = mmap.mmap(fd, size(slots))
-        #: The fields by index, for writers in a hurry: as integers, and as times.
+        #: The fields by index, as integers and as times, for writers on hot paths.
         self.words = memoryview(self._map).cast("q")
         self.times = memoryview(self._map).cast("d")
 
@@ -69,11 +69,11 @@ class StatusPage:
         return self.words[CURRENT]
 
     def hold(self, number: int) -> None:
-        """Keep the worker from taking calls until it has handled the Reclaim of this number."""
+        """Keep the worker from taking calls until it has handled the Reclaim with this number."""
         self.words[HELD] = number
 
     def running(self) -> dict[int, float]:
-        """The calls in the slots: id to monotonic seconds of its start."""
+        """The running calls: start, in monotonic seconds, by id."""
         calls, times = self.words[_HEADER::2].tolist(), self.times[_HEADER + 1 :: 2].tolist()
         return {call: since for call, since in zip(calls, times, strict=True) if call}
 
@@ -87,8 +87,8 @@ class StatusPage:
 def create_fd(slots: int) -> int:
     """A descriptor of zeroed memory for a page of so many slots; the caller closes it.
 
-    It is anonymous: no name in a file system to leave behind, and no need of ``/dev/shm``. What is
-    written to it, in this process or one that was given it, is appended: that is the fault log.
+    It is anonymous: it leaves no name in a file system, and needs no ``/dev/shm``. What is written
+    to the descriptor, in this process or one that inherits it, is appended to the fault log.
     """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("hybridexec-status", os.MFD_CLOEXEC)
@@ -107,13 +107,13 @@ def create_fd(slots: int) -> int:
 
 
 def _give_size(fd: int, slots: int) -> None:
-    """Make the file as large as it is to be, whatever limit of the size of files there is."""
+    """Give the file its size, even if the soft limit on the size of files is lower."""
     try:
         clear_log(fd, slots)
     except OSError as error:
         if error.errno != errno.EFBIG:
             raise
-        import resource  # few need it
+        import resource  # rarely needed
 
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         if hard != resource.RLIM_INFINITY and hard < size(slots):
@@ -135,12 +135,12 @@ def size(slots: int) -> int:
 
 
 def read_log(fd: int, slots: int) -> str:
-    """What the fault log behind ``fd`` says."""
+    """The text of the fault log behind ``fd``."""
     return os.pread(fd, _MAX_LOG, size(slots)).decode("utf-8", "backslashreplace")
 
 
 def clear_log(fd: int, slots: int) -> None:
-    """Empty the fault log; every holder of the descriptor writes at its start from now on."""
+    """Empty the fault log; all holders of the descriptor write at its start then."""
     os.ftruncate(fd, size(slots))
     os.lseek(fd, size(slots), os.SEEK_SET)
 

@@ -1,19 +1,19 @@
 """Turn Python objects into what a frame can carry, and back.
 
-Runs on: whichever thread or greenlet owns the object, never the worker's attendant, because
-pickling runs user code and must not see another greenlet's half-made change.
-Guarantees: one object's failure is an exception here and touches no other call.
+Thread: the thread or greenlet that owns the object, never the worker's attendant, because pickling
+runs user code and must not see another greenlet's half-made change.
+Guarantees: an object that cannot be pickled or unpickled raises here, and affects no other call.
 
-Three forms travel:
+There are three forms:
 
 - *plain* values (small str, bytes, numbers, None) go into the frame as they are; marshal copies
   them exactly and cannot fail, so they need no pickle of their own;
 - ``bytes``: a pickle;
 - :class:`Segments`: a large pickle, or one with protocol 5 buffers, sent out of band so that no
-  frame is ever built by copying megabytes; the largest parts in shared memory.
+  frame is built by copying megabytes, with the largest parts in shared memory.
 
-What ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. What plain pickle
-refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
+All that ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. What plain
+pickle refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
 """
 
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
@@ -37,10 +37,10 @@ INLINE_LIMIT = 32 * 1024
 _PLAIN_NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _PLAIN_TEXT = frozenset({str, bytes})
 _PLAIN = _PLAIN_NUMBERS | _PLAIN_TEXT
-#: What plain pickle raises for an object that cloudpickle may still manage.
+#: What plain pickle raises for an object that cloudpickle may still be able to pickle.
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
-# ForkingPickler keeps its reducers in a private dict; the live view sees later registrations.
+# ForkingPickler keeps its reducers in a private dict; a live view includes later registrations.
 _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
     ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
     copyreg.dispatch_table,
@@ -59,7 +59,7 @@ class Segments(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes it is."""
+        """The size in bytes."""
         return sum(
             part.size if isinstance(part, shared.Region) else len(part) for part in self.parts
         )
@@ -69,7 +69,7 @@ Payload = bytes | Segments
 
 
 class Pieces(list[bytes]):
-    """A pickle in pieces: a large object of bytes is one of them, and is not copied."""
+    """A pickle in pieces: a large bytes object is a piece of its own, and is not copied."""
 
     __slots__ = ()
 
@@ -83,13 +83,13 @@ class _ReferencePickler(pickle.Pickler):
 
 
 def set_main_by_value(by_value: bool) -> None:
-    """Say whether ``__main__`` can only travel by value."""
+    """Set :data:`main_by_value`."""
     global main_by_value
     main_by_value = by_value
 
 
 def goes_by_value(value: Any) -> bool:
-    """Whether what belongs to ``__main__`` has to."""
+    """Whether a function or class of ``__main__`` has to travel by value."""
     return main_by_value or _entered(value)
 
 
@@ -140,7 +140,7 @@ def dumps(value: object) -> Payload:
                 reason = f"{type(error).__name__}: {error}"
                 add_note(refusal, f"By value it cannot be pickled either: {reason}")
                 raise refusal from None
-    # Most are one small piece: they are spared a call.
+    # Fast path: most pickles are one small piece.
     if buffers or len(pieces) > 1 or len(pieces[0]) > INLINE_LIMIT:
         return packed(pieces, buffers)
     return pieces[0]
@@ -148,15 +148,15 @@ def dumps(value: object) -> Payload:
 
 def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:
     """What a pickler has written, as a payload."""
-    # The pickler writes more than one piece only if they are large.
+    # The pickler writes more than one piece only if the pickle is large.
     if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:
         return pieces[0]
-    # Buffers are copied here: the caller may go on to change the array while the frame waits.
+    # Buffers are copied here, because the caller may change the array while the frame waits.
     return Segments(shared.keep([pieces, *([buffer.raw()] for buffer in buffers)]))
 
 
 def flat(payload: Payload) -> bytes | list[bytes]:
-    """A payload as what any pickle can hold."""
+    """A payload in a form that any pickle can hold."""
     if type(payload) is not Segments:
         return payload
     return [
@@ -165,7 +165,7 @@ def flat(payload: Payload) -> bytes | list[bytes]:
 
 
 def unflat(flattened: bytes | list[bytes]) -> Payload:
-    """The payload again."""
+    """The payload that :func:`flat` was given."""
     if isinstance(flattened, bytes):
         return flattened
     return Segments(tuple(map(bytearray, flattened)))
@@ -196,7 +196,7 @@ def travels_by_reference(function: object) -> bool:
 
 
 def _entered(value: Any) -> bool:
-    from .prompt import entered  # workers seldom need it
+    from .prompt import entered  # rarely needed in workers
 
     return entered(value)
 

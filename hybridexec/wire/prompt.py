@@ -1,10 +1,11 @@
-"""Tell what was entered at a prompt into a ``__main__`` that workers import from its file.
+"""Detect functions and classes that were entered at a prompt into an importable ``__main__``.
 
-Runs on: whoever pickles, in the parent.
+Thread: the one that pickles, in the parent.
 
-``python -i script.py``, ``code.interact(local=globals())`` and pdb put functions and classes there
-that the file does not define. Code tells where it comes from; a class does so by its methods, and
-one that has none but what decorators have made, by not being named in the file.
+``python -i script.py``, ``code.interact(local=globals())`` and pdb add functions and classes that
+the script's file does not define, so workers do not find them there. A function's code says where
+it comes from. So do a class's methods; one whose only methods were made by decorators was entered
+if the file does not name it.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ _PROMPTS = (
 
 _SYSTEM = vars(sys)
 
-#: Whether something of a prompt's has been seen.
+#: Whether something that was entered at a prompt has been seen.
 seen = False
 # The script's path, which Python forgets when its last line has run.
 _script: str | None = None
 
 
 def remember(script: str | None) -> None:
-    """``__main__`` is this script."""
+    """Remember the path of ``__main__``'s script."""
     global _script
     _script = script or _script
 
 
 def is_open() -> bool:
-    """Whether there may be something of a prompt's."""
+    """Whether something may have been entered at a prompt."""
     return seen or "ps1" in _SYSTEM or ("bdb" in sys.modules and _is_debugged())
 
 
@@ -74,7 +75,7 @@ def _function_entered(function: Any) -> bool:
 
 
 def _made_for_entered(function: Any) -> bool:
-    """Whether it is a method that a decorator, a dataclass's, has made for what was entered."""
+    """Whether it is a method that a decorator (dataclass, say) made for an entered class."""
     owner: Any = sys.modules["__main__"]
     *path, name = function.__qualname__.split(".")
     for part in path:
@@ -96,7 +97,7 @@ def _class_entered(kind: type) -> bool:
     ]
     if any(map(_function_entered, functions)):
         return True
-    # What a decorator has made, a dataclass's methods say, comes from neither.
+    # The code of methods that a decorator made is from neither the file nor a prompt.
     file = os.path.basename(_script or "")
     if not file or any(os.path.basename(each.__code__.co_filename) == file for each in functions):
         return False
@@ -105,7 +106,7 @@ def _class_entered(kind: type) -> bool:
 
 @functools.cache
 def _names_in(path: str | None) -> frozenset[str]:
-    """The names of the classes that a script defines, or may make otherwise."""
+    """The names that a script binds to classes, or may bind to them."""
     import ast  # slow to load
 
     try:

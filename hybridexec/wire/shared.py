@@ -1,24 +1,24 @@
 """Large parts of payloads in anonymous memory files, which one process writes and another reads.
 
-Runs on: whoever pickles writes a file; the threads that write and read frames hand it over, and
-copy what is in it; who unpickles maps what is huge. Nothing here waits.
-Guarantees: what cannot be shared travels through the pipe as everything else does; nothing is left
+Thread: the one that pickles writes a file; those that write and read frames hand it over and copy
+its contents; the one that unpickles maps what is huge. Nothing here waits.
+Guarantees: what cannot be shared travels through the pipe like everything else; nothing is left
 behind, whichever process ends, when and how.
 
 Who owns what:
 
-- A :class:`File` owns a descriptor. In the process that wrote it, it lives as long as its payload:
-  until the call has ended, or the result has been sent. A call that is sent again is handed over
-  again. In the process that got it, it lives until it has been read.
-- To hand a file over is to give the other process a descriptor of its own. The kernel keeps that
-  until it is taken, and closes it if the channel goes before.
-- The memory is the kernel's, has no name, and is freed with the last descriptor and mapping.
-- While its payload lives, a file does not change. A reader copies what it gets, and then marks the
-  file as read; what is huge is mapped instead, privately: the kernel copies the pages that the
+- A :class:`File` owns a descriptor. The process that wrote it keeps it as long as the payload
+  exists: until the call has ended, or the result has been sent. If a call is sent again, its file
+  is handed over again. The process that got it keeps it until it has been read.
+- Handing a file over gives the other process a descriptor of its own. The kernel keeps that until
+  it is taken, and closes it if the channel is closed before.
+- The memory belongs to the kernel, has no name, and is freed with the last descriptor and mapping.
+- A file does not change while its payload exists. A reader copies what it gets, and then marks the
+  file as read; huge parts are mapped instead, privately: the kernel copies the pages that the
   reader writes to.
-- A process writes a file again, for a later payload, if it was never handed over, or if the one
-  process that it was handed to has marked it: filling pages that are there takes a fifth of the
-  time that new ones take. It keeps a few such files for as long as it has a channel.
+- A process reuses a file for a later payload if it was never handed over, or if the only process
+  that it was handed to has marked it: filling existing pages takes a fifth of the time of new ones.
+  It keeps a few such spare files for as long as it has a channel.
 - A process holds a bounded number of descriptors for all this.
 """
 
@@ -39,18 +39,18 @@ from .. import native
 
 Buffer = bytes | bytearray | memoryview
 
-#: Bytes from which a part of a payload goes into a file: below, a pipe is as fast.
+#: Size from which a part of a payload goes into a file: below, a pipe is as fast.
 SHARED_FROM = 256 * 1024
-#: Bytes from which a part is mapped by its reader. Below, malloc mostly has memory that was used
-#: before, and a copy costs less than page faults.
+#: Size from which the reader maps a part. Below, malloc can mostly reuse memory, and a copy costs
+#: less than page faults.
 MAPPED_FROM = 32 * 1024 * 1024
-#: Bytes in the files that a process keeps to write them again, and in one of them. None is so large
-#: that it can have been mapped.
+#: Bytes in all spare files of a process, and in one of them: less than a part that could have been
+#: mapped.
 SPARE_BYTES = 48 * 1024 * 1024
 _LARGEST_SPARE = 24 * 1024 * 1024
 _MAX_SPARES = 16
 
-#: The most descriptors of a process, and the most of what it may have, that are held here.
+#: How many descriptors are held here at most, and what share of those that the process may have.
 _MOST = 1024
 _MOST_OF_ALL = 1 / 4
 _MAX_BUFFERS = 512
@@ -64,15 +64,15 @@ class File:
     def __init__(self, fd: int, ours: bool) -> None:
         """
         Args:
-            fd: from now on this object's own; -1 if the file was lost on its way.
+            fd: owned by this object from now on; -1 if the file was lost on its way.
             ours: whether this process writes the file.
         """
         self.fd = fd
         self.ours = ours
-        self.size = _PAGE  # of what is in it now
-        self.pages = 0  # of what was ever in it
+        self.size = _PAGE  # bytes in it now
+        self.pages = 0  # bytes in it before, if it is reused
         self.readers = 0  # how many times it was handed over
-        self.lasts = False  # whether a part of it is read only when that is unpickled
+        self.lasts = False  # whether a part of it is read only when it is unpickled
         _holders.add(self)
 
     def __del__(self) -> None:
@@ -81,7 +81,7 @@ class File:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the descriptor."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             native.close(fd)
@@ -101,7 +101,7 @@ class File:
         return region
 
     def receive(self, size: int) -> bytearray | Region:
-        """The next part, of ``size`` bytes, of a file that was taken."""
+        """The next part, of ``size`` bytes, of a file that was taken from the channel."""
         region = Region(self, size)
         if self.fd < 0 or (size >= MAPPED_FROM and has_room()):
             self.lasts = True
@@ -109,21 +109,22 @@ class File:
         return region.copy()
 
     def received(self) -> None:
-        """All its parts were received: if they were copied, who wrote it may write it again."""
+        """All parts were received: if they were copied, mark the file, so that its writer may reuse
+        it."""
         if not self.lasts:
-            # A limit on the size of files counts here, too: then it is not written again.
+            # A limit on the size of files may forbid this: then the file is not reused.
             with contextlib.suppress(OSError):
                 os.pwrite(self.fd, _READ, 0)
             self.close()
 
 
 class _Mapping(mmap.mmap):
-    """Memory that Python keeps a descriptor for."""
+    """A mapping, for which Python keeps a descriptor."""
 
 
 @final
 class Region:
-    """A part of a payload that is in a file."""
+    """A part of a payload, in a file."""
 
     __slots__ = ("file", "offset", "size")
 
@@ -136,11 +137,11 @@ class Region:
 
     @property
     def is_first(self) -> bool:
-        """Whether it is its file's first."""
+        """Whether it is the first part of its file."""
         return self.offset == _PAGE
 
     def load(self) -> bytearray | memoryview:
-        """The bytes, for the caller to change at will.
+        """The bytes, which the caller may change.
 
         Raises:
             OSError: there is no memory, or the file was lost on its way.
@@ -173,7 +174,7 @@ class Region:
 
 Part = bytes | bytearray | memoryview | Region
 
-#: What holds a descriptor.
+#: The objects that hold a descriptor.
 _holders: weakref.WeakSet[File | _Mapping] = weakref.WeakSet()
 
 
@@ -185,13 +186,14 @@ def has_room() -> bool:
 
 
 class _Spares:
-    """Files to write again, the oldest first; for any thread, so by single operations only."""
+    """Files to reuse, the oldest first. Any thread may use this, because each step is a single
+    operation of a deque."""
 
     def __init__(self) -> None:
         self._files: deque[tuple[int, int, bool]] = deque()  # descriptor, bytes, handed over
 
     def put(self, file: File) -> None:
-        """Take the descriptor of a file whose payload is gone, if it is worth keeping."""
+        """Keep the descriptor of a file whose payload is gone, if the file is small enough."""
         size = max(file.size, file.pages)
         if file.fd < 0 or size > _LARGEST_SPARE:
             return
@@ -200,10 +202,10 @@ class _Spares:
         while len(self._files) > _MAX_SPARES or self._bytes() > SPARE_BYTES:
             self._close_oldest()
         if not _channels:
-            self.clear()  # after the file was added: the last one may be closed just now
+            self.clear()  # after the append, because the last channel may be closed meanwhile
 
     def take(self) -> File | None:
-        """A file that nobody reads."""
+        """A file that nobody reads any more; None if there is none."""
         for _ in range(len(self._files)):
             try:
                 spare = self._files.popleft()
@@ -213,7 +215,7 @@ class _Spares:
             if not handed_over or os.pread(fd, 1, 0) == _READ:
                 try:
                     os.pwrite(fd, _UNREAD, 0)
-                except OSError:  # files may not be written any more
+                except OSError:  # a limit on the size of files forbids it
                     native.close(fd)
                     break
                 file = File(fd, ours=True)
@@ -223,7 +225,7 @@ class _Spares:
         return None
 
     def clear(self) -> None:
-        """Let go of all."""
+        """Close all."""
         while self._files:
             self._close_oldest()
 
@@ -239,8 +241,8 @@ _spares = _Spares()
 
 
 def keep(parts: Iterable[Sequence[Buffer]]) -> tuple[Part, ...]:
-    """Copies of a payload's parts, each given in pieces: the large ones share a file, if that is
-    possible."""
+    """Copies of a payload's parts, each given in pieces. The large ones share a file, if there can
+    be one."""
     kept: list[Part] = []
     file: File | None = None
     possible = hasattr(os, "memfd_create")
@@ -272,18 +274,18 @@ _NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 class Channel:
     """One end of the socket pair on which parent and worker hand files to each other.
 
-    A file is handed over before the frame that tells of it is written, and taken when that has been
-    read: so it is there, and both know which one it is.
+    A file is handed over before the frame that refers to it is written, and taken when that frame
+    has been read: so it has arrived by then, and the order tells which one it is.
     """
 
     def __init__(self, fd: int) -> None:
-        """Use, and own, the end ``fd``."""
+        """Own the end ``fd``."""
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         self._socket.settimeout(0.0)
         _channels.add(self)
 
     def hand_over(self, file: File) -> bool:
-        """Give the other side a descriptor of ``file``; whether that was possible."""
+        """Give the other side a descriptor of ``file``; returns whether that was possible."""
         rights = array.array("i", [file.fd])
         try:
             attached = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
@@ -294,7 +296,7 @@ class Channel:
         return True
 
     def take(self) -> File:
-        """The next file that was handed over."""
+        """The next file that the other side handed over."""
         _close_reserve()
         fds = array.array("i", [-1])
         space = _socket.CMSG_SPACE(fds.itemsize)
@@ -307,7 +309,7 @@ class Channel:
         return File(fds[0], ours=False)
 
     def close(self) -> None:
-        """Let go of this end, and of all that was not taken from it."""
+        """Close this end, and all that was not taken from it."""
         _channels.discard(self)
         self._socket.close()
         if not _channels:
@@ -317,8 +319,8 @@ class Channel:
 
 _channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
-# A descriptor that makes way for a file where no other is left: most files are read at once, and
-# then it can be had again.
+# A spare descriptor, closed to make room for a file when no other is left: most files are read at
+# once, and then it can be opened again.
 _reserve: list[int] = []
 
 
@@ -334,15 +336,15 @@ def open_channel() -> tuple[Channel, int]:
 
 
 def _after_fork_in_child() -> None:
-    """Let go of what belongs to the parent: the child must not keep its memory, nor write to it.
+    """Close what belongs to the parent: the child must neither keep its memory nor write to it.
 
-    What came and is still to be unpickled stays.
+    Files with parts that are still to be unpickled stay open.
     """
     for holder in list(_holders):
         if isinstance(holder, File) and not holder.lasts:
             holder.close()
     for channel in list(_channels):
-        channel.close()  # and with the last one the spare files
+        channel.close()  # the last one closes the spare files, too
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,8 +1,8 @@
-"""How a call is named to people: in errors, in the log, in statistics.
+"""How calls and errors are worded for people: in errors, in the log, in statistics.
 
-Runs on: whoever words a message, in the parent or in a worker.
-Guarantees: nothing here raises, whatever the function or the exception; the text that names a call
-is short, whatever the arguments.
+Thread: any, in the parent or in a worker.
+Guarantees: nothing here raises, whatever the function or the exception; the text for a call is
+short, whatever the arguments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_BITS = 128
 
 
 def function_name(function: Any) -> str:
-    """What to call ``function``: its qualified name, or its type's."""
+    """The qualified name of ``function``, or of its type if it has none."""
     while isinstance(function, functools.partial):
         function = function.func
     try:
@@ -28,7 +28,8 @@ def function_name(function: Any) -> str:
 
 
 def call_text(name: str, item: Any) -> str:
-    """A call of the function of that name; ``item`` is what travels: plain arguments or not."""
+    """A call of the function with that name; ``item`` is a tuple of plain arguments, or anything
+    else if they are not plain."""
     if type(item) is not tuple:
         return f"{name}(...)"
     arguments = [_argument_text(argument) for argument in item[:_MAX_ARGUMENTS]]
@@ -38,15 +39,15 @@ def call_text(name: str, item: Any) -> str:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a note to an exception of the user's; also to one that, being a frozen dataclass, say,
-    refuses to have its attributes set."""
+    """Add a note to a user's exception, even to one that refuses to have attributes set, as a
+    frozen dataclass does."""
     with contextlib.suppress(Exception):
         error.__dict__.setdefault("__notes__", []).append(note)
 
 
 def retell(error: BaseException, what: str, remedy: str) -> None:
-    """Have an error that came of pickling say itself what has failed, and what to do: its ``repr``
-    shows no note. One that words its text itself is left alone."""
+    """Put what has failed, and what to do, into the text of an error from pickling, since its
+    ``repr`` shows no notes. An error with a ``__str__`` of its own is left alone."""
     own: Any = type(error).__str__
     if not isinstance(error, Exception) or len(error.args) > 1:
         return
@@ -62,7 +63,7 @@ def retell(error: BaseException, what: str, remedy: str) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """What an exception says."""
+    """The text of an exception."""
     try:
         return str(error)
     except BaseException:
@@ -76,5 +77,5 @@ def _argument_text(argument: Any) -> str:
         dots = "..." if kind is str else b"..."
         argument = argument[:_HEAD] + dots + argument[-_TAIL:]
     elif kind is int and argument.bit_length() > _MAX_BITS:
-        return "..."  # Python refuses to write down thousands of digits
+        return "..."  # Python refuses to print thousands of digits
     return repr(argument)

@@ -1,5 +1,6 @@
 """Imports run one way: executor → parent → wire, and worker → wire; within the parent's half, from
-room to room: client → engine → pool and launch → work.
+room to room: client → engine → pool and launch → work. What only one kind of worker has is in a
+room of its own, which the rest of the worker enters by its doors only.
 
 A worker that imported the parent's half would start slowly; a parent that imported gevent would
 no longer be plain Python. Imports inside functions count, too; those for type checkers only do not.
@@ -42,8 +43,13 @@ KEPT_OUT = {
     "pool": {"_thread", "multiprocessing", "os", "select", "selectors", "socket", "subprocess"}
     | {"threading", "time", "hybridexec.native"},
 }
-#: Packages that only one layer may import.
-HOME = {"gevent": "worker", "greenlet": "worker"}
+#: Rooms of the worker, each for a kind of worker.
+KINDS = {"greenlets"}
+#: Who of the worker's shared half may enter these rooms, and by which doors: what puts a worker
+#: together. All else knows a lane by its contract only.
+DOORS = {"main": {"lane"}, "boot": {"patching"}, "forkserver": {"patching"}}
+#: Packages that only one place may import.
+HOME = {"gevent": "worker.greenlets", "greenlet": "worker.greenlets"}
 
 
 def layer_of(module: str) -> str:
@@ -62,14 +68,24 @@ def room_of(module: str) -> str | None:
     return parts[2] if parts[1:2] == ["parent"] and len(parts) > 2 else None
 
 
+def kind_of(module: str) -> str | None:
+    """The kind of worker that a module is for; None if for all, or for no worker."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["worker"] and KINDS.intersection(parts[2:3]) else None
+
+
 def violations(package: Path) -> list[str]:
     found = []
     for where, module, target in imports(package):
         layer, room, root = layer_of(module), room_of(module), target.split(".")[0]
-        if root in HOME and layer != HOME[root]:
+        if root in HOME and not f"{module}.".startswith(f"{package.name}.{HOME[root]}."):
             found.append(f"{where}: only hybridexec.{HOME[root]} may import {root}")
         elif root == package.name and layer_of(target) not in MAY_IMPORT[layer]:
             found.append(f"{where}: {layer} may not import {layer_of(target)} ({target})")
+        elif layer == "worker" and kind_of(target) not in {None, kind_of(module)}:
+            doors = DOORS.get(module.split(".")[-1], set()) if kind_of(module) is None else set()
+            if target.split(".")[-1] not in doors:
+                found.append(f"{where}: {module} may not enter {kind_of(target)} ({target})")
         elif room is not None:
             entered = room_of(target) if root == package.name else None
             if entered not in {None, room, *MAY_ENTER[room]}:
@@ -82,6 +98,7 @@ def violations(package: Path) -> list[str]:
 def test_imports_run_one_way() -> None:
     assert {layer_of(module) for module in modules(PACKAGE)} == set(MAY_IMPORT), "a layer is gone"
     assert {room_of(module) for module in modules(PACKAGE)} - {None} == set(MAY_ENTER)
+    assert {kind_of(module) for module in modules(PACKAGE)} - {None} == KINDS
     assert not violations(PACKAGE)
 
 
@@ -104,12 +121,16 @@ PLANTED = [
         "parent may not",
     ),
     ("parent/pool/pool.py", "if True:\n    from gevent import sleep", "only hybridexec.worker"),
+    ("worker/hub.py", "import gevent", "only hybridexec.worker.greenlets may import gevent"),
+    ("worker/hub.py", "from .greenlets.lane import x", "may not enter greenlets"),
+    ("worker/main.py", "from .greenlets import runners", "may not enter greenlets"),
+    ("worker/boot.py", "def f():\n    from . import greenlets", "may not enter greenlets"),
     (
         "parent/pool/pool.py",
         "__import__('gevent.monkey')",
-        "only hybridexec.worker may import gevent",
+        "only hybridexec.worker.greenlets may import gevent",
     ),
-    ("native.py", "import greenlet", "only hybridexec.worker may import greenlet"),
+    ("native.py", "import greenlet", "only hybridexec.worker.greenlets may import greenlet"),
     ("parent/work/batch.py", "from ..engine.engine import Engine", "work may not import engine"),
     ("parent/pool/pool.py", "from .. import launch", "pool may not import launch"),
     ("parent/pool/pool.py", "def f():\n    import time", "pool may not import time"),
@@ -127,7 +148,9 @@ ALLOWED = [
     ("parent/assembly.py", "from .client import streams\nfrom .engine.engine import Engine"),
     ("executor.py", "from .parent import pool\nfrom . import errors"),
     ("parent/pool/pool.py", "from ...wire.frames import x\nfrom ..work import batch"),
-    ("worker/hub.py", "import gevent\nfrom ..wire import frames\nfrom ..errors import WorkerLost"),
+    ("worker/hub.py", "from ..wire import frames\nfrom ..errors import WorkerLost"),
+    ("worker/greenlets/lane.py", "import gevent\nfrom ..hub import x\nfrom . import runners"),
+    ("worker/main.py", "from .greenlets import lane"),
     ("parent/pool/pool.py", "if typing.TYPE_CHECKING:\n    from ...worker.hub import Hub"),
     ("wire/frames.py", "if TYPE_CHECKING:\n    import gevent"),
     ("errors.py", "from . import options"),
@@ -147,7 +170,9 @@ ROOMS = {
 def small_package(tmp_path: Path) -> Path:
     package = tmp_path / "hybridexec"
     rooms = [f"parent/{room}/{module}" for room, module in ROOMS.items()]
-    names = ["errors", "native", "options", "executor", "worker/hub", "wire/frames", *rooms]
+    names = ["errors", "native", "options", "executor", "wire/frames", *rooms]
+    names += ["worker/main", "worker/boot", "worker/hub"]
+    names += ["worker/greenlets/lane", "worker/greenlets/runners"]
     names += ["parent/assembly", "parent/lifecycle"]
     for name in names:
         path = package / f"{name}.py"

@@ -1,4 +1,4 @@
-"""The worker process: patch first, then one hub with its runners, and a thread that attends to it.
+"""The worker process: what every kind of worker has, and, in rooms of their own, the kinds.
 
-The only home of gevent. Never imports the parent's half.
+Never imports the parent's half.
 """

@@ -14,11 +14,14 @@ it looks up every few milliseconds for a while, because more of that kind is lik
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from .. import native
-from .greenlets.runners import Runners
 from .inbound import Inbound
 from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from .lane import Lane
 
 #: Milliseconds between two looks while there may be something to do.
 _TICK_MS = 8
@@ -47,12 +50,11 @@ class Attendant:
             self._sleeps = False
             os.write(self._call_fd, b"c")
 
-    def run(self, runners: Runners, inbound: Inbound, outbox: Outbox) -> None:
+    def run(self, lane: Lane, inbound: Inbound, outbox: Outbox) -> None:
         """Look after the pipes; the thread runs this."""
         poller = native.original("select", "poll")()
         poller.register(self._bell_fd, _READABLE)
         poller.register(self._called_fd, _READABLE)
-        stops = runners.stops
         awake_until = listen_until = insist_at = 0.0
         while True:
             if native.monotonic() < awake_until:
@@ -60,10 +62,10 @@ class Attendant:
             else:
                 self._sleeps = True
                 # What was put in before that has called nobody.
-                ready = poller.poll(_TICK_MS if outbox.pending or stops.pending else None)
+                ready = poller.poll(_TICK_MS if outbox.pending or lane.is_stopping else None)
                 self._sleeps = False
             now = native.monotonic()
-            runners.feed.turn_over = True
+            lane.end_turn()
             if ready:
                 awake_until = now + _LINGER
                 if any(fd == self._bell_fd for fd, _ in ready):
@@ -73,9 +75,9 @@ class Attendant:
                 # milliseconds, and each system call here gives it away.
                 while inbound.read_aside():
                     listen_until = awake_until = native.monotonic() + _LINGER
-            if stops.pending and now >= insist_at:
+            if lane.is_stopping and now >= insist_at:
                 insist_at = now + _INSIST_SECONDS
-                if stops.insist():
+                if lane.insist():
                     listen_until = awake_until = insist_at + _LINGER
             for fd, _ in ready:
                 if not os.read(fd, 4096):

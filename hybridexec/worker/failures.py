@@ -12,7 +12,6 @@ from typing import Any
 
 from ..wire import payload
 from ..wire.wording import call_text, function_name, retell, text_of
-from .greenlets import forks
 
 
 def describe(
@@ -28,7 +27,6 @@ def describe(
     What cannot be carried as an exception is a tuple in the payload: what to say of that, and those
     of its attributes that can be.
     """
-    forks.leave(error)
     where = f"in worker process {getpid()}"
     call = "this call"
     if function is not None:

@@ -1,12 +1,9 @@
-"""What becomes of errors that no call is there to get: code of ours ends the worker, the user's is
-printed.
+"""The end of a worker in which code of ours has failed.
 
-Runs on: the hub, when something that it called has failed; the attendant's thread, when it has.
+Thread: the hub and the attendant.
 Guarantees: if code of ours has failed, out of memory, say, calls could wait for ever, so its worker
 ends; what was read and not handled, taken and not run, or produced and not sent, is lost with it:
-the parent knows what to do about that, and of anything else it would never hear. Whatever a
-greenlet, a thread or a callback of the user's raises ends that and nothing else, as it would in a
-thread: not even ``SystemExit`` and ``KeyboardInterrupt``, with which gevent ends the program.
+the parent knows what to do about that, and of anything else it would never hear.
 """
 
 from __future__ import annotations
@@ -14,35 +11,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, NoReturn
-
-import gevent
-
-from . import inbound, outbox
-from .greenlets import feed, reach, runners, service, stops
-
-#: What the hub calls of ours.
-_VITAL = frozenset(
-    module.__name__ for module in (feed, inbound, outbox, reach, runners, service, stops)
-)
-_SERVE, _RUN_CALLS = feed.Feed._serve.__code__, runners.Runners._run_calls.__code__
-
-
-def install() -> None:
-    """End this process when the hub finds that something of ours has failed, and only then."""
-    hub: Any = gevent.get_hub()
-    handle = hub.handle_error
-
-    def handle_error(context: Any, kind: Any, error: Any, trace: Any) -> None:
-        if _is_vital(context, trace):
-            end(error)
-        handle(context, kind, error, trace)
-
-    # gevent asks for both by these names. The other would raise the error in the main greenlet,
-    # which keeps the worker alive; by then, what is no SystemExit has been printed.
-    hub.handle_error = handle_error
-    hub.handle_system_error = lambda kind, error, trace=None: None
+from typing import NoReturn
 
 
 def guard(function: Callable[[], None]) -> None:
@@ -59,14 +28,3 @@ def end(error: BaseException) -> NoReturn:
         traceback.print_exception(error)
     finally:
         os._exit(1)
-
-
-def _is_vital(context: object, trace: TracebackType | None) -> bool:
-    """Whether it was of ours: a runner that could not begin or failed around a call (what is thrown
-    at it between two calls costs it only itself), or something that the hub called."""
-    called = [frame for frame, _ in traceback.walk_tb(trace)]
-    if type(context) is feed.Runner:
-        codes = [frame.f_code for frame in called]
-        return _SERVE not in codes or _RUN_CALLS in codes
-    modules = [str(frame.f_globals.get("__name__")) for frame in called]
-    return next((name for name in modules if not name.startswith("gevent.")), None) in _VITAL

@@ -209,18 +209,9 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
         lambda module: setattr(module._resource_tracker, "_fd", tracker),
     )
     boot.resolve_fd = inherited.__getitem__
-    _revive_hub()
+    patching.revive_hub()
     preloaded.start_anew()
     return spawn._main(preparation, os.dup(preparation))
-
-
-def _revive_hub() -> None:
-    """Make a hub that a preloaded module created in the server usable after the fork."""
-    import gevent
-    from gevent._hub_local import get_hub_if_exists
-
-    if get_hub_if_exists() is not None:
-        gevent.reinit()
 
 
 def _reap(workers: dict[int, int]) -> None:

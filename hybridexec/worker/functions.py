@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
-
-import gevent.lock
 
 from ..wire import payload
 from ..wire.contract import PickledSetup
@@ -23,10 +22,14 @@ from .session import Need, Session
 class Functions:
     """The functions that the worker knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, loading: AbstractContextManager[Any]) -> None:
+        """
+        Args:
+            loading: a reentrant lock.
+        """
         # By number; a payload as long as no call has needed it.
         self._known: dict[int, payload.Payload | Callable[..., Any]] = {}
-        self._loading = gevent.lock.RLock()
+        self._loading = loading
         self._session = Session()
         #: Those that are not known any more, for the main thread to let go of.
         self.forgotten: deque[object] = deque()

@@ -9,48 +9,53 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import native
 from ..options import How
 from ..wire import frames, messages
+from ..wire.page import TAKEN, StatusPage
 from ..wire.shared import Channel
-from . import stacks
 from .functions import Functions
-from .greenlets.runners import Runners
 from .inbox import Inbox, Job, Span
 from .outbox import Outbox
 
+if TYPE_CHECKING:
+    from .lane import Lane
+
 
 class Inbound:
-    """Reads frames, puts their calls into the inbox, and tells the runners."""
+    """Reads frames, puts their calls into the inbox, and tells the lane."""
 
     def __init__(
         self,
         fd: int,
         channel: Channel,
+        page: StatusPage,
         inbox: Inbox,
         functions: Functions,
-        runners: Runners,
         outbox: Outbox,
+        lane: Lane,
     ) -> None:
         os.set_blocking(fd, False)
         self._reader = frames.FrameReader(fd, channel.take)
         self._inbox = inbox
         self._functions = functions
-        self._runners = runners
         self._outbox = outbox
+        self._lane = lane
+        self._words = page.words
         # The job of the calls that came last, by function's number and how they are run: most calls
         # are like the last ones.
         self._jobs: dict[tuple[int, How], Job] = {}
         # What is done for a message but calls, with its fields.
         self._handlers: dict[int, Callable[..., object]] = {
             messages.NotifyLow.kind: self._notify_low,
-            messages.Cancel.kind: runners.stops.cancel,
+            messages.Cancel.kind: lane.cancel,
             messages.Recall.kind: self._give_back,
-            messages.Reclaim.kind: runners.reclaim,
+            messages.Reclaim.kind: inbox.reclaim,
             messages.Forget.kind: self._forget,
-            messages.Stop.kind: runners.service.stop,
-            messages.Expire.kind: runners.stops.expire,
+            messages.Stop.kind: lane.stop,
+            messages.Expire.kind: lane.expire,
             messages.Where.kind: self._say_where,
         }
         # Held by whoever reads: the hub or the attendant.
@@ -59,14 +64,14 @@ class Inbound:
     def on_readable(self) -> None:
         """Read what has arrived and have it run; the hub's watcher calls this."""
         if self._read():
-            self._runners.look()
+            self._lane.look()
             self._outbox.flush()
 
     def read_aside(self) -> bool:
         """Read what the hub has left unread; whether there was anything. Not on its thread."""
         arrived = self._read()
         if arrived:
-            self._runners.service.wake()
+            self._lane.wake()
             self._outbox.write()
         return arrived
 
@@ -110,7 +115,7 @@ class Inbound:
             self._inbox.add(Span(job, first, items, bare))
 
     def _notify_low(self, low: int) -> None:
-        if self._runners.notify_low(low):
+        if self._inbox.notify_low(low, self._words[TAKEN]):
             self._outbox.add(messages.LowWatermark())
 
     def _give_back(self, count: int) -> None:
@@ -121,7 +126,4 @@ class Inbound:
         self._functions.forget(number)
 
     def _say_where(self) -> None:
-        # If the hub itself reads this, nothing keeps it.
-        on_hub = native.ident() == self._runners.thread
-        call, stack = (0, "") if on_hub else stacks.whereabouts(self._runners)
-        self._outbox.add(messages.Here(call, stack))
+        self._outbox.add(messages.Here(*self._lane.where()))

@@ -86,6 +86,8 @@ class Inbox:
         #: Whether the parent wants to hear when few calls are left, and how many are few.
         self.asked = False
         self.low = 0
+        #: The number of the last Reclaim; while the status page's is another, no call is taken.
+        self.released = 0
 
     def add(self, span: Span) -> None:
         """Put calls in."""
@@ -110,12 +112,22 @@ class Inbox:
         self.dropped.difference_update(calls)
         return calls
 
-    def remove(self, calls: set[int]) -> None:
-        """Take these calls out again, which are the last that came; no runner takes any now."""
+    def reclaim(self, number: int, calls: list[int]) -> None:
+        """Take these calls out again, which are the last that came: they run elsewhere. No runner
+        takes any now, but from then on."""
+        gone = set(calls)
         for span in reversed(list(self.spans)):
-            while span.end - 1 in calls and self._shorten(span):
+            while span.end - 1 in gone and self._shorten(span):
                 pass
-        self.dropped.difference_update(calls)
+        self.dropped -= gone
+        self.released = number
+
+    def notify_low(self, low: int, taken: int) -> bool:
+        """Have it said when no more than ``low`` calls are left, of which ``taken`` have been taken
+        so far; whether that is so now."""
+        self.low = low
+        self.asked = self.arrived - taken > low
+        return not self.asked
 
     def _shorten(self, span: Span) -> bool:
         """Take the last call out of a span, if there is one."""

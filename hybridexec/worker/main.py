@@ -8,11 +8,11 @@ produced are written before the process ends.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import logging
 import os
 import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .. import native
 from ..wire import messages, payload
@@ -22,13 +22,13 @@ from ..wire.shared import Channel
 from . import boot, faults, lifeline, stacks
 from .attendant import Attendant
 from .functions import Functions
-from .greenlets import forks, loops, patching, timeouts, waits
-from .greenlets.alarms import Alarms
-from .greenlets.runners import Runners
-from .greenlets.signals import Signals
+from .greenlets import lane as greenlets
 from .inbound import Inbound
 from .inbox import Inbox
 from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from .lane import Kind
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256
@@ -36,17 +36,13 @@ _SPARE_DESCRIPTORS = 256
 
 def run(start: WorkerStart) -> None:
     """Be the worker that ``start`` describes; returns when the parent has no more calls."""
-    import gevent
-
+    kind: Kind = greenlets
     results_fd = start.results.fd
     try:
-        # A forked process has not booted; in the others these change nothing.
+        # A forked process has not booted; in the others these two change nothing.
         lifeline.hold(start.lifeline.fd)
         boot.reset_signals()
-        patching.patch(start.boot.monkey_patch, copied=True)
-        boot.import_all(start.boot.preload)
-        patching.prepare_hub()
-        waits.install()
+        kind.prepare(start.boot)
         _raise_descriptor_limit(start.open_files, start.concurrency)
         native.keep_freed_memory()
         payload.set_main_by_value(start.boot.main_by_value)
@@ -57,52 +53,34 @@ def run(start: WorkerStart) -> None:
         return
     channel = Channel(start.channel.fd)
     attendant = Attendant(start.bell.fd)
-    outbox = Outbox(results_fd, channel, attendant.call, gevent.get_hub().loop)
-    inbox, functions = Inbox(), Functions()
-    runners = Runners(
-        start.concurrency, page, inbox, functions, outbox.put, outbox.put_first, attendant.call
-    )
-    timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)
-    forks.install(runners, outbox)
-    inbound = Inbound(start.calls.fd, channel, inbox, functions, runners, outbox)
-    faults.install()
-    signals = Signals(runners, page.running)
-    signals.install()
-    Alarms(signals).install()
-    attend = partial(attendant.run, runners, inbound, outbox)
+    outbox = Outbox(results_fd, channel, attendant.call, kind.loop())
+    inbox, functions = Inbox(), Functions(kind.new_lock())
+    lane = kind.make(page, inbox, functions, outbox, attendant.call)
+    inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane)
+    attend = partial(attendant.run, lane, inbound, outbox)
     native.start_thread(partial(faults.guard, attend), "hybridexec-attendant", deaf=True)
-    # In a greenlet of its own, as calls are: what it stores per thread stays apart from the
-    # hub's, and its context is the one each call starts from.
-    context = contextvars.copy_context()
-    setup = gevent.spawn(context.run, _initialize, start, functions, outbox)
-    loops.install(runners, setup)
-    setup.join()
-    if setup.value is True:
+    if lane.set_up(partial(_initialize, start, functions), partial(_tell, outbox)):
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
         outbox.put(messages.Hello())
-        runners.serve(context, start.calls.fd, inbound.on_readable)
+        lane.serve(start.calls.fd, inbound.on_readable)
     outbox.write()
 
 
-def _initialize(start: WorkerStart, functions: Functions, outbox: Outbox) -> bool:
-    try:
-        if isinstance(start.setup, PickledSetup):
-            initializer, initargs = functions.unpickle(start.setup)
-        else:
-            initializer, initargs = start.setup.initializer, start.setup.initargs
-            functions.have(start.setup.needs)
-        if initializer is not None:
-            initializer(*initargs)
-        forks.leave()
-    except BaseException as error:
-        forks.leave(error)
-        # The standard library's logger and text: programs filter on them.
-        logging.getLogger("concurrent.futures").critical(
-            "Exception in initializer:", exc_info=error
-        )
-        outbox.add(boot.failure("initializer", error))
-        return False
-    return True
+def _initialize(start: WorkerStart, functions: Functions) -> None:
+    if isinstance(start.setup, PickledSetup):
+        initializer, initargs = functions.unpickle(start.setup)
+    else:
+        initializer, initargs = start.setup.initializer, start.setup.initargs
+        functions.have(start.setup.needs)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _tell(outbox: Outbox, error: BaseException) -> None:
+    """The initializer has failed."""
+    # The standard library's logger and text: programs filter on them.
+    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+    outbox.add(boot.failure("initializer", error))
 
 
 def _raise_descriptor_limit(parents: int, concurrency: int) -> None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import native
 from ..wire import frames, messages
 from ..wire.messages import Results, ToParent
 from ..wire.shared import Channel, Part
 from .rows import Entry, Row
+
+if TYPE_CHECKING:
+    from .lane import Loop
 
 #: Results in one frame that are not in a row: enough to spread its cost, and to send early.
 _MAX_RESULTS = 1024
@@ -37,20 +40,20 @@ class Outbox:
         fd: int,
         channel: Channel,
         call_attendant: Callable[[], None],
-        loop: Any,
+        loop: Loop,
     ) -> None:
         """
         Args:
             fd: the results pipe.
             channel: on which large results are handed over.
             call_attendant: has the attendant look, within milliseconds; for any thread.
-            loop: the hub's.
+            loop: the main thread's.
         """
         os.set_blocking(fd, False)
         self._fd = fd
         self._channel = channel
         self._call_attendant = call_attendant
-        self._soon: Callable[[Callable[[], None]], Any] = loop.run_callback
+        self._soon = loop.run_callback
         # While it is started, the hub goes on writing as soon as there is room in the pipe.
         self._room = loop.io(fd, 2)
         # Results one by one, rows of them, and other messages.

@@ -20,11 +20,11 @@ import functools
 import os
 import sys
 import traceback
-from types import FrameType
+from collections.abc import Callable
+from types import CodeType, FrameType
 
 from .. import native
 from ..wire.page import DUMP_SIGNAL
-from .greenlets.runners import Runners
 
 #: Frames shown; a deep recursion has thousands.
 _MAX_FRAMES = 100
@@ -51,14 +51,19 @@ def _let_go(log_fd: int) -> None:
     native.close(nowhere)
 
 
-def whereabouts(runners: Runners) -> tuple[int, str]:
+def whereabouts(thread: int, run_code: CodeType, runs: Callable[[int], bool]) -> tuple[int, str]:
     """The call that has the CPU, and the main thread's stack.
+
+    Args:
+        thread: the main thread.
+        run_code: what calls are called from; it has a call's id as its local variable ``call``.
+        runs: whether a call is running.
 
     The call's id is 0 if the hub has the CPU, or a greenlet that a call made. The stack, as text,
     is of the call's own frames, without those of the runner and what is under it. By the time the
     caller looks at them, the main thread may have gone on.
     """
-    call, places = _look(runners)
+    call, places = _look(thread, run_code, runs)
     # The lines of the source are read from files only now, when the main thread may run on.
     frames = [
         traceback.FrameSummary(file, line, name, lookup_line=False) for file, line, name in places
@@ -66,15 +71,17 @@ def whereabouts(runners: Runners) -> tuple[int, str]:
     return call, "".join(traceback.StackSummary.from_list(frames[::-1]).format())
 
 
-def _look(runners: Runners) -> tuple[int, list[tuple[str, int, str]]]:
+def _look(
+    thread: int, run_code: CodeType, runs: Callable[[int], bool]
+) -> tuple[int, list[tuple[str, int, str]]]:
     """The call, and the places of the main thread's frames, the innermost first."""
     places: list[tuple[str, int, str]] = []
-    frame: FrameType | None = sys._current_frames().get(runners.thread)
+    frame: FrameType | None = sys._current_frames().get(thread)
     while frame is not None:
         code = frame.f_code
-        if code is Runners._run_calls.__code__:
+        if code is run_code:
             call = _local(frame, "call")
-            return (call if runners.runner_of(call) is not None else 0), places
+            return (call if runs(call) else 0), places
         if len(places) < _MAX_FRAMES:
             places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
         frame = frame.f_back

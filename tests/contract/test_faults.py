@@ -167,7 +167,7 @@ def test_a_worker_whose_attendant_cannot_read_is_replaced(make: Make, gate: Gate
 
 def test_a_worker_whose_runner_fails_around_a_call_is_replaced(make: Make) -> None:
     executor = make(max_workers=1)
-    pid = executor.submit(break_worker, "runners", "Runners", "_trace").result(timeout=30)
+    pid = executor.submit(break_worker, "greenlets.runners", "Runners", "_trace").result(timeout=30)
     error = executor.options(timeout=100).submit(pid_of).exception(timeout=30)
     assert isinstance(error, WorkerLost)
     assert executor.submit(pid_of).result(timeout=30) != pid

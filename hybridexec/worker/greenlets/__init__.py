@@ -1,1 +1,4 @@
-"""A worker whose calls are greenlets: it is patched with gevent, and its main thread is the hub."""
+"""The worker whose calls are greenlets: patched first, its main thread is a hub with its runners.
+
+The only home of gevent.
+"""

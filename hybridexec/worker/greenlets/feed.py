@@ -90,8 +90,6 @@ class Feed:
         #: Whether the hub must see to the others before a call is taken. The attendant sets it,
         #: too, which looks at the clock so that a runner need not do so for every call.
         self.turn_over = False
-        #: The number of the last Reclaim; while the status page's is another, no call is taken.
-        self.released = 0
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -108,7 +106,7 @@ class Feed:
 
     def _feed(self) -> None:
         """Give calls in the inbox to runners, until the turn is over."""
-        if self._words[HELD] != self.released:
+        if self._words[HELD] != self._inbox.released:
             self.is_due = False
             return  # the Reclaim that is on its way has the hub look
         self.is_due = True  # a runner woken below need not schedule another feed
@@ -148,10 +146,11 @@ class Feed:
         me: Any = getcurrent()
         me.slot = slot
         slot_id = slot_index(slot)
+        inbox = self._inbox
         try:
             while True:
-                span = self._inbox.head()
-                if span is None or self._words[HELD] != self.released:
+                span = inbox.head()
+                if span is None or self._words[HELD] != inbox.released:
                     span = None
                     self._park(me)
                     continue

@@ -27,7 +27,6 @@ import greenlet
 from gevent.hub import Hub
 
 from ..late import after_import
-from .runners import Runners
 
 #: Tells which call a greenlet runs.
 _CallOf = Callable[[object], int]
@@ -35,13 +34,14 @@ _CallOf = Callable[[object], int]
 _FEW = 64
 
 
-def install(runners: Runners, setup: gevent.Greenlet[..., Any]) -> None:
+def install(call_of: _CallOf, setup: gevent.Greenlet[..., Any]) -> None:
     """Mend asyncio, when it is imported.
 
     Args:
+        call_of: tells which call a greenlet runs; 0 for none.
         setup: who runs the initializer.
     """
-    after_import("asyncio.events", partial(_mend, runners.call_of, setup))
+    after_import("asyncio.events", partial(_mend, call_of, setup))
 
 
 def _mend(call_of: _CallOf, setup: object, events: Any) -> None:

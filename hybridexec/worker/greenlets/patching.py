@@ -95,6 +95,15 @@ def prepare_hub() -> None:
     gevent.config.settings["format_context"].default = _FORMAT_CONTEXT
 
 
+def revive_hub() -> None:
+    """Make a hub usable that a preloaded module made before this process was forked."""
+    import gevent
+    from gevent._hub_local import get_hub_if_exists
+
+    if get_hub_if_exists() is not None:
+        gevent.reinit()
+
+
 def represent(value: object) -> str:
     """``pprint.saferepr``, imported when it is needed."""
     import pprint

@@ -18,11 +18,11 @@ import gevent
 from ... import native
 from ...wire import messages, payload
 from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
-from .. import failures
+from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
 from ..rows import Put, Row
-from . import tracing
+from . import forks, tracing
 from .feed import Feed, Runner
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
@@ -43,7 +43,6 @@ class Runners:
 
     def __init__(
         self,
-        concurrency: int,
         page: StatusPage,
         inbox: Inbox,
         functions: Functions,
@@ -53,8 +52,7 @@ class Runners:
     ) -> None:
         """
         Args:
-            concurrency: how many calls may run at once.
-            page: where to write what runs.
+            page: where to write what runs; as many calls may run at once as it has slots.
             inbox: where calls are taken from.
             functions: those that they name.
             put: takes what the parent shall get.
@@ -67,13 +65,13 @@ class Runners:
         self._last_turn = -1  # the turn, as the loop counts them, that last had a result
         self._words = page.words
         self._times = page.times
-        #: The main thread, by the system's name for it; gevent patches the usual ones.
-        self.thread: int = native.ident()
+        # The main thread, by the system's name for it; gevent patches the usual ones.
+        self._thread: int = native.ident()
         self._loop = gevent.get_hub().loop
         self._context = contextvars.Context()
         self._inbox = inbox
         #: Has runners take the calls there are.
-        self.feed = Feed(concurrency, page.words, inbox, self._run_calls)
+        self.feed = Feed(page.slots, page.words, inbox, self._run_calls)
         # The call that was begun last and who runs it; 0 if it has ended, or waits.
         # Invariant: a call is this one, or in _waiting, from before its function starts until after
         # its end. (That most calls never get there makes them a tenth of a microsecond shorter.)
@@ -90,6 +88,7 @@ class Runners:
                 Job.__init__,
                 Functions.__init__,
                 failures.describe,
+                forks.leave,
             )
         )
         #: Stops running calls.
@@ -145,7 +144,7 @@ class Runners:
         feed = self.feed
         items, job, bare = span.items, span.job, span.bare
         function = job.function
-        released = feed.released
+        released = inbox.released
         special = job.special or self._traced
         feed_due = feed.is_due
         taken = words[TAKEN]
@@ -228,6 +227,7 @@ class Runners:
                     status = messages.RETRIABLE if job.is_retriable(error) else messages.ERROR
                     result = value if stage == "result" else None
                     item = (item,) if bare else item
+                    forks.leave(error)
                     value = failures.describe(error, stage, function, item, result)
                     result = None
             # Answer. From here on nothing is raised in it.
@@ -312,17 +312,11 @@ class Runners:
         """The runner that runs a call; None if it does not run."""
         return self._runner if self._call == call else self._waiting.get(call)
 
-    def notify_low(self, low: int) -> bool:
-        """Say when no more than ``low`` calls wait in the inbox; whether that is so now."""
-        inbox = self._inbox
-        inbox.low = low
-        inbox.asked = inbox.arrived - self._words[TAKEN] > low
-        return not inbox.asked
+    def where(self) -> tuple[int, str]:
+        """The call that has the CPU, and the main thread's stack; neither, if that asks."""
+        if native.ident() == self._thread:
+            return 0, ""
+        return stacks.whereabouts(self._thread, self.run_code, self._runs)
 
-    def reclaim(self, number: int, calls: list[int]) -> None:
-        """Forget these calls, the last that were sent: they run elsewhere. Take others again.
-
-        :meth:`look` must follow, or :meth:`.service.Service.wake`.
-        """
-        self._inbox.remove(set(calls))
-        self.feed.released = number
+    def _runs(self, call: int) -> bool:
+        return self.runner_of(call) is not None

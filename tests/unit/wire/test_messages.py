@@ -14,23 +14,21 @@ from hybridexec.parent.engine.supervisor import Supervisor
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.wire import messages
 from hybridexec.wire.messages import Message, ToParent, ToWorker
-from hybridexec.worker.greenlets.runners import Runners
-from hybridexec.worker.greenlets.service import Service
-from hybridexec.worker.greenlets.stops import Stops
+from hybridexec.worker.greenlets.lane import GreenletLane
 from hybridexec.worker.inbound import Inbound
+from hybridexec.worker.inbox import Inbox
 
 Handlers = dict[int, Callable[..., object]]
 
 
 def handlers_of_worker() -> Handlers:
-    runners: Any = Runners.__new__(Runners)
-    runners.stops = Stops.__new__(Stops)
-    runners.service = Service.__new__(Service)
+    lane = GreenletLane.__new__(GreenletLane)
     nothing: Any = None
     read_fd, write_fd = os.pipe()
     try:
         channel: Any = type("Channel", (), {"take": None})
-        return Inbound(read_fd, channel, nothing, nothing, runners, nothing)._handlers
+        page: Any = type("Page", (), {"words": None})
+        return Inbound(read_fd, channel, page, Inbox(), nothing, nothing, lane)._handlers
     finally:
         os.close(read_fd)
         os.close(write_fd)

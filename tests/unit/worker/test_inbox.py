@@ -68,7 +68,8 @@ def test_no_more_is_taken_back_than_there_is() -> None:
 def test_the_last_calls_can_be_removed_by_their_ids() -> None:
     inbox = make(2, 3)
     take(inbox)
-    inbox.remove({2002, 2001, 9})
+    inbox.reclaim(1, [2002, 2001, 9])
+    assert inbox.released == 1
     assert inbox.arrived == 3
     assert drain(inbox) == [1001, 2000]
 

@@ -19,8 +19,10 @@ says when each running call started, shows whether that worked. If the call stil
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .page import Page
 
 #: A hub that has not ticked for so many seconds is blocked by a call; it ticks ten times a second.
 HUB_LATE = 0.3
@@ -28,21 +30,6 @@ HUB_LATE = 0.3
 _PATIENCE = 0.25
 #: Shortest time, in seconds, between two looks at a call that outlived its grace period.
 _TICK = 0.05
-
-
-class Page(Protocol):
-    """What deadlines need of a status page."""
-
-    @property
-    def heartbeat(self) -> float:
-        """When the hub last ticked, in monotonic seconds."""
-
-    @property
-    def current(self) -> int:
-        """The call that has the CPU; 0 if none has or it is not known."""
-
-    def running(self) -> dict[int, float]:
-        """The running calls by id, with their start in monotonic seconds."""
 
 
 class Step(enum.Enum):
@@ -132,7 +119,7 @@ class Deadlines:
                 yield call, Step.KILL
 
     def _look_at_cancelled(
-        self, running: dict[int, float], now: float
+        self, running: Mapping[int, float], now: float
     ) -> Iterator[tuple[int, Step]]:
         """The cancelled calls that have not ended within the grace period."""
         due = now + self._grace  # more may start until their worker hears of it

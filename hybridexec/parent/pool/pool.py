@@ -35,11 +35,12 @@ from ..work.batch import LOST, Batch, Sink
 from .actions import Actions
 from .dispatch import Dispatch
 from .ledger import Ledger
+from .page import Page
 from .recall import Recall
 from .recovery import Recovery
 from .results import Results
 from .scaling import Scaling
-from .worker import Progress, Worker, WorkerState
+from .worker import Worker, WorkerState
 
 
 class Phase(enum.Enum):
@@ -195,11 +196,13 @@ class Pool:
 
     # -- events: what workers do --------------------------------------------------------------
 
-    def started(self, number: int, pid: int | None, page: Progress) -> None:
-        """A worker's process exists."""
+    def started(self, number: int, pid: int | None, page: Page | None) -> None:
+        """A worker exists. What follows if it has no page: see :mod:`.page`."""
         worker = self.workers[number]
+        worker.exists = True
         worker.pid = pid
-        worker.page = page
+        if page is not None:
+            worker.page = page
         if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
             self.actions.kill(number, signal.SIGKILL)
         self._settle()

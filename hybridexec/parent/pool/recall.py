@@ -118,7 +118,7 @@ class Recall:
         count are taken from it.
         """
         if worker.held_at is None:
-            if now - worker.recalled_at >= SILENT_SECONDS and worker.page is not None:
+            if now - worker.recalled_at >= SILENT_SECONDS:
                 worker.holds += 1
                 worker.page.hold(worker.holds)
                 worker.held_at = now

@@ -65,7 +65,7 @@ class Recovery:
     def look(self, now: float) -> None:
         """Act on the calls that are late."""
         for worker in self._scaling.workers.values():
-            if worker.deadlines and now >= worker.deadlines.look_at and worker.page is not None:
+            if worker.deadlines and now >= worker.deadlines.look_at:
                 abandoned = []
                 for call, step in worker.deadlines.look(worker.page, now):
                     if step is Step.REPORT:
@@ -127,7 +127,7 @@ class Recovery:
         if worker.expired:
             given_up = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
-            current = worker.page.current if worker.page is not None else 0
+            current = worker.page.current
             given_up = ledger.suspects.implicate(to_run_again, running, current, str(lost))
         else:
             given_up = []

@@ -132,7 +132,7 @@ class Scaling:
     def depends_on(self, worker: Worker) -> bool:
         """Whether no call can run if this worker, which is starting, never gets ready."""
         others = any(
-            other.state is WorkerState.STARTING and other.page is not None
+            other.state is WorkerState.STARTING and other.exists
             for other in self.workers.values()
             if other is not worker
         )

@@ -6,11 +6,11 @@ Thread: turn holder.
 from __future__ import annotations
 
 import enum
-from typing import Protocol
 
 from ..work.batch import Batch
-from .deadlines import HUB_LATE, Deadlines, Page
+from .deadlines import HUB_LATE, Deadlines
 from .in_flight import InFlight
+from .page import Page, Unseen
 
 #: Calls sent ahead of free slots: enough to hide one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -33,17 +33,6 @@ class WorkerState(enum.Enum):
     STOPPING = "stopping"
 
 
-class Progress(Page, Protocol):
-    """What the pool reads of a status page."""
-
-    @property
-    def taken(self) -> int:
-        """How many calls the worker has taken from its inbox."""
-
-    def hold(self, number: int) -> None:
-        """Keep the worker from taking calls. See :meth:`StatusPage.hold`."""
-
-
 class Worker:
     """What the pool knows of one worker."""
 
@@ -53,6 +42,7 @@ class Worker:
         "budget",
         "deadlines",
         "done",
+        "exists",
         "expired",
         "failed",
         "held_at",
@@ -87,8 +77,9 @@ class Worker:
         #: Whether it runs one group of suspects and nothing else.
         self.quarantine = quarantine
         self.state = WorkerState.STARTING
+        self.exists = False  # it was started
         self.pid: int | None = None
-        self.page: Progress | None = None
+        self.page: Page = Unseen(self)
         # A worker takes calls in the order sent, so the first `taken - done` of these have started,
         # and no others.
         self.in_flight = InFlight()
@@ -120,7 +111,7 @@ class Worker:
     @property
     def taken(self) -> int:
         """How many calls it has taken from its inbox."""
-        return self.page.taken if self.page is not None else 0
+        return self.page.taken
 
     @property
     def running(self) -> int:
@@ -134,8 +125,7 @@ class Worker:
 
     def is_kept(self, now: float) -> bool:
         """Whether a call blocks its hub, so that no other can start."""
-        beat = self.page.heartbeat if self.page is not None else 0.0
-        return self.running > 0 and now - beat > HUB_LATE
+        return self.running > 0 and now - self.page.heartbeat > HUB_LATE
 
     @property
     def may_give(self) -> bool:
@@ -179,7 +169,7 @@ class Worker:
             self.moved_at = now
             self._begin_sample(now)
             return
-        taken = self.page.taken if self.page is not None else 0
+        taken = self.page.taken
         if taken == self.sampled_taken:
             return
         self.moved_at = now

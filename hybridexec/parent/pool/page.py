@@ -1,0 +1,92 @@
+"""What the pool asks of a worker's status page, and what it takes for granted without one.
+
+Thread: turn holder; any thread may read, and then gets what was true a moment ago.
+
+A worker that shares no memory with this process, because it is on another machine, has no page.
+That leads to this:
+
+- What was sent counts as started: at most once must hold, and nothing tells the contrary. So if
+  such a worker is lost, all its calls fail or become suspects, and ``Future.running()`` is true of
+  them. Calls that it was not sent go to others.
+- None is recalled or reclaimed from it. (At shutdown it is asked, and what it gives back has not
+  started.)
+- Timeouts are its own affair: who runs the calls has to stop them at their deadlines and, after the
+  grace period, to end what does not stop. Here, when they started is not known, so nobody is
+  interrupted, given up or killed. If nothing comes from it at all, that is for its link to notice.
+- A cancelled call that is not answered within the grace period is reported, as any other.
+- Whether its hub is blocked is not known, so it is not watched.
+
+A link that is told some of this by the far end may have a page of its own that says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .in_flight import InFlight
+    from .worker import Worker
+
+
+class Page(Protocol):
+    """What is known of a worker at any time, without asking it."""
+
+    @property
+    def taken(self) -> int:
+        """How many calls it has taken from its inbox, so that they may have started."""
+
+    @property
+    def heartbeat(self) -> float:
+        """When its hub last ticked, in monotonic seconds; 0 before its first tick."""
+
+    @property
+    def current(self) -> int:
+        """The call that has the CPU; 0 if none has or it is not known."""
+
+    def running(self) -> Mapping[int, float]:
+        """The running calls by id, with their start in monotonic seconds."""
+
+    def hold(self, number: int) -> None:
+        """Keep the worker from taking calls. See :meth:`StatusPage.hold`."""
+
+
+class Unseen:
+    """Stands in for the page of a worker that has none, or does not exist yet."""
+
+    heartbeat = math.inf
+    current = 0
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def taken(self) -> int:
+        """All that were sent."""
+        return self._worker.done + self._worker.in_flight.count
+
+    def running(self) -> Mapping[int, float]:
+        """All that were sent and not answered."""
+        return _Sent(self._worker.in_flight)
+
+    def hold(self, number: int) -> None:
+        """Nothing waits there, as far as is known, so there is no reason to."""
+
+
+class _Sent(Mapping[int, float]):
+    """The calls that were sent: not before the end of time is one known to be late."""
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+
+    def __getitem__(self, call: int) -> float:
+        if call in self._in_flight:
+            return math.inf
+        raise KeyError(call)
+
+    def __iter__(self) -> Iterator[int]:
+        return (call for call, _ in self._in_flight.calls())
+
+    def __len__(self) -> int:
+        return self._in_flight.count

@@ -204,11 +204,10 @@ class HybridExecutor(Calls):
         workers = []
         self._engine.follow()
         snapshot = self._engine.snapshot
-        for worker, connection in snapshot.workers():
-            lag = 0.0
+        for worker in snapshot.workers():
             try:
-                if connection is not None and connection.page.heartbeat:
-                    lag = max(0.0, now - connection.page.heartbeat - 0.1)
+                heartbeat = worker.page.heartbeat
+                lag = max(0.0, now - heartbeat - 0.1) if heartbeat else 0.0
                 running = max(0, worker.running)
                 queued = max(0, len(worker.in_flight) - running)
                 current = snapshot.current(worker.id)

@@ -122,6 +122,7 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Submission]:
     from ..wire import payload, prompt
     from ..wire.contract import Boot
     from .client.submission import Submission
+    from .engine.connection import Connection
     from .engine.engine import Engine
     from .launch.launcher import Launcher
     from .pool.pool import Pool
@@ -144,6 +145,7 @@ def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Submission]:
         plan.concurrency,
         plan.beginning,
         plan.main_file,
+        Connection,
         server,
     )
     lag = plan.hub_lag_warning

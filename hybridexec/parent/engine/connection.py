@@ -1,4 +1,4 @@
-"""One worker's pipes and process.
+"""One worker's pipes and process: the link to a worker of this machine. See :mod:`.link`.
 
 Thread: turn holder.
 Guarantees: never waits for a worker, except for the exit status of one that has ended: what does
@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from ... import native
-from ...errors import ExecutorBroken
+from ...errors import ExecutorBroken, WorkerLost
 from ...wire import frames, page
 from ...wire.messages import ToWorker
 from ...wire.shared import Buffer, Part
 from .. import lifecycle
+from ..launch import exit_errors
 from ..launch.launcher import Started
 
 #: Consecutive reads from one worker, so that a gigabyte from one does not keep others waiting.
@@ -29,7 +30,7 @@ _MAX_BUFFERS = 512
 #: the sentinel is multiprocessing's own, a pipe that the process closes before it has quite ended,
 #: or where the fork server reports the status. The second: where at most another thread of this
 #: process is collecting it.
-STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
+_STATUS_PATIENCE, _EXACT_PATIENCE = 2.0, 0.02
 
 
 class Connection:
@@ -65,6 +66,7 @@ class Connection:
         self.failed_stage = ""
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
+        self._code: int | None = None  # how the process has ended, if it is known
 
     def read(self, everything: bool = False) -> list[frames.Frame]:
         """Read the frames that have arrived; with ``everything``, all that a dead process left."""
@@ -176,40 +178,57 @@ class Connection:
         page.clear_log(self._log_fd, self.page.slots)
         return text
 
-    def exitcode(self) -> int | None:
-        """The exit status of a process whose sentinel has fired; None if it cannot be known.
+    def ended(self, fd: int) -> float | None:
+        """See :meth:`.link.Link.ended`. If the fork server is to report the exit status, and has
+        not yet, the process may not have ended, though one of :attr:`ends` is readable."""
+        if self._status_fd is None or self.process.exitcode is not None:
+            return 0.0
+        return _STATUS_PATIENCE if fd == self.sentinel else None
+
+    def finish(self) -> None:
+        """Wait for the exit status of the process.
 
         When this returns the process has ended, even where the sentinel may have fired because the
         fork server ended.
         """
         sleep = native.sleep
         exact = self._status_fd is not None or self.sentinel != self.process.sentinel
-        patience = _EXACT_PATIENCE if exact else STATUS_PATIENCE
+        patience = _EXACT_PATIENCE if exact else _STATUS_PATIENCE
         waited = 0.0
         while self.process.exitcode is None and waited < patience:
             sleep(0.001)
             waited += 0.001
-        if self.status_unknown:
+        if self._status_unknown:
             self._make_sure(sleep)
-            return None
-        code: int | None = self.process.exitcode
-        return code
+        else:
+            self._code = self.process.exitcode
+
+    def never_ready(self, executable: str) -> ExecutorBroken:
+        """See :func:`.exit_errors.never_ready`."""
+        return exit_errors.never_ready(self.pid, self._code, self.fault_log, executable)
+
+    def lost(self, running: int, calls: tuple[str, ...], goes_on: bool) -> WorkerLost:
+        """See :func:`.exit_errors.lost`."""
+        return exit_errors.lost(
+            self.pid,
+            self._code,
+            running,
+            calls,
+            self.fault_log,
+            goes_on=goes_on,
+            by_us=self.killed,
+            server_ended=self._status_unknown,
+        )
 
     @property
-    def awaits_status(self) -> bool:
-        """Whether the fork server is to report the exit status, and has not yet: then the process
-        may not have ended, though one of :attr:`ends` is readable."""
-        return self._status_fd is not None and self.process.exitcode is None
-
-    @property
-    def status_unknown(self) -> bool:
+    def _status_unknown(self) -> bool:
         """Whether the fork server ended before the process, so that its status stays unknown."""
         return bool(getattr(self.process, "status_unknown", False))
 
     def _make_sure(self, sleep: Callable[[float], None]) -> None:
         """Kill the process, which may not have ended, and wait for its end."""
         waited = 0.0
-        while self.pid is not None and not self.process.own_sentinel and waited < STATUS_PATIENCE:
+        while self.pid is not None and not self.process.own_sentinel and waited < _STATUS_PATIENCE:
             try:
                 os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -26,7 +26,6 @@ from typing import Any
 from ... import native
 from ...errors import ExecutorBroken
 from .. import lifecycle
-from ..launch.launcher import Launcher
 from ..pool.pool import Pool
 from ..pool.watchdog import Watchdog
 from ..work.batch import Batch
@@ -39,6 +38,7 @@ from .entry_queue import EntryQueue
 from .gevent_parent import Hubs
 from .inline_calls import InlineCalls
 from .io_thread import IoThread
+from .link import Launcher
 from .snapshot import Snapshot
 from .supervisor import Supervisor
 

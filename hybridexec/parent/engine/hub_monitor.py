@@ -18,8 +18,8 @@ from ..pool.actions import Abandoned
 from ..pool.in_flight import InFlight
 from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from ..pool.worker import Worker
-from .connection import Connection
 from .holdups import HeldUp, Holdups
+from .link import Link
 
 #: How many calls a report names at most, of those that a silent worker runs or that do not end.
 _MAX_NAMED = 5
@@ -55,7 +55,7 @@ class HubMonitor:
         self,
         watchdog: Watchdog | None,
         workers: Mapping[int, Worker],
-        connections: Mapping[int, Connection],
+        connections: Mapping[int, Link],
         send: Callable[[int, ToWorker], None],
     ) -> None:
         """
@@ -89,10 +89,11 @@ class HubMonitor:
             self._send(number, messages.Where())
         following = self._watchdog.following
         beats = {
-            number: connection.page.heartbeat
-            for number, connection in self._connections.items()
-            if (self._workers[number].in_flight or number in following)
-            and connection.page.heartbeat
+            number: worker.page.heartbeat
+            for number, worker in self._workers.items()
+            if number in self._connections
+            and (worker.in_flight or number in following)
+            and worker.page.heartbeat
         }
         for step in self._watchdog.look(now, beats):
             connection = self._connections[step.worker]
@@ -110,17 +111,18 @@ class HubMonitor:
         self._look_at = now + self._watchdog.period
         return records
 
-    def _report(self, report: Report, connection: Connection) -> Record:
-        held = self._workers[report.worker].in_flight
+    def _report(self, report: Report, connection: Link) -> Record:
+        worker = self._workers[report.worker]
+        held = worker.in_flight
         call, stack, no_stack = report.call, report.stack, ""
         if stack is None:
-            call = connection.page.current
+            call = worker.page.current
             stack = connection.take_dump()
             no_stack = _WHY_NO_STACK.get(connection.state or "", "it does not answer")
         if call in held:
             what = f"{_text(held, call)} keeps it from running any other"
         elif report.stack is None:
-            what = f"it runs {self._running(connection, held)}"
+            what = f"it runs {self._running(worker)}"
         else:
             what = "no call has the CPU, but code that one has left running"
         return Record(
@@ -149,9 +151,9 @@ class HubMonitor:
             if len(self._workers[number].in_flight) > 1 and (connection.state or "") in "SD":
                 yield number
 
-    def _running(self, connection: Connection, held: InFlight) -> str:
+    def _running(self, worker: Worker) -> str:
         """The calls that a worker runs, the latest first, in words: one of them has the CPU."""
-        running = connection.page.running()
+        held, running = worker.in_flight, worker.page.running()
         latest = sorted((call for call in running if call in held), key=running.__getitem__)[::-1]
         named = ", ".join(_text(held, call) for call in latest[:_MAX_NAMED])
         more = len(latest) - _MAX_NAMED
@@ -170,10 +172,10 @@ class HubMonitor:
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known."""
-        worker, connection = self._workers.get(number), self._connections.get(number)
-        if worker is None or connection is None:
+        worker = self._workers.get(number)
+        if worker is None:
             return None
-        call = connection.page.current
+        call = worker.page.current
         if not call and self._watchdog is not None:
             call = self._watchdog.blocker(number)
         # This may be any thread, and the call may be ending.

@@ -51,7 +51,7 @@ import enum
 from collections.abc import Mapping
 
 from ... import native
-from .connection import Connection
+from .link import Link
 
 
 class Reading(enum.Enum):
@@ -65,7 +65,7 @@ class Reading(enum.Enum):
 class Leader:
     """The state; keeps the poller's registrations in line with it."""
 
-    def __init__(self, connections: Mapping[int, Connection]) -> None:
+    def __init__(self, connections: Mapping[int, Link]) -> None:
         """
         Args:
             connections: the workers', by number.
@@ -87,7 +87,7 @@ class Leader:
         return self.reading is not Reading.IO_THREAD
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> Link | None:
         """The led worker's, if there may be something to read from it."""
         connection = None if self.worker is None else self._connections.get(self.worker)
         return None if connection is None or connection.broken else connection

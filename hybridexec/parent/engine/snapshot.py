@@ -10,7 +10,6 @@ from typing import Any
 
 from ..pool.pool import Pool
 from ..pool.worker import Worker, WorkerState
-from .connection import Connection
 from .entry_queue import EntryQueue
 from .supervisor import Supervisor
 
@@ -28,9 +27,9 @@ class Snapshot:
 
     def is_running(self, call: int) -> bool:
         """Whether a worker is running this call."""
-        for connection in list(self._connections.values()):
+        for worker in list(self._workers.values()):
             with contextlib.suppress(ValueError):  # its page was closed just now
-                if call in connection.page.running():
+                if call in worker.page.running():
                     return True
         return False
 
@@ -45,9 +44,9 @@ class Snapshot:
             and workers[number].state in (WorkerState.STARTING, WorkerState.READY)
         }
 
-    def workers(self) -> list[tuple[Worker, Connection | None]]:
-        """The pool's workers and their connections, for statistics."""
-        return [(worker, self._connections.get(n)) for n, worker in dict(self._workers).items()]
+    def workers(self) -> list[Worker]:
+        """The pool's workers, for statistics."""
+        return list(self._workers.values())
 
     def current(self, worker: int) -> str | None:
         """The call that has a worker's CPU; see :meth:`Supervisor.current`."""

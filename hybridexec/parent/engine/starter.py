@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from ... import native
-from ..launch.launcher import Launcher, Started
 from ..launch.process import StartPostponed
 from .entry_queue import EntryQueue
+from .link import Launcher
 
 
 class Starter:
@@ -27,13 +28,14 @@ class Starter:
         self,
         launcher: Launcher,
         queue: EntryQueue,
-        started: Callable[[int, Started], None],
+        started: Callable[[int, Any], None],
         failed: Callable[[int, BaseException], None],
     ) -> None:
         """
         Args:
             queue: the I/O thread's.
-            started, failed: called on the I/O thread, with the worker's number and the result.
+            started, failed: called on the I/O thread, with the worker's number and the result: what
+                the launcher has returned, or its error.
         """
         self._launcher = launcher
         self._queue = queue

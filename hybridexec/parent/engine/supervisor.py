@@ -1,4 +1,4 @@
-"""The workers' processes and pipes: carries out the pool's actions, and reports events to it.
+"""The links to workers: carries out the pool's actions, and reports events to it.
 
 Thread: turn holder: the I/O thread, or for an inline call the thread that sends or awaits it.
 Guarantees: never waits for a worker, except for the exit status of one that has ended.
@@ -16,14 +16,13 @@ from ...wire import frames, messages
 from ...wire.messages import Results, ToWorker
 from ...wire.shared import Part
 from ..launch import exit_errors
-from ..launch.launcher import Launcher, Started
 from ..pool.actions import Action, Kill, Send, Start
 from ..pool.pool import Phase, Pool
 from ..pool.watchdog import Watchdog
-from .connection import STATUS_PATIENCE, Connection
 from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor, Record, abandoned
 from .leader import Leader
+from .link import Launcher, Link
 from .starter import Starter
 
 _logger = logging.getLogger("hybridexec")
@@ -35,7 +34,7 @@ _MEASURE_SECONDS = 0.5
 
 
 class Supervisor:
-    """The processes of one pool's workers."""
+    """The links to one pool's workers."""
 
     def __init__(
         self, pool: Pool, launcher: Launcher, queue: EntryQueue, watchdog: Watchdog | None = None
@@ -50,13 +49,13 @@ class Supervisor:
         self._starter = Starter(launcher, queue, self._started, self._not_started)
         #: See :class:`.starter.Starter`.
         self.start_left = self._starter.start_left
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, Link] = {}
         #: Who reads the results.
         self.leader = Leader(self.connections)
-        self._by_fd: dict[int, tuple[Connection, int]] = {}
+        self._by_fd: dict[int, tuple[Link, int]] = {}
         self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send)
         self._measure_at = 0.0  # when to measure the workers' memory
-        # Workers that have ended, how the fork server has not told: until when to wait for that.
+        # Workers that have ended, how is not known: until when to wait for that.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
         # Handlers of all messages but Results: called with the worker's number, the time and the
@@ -82,7 +81,7 @@ class Supervisor:
     def act(self) -> None:
         """Carry out the actions that the pool has decided on."""
         actions = iter(self._pool.actions.take())
-        written: set[Connection] = set()
+        written: set[Link] = set()
         try:
             self._act(actions, written)
         except BaseException as error:
@@ -95,7 +94,7 @@ class Supervisor:
             for connection in written:
                 connection.flush()
 
-    def _act(self, actions: Iterator[Action], written: set[Connection]) -> None:
+    def _act(self, actions: Iterator[Action], written: set[Link]) -> None:
         for action in actions:
             if type(action) is Send:
                 connection = self.connections.get(action.worker)
@@ -165,8 +164,8 @@ class Supervisor:
 
     # -- starts -----------------------------------------------------------------------------------
 
-    def _started(self, number: int, started: Started) -> None:
-        connection = self.connections[number] = Connection(started, self._poller)
+    def _started(self, number: int, started: Any) -> None:
+        connection = self.connections[number] = self._launcher.connect(started, self._poller)
         self._by_fd[connection.calls_fd] = (connection, number)
         for fd in (connection.results_fd, *connection.ends):
             self._by_fd[fd] = (connection, number)
@@ -184,8 +183,8 @@ class Supervisor:
 
     # -- results and ends -------------------------------------------------------------------------
 
-    def receive(self, number: int, connection: Connection, everything: bool = False) -> None:
-        """Read what a worker has written and tell the pool; see :meth:`Connection.read`."""
+    def receive(self, number: int, connection: Link, everything: bool = False) -> None:
+        """Read what a worker has written and tell the pool; see :meth:`Link.read`."""
         pool = self._pool
         now = native.monotonic()
         for head, segments in connection.read(everything):
@@ -208,19 +207,20 @@ class Supervisor:
         connection.failed_stage = stage
         connection.failure = exit_errors.failed(connection.pid, stage, text)
 
-    def _hear_of_end(self, number: int, connection: Connection, fd: int) -> None:
-        """A worker's process has ended, or the fork server has."""
-        if not connection.awaits_status:
+    def _hear_of_end(self, number: int, connection: Link, fd: int) -> None:
+        """A link has ended, or is about to."""
+        patience = connection.ended(fd)
+        if patience == 0:
             self._lose(number, connection)
             return
         self._poller.unregister(fd)
-        if fd == connection.sentinel:
-            self._ends[number] = native.monotonic() + STATUS_PATIENCE
+        if patience is not None:
+            self._ends[number] = native.monotonic() + patience
 
-    def _lose(self, number: int, connection: Connection) -> None:
-        """A worker's process has ended."""
+    def _lose(self, number: int, connection: Link) -> None:
+        """A link has ended, and the worker with it."""
         self._ends.pop(number, None)
-        code = connection.exitcode()
+        connection.finish()
         self.receive(number, connection, everything=True)
         for fd in (connection.results_fd, connection.calls_fd, *connection.ends):
             self._poller.unregister(fd)
@@ -237,23 +237,12 @@ class Supervisor:
             else:
                 self._pool.unready(number, lost)
         elif not worker.taken and self._pool.phase is not Phase.KILLED:
-            executable = self._launcher.executable
-            lost = exit_errors.never_ready(connection.pid, code, connection.fault_log, executable)
+            lost = connection.never_ready(self._launcher.executable)
         else:
             running = worker.running
-            lost = exit_errors.lost(
-                connection.pid,
-                code,
-                running,
-                tuple(
-                    batch.text(call - batch.first)
-                    for call, batch in worker.in_flight.calls()[: min(running, _MAX_NAMED)]
-                ),
-                connection.fault_log,
-                goes_on=self._pool.phase is Phase.RUNNING,
-                by_us=connection.killed,
-                server_ended=connection.status_unknown,
-            )
+            named = worker.in_flight.calls()[: min(running, _MAX_NAMED)]
+            calls = tuple(batch.text(call - batch.first) for call, batch in named)
+            lost = connection.lost(running, calls, self._pool.phase is Phase.RUNNING)
         self._pool.lost(number, lost, native.monotonic())
         connection.close()
         self._log_breakage()

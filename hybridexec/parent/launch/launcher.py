@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ... import native
 from ...wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
@@ -38,6 +38,8 @@ _PIPE_SIZE = 256 * 1024
 _NICE = 5
 #: How many fork servers in a row may end without having started a worker.
 _MAX_ENDED_SERVERS = 3
+#: The engine's link to a worker.
+LinkT = TypeVar("LinkT")
 
 
 class Started(NamedTuple):
@@ -109,7 +111,7 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Launcher:
+class Launcher(Generic[LinkT]):
     """Starts the workers of one executor."""
 
     def __init__(
@@ -119,14 +121,17 @@ class Launcher:
         slots: int,
         beginning: Beginning,
         main_file: str | None,
+        connect: Callable[[Started, native.Poller], LinkT],
         server: ForkServer | None = None,
     ) -> None:
         """
         Args:
             main_file: the script's path, if there is one.
+            connect: makes the engine's link to what was started, in the engine.
             server: the fork server, if it was launched already.
         """
         self.method = method
+        self.connect = connect
         #: The interpreter that was run to start a worker; empty where workers are forked.
         self.executable = ""
         self._boot = boot

@@ -1,0 +1,171 @@
+"""What the engine asks of a link to something that runs calls, and of who makes links.
+
+:class:`.connection.Connection` is the link to a process of this machine, by pipes. Another one may
+lead elsewhere. The engine knows a link by a number, which is that of one worker in the pool: it
+gives it messages (:mod:`hybridexec.wire.messages`), and gets messages from it.
+
+Who calls what:
+
+=================================  ========================================================
+on the turn holder's thread        all but what follows. The turn holder is the I/O thread, or
+                                   for a moment a caller (:mod:`.inline_calls`), so nothing
+                                   here may block, and nothing needs a lock of its own
+on the I/O thread only             :meth:`Link.ended`, :meth:`Link.finish`, :meth:`Link.close`,
+                                   :meth:`Launcher.connect`
+on any thread                      ``pid``, ``process``; the page is read by any, too
+on a thread of its own             :meth:`Launcher.start`; on the caller's with "fork"
+=================================  ========================================================
+
+What must hold of a link:
+
+- *In order, and at most once.* Messages arrive whole, in the order in which they were written, and
+  none arrives twice. The far end takes calls in that order.
+- *It ends once.* As soon as the far end is gone, or has not been heard of for too long, one of
+  ``ends`` becomes readable. From then on no call of this link may start over there, and nothing
+  arrives from it after :meth:`Link.close`. Who comes back does so with a new link, which gets a new
+  number: so no late result is taken for another's.
+- *What started.* The page's ``taken`` counts calls, in the order in which they were written. It
+  is raised before the call can start, so that the calls beyond it have not started when the link
+  has ended. They are given to others. A link whose far end shares no memory with this process has
+  no page: then everything that was sent counts as started when it is lost, whether or not it had
+  left this process (:mod:`..pool.page`). Those calls fail with :meth:`Link.lost`, unless
+  ``on_worker_loss`` says that they may run again.
+- *Results before the end.* When the link has ended, ``read(everything=True)`` returns what had been
+  written before that, so that a call that was answered is not taken for lost.
+- *Timeouts* are kept by the far end. For a worker with a page the engine helps, with an Expire and
+  with :meth:`Link.kill`; for one without, it does not.
+
+A link without descriptors of its own, because another thread reads for it, makes pipes to be woken
+by. ``calls_fd``, ``results_fd`` and ``ends`` are waited for by different names: a socket's
+descriptor is duplicated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from ... import native
+from ...errors import ExecutorBroken, WorkerLost
+from ...wire.frames import Frame
+from ...wire.messages import ToWorker
+from ...wire.shared import Part
+from ..pool.page import Page
+
+
+class Link(Protocol):
+    """A link to one worker. See the module's docstring."""
+
+    #: Why the worker has said that it cannot get ready, and at what; the engine notes it here.
+    failure: ExecutorBroken | None
+    failed_stage: str
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, if it is one of this machine."""
+
+    @property
+    def process(self) -> Any:
+        """That process as multiprocessing has it; not asked for if there is no pid."""
+
+    @property
+    def page(self) -> Page | None:
+        """What is known of the worker without asking it; None if that is nothing."""
+
+    @property
+    def results_fd(self) -> int:
+        """Readable if there is something to :meth:`read`. The engine waits for it."""
+
+    @property
+    def calls_fd(self) -> int:
+        """Writable if there is room for what is left to :meth:`flush`. The link has the poller wait
+        for it while that matters."""
+
+    @property
+    def ends(self) -> Collection[int]:
+        """What becomes readable when the link has ended. The engine waits for it."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether there will be nothing more to read but at the end."""
+
+    def read(self, everything: bool = False) -> list[Frame]:
+        """The frames that have arrived; with ``everything``, all that there will ever be."""
+
+    def write(self, message: ToWorker, segments: Sequence[Part] = ()) -> None:
+        """Queue a message; :meth:`flush` must follow. Urgent ones are to be read even while a call
+        keeps the worker's hub."""
+
+    def flush(self, there_is_room: bool = False) -> bool:
+        """Write as much as fits; whether nothing is left. If something is, the engine is told by
+        ``calls_fd`` that ``there_is_room``."""
+
+    def kill(self, number: int) -> None:
+        """End the worker, by this signal if it is a process; at least, end the link soon."""
+
+    def ended(self, fd: int) -> float | None:
+        """This one of ``ends`` is readable. 0 if the link has ended; else the engine does not wait
+        for this one any more, but for the others, or so many seconds at most."""
+
+    def finish(self) -> None:
+        """The link has ended: make sure that the worker starts no call any more."""
+
+    def never_ready(self, executable: str) -> ExecutorBroken:
+        """Why the link has ended before the worker took a call; for :attr:`Launcher.executable`,
+        see there."""
+
+    def lost(self, running: int, calls: tuple[str, ...], goes_on: bool) -> WorkerLost:
+        """Why it has ended while ``running`` calls had started, the first of which are ``calls``,
+        in words. ``goes_on``: whether the executor does."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+    # -- for reports of a hub that does not run; asked if there is a page that tells of one --------
+
+    @property
+    def state(self) -> str | None:
+        """The state of the worker's main thread, as Linux names it; None if it is not known."""
+
+    def request_dump(self) -> None:
+        """Have the main thread's stack written, if that is harmless."""
+
+    def take_dump(self) -> str:
+        """What was written."""
+
+
+class Launcher(Protocol):
+    """Starts workers, or finds those that are there. :class:`..launch.launcher.Launcher` starts
+    processes."""
+
+    @property
+    def method(self) -> str:
+        """multiprocessing's name for how it starts them; "fork" is done on the thread that wants
+        the worker, anything else on one of its own."""
+
+    @property
+    def executable(self) -> str:
+        """What was run to start a worker, if anything was; for messages."""
+
+    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Any:
+        """Have worker ``number``, and return what :meth:`connect` makes the link from. May block.
+
+        Args:
+            pressed: given on the I/O thread: whether there is something else to do.
+
+        Raises:
+            StartPostponed: ``pressed`` has said so.
+            Exception: whatever kept it from starting.
+        """
+
+    def connect(self, started: Any, poller: native.Poller, /) -> Link:
+        """The link to what was started, on the I/O thread; ``poller`` is the engine's."""
+
+    def give_up(self) -> None:
+        """No start is wanted any more: those under way are to fail soon."""
+
+    def become_inert(self) -> None:
+        """This process is a fork: start no more."""
+
+    def close(self) -> None:
+        """All links have ended: let go of everything."""

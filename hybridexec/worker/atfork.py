@@ -1,12 +1,12 @@
-"""Be the first code that runs in the child of a fork, before any hook of somebody else's.
+"""Runs our code first in the child of a fork, before the hooks of anybody else.
 
-Runs on: whatever thread has forked, in the child; :func:`be_first` on the main thread, once.
-Guarantees: what :func:`react_with` was told is done before any other Python code runs in the child,
-whichever way it was forked: ``os.fork``, ``os.forkpty``, and ``_posixsubprocess.fork_exec`` if it
+Thread: the one that has forked, in the child; :func:`be_first` on main, once.
+Guarantees: what :func:`react_with` was given runs before any other Python code in the child,
+however that was forked: by ``os.fork``, ``os.forkpty``, or ``_posixsubprocess.fork_exec`` if it
 calls hooks at all.
 
 Python calls such hooks in the order in which they were registered. Those of the user's modules, or
-of what a site has every program import, may be earlier than ours, and may wait.
+of what a site has every program import, may have been registered before ours, and may block.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""The worker's native thread: it sees to the pipes while a call keeps the hub from doing so.
+"""The worker's native thread: it reads and writes the pipes while a call keeps the main thread from
+doing so.
 
-Runs on: its own thread, a real one, whatever gevent patched.
-Guarantees: while a call hogs the CPU, a result leaves and a cancellation is heard within some
-milliseconds; no user code runs in the thread; the end of the bell, which means that the parent is
+Thread: its own, a native one even where gevent has patched threading.
+Guarantees: while a call hogs the CPU, results leave and a cancellation is heard within some
+milliseconds; no user code runs in this thread; the end of the bell, which means that the parent is
 gone, ends the process at once.
 
-Mostly it sleeps: the hub reads and writes without it, and two threads that woke for each frame
-would be in each other's way. It is woken by the parent, which rings the bell when it has sent
-something that cannot wait for the hub, and by the hub, when it leaves something to be written. Then
-it looks up every few milliseconds for a while, because more of that kind is likely to follow.
+It sleeps most of the time: the main thread reads and writes without it, and waking two threads for
+each frame would only slow both down. The parent wakes it by the bell, when it has sent something
+urgent, and the main thread does when it leaves something to be written. After that it looks every
+few milliseconds for a while, because more of the kind is likely to follow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The first code of ours that runs in a new process: patch it before anything else is imported.
+"""The first of our code that runs in a new process: patches it before anything else is imported.
 
-Runs on: the main thread, before the user's ``__main__`` is imported. (A worker of the fork server
-has been patched there.)
+Thread: main, before the user's ``__main__`` is imported. (A worker of the fork server has been
+patched there.)
 Guarantees: whatever goes wrong before the worker is ready reaches the parent as a Failed message.
 """
 

@@ -1,6 +1,6 @@
-"""Describe how a call failed, in a form that reaches the parent whatever the exception is.
+"""Describes how a call failed, in a form that reaches the parent whatever the exception is.
 
-Runs on: the greenlet of the call that failed.
+Thread: where the call has failed.
 """
 
 from __future__ import annotations

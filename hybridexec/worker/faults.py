@@ -1,9 +1,9 @@
-"""The end of a worker in which code of ours has failed.
+"""Ends a worker in which the library's own code has failed.
 
-Thread: the hub and the attendant.
-Guarantees: if code of ours has failed, out of memory, say, calls could wait for ever, so its worker
-ends; what was read and not handled, taken and not run, or produced and not sent, is lost with it:
-the parent knows what to do about that, and of anything else it would never hear.
+Thread: main and the attendant.
+Guarantees: if our code fails, out of memory, say, calls might wait for ever, so the worker ends.
+What was read and not handled, taken and not run, or produced and not sent, is lost with it: the
+parent handles the loss of a worker, but of anything else it would never hear.
 """
 
 from __future__ import annotations

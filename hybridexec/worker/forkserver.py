@@ -1,15 +1,15 @@
 """The fork server: a process that has gevent loaded and patched, and forks workers on request.
 
-Runs on: a process of its own, one per executor, with one thread and no gevent hub, so that forking
-it is safe. It has no listening socket: its one client holds the other end of a socket pair.
+Thread: the only one of a process of its own, one per executor. It has no gevent hub, so that it can
+be forked safely, and no listening socket: its one client holds the other end of a socket pair.
 Guarantees: it ends when its parent does, and its workers with it; each worker's exit status
 reaches the parent through that worker's status pipe; a worker that cannot be forked is reported
-there, and costs nobody else anything.
+there, and affects no other.
 
 A request is one byte with descriptors attached: the pipe with the preparation data, the status
 pipe, the resource tracker's, then those the worker inherits. The answer comes through the status
 pipe: the pid, and the exit status once there is one; or, if the worker cannot be forked, the number
-of the error, negative. (The protocol is otherwise the one that multiprocessing.forkserver has on
+of the error, negative. (Otherwise the protocol is the one that multiprocessing.forkserver speaks on
 its listening socket.)
 """
 

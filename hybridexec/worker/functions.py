@@ -1,9 +1,8 @@
-"""The functions that calls name by number, so that each crosses to the worker once.
+"""The functions that calls name by number, so that each is sent to a worker once.
 
-Runs on: who reads the call pipe, the hub or the attendant, adds and removes; runners
-load.
-Guarantees: no function is unpickled by two runners at once, nor before a call needs it; none goes,
-which may run code of the user's, where it is removed.
+Thread: whichever reads the call pipe learns and forgets them; calls load them.
+Guarantees: a function is unpickled when a call first needs it, by one call at a time. A forgotten
+one is not freed where it is forgotten, because that may run user code.
 """
 
 from __future__ import annotations

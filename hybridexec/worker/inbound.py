@@ -1,6 +1,6 @@
-"""What comes to the worker: frames are read here, and what they ask for is done.
+"""What comes in: reads frames and does what they ask for.
 
-Runs on: the hub, when the call pipe is readable; the attendant's thread, when a call keeps the hub.
+Thread: main, when the call pipe is readable; the attendant, while a call keeps main.
 Guarantees: no user code runs here; the end of the pipe, which means that the parent is gone, ends
 the process at once.
 """

@@ -1,8 +1,7 @@
 """The calls that have come and not started, in spans of calls that share a job.
 
-Runs on: who reads the call pipe, the hub or the attendant's thread, puts calls in and takes some
-back; the hub's runners take calls out. The single operations of a deque, which the GIL makes
-atomic, decide between the two.
+Thread: whichever reads the call pipe adds calls and takes some back; main takes them out to run
+them. Where these race, a single operation of a deque, which the GIL makes atomic, decides.
 Guarantees: calls leave in the order in which they came; each is taken out or back, never both.
 """
 

@@ -1,11 +1,11 @@
-"""Do something to a module as soon as it is imported, before whoever imports it gets it.
+"""Does something to a module as soon as it is imported, before whoever imports it gets it.
 
-Runs on: the main thread registers, before user code; the import system calls, on whichever thread
-or greenlet imports.
-Guarantees: nobody sees such a module without what was to be done to it.
+Thread: main registers what is to be done, before user code runs; the import system does it on
+whichever thread or greenlet imports.
+Guarantees: nobody sees the module before that is done.
 
-A worker that imported all that it may have to mend would start late, and many never need it:
-loading ``ssl`` alone takes as long as a quarter of gevent.
+A worker that imported every module that it may have to mend would start late, and many of them it
+never needs: loading ``ssl`` alone takes as long as a quarter of gevent.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The lifeline: a pipe whose end is the end of the processes that hold it.
 
-Runs on: the main thread of a worker, before it imports anything of the user's; the fork server's.
-Guarantees (on Linux): when the parent is gone, however it went, the kernel kills this process,
-whatever that does: computing, in C code that holds the GIL, or stopped.
+Thread: main, in a worker, before it imports anything of the user's, and in the fork server.
+Guarantees (on Linux): when the parent is gone, for whatever reason, the kernel kills this process,
+even if it is computing, in C code that holds the GIL, or stopped.
 
-The parent alone has the pipe's write end and never writes. A process that holds the read end has
-the kernel send it SIGKILL when something happens to the pipe: and all that ever happens is that its
-last writer goes. (prctl's PR_SET_PDEATHSIG would not do: it fires when the *thread* that started
-the process ends.) Elsewhere the end of the bell has to do, which takes a thread that runs.
+Only the parent has the pipe's write end, and it never writes. A process that holds the read end
+asks the kernel for SIGKILL when something happens to the pipe, and all that ever happens is that
+the last writer goes away. (prctl's PR_SET_PDEATHSIG would not do: it fires when the *thread* that
+started the process ends.) Elsewhere the end of the bell has to do, which takes a thread that runs.
 """
 
 from __future__ import annotations

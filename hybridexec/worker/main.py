@@ -1,8 +1,8 @@
 """A worker's life: get ready, run calls until told to stop.
 
-Runs on: the main thread of the worker process.
-Guarantees: exactly one Hello or Failed is the first message the parent gets; results that were
-produced are written before the process ends.
+Thread: main.
+Guarantees: exactly one Hello or Failed is the first message that the parent gets; all results are
+written before the process ends.
 """
 
 from __future__ import annotations

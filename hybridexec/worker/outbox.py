@@ -1,8 +1,8 @@
-"""What leaves the worker: results and other frames.
+"""What goes out: results and other messages.
 
-Runs on: the hub writes at the end of a turn, if that cannot block; the attendant writes what the
-hub does not get to, and what does not fit into the pipe.
-Guarantees: frames are written whole, one after another; nobody who puts something in has to wait.
+Thread: main writes at the end of a turn, as far as that cannot block; the attendant writes what
+main does not get to, and what does not fit into the pipe.
+Guarantees: frames are written whole, one after another; putting something in never waits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""See that workers do not share what modules of ``preload`` left in the fork server.
+"""Keeps workers from sharing what modules of ``preload`` left in the fork server.
 
-Runs on: the fork server's one thread; :func:`start_anew` in each worker that was forked from it.
-Guarantees: what these modules have written leaves once, and not again from each worker; numpy's
+Thread: the fork server's only one; :func:`start_anew` in each worker forked from it.
+Guarantees: buffered output of these modules is written once, not again by each worker; numpy's
 global random numbers differ between workers, as those of Python's ``random`` do.
 """
 

@@ -1,6 +1,6 @@
-"""Results of calls in a row, which leave the worker as one thing, however many they are.
+"""Rows: plain results of consecutive calls, which leave the worker together.
 
-Runs on: a runner appends; the hub or the attendant, whichever writes, takes from the front.
+Thread: main appends; whichever writes the result pipe takes from the front.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The namespace of a ``__main__`` that this worker cannot import: its names are bound as functions
-need them.
+"""The namespace of a ``__main__`` that this worker cannot import: names are bound when a function
+needs them.
 
-Runs on: who reads the call pipe, the hub or the attendant, adds and removes; runners bind.
-Guarantees: a name is bound anew only if the parent has bound it anew; until then it is what calls
-have made of it. No user code runs where something is added or removed.
+Thread: whichever reads the call pipe adds and removes pieces; calls bind them.
+Guarantees: a name is bound again only if the parent has bound it again; until then it keeps what
+calls have made of it. No user code runs where pieces are added or removed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""What the main thread is doing, told without its help: the call that has the CPU, and its stack.
+"""Tells what the main thread is doing, without its help: the call that has the CPU, and its stack.
 
-Runs on: ``record_faults`` on the main thread, once; the rest on the attendant's thread, while the
-hub is busy. All of it looks at the main thread from outside and changes nothing there.
+Thread: main calls ``record_faults``, once; the attendant calls the rest, while main is busy. It
+looks at main from outside and changes nothing there.
 
 There are three ways to know what a worker is doing, for ever harder cases:
 
-- it burns CPU in Python, or waits in C code that lets the GIL go: the attendant gets its
-  turns, walks the main thread's frames and finds the call by the frame of the runner that runs it;
-- C code holds the GIL: no thread of Python's runs, but a signal handler in C does. faulthandler
+- it burns CPU in Python, or waits in C code that has released the GIL: the attendant walks the main
+  thread's frames, and finds the call by the frame of our function that runs it;
+- C code holds the GIL: no Python thread runs, but a signal handler in C does. faulthandler
   registers one that writes the main thread's stack to the fault log, which the parent reads;
-- it dies of a segmentation fault or the like: faulthandler writes there too, and the memory
-  outlives the process.
+- it dies of a segmentation fault or the like: faulthandler writes to the fault log, too, whose
+  memory outlives the process.
 """
 
 from __future__ import annotations

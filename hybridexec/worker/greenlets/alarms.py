@@ -1,12 +1,13 @@
-"""Give each call a timer of its own: ``signal.alarm`` and ``signal.setitimer``.
+"""Gives each call a timer of its own: ``signal.alarm`` and ``signal.setitimer``.
 
-Runs on: the main thread, as part of :mod:`.signals`.
-Guarantees: the alarm of a call goes off when its time is up, whatever others set, and in that call:
-the handler that is run is the one that this call has, and what it raises hits this call only. When
-a call has ended, its alarm is off.
+Thread: main, as part of :mod:`.signals`.
+Guarantees: a call's alarm goes off when its time is up, whatever other calls set, and in that call:
+it runs the handler that this call has, and what the handler raises hits this call only. When a call
+has ended, its alarm is off.
 
-A process has one real-time timer, which is set to the earliest alarm here. It has one timer for its
-CPU time, too, of which nobody can tell what each call has used: that is its last setter's.
+A process has one real-time timer, which is set to the earliest of these alarms. It also has one
+timer of CPU time, and nobody can tell how much each call has used: that one belongs to whoever set
+it last.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Make what else waits in the kernel wait cooperatively: file locks, signals, epoll, SQLite.
+"""Makes other waits in the kernel cooperative: for file locks, signals, epoll, SQLite.
 
-Runs on: the main thread installs, once, when it has patched and before user code.
-Guarantees: what mends them is imported when one of them is first used, not at a worker's start.
+Thread: main installs this once, after patching and before user code.
+Guarantees: the code for each is imported when it is first used, not when the worker starts.
 """
 
 from __future__ import annotations

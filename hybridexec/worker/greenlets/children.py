@@ -1,16 +1,15 @@
-"""Which child processes have ended, and how: told to everyone who asks for it.
+"""Tells everyone who asks which child processes have ended, and how.
 
-Runs on: any thread or greenlet; the ends that a ``Popen`` waits for are collected by the hub.
-Guarantees: nobody's child is collected but by who asks for that one or for any, or after a while
-for a ``Popen`` that nobody has asked; what one has collected, others who wait for the same child
-hear of as well; and a ``Popen`` hears of the end of its child also where SIGCHLD is blocked or
-ignored, or the child has ended before it began to wait.
+Thread: any thread or greenlet; the hub collects the statuses that a ``Popen`` waits for.
+Guarantees: a child's status is collected only by a wait for that child or for any, or, after a
+while, for a ``Popen`` that nobody has asked; other waits for the same child get it, too; and a
+``Popen`` learns of its child's end even where SIGCHLD is blocked or ignored, or the child ended
+before the wait began.
 
-gevent waits for children by libev's handler of SIGCHLD, which collects every child of the process
-whoever started it: once a call has run a program, ``multiprocessing`` finds that its children are
-no longer there, and takes them to be alive for ever. Here that handler is never installed: each
-child has a descriptor of its own (a pidfd) that the hub waits for, and where there is none, the
-hub looks now and then.
+gevent waits for children by libev's handler of SIGCHLD, which collects every child of the process,
+whoever started it: once a call has run a program, ``multiprocessing`` finds its children gone, and
+believes them alive for ever. Here that handler is never installed: the hub watches a descriptor of
+each child (a pidfd), and where there is none, it looks now and then.
 """
 
 from __future__ import annotations

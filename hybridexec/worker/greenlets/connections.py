@@ -1,12 +1,12 @@
-"""Let multiprocessing's pipes and connections wait in the hub, message by message.
+"""Makes multiprocessing's pipes and connections wait in the hub, a message at a time.
 
-Runs on: any greenlet or thread of a patched worker.
-Guarantees: a message that has begun to be sent or received is finished, whatever stops the call, so
-that the next reader or writer, in this process or another, finds whole messages. If that takes too
-long, the connection is closed in this process.
+Thread: any thread or greenlet of a patched worker.
+Guarantees: a message that has begun to be sent or received is finished, even if the call is
+stopped, so that the next reader or writer, in this process or another, finds whole messages. If
+that takes too long, the connection is closed in this process.
 
-A connection made from a patched socket has a non-blocking descriptor, whose plain ``os.read`` and
-``os.write`` fail with BlockingIOError. Others block, with the hub inside.
+A connection made from a patched socket has a non-blocking descriptor, on which plain ``os.read``
+and ``os.write`` fail with BlockingIOError. Others block, and the hub with them.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Let calls connect to one of multiprocessing's listeners one after another.
+"""Makes calls connect to one of multiprocessing's listeners one after another.
 
-Runs on: any greenlet of a patched worker; threads without a hub do not wait for their turn.
-Guarantees: of an executor's calls, whichever worker they run in, one at a time connects to an
-address. (On systems without abstract socket names, one of each worker.)
+Thread: any greenlet of a patched worker; threads without a hub do not wait for their turn.
+Guarantees: of all calls of an executor, in whichever worker, one at a time connects to an address.
+(On systems without abstract socket names, one in each worker.)
 
-A listener takes one connection after another, and those that its backlog has no room for may never
-be heard of again: with TCP, their clients believe that they are connected, and wait. A manager's
-backlog is 16 before Python 3.12, a ``Listener``'s is 1.
+A listener accepts one connection after another, and those for which its backlog has no room may be
+lost: with TCP, their clients believe that they are connected, and wait. A manager's backlog is 16
+before Python 3.12, a ``Listener``'s is 1.
 
-Whose turn it is among the workers is told by who has bound a socket to a name: that takes no file,
-and ends with its process.
+Among the workers, the turn belongs to whoever has bound a socket to a name: that takes no file, and
+ends with the process.
 """
 
 from __future__ import annotations

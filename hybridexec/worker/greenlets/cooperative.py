@@ -1,14 +1,15 @@
-"""Make multiprocessing's locks, queues and proxies wait cooperatively in a patched worker.
+"""Makes multiprocessing's locks, queues and proxies cooperative in a patched worker.
 
-Runs on: the main thread installs, once, when it has patched and before user code.
+Thread: main installs this once, after patching and before user code.
 
-gevent's patching stops at multiprocessing's edge. A lock waits in C with the hub inside it, so a
-greenlet that waits for one held by its neighbour would wait for ever. A pipe does too. A manager's
-proxies keep a connection per OS thread, which all greenlets share, so that their messages would
-mix. All are mended in this process only: what a lock, queue or proxy means to other processes is
-unchanged. And a greenlet that forks would wait for one that submits to a ThreadPoolExecutor.
+gevent's patching stops at multiprocessing. Its locks block in C, and the hub with them, so a
+greenlet that waits for a lock which its neighbour holds would wait for ever; so do its pipes. A
+manager's proxies keep a connection per OS thread, which all greenlets share, so that their messages
+would mix. All this is mended for this process only: what a lock, queue or proxy means to other
+processes is unchanged. And a greenlet that forks would wait for one that submits to a
+ThreadPoolExecutor.
 
-What is mended is loaded by few programs, so it is mended when it is imported, and what mends it is
+Few programs use any of it, so each module is mended when it is imported, and the code for that is
 imported then.
 """
 

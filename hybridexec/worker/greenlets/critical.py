@@ -1,17 +1,17 @@
 """Critical sections: where nothing may be raised in a call from outside, because it would leave
 something half done.
 
-Runs on: the main thread, in the signal handler that interrupts a call, and in the hub, when it is
-about to raise in one that waits.
-Guarantees: a lock, semaphore or condition is taken and owned, or neither; what gives it back is not
-cut short. Who asks looks at the frames of the call, so nothing is paid for while it runs.
+Thread: main, in the signal handler that interrupts a call, and in the hub, when it is about to
+raise in one that waits.
+Guarantees: a lock, semaphore or condition is taken and owned, or neither; releasing it is not cut
+short. To find out, the call's frames are looked at, so a call pays nothing while it runs.
 
-What is raised between two bytecodes can come between "taken" and "owned": when ``acquire`` has
-returned and the ``try`` that gives the lock back has not been entered. And it can come in that
-``finally``, before ``release`` has done anything. Threads never see that; users of signals do. So a
-call that has the CPU is left alone
+An exception between two bytecodes can come between "taken" and "owned": when ``acquire`` has
+returned and the ``try`` that releases the lock has not been entered. And it can come in that
+``finally``, before ``release`` has done anything. Programs with threads never see that; those with
+signal handlers do. So a call that has the CPU is left alone
 
-- in a method that takes or gives back (``acquire``, ``release``, ``__enter__``, ``__exit__``), in a
+- in a method that takes or releases (``acquire``, ``release``, ``__enter__``, ``__exit__``), in a
   finalizer, whose errors are swallowed, and in whatever these call;
 - in code of the modules that are made of locks, but not in what that calls, a handler's ``emit``,
   say: there, a ``finally`` is in place;
@@ -19,12 +19,12 @@ call that has the CPU is left alone
 - when a C function has just returned to code that takes locks by hand. (``with`` needs none of
   that before Python 3.14: it calls and enters in one bytecode.)
 
-One that waits has its locks in order, but where it waits to give one back, or to take it back after
-``Condition.wait``; or where it has been notified and does not know yet: its notification would be
-lost to those that wait beside it.
+A call that waits has its locks in order, except where it waits to release one, or to take it again
+after ``Condition.wait``, and where it has been notified and does not know yet: the notification
+would be lost to others that wait for it.
 
-What is ours, or mended by us, says so with a :class:`.shield.Shield`, which holds back as well what
-is raised in its waits.
+Our own code, or what we have mended, marks such sections by a :class:`.shield.Shield`, which also
+delays what is raised while it waits.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What calls have begun: greenlets, threads (which are greenlets in a patched worker), and the work
-that they have submitted to thread pools.
+"""Notes what calls have started: greenlets, threads (which are greenlets in a patched worker), and
+work that they have submitted to thread pools.
 
-Runs on: the main thread notes what is begun, and the hub looks.
-Guarantees: what is begun belongs to the call that began it, and when that runner runs another call,
-still to the first. What a thread pool's thread runs belongs to who submitted it, not to who began
-the thread. Nothing is kept alive by being noted.
+Thread: main notes, where something is started, and the hub looks.
+Guarantees: what is started belongs to the call that started it, even when that runner runs another
+call. What a thread pool's thread runs belongs to whoever submitted it, not to whoever started the
+thread. Being noted keeps nothing alive.
 
-Whoever begins something begins it for itself; when it has ended, what it began is its own
-beginner's. That costs a spawn 0.3 us, and a call that begins nothing nothing.
+A greenlet or thread that starts something starts it for itself; when it has ended, what it started
+passes to whoever started it. This costs 0.3 µs a spawn, and a call that starts nothing nothing.
 """
 
 from __future__ import annotations

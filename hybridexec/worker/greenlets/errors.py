@@ -1,11 +1,9 @@
-"""What becomes of errors in the hub that no call is there to get: code of ours ends the worker, the
-user's is printed.
+"""Handles errors in the hub that belong to no call: our own end the worker, the user's are printed.
 
-Thread: the hub, when something that it called has failed.
-Guarantees: if code of ours has failed, its worker ends (see :mod:`hybridexec.worker.faults`).
-Whatever a greenlet, a thread or a callback of the user's raises ends that and nothing else, as it
-would in a thread: not even ``SystemExit`` and ``KeyboardInterrupt``, with which gevent ends the
-program.
+Thread: main, in the hub, when something that it called has failed.
+Guarantees: if our code has failed, the worker ends (see :mod:`hybridexec.worker.faults`). An
+exception in a greenlet, thread or callback of the user's ends that and nothing else, as in a
+thread, even ``SystemExit`` and ``KeyboardInterrupt``, with which gevent would end the program.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""Long-lived greenlets, the runners, and what has them take calls.
+"""The runners, long-lived greenlets that run calls, and when they take the next one.
 
-Runs on: the hub and the runners; the attendant's thread sets :attr:`Feed.turn_over`.
-Guarantees: while calls wait in the inbox and there is room, a runner takes them; a call that waits
+Thread: main, in the hub and the runners; the attendant sets :attr:`Feed.turn_over`.
+Guarantees: while calls wait in the inbox and a slot is free, a runner takes them; a call that waits
 holds its runner only; when calls have held the hub for some milliseconds, none is taken until its
-loop has seen to timers and descriptors; a runner in which something was raised from outside takes
+loop has handled timers and descriptors; a runner in which something was raised from outside takes
 no other call.
 
-A runner about to run a call makes sure that the hub, should it get control before the call is
-over, starts or wakes another runner while there is work and room. So calls that never wait run one
-after another in a single runner, and calls that wait get a runner each.
+A runner about to run a call makes sure that the hub, should it get control before the call has
+ended, starts or wakes another runner while there are calls and slots. So calls that never wait run
+one after another in a single runner, and calls that wait get a runner each.
 
-The hub runs callbacks, which start or wake the next runner, for as long as there are any, or nearly
-so; only then its loop looks at the clock and at descriptors. So those that follow a turn which has
-taken its time are no callbacks: the loop comes first.
+The hub goes on running callbacks, which start or wake the next runner, almost as long as there are
+any; only then does its loop look at the clock and at descriptors. So after a turn that has used up
+its time, the next runner is not started by a callback: the loop comes first.
 """
 
 from __future__ import annotations

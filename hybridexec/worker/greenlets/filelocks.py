@@ -1,14 +1,13 @@
-"""Wait for locks of files without keeping the hub: ``fcntl.flock``, ``lockf`` and their relatives.
+"""Waits for file locks without blocking the hub: ``fcntl.flock``, ``lockf`` and their relatives.
 
-Runs on: any greenlet or thread; those of the latter that have no hub wait as they always did.
-Guarantees: a call that is stopped while it waits has not got the lock; one that got it has it.
+Thread: any thread or greenlet; threads without a hub block as usual.
+Guarantees: a call that is stopped while it waits does not have the lock; one that got it has it.
 
-A lock of ``flock`` belongs to an open file, so calls that have opened one each exclude each other
-in the kernel. One of ``lockf`` belongs to a process: all calls of a worker would get it at once,
-and lose it as soon as one of them closed the file. So ``lockf`` takes such locks as belong to an
-open file, too, where the system has them; between processes they exclude each other, and the
-others, as ever. The kernel keeps account of ranges, of duplicated descriptors, and of files that
-are closed.
+A lock of ``flock`` belongs to an open file, so calls that each open the file exclude each other in
+the kernel. One of ``lockf`` belongs to a process: all calls of a worker would get it at once,
+and lose it as soon as one of them closed the file. So ``lockf`` here takes locks that belong to an
+open file, too, where the system has them; across processes, those and the usual ones exclude each
+other as ever. The kernel keeps account of ranges, duplicated descriptors and closed files.
 """
 
 from __future__ import annotations

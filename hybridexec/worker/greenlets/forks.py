@@ -1,12 +1,11 @@
-"""What a call forks is no worker: it takes no calls, answers none, and ends with its call.
+"""A process that a call forks is no worker: it takes and answers no calls, and ends with its call.
 
-Runs on: whatever thread has forked, in the child, before any other code runs there; :func:`leave`
-in the greenlet that has forked, when the user's code is done there.
+Thread: the one that has forked, in the child, before any other code runs there; :func:`leave` in
+the greenlet that has forked, when the user's code has ended there.
 Guarantees: in a child that a call or the initializer has forked, nothing is read from the call
 pipe, and nothing written to the result pipe or the status page; of the greenlets, only the one that
-has forked goes on (see :mod:`.freshhub`). When its code is done there, the process ends as a
-program would: threads that the child has started are waited for, exit handlers called, output
-written.
+has forked goes on (see :mod:`.freshhub`). When its code ends, the process ends as a program would:
+it waits for threads that were started in the child, calls exit handlers, and flushes output.
 """
 
 from __future__ import annotations

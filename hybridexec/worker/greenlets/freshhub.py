@@ -1,15 +1,15 @@
-"""Leave a hub behind in the child of a fork, where it must never run again, for a fresh one.
+"""Replaces the hub in the child of a fork: the old one must never run again there.
 
-Runs on: the greenlet that has forked, in the child.
-Guarantees: of the greenlets that there were when the process forked, only the one that did so goes
-on in the child, with those that it returns to. It and what it starts may wait: on a fresh hub,
-which is made when somebody first asks for one.
+Thread: the greenlet that has forked, in the child.
+Guarantees: of the greenlets that existed when the process forked, only the one that forked goes on
+in the child, with those that it returns to. It and what it starts may wait: on a new hub, which is
+made when first asked for.
 
 The old hub cannot be used: its loop has the timers, descriptors and callbacks of all other
-greenlets, and goes on with them as soon as it runs, even if only to end. So it and all that
-belongs to it are kept, and left alone. Sockets and locks remember the hub that they have waited in
-before: for them the old one stands for the new. Should some code know one of the old greenlets, by
-a lock that it waits for, say, then switching to it returns at once.
+greenlets, and would handle them as soon as it ran, even if only to end. So it is kept, with all
+that belongs to it, and left alone. Sockets and locks remember the hub in which they waited before:
+for them the old one stands for the new. Should some code know one of the old greenlets, by a lock
+that it waits for, say, then switching to it returns at once.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Stop a call that keeps the CPU: it never waits, so the hub cannot raise anything in it.
+"""Stops a call that keeps the CPU: it never waits, so the hub cannot raise anything in it.
 
-Runs on: the attendant's thread asks; a signal handler on the main thread raises.
-Guarantees: the exception is raised in the call's own code, or in what pickles for it, and nowhere
-else: in no other call, not in ours, and in no critical section (see :mod:`.critical`): when the
-call leaves that, it is.
+Thread: the attendant asks; a signal handler on main raises.
+Guarantees: the exception is raised in the call's own code, or in code that pickles for it: in no
+other call, not in our code, and not in a critical section (see :mod:`.critical`), but when the call
+leaves that.
 
-A signal handler in Python runs between two bytecodes of whatever the main thread is doing. So the
-handler looks whether that is still the call which was meant. Code that keeps the CPU outside Python
-never gets to it, but for what looks for signals itself, as ``time.sleep`` does.
+Python runs a signal handler between two bytecodes of whatever the main thread is doing, so the
+handler checks that this is still the call that was meant. Code that keeps the CPU outside Python
+never gets to the handler, unless it checks for signals itself, as ``time.sleep`` does.
 """
 
 from __future__ import annotations

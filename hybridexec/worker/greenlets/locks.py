@@ -1,14 +1,14 @@
 """What multiprocessing's locks and semaphores are made of, waited for in the hub.
 
-Runs on: any greenlet or thread of a patched worker; a native thread for each lock that is waited
+Thread: any thread or greenlet of a patched worker; a native thread for each lock that is waited
 for.
-Guarantees: those of a process that wait for a lock get it in the order in which they came; a permit
-is never lost: one that was obtained for somebody who has stopped waiting goes to the next.
+Guarantees: within a process, a lock is granted in the order in which it was asked for; a permit is
+never lost: one that was obtained for a waiter that has given up goes to the next.
 
-Who waits stands in a queue of this process's, whether it is a greenlet or a thread. For the first
-in it a *prober*, a native thread, waits in C, as a thread of any other process does. A release
-hands the permit to the next in the queue at once; but when it has stayed in this process for some
-milliseconds, and others wait, for real, so that they have their turns.
+Greenlets and threads that wait stand in a queue of this process. For the first in it, a *prober*, a
+native thread, waits in C, as a thread of any other process does. A release hands the permit to the
+next in the queue at once. But if other processes wait, and the permit has stayed in this one for
+some milliseconds, it is really released, so that they have their turns.
 """
 
 from __future__ import annotations

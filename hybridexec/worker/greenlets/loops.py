@@ -1,15 +1,16 @@
-"""Have asyncio take a call for a main thread, and the raw greenlets in it for parts of it.
+"""Makes asyncio treat a call as a main thread, and raw greenlets in it as parts of it.
 
-Runs on: the main thread, once; then whoever uses asyncio.
-Guarantees: ``asyncio.get_event_loop()`` makes a loop for a call and the initializer where it makes
-one for a main thread, and gives no other call that loop, nor one that was set elsewhere. The
-running loop is seen by all that runs inside of it: also by raw greenlets, which take turns with who
-has started them (Playwright's synchronous API runs its loop in one), and by nobody else.
+Thread: main, once; then any that uses asyncio.
+Guarantees: ``asyncio.get_event_loop()`` makes a loop for a call, and for the initializer, where it
+makes one for a main thread, and gives no other call that loop, nor a loop that was set elsewhere.
+The running loop is seen by everything that runs inside it, including raw greenlets, which take
+turns with the code that started them (Playwright's synchronous API runs its loop in one), and by
+nothing else.
 
 asyncio keeps both per thread. A thread in a worker is a ``gevent.Greenlet``, and a call is a thread
-of its own though its runner goes on to the next. So they are kept per such greenlet and call: not
+of its own, though its runner goes on to the next. So they are kept per such greenlet and call: not
 in a ``threading.local``, which gevent makes per greenlet of any kind. (The C module keeps them per
-OS thread: :mod:`.patching` sees that it is not used.)
+OS thread: :mod:`.patching` sees to it that it is not used.)
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""Patch this process with gevent, and mend what gevent's patching leaves broken.
+"""Patches this process with gevent, and mends what gevent's patching leaves broken.
 
-Runs on: the main thread, once, before any of the user's code; in the fork server for all workers
-that are forked from it.
-Guarantees: what ``patch_all`` patches is patched when code of the user's first sees it.
+Thread: main, once, before any user code; in the fork server, for all workers forked from it.
+Guarantees: what ``patch_all`` patches is patched when user code first sees it.
 
-It is done sparingly, because the first result waits for it: modules that a program may never use
-are patched when they are imported (:mod:`hybridexec.worker.late`).
+It does as little as possible, because the first result waits for it: modules that a program may
+never use are patched when they are imported (:mod:`hybridexec.worker.late`).
 """
 
 from __future__ import annotations

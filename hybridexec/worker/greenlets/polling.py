@@ -1,10 +1,10 @@
-"""``select.epoll``, which gevent takes away, as one that does not keep the hub: trio needs it.
+"""``select.epoll``, which gevent removes, as one that does not block the hub: trio needs it.
 
-Runs on: any greenlet or thread; those of the latter that have no hub wait as they always did.
-Guarantees: what is polled for is told by the system's own epoll, with all its flags; only the wait
-for it is the hub's.
+Thread: any thread or greenlet; threads without a hub block as usual.
+Guarantees: the events are those of the system's own epoll, with all its flags; only the wait for
+them is the hub's.
 
-An epoll's descriptor is readable when there is something to tell, so the hub can watch that.
+An epoll's descriptor is readable when there are events, so the hub can watch that.
 """
 
 from __future__ import annotations

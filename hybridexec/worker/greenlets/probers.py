@@ -1,10 +1,10 @@
-"""Native threads that wait in C for multiprocessing's locks, for those who wait in the hub.
+"""Native threads that wait in C for multiprocessing's locks, on behalf of greenlets.
 
-Runs on: whoever waits for a lock starts one, if there is none for it; the main thread waits for
-them as the process ends.
-Guarantees: no permit goes with a process that ends as planned: a prober that nobody needs any more
-has given back what it got. (One that somebody waits for at the end, in a thread that nobody joins,
-may be in the midst of it, as that thread would be.)
+Thread: the greenlet that waits for a lock starts a prober, if the lock has none; main waits for
+them when the process ends.
+Guarantees: a process that ends normally takes no permit with it: a prober that nobody needs any
+more has given back what it got. (At the end, a prober may still be at work for a thread that nobody
+joins, just as that thread would be.)
 """
 
 from __future__ import annotations

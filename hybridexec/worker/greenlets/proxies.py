@@ -1,14 +1,15 @@
-"""Let a manager's proxies be used by many calls, each of which may be stopped at any moment.
+"""Lets many calls use a manager's proxies, though each may be stopped at any moment.
 
-Runs on: any greenlet or thread of a patched worker.
-Guarantees: a connection on which a reply is outstanding is not used for another request; what the
-manager has done by then for a call that is gone, and nobody else could undo, is undone.
+Thread: any thread or greenlet of a patched worker.
+Guarantees: a connection with an outstanding reply is not used for another request; what the manager
+has done by then for a call that is gone, and nobody else could undo, is undone.
 
-A proxy keeps a connection per thread, here per greenlet, and runners run one call after another:
-the reply to a request whose call was stopped would be taken for that to the next one's. So such a
-connection is *abandoned*: the next request makes another. But the manager has a thread that still
-waits, in a queue's ``get`` say, and would take what is put there for a call that is gone. So the
-reply is waited for in the background, and the item put back, the lock released.
+A proxy keeps a connection per thread, which here means per greenlet, and a runner runs one call
+after another: the reply to a request whose call was stopped would be taken for the reply to the
+next one's. So that connection is *abandoned*, and the next request makes another. But the manager
+has a thread that still waits, in a queue's ``get``, say, and would take the next item for a call
+that is gone. So the reply is awaited in the background, and the item put back, or the lock
+released.
 """
 
 from __future__ import annotations

@@ -1,29 +1,29 @@
-"""A stop reaches what a call has started.
+"""Stops what a call has started, when the call is stopped.
 
-Runs on: the hub. :meth:`Reach.tell` may also run in the signal handler that interrupts a call, and
-:meth:`Reach.has_to_give_way` does.
-Guarantees: the call is told first. What is told after it does that call's work and nobody else's,
-is told once, in no critical section; what somebody begins after he was told, to clean up after
-himself, runs on.
+Thread: main, in the hub. :meth:`Reach.tell` may also run in the signal handler that interrupts a
+call, and :meth:`Reach.has_to_give_way` does.
+Guarantees: the call is stopped first. What is stopped after it does that call's work and nobody
+else's, and is stopped once, in no critical section; what it starts after that, to clean up, runs
+on.
 
-A call that is stopped often cannot end before its threads have: it leaves a ``with`` block of a
-thread pool, or joins what it has started. It would wait until its grace is over, and cost its
-worker. And who cancels a call wants its work to end, not only its wait. So there is told, besides
-the call, what it has begun, or something that it has begun and that is told or has ended:
+A stopped call often cannot end before its threads have: it leaves a ``with`` block of a thread
+pool, or joins what it has started. It would wait until its grace is over, and cost its worker. And
+who cancels a call wants its work to end, not only its wait. So besides the call, what it has
+started is stopped, or what was started by something that is being stopped or has ended:
 
 - greenlets and threads;
-- what it has submitted to thread pools; queued work is cancelled. A pool's threads themselves are
-  not told, so the pool can be used by the next call.
+- what it has submitted to thread pools; queued work is cancelled. The threads of a pool themselves
+  are not stopped, so the next call can use the pool.
 
-Threads that somebody has made daemons may serve others, as libraries' do, which start theirs for
-the first call that needs them. They are told only if they are joined, or as the last resort, when
-the call does not end: it may wait for one in a way that does not show, as in anyio's. Even then
-those are left alone that seem to wait for something to do.
+Daemon threads may serve others, as those of libraries do, which start them for the first call that
+needs them. They are stopped only if they are joined, or as the last resort, if the call does not
+end: it may wait for one in a way that does not show, as in anyio. Even then, those are left alone
+that seem to wait for something to do.
 
-A thread that ends because it was told does so as of ``SystemExit``: nothing is printed.
+A stopped thread ends as with ``SystemExit``: nothing is printed.
 
-What keeps the hub while it does the work of a call that is to be stopped, is made to wait for a
-moment, where a signal handler finds that it can: the hub can tell the call then.
+What keeps the hub while it does the work of a call that is to be stopped is made to wait for a
+moment, where a signal handler finds that possible: then the hub can stop the call.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The hub's side of the worker: take calls from the inbox and run them.
+"""Takes calls from the inbox and runs them in greenlets.
 
-Runs on: the main thread, in the runners that :mod:`.feed` keeps. The methods under "from who reads
-the call pipe" are also called on the attendant's thread: single operations, which the GIL makes
-atomic, are all they do to what is shared.
-Guarantees: a call's exception, whatever it is, becomes that call's result and reaches nothing
-else; calls are taken in the order they were sent; a call that blocks holds its runner only.
+Thread: main, in the runners that :mod:`.feed` keeps. The methods under "from who reads the call
+pipe" are also called on the attendant's thread: they only read, by single operations, which the GIL
+makes atomic.
+Guarantees: a call's exception, whatever it is, becomes that call's result and affects no other;
+calls are taken in the order in which they were sent; a call that waits holds its runner only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Keep the hub at work until the parent says stop.
+"""Keeps the hub running until the parent says stop.
 
-Runs on: the hub; :meth:`Service.wake` and :meth:`Service.stop` on any thread.
-Guarantees: after each :meth:`Service.wake`, the hub looks; its heartbeat goes on as long as no call
-keeps it.
+Thread: main, in the hub; :meth:`Service.wake` and :meth:`Service.stop` on any thread.
+Guarantees: after each :meth:`Service.wake`, the hub looks; its heartbeat goes on unless a call
+keeps the hub.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Mend multiprocessing's locks, conditions and queues, so that calls wait for them in the hub, and
-may be stopped while they do.
+"""Mends multiprocessing's locks, conditions and queues, so that calls wait for them in the hub, and
+may be stopped meanwhile.
 
-Runs on: whoever imports them first, before it gets them; any greenlet or thread of a patched worker
-calls.
+Thread: whichever imports them first mends them, before it gets them; any thread or greenlet of a
+patched worker uses them.
 Guarantees: a call that is stopped leaves nothing half done: a condition's lock is taken again, its
 sleepers are counted right, a queue's room is given back.
 """

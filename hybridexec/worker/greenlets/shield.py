@@ -1,14 +1,14 @@
-"""Hold back what would stop a greenlet in the midst of something that must not be left half done:
-the one way for code of ours to say so.
+"""Delays what would stop a greenlet in the middle of something that must not be left half done: the
+one way for our code to ask for that.
 
-Runs on: the hub's greenlets; threads without a hub pass through.
+Thread: greenlets; threads without a hub pass through.
 Guarantees: whatever is thrown at a greenlet (a stop of ours, a ``gevent.Timeout``, a ``kill``)
 while it waits in an operation that has begun is raised when the operation is over, not before; and
 a call that has the CPU in one is not interrupted (see :mod:`.critical`).
 
 Half a message read from a pipe, or a condition that has counted a sleeper and not heard of it, is
-broken for every process that uses it. What these wait for, somebody else is about to do. Only waits
-that go through :func:`pause` are covered.
+broken for every process that uses it. What such operations wait for is about to be done by somebody
+else. Only waits that go through :func:`pause` are covered.
 """
 
 from __future__ import annotations

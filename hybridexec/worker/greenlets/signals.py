@@ -1,16 +1,16 @@
-"""Let a signal handler that raises hit the call that has set it, and nobody else.
+"""Makes an exception of a signal handler hit the call that has set the handler, and no other.
 
-Runs on: the main thread, which alone may set handlers and on which Python runs them.
-Guarantees: what a call sets is its own while it runs, and the process's after that: a call finds
-what it has set itself, or what would be there without its neighbours. What a handler raises comes
-up in the call whose handler it is: at once, if that has the CPU, else where it waits; if that call
-has ended, nowhere. The signals that a worker itself needs go on working, and are never blocked.
+Thread: main, the only one that may set handlers and on which Python runs them.
+Guarantees: a handler is its call's while that runs, and the process's after that: a call finds
+what it has set itself, or what would be there without its neighbours. What a handler raises is
+raised in its call: at once, if that has the CPU, else where it waits; if that call has ended,
+nowhere. The signals that a worker itself needs keep working, and are never blocked.
 
-Python runs a handler wherever the main thread happens to be: in a worker that may be another call,
-which would get what the handler raises, or the hub, which would take it to the main greenlet and so
-end the process. Of several calls with a handler for a signal, the one that has the CPU gets it (it
-has most likely sent the signal to itself), else the one that set its handler last, as in a process
-without calls. Whose an alarm is, :mod:`.alarms` knows.
+Python runs a handler wherever the main thread happens to be. In a worker that may be in another
+call, which would get what the handler raises, or in the hub, which would raise it in the main
+greenlet and so end the process. If several calls have a handler for a signal, the one that has the
+CPU gets it (it has most likely sent the signal to itself), else the one that set its handler last,
+as in a process without calls. Which call an alarm belongs to, :mod:`.alarms` knows.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Wait for signals without keeping the hub: ``sigwait`` and its relatives, ``pause``; and send them
-to a thread that is a greenlet.
+"""Waits for signals without blocking the hub (``sigwait`` and its relatives, ``pause``), and sends
+them to a thread that is a greenlet.
 
-Runs on: any greenlet or thread; those of the latter that have no hub wait as they always did.
-Guarantees: a call that is stopped while it waits has taken no signal. An alarm that another call
-has set is not taken from that.
+Thread: any thread or greenlet; threads without a hub block as usual.
+Guarantees: a call that is stopped while it waits has taken no signal, nor has any call taken
+another's alarm.
 
-In the kernel it is the main thread that waits, whichever call asks for it: the mask of blocked
-signals is that thread's. The others of a worker's own block them all, so none gets what that one
-waits for.
+To the kernel, it is the main thread that waits, whichever call does: the mask of blocked signals is
+that thread's. The worker's other threads block all signals, so they get none that main waits for.
 """
 
 from __future__ import annotations

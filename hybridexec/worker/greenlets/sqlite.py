@@ -1,12 +1,12 @@
-"""Wait for a busy SQLite database without keeping the hub.
+"""Waits for a busy SQLite database without blocking the hub.
 
-Runs on: any greenlet or thread that uses ``sqlite3``.
-Guarantees: what the library's own busy handler would wait for is waited for, up to the connection's
-timeout; what it would not wait for, because nobody could go on, is raised at once.
+Thread: any thread or greenlet that uses ``sqlite3``.
+Guarantees: it waits for what the library's own busy handler would wait for, up to the connection's
+timeout; what that would not wait for, because nobody could go on, is raised at once.
 
-That handler sleeps in C with the hub inside it, so a neighbour that holds the lock can never give
-it back. Here connections have none, and statements that found the database busy, which have done
-nothing then, are run again.
+That handler sleeps in C and blocks the hub, so a neighbour that holds the lock could never release
+it. Here connections have none, and statements that found the database busy, which have done nothing
+then, are run again.
 """
 
 from __future__ import annotations

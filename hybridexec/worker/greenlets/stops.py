@@ -1,13 +1,13 @@
-"""Stop calls: those that are cancelled, and those whose time is up.
+"""Stops calls that are cancelled or whose time is up.
 
-Runs on: the hub; the methods under "from who reads the call pipe" also on the attendant's thread.
-They touch only deques and sets, whose single operations the GIL makes atomic.
-Guarantees: what stops a call is raised in it and in no other, and once: then it may be cleaning up.
-Never in a critical section (see :mod:`.critical`), but after it.
+Thread: main, in the hub; the methods under "from who reads the call pipe" also on the attendant's
+thread: they touch only deques and sets, by single operations, which the GIL makes atomic.
+Guarantees: what stops a call is raised in that call only, and once, because then it may be cleaning
+up; never in a critical section (see :mod:`.critical`), but after it.
 
-A call that waits is stopped by the hub, which raises at the point where it waits. One that keeps
-the CPU is interrupted there (see :mod:`.interrupts`), for the hub does not get to it. Then what it
-has begun is told, as far as it does the call's work (see :mod:`.reach`).
+A call that waits is stopped by the hub, which raises where the call waits. One that keeps the CPU
+is interrupted (see :mod:`.interrupts`), because the hub does not run. Then what the call has
+started is stopped as well, as far as it does the call's work (see :mod:`.reach`).
 """
 
 from __future__ import annotations

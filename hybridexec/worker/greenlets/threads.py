@@ -1,12 +1,12 @@
-"""Have threads end whose class was taken from ``threading`` before that was patched.
+"""Makes threads end whose class was taken from ``threading`` before that was patched.
 
-Runs on: the main thread of a worker that is a copy of the parent, once, when it has patched.
-Guarantees: ``join()`` returns and ``is_alive()`` is False once such a thread has ended.
+Thread: main, once, after patching, in a worker that is a copy of the parent.
+Guarantees: once such a thread has ended, ``join()`` returns and ``is_alive()`` is False.
 
-Modules that the parent imported keep the ``Thread`` they had (``from threading import Thread``, or
-a class derived from it: ``concurrent.futures.process`` has one), and only gevent's own tells that a
-thread has ended when its greenlet has. Before Python 3.13, the original has the interpreter tell,
-for whom a greenlet's end is no thread's.
+Modules that the parent imported keep the ``Thread`` they had (by ``from threading import Thread``,
+or in a class derived from it, as ``concurrent.futures.process`` has). Only gevent's own class marks
+a thread as ended when its greenlet has; before Python 3.13, the original leaves that to the
+interpreter, to which the end of a greenlet is not the end of a thread.
 """
 
 from __future__ import annotations

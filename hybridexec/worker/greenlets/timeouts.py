@@ -1,10 +1,10 @@
-"""Keep a ``gevent.Timeout`` to the call that started it, and out of critical sections.
+"""Ties a ``gevent.Timeout`` to the call that started it, and keeps it out of critical sections.
 
-Runs on: the hub. A runner is one greenlet that runs many calls, so a timeout must remember which
-of them it was started for, not only which greenlet.
-Guarantees: one that a call left running hits no other call; one that expires while its greenlet
-waits in a critical section (see :mod:`.critical`) is raised after it. Those that gevent starts for
-a wait of its own, such as a lock's, are a part of that wait: they are raised where they are due.
+Thread: main, in the hub. A runner is one greenlet that runs many calls, so a timeout must remember
+for which of them it was started, not only in which greenlet.
+Guarantees: a timeout that a call left running hits no other call; one that expires while its
+greenlet waits in a critical section (see :mod:`.critical`) is raised after it. Those that gevent
+starts for a wait of its own, such as a lock's, belong to that wait: they are raised when due.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Keep the status page's ``CURRENT`` exact: which call has the CPU.
+"""Keeps the status page's ``CURRENT`` exact: which call has the CPU.
 
-Runs on: the hub's thread, at each switch between greenlets.
-Guarantees: from :func:`trace` on, ``CURRENT`` is the id of the call whose runner is running, and 0
-while the hub or a greenlet of the user's own making is.
+Thread: main, at each switch between greenlets.
+Guarantees: once :func:`trace` was called, ``CURRENT`` is the id of the call whose runner is
+running, and 0 while the hub or a greenlet of the user's is.
 
 It costs about 0.4 µs a switch, so it is switched on by the first call that needs it (see
-:class:`.inbox.Job`). A tracer that was there before is called as ever. If the user's code sets
-one later, that one has the say.
+:class:`.inbox.Job`). A tracer that was set before is still called; one that the user's code sets
+later replaces ours.
 """
 
 from __future__ import annotations

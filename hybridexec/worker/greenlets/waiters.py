@@ -1,6 +1,6 @@
-"""Who waits for a lock: greenlets and threads of this process, and other processes.
+"""Those that wait for a lock: greenlets and threads of this process, and other processes.
 
-Runs on: any greenlet or thread of a patched worker, and the locks' probers.
+Thread: any thread or greenlet of a patched worker, and the locks' probers.
 """
 
 from __future__ import annotations

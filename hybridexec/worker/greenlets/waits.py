@@ -1,11 +1,11 @@
-"""Wait for child processes, and run shell commands, without keeping the hub.
+"""Waits for child processes, and runs shell commands, without blocking the hub.
 
-Runs on: any greenlet or thread; those of the latter that have no hub wait as they always did.
+Thread: any thread or greenlet; threads without a hub block as usual.
 Guarantees: what the functions of ``os`` return and raise is unchanged. A call that is stopped while
-it waits has collected nothing that another could miss.
+it waits has collected no status that another would miss.
 
-gevent makes ``os.waitpid`` cooperative for children that its own functions have started, and none
-of the others. multiprocessing's processes are joined by ``os.waitpid``.
+gevent makes ``os.waitpid`` cooperative for children that its own functions have started, and for no
+others. multiprocessing joins its processes by ``os.waitpid``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Give each call a descriptor of its own for signals: ``signal.set_wakeup_fd``.
+"""Gives each call a wakeup descriptor of its own: ``signal.set_wakeup_fd``.
 
-Runs on: the main thread, as part of :mod:`.signals`; loaded when a call first asks for one.
-Guarantees: a call that has set a descriptor reads there the numbers of the signals that its
-handlers get, and those that are handled for the process; so do others, at the same time.
+Thread: main, as part of :mod:`.signals`; loaded when a call first sets one.
+Guarantees: a call that has set a descriptor reads from it the numbers of the signals that its
+handlers get, and of those that are handled for the process; several calls can do so at once.
 
-The event loops of asyncio and trio hear of signals that way. A process has one such descriptor, so
-of several loops the last one would have it, and trio warns when it finds that of another.
+The event loops of asyncio and trio learn of signals that way. A process has one such descriptor, so
+of several loops the last one would get it, and trio warns when it finds another's.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import signal
 from collections.abc import Callable
+from functools import cache
 from types import CodeType, FrameType
 from typing import Any
 
@@ -30,6 +31,9 @@ _SIGNAL = signal.SIGURG
 #: again: a call may be in a critical section for long. Fewer for one that waits in one, and has to
 #: get the CPU first.
 _LOOKS, _LOOKS_AHEAD = 2000, 200
+
+#: What the run code calls for a call, by name.
+_CALLING = frozenset({"run", "loads", "dumps"})
 
 #: For how long a greenlet gives way: the hub is to come round, several times.
 _WAY_SECONDS = 0.02
@@ -54,7 +58,8 @@ class Interrupts:
         Args:
             runner_of: tells the greenlet that runs a call, or None. It has as ``raised`` what was
                 last raised in it, and in which call.
-            run_code: what those greenlets run, from where calls are called, by ``.run``.
+            run_code: what those greenlets run, from where calls are called, by ``.run``, and
+                pickled for, by ``.loads`` and ``.dumps``.
             ours: files whose functions, when called from there, must not be interrupted.
             tell: notes what is about to be raised in a greenlet that runs a call.
             has_to_give_way: whether a greenlet that runs no call is to wait for a moment.
@@ -151,20 +156,21 @@ class Interrupts:
         called: FrameType | None = None
         while at is not None and at.f_code is not self._run_code:
             called, at = at, at.f_back
-        if at is None:
+        # On another line the call has ended, and what is called is a tracer's or a profiler's.
+        if at is None or at.f_lineno not in _lines_that_call(self._run_code):
             return False
         if called is None:
-            # A C function runs that looks for signals, or has just returned.
-            return at.f_lineno in _lines_that_call(self._run_code)
+            return True  # a C function runs that looks for signals, or has just returned
         return called.f_code.co_filename not in self._ours and not critical.is_running(frame, at)
 
 
-def _lines_that_call(code: CodeType) -> set[int | None]:
-    """The lines of ``code`` on which something's ``run`` is called."""
-    from dis import get_instructions  # few calls need it
+@cache
+def _lines_that_call(code: CodeType) -> frozenset[int | None]:
+    """The lines of ``code`` on which a call is run, or something is pickled or unpickled for it."""
+    from dis import get_instructions  # few calls are ever interrupted
 
-    return {
+    return frozenset(
         instruction.positions.lineno
         for instruction in get_instructions(code)
-        if instruction.argval == "run" and instruction.positions is not None
-    }
+        if instruction.argval in _CALLING and instruction.positions is not None
+    )

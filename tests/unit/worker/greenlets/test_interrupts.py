@@ -7,6 +7,7 @@ by hand, so that it comes at a known point.
 from __future__ import annotations
 
 import _thread
+import contextvars
 import functools
 import importlib
 import signal
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import greenlet
@@ -33,9 +34,15 @@ class Stopped(BaseException):
 def run(function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
     """As a runner runs a call."""
     try:
-        return "value", function(*arguments)
+        return "value", contextvars.copy_context().run(function, *arguments)
     except Stopped:
         return "stopped", None
+    except ValueError as error:
+        return "failed", str(error)
+
+
+#: Lines of that on which the call has ended.
+AFTERWARDS = range(run.__code__.co_firstlineno + 4, run.__code__.co_firstlineno + 8)
 
 
 class Runner(greenlet.greenlet):
@@ -196,15 +203,43 @@ def test_our_own_functions_are_not_interrupted_nor_what_they_call(
 ) -> None:
     def ours() -> str:
         signal.raise_signal(interrupts._SIGNAL)
-        return a_while()
+        told = a_while()
+        made._wanted = None
+        return told
 
     want(made, 1)
     code = ours.__code__.replace(co_filename="ours.py")
-    assert start(running, 1, FunctionType(code, globals())) == ("value", "ran on")
-    made._wanted = None
+    assert start(running, 1, FunctionType(code, globals(), closure=ours.__closure__)) == (
+        "value",
+        "ran on",
+    )
     running[2] = running[1]
     want(made, 2)
     assert start(running, 2, ours) == ("stopped", None)
+
+
+def test_a_tracer_that_is_called_when_the_call_has_ended_is_not_interrupted(
+    running: Any, made: Interrupts
+) -> None:
+    def fail() -> None:
+        raise ValueError("of the call's own")
+
+    def traced(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is run.__code__ and event == "line" and frame.f_lineno in AFTERWARDS:
+            want(made, 1)
+            signal.raise_signal(interrupts._SIGNAL)
+            told.append(a_while())
+        return traced
+
+    told: list[str] = []
+    before = sys.gettrace()
+    sys.settrace(traced)
+    try:
+        ended = start(running, 1, fail)
+    finally:
+        sys.settrace(before)
+    assert ended == ("failed", "of the call's own")
+    assert set(told) == {"ran on"}
 
 
 def test_an_interrupt_that_is_asked_for_again_while_the_handler_looks_hits_nothing_there(
@@ -212,10 +247,10 @@ def test_an_interrupt_that_is_asked_for_again_while_the_handler_looks_hits_nothi
 ) -> None:
     looked = []
 
-    def lines(code: Any) -> set[int | None]:
+    def lines(code: Any) -> frozenset[int | None]:
         signal.raise_signal(interrupts._SIGNAL)
         looked.append(a_while())
-        return set()  # the call's C function has failed: what describes that is no place to raise
+        return frozenset()  # the call's C function has failed: that is no place to raise
 
     monkeypatch.setattr(interrupts, "_lines_that_call", lines)
     want(made, 1)

@@ -13,7 +13,7 @@ PYTEST := $(PY) -m pytest --ignore=tests/cpython
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: help demo demo-picture test test-all cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-picture test test-all coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -29,6 +29,15 @@ test: $(VENV)/.installed-test  ## Run the fast tests
 
 test-all: $(VENV)/.installed-test  ## Run all tests, the slow ones too
 	$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
+
+coverage: $(VENV)/.installed-coverage  ## Branch coverage, worker processes included; it may not drop
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 14))' || \
+		{ echo "branches are counted from Python 3.14 on: make coverage PYTHON=python3.14 ..." >&2; exit 1; }
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -m "not slow and not unmeasured" $(SIDE_BY_SIDE) $(ARGS) \
+		tests/unit tests/contract
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 cpython: $(VENV)/.installed-test  ## Run CPython's own concurrent.futures tests against HybridExecutor
 	$(PY) -m pytest tests/cpython $(SIDE_BY_SIDE) $(ARGS)
@@ -70,7 +79,7 @@ bench-docs: $(VENV)/.installed-bench  ## Put the last run's figures and plots in
 
 clean:  ## Remove what these targets made
 	rm -rf .venv .venv-* build dist docs/_build benchmarks/out
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Some systems ship Python without ensurepip: there the pip that Python came with fills the

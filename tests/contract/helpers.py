@@ -75,6 +75,11 @@ def square(value: int) -> int:
     return value * value
 
 
+def leave(code: int) -> None:
+    """``os._exit``, which is replaced by what cannot be sent where coverage is measured."""
+    os._exit(code)
+
+
 def pid_of(_: object = None) -> int:
     return os.getpid()
 

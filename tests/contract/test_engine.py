@@ -25,7 +25,7 @@ from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.results import Results
 from hybridexec.parent.work.future import CallFuture
 
-from .helpers import is_alive, wait_until
+from .helpers import is_alive, leave, wait_until
 
 
 def test_a_full_wake_up_pipe_holds_nobody_up() -> None:
@@ -145,7 +145,7 @@ def test_a_worker_that_dies_while_its_results_are_awaited() -> None:
         executor.submit(abs, -1).result(timeout=30)
         for _ in range(3):
             with pytest.raises(WorkerLost):
-                executor.submit(os._exit, 3).result(timeout=30)
+                executor.submit(leave, 3).result(timeout=30)
             assert executor.submit(abs, -1).result(timeout=30) == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 import traceback
 import weakref
@@ -15,7 +14,7 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 
 from .conftest import Make
-from .helpers import wait_until
+from .helpers import leave, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
 
@@ -100,7 +99,7 @@ def test_so_are_errors_of_the_librarys_own(make: Make) -> None:
         executor.options(timeout=0.05).submit(time.sleep, 60).result()
 
     def lost(executor: HybridExecutor) -> None:
-        executor.submit(os._exit, 3).result()
+        executor.submit(leave, 3).result()
 
     for action, expected in ((late, CallTimeout), (lost, WorkerLost)):
         error, kind = raised_by(action, executor)

@@ -21,7 +21,7 @@ import pytest
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost
 
 from .conftest import Make
-from .helpers import Gate, identity, pid_of, run_script, square, wait_until
+from .helpers import Gate, identity, leave, pid_of, run_script, square, wait_until
 
 
 def crash(_: object = None) -> None:
@@ -30,10 +30,6 @@ def crash(_: object = None) -> None:
 
 def abort() -> None:
     os.abort()
-
-
-def leave(code: int) -> None:
-    os._exit(code)
 
 
 def kill_me() -> None:

@@ -246,6 +246,7 @@ def loaded() -> list[str]:
     return [name for name in sys.modules if name.endswith(("worker.filelocks", "worker.sqlite"))]
 
 
+@pytest.mark.unmeasured("coverage uses sqlite3, which is mended then")
 def test_nothing_is_loaded_for_them_at_the_start(make: Make) -> None:
     # (A forked worker loads what mends the modules that its parent has.)
     assert make(max_workers=1).submit(loaded).result(timeout=30) == []

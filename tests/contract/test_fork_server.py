@@ -14,7 +14,7 @@ import pytest
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
 
 from .conftest import Make
-from .helpers import Gate, is_alive, pid_of, square, start_script, wait_until
+from .helpers import Gate, is_alive, leave, pid_of, square, start_script, wait_until
 
 Preload = Callable[[str], str]
 
@@ -77,12 +77,12 @@ def test_a_worker_whose_fork_server_has_ended_is_still_missed(make: Make) -> Non
     executor = make(max_workers=1)
     pid = executor.submit(pid_of).result(timeout=60)
     end(server_of(executor), signal.SIGKILL)
-    error = executor.submit(os._exit, 3).exception(timeout=60)
+    error = executor.submit(leave, 3).exception(timeout=60)
     assert isinstance(error, WorkerLost)
     assert (error.pid, error.exitcode) == (pid, None)
     assert "the fork server ended before it" in str(error)
     assert executor.submit(pid_of).result(timeout=60) != pid
-    error = executor.submit(os._exit, 3).exception(timeout=60)
+    error = executor.submit(leave, 3).exception(timeout=60)
     assert isinstance(error, WorkerLost)
     assert error.exitcode == 3
 
@@ -326,7 +326,7 @@ def test_a_stopped_fork_server_hides_no_death(make: Make) -> None:
     server = server_of(executor)
     os.kill(server, signal.SIGSTOP)
     try:
-        error = executor.submit(os._exit, 3).exception(timeout=60)
+        error = executor.submit(leave, 3).exception(timeout=60)
         assert isinstance(error, WorkerLost)
         assert (error.pid, error.exitcode) == (pid, None)
         executor.kill_workers()

@@ -21,6 +21,9 @@ def leave():
     os.chdir(folder)
     os.rmdir(folder)
 
+def die(code):
+    os._exit(code)
+
 def square(n):
     return n * n
 
@@ -39,7 +42,7 @@ if __name__ == "__main__":
         if what == "folder goes":
             executor.submit(square, 3).result(60)
             leave()
-            executor.submit(os._exit, 3).exception(60)
+            executor.submit(die, 3).exception(60)
         try:
             print(executor.submit(square, 3).result(60))
         except ExecutorBroken as error:

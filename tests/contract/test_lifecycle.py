@@ -30,6 +30,7 @@ from .helpers import (
     Gate,
     identity,
     is_alive,
+    leave,
     nap,
     pid_of,
     run_script,
@@ -274,7 +275,7 @@ def die_at_five(n: int) -> int:
 
 
 def test_workers_that_die_at_birth_break_the_executor(make_each: Make) -> None:
-    executor = make_each(initializer=os._exit, initargs=(3,))
+    executor = make_each(initializer=leave, initargs=(3,))
     error = executor.submit(square, 1).exception(timeout=60)
     assert isinstance(error, ExecutorBroken)
     assert "exit code 3" in str(error)

@@ -24,7 +24,7 @@ from hybridexec.parent.launch import fork_server
 from hybridexec.parent.launch.launcher import Launcher, Started
 
 from .conftest import Make, make_executor
-from .helpers import is_alive, run_script, square, wait_until
+from .helpers import is_alive, leave, run_script, square, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn")
 
@@ -239,7 +239,7 @@ def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(
     with make_executor(start, max_workers=1) as executor:
         for code in range(1, 6):
             with pytest.raises(WorkerLost, match=f"exit code {code}"):
-                executor.submit(os._exit, code).result(timeout=60)
+                executor.submit(leave, code).result(timeout=60)
             assert waits == [code]
             waits.clear()
 

@@ -10,8 +10,11 @@ PY := $(VENV)/bin/python
 # CPython's own suite needs an interpreter that ships it, and minutes: it has its own target.
 PYTEST := $(PY) -m pytest --ignore=tests/cpython
 # Tests that run at once. They wait more than they compute, so more than two cores have work for.
-JOBS ?= 3
+JOBS ?= 4
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
+
+# Tests start thousands of processes, each of which compiles the package where bytecode is not kept.
+test test-all coverage cpython chaos: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo demo-picture test test-all coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.

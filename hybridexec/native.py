@@ -1,7 +1,7 @@
 """The operating system's own primitives, whatever gevent has patched.
 
-The parent's I/O thread and the worker's attendant must be native threads that really block, even in
-a process where ``gevent.monkey`` has replaced ``threading``, ``select`` and ``time``.
+The parent's I/O thread and the worker's helper thread must be native threads that really block,
+even in a process where ``gevent.monkey`` has replaced ``threading``, ``select`` and ``time``.
 
 Thread: any, on both sides.
 Guarantees: never imports gevent; asks it for the originals only if it is loaded already.

@@ -1,7 +1,7 @@
 """Frames: what crosses a pipe, many calls or many results in one write.
 
 Thread: whichever reads or writes a pipe: in the parent, the turn holder; in the worker, the hub or
-the attendant.
+the helper thread.
 Guarantees: frames are delivered whole and in order; large payloads are copied neither into a frame
 nor out of one.
 

@@ -1,7 +1,7 @@
 """Turn Python objects into what a frame can carry, and back.
 
-Thread: the thread or greenlet that owns the object, never the worker's attendant, because pickling
-runs user code and must not see another greenlet's half-made change.
+Thread: the thread or greenlet that owns the object, never the worker's helper thread, because
+pickling runs user code and must not see another greenlet's half-made change.
 Guarantees: an object that cannot be pickled or unpickled raises here, and affects no other call.
 
 There are three forms:

@@ -1,6 +1,6 @@
 """Ends a worker in which the library's own code has failed.
 
-Thread: main and the attendant.
+Thread: main and the helper thread.
 Guarantees: if our code fails, out of memory, say, calls might wait for ever, so the worker ends.
 What was read and not handled, taken and not run, or produced and not sent, is lost with it: the
 parent handles the loss of a worker, but of anything else it would never hear.

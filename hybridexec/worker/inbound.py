@@ -1,6 +1,6 @@
 """What comes in: reads frames and does what they ask for.
 
-Thread: main, when the call pipe is readable; the attendant, while a call keeps main.
+Thread: main, when the call pipe is readable; the helper thread, while a call keeps main.
 Guarantees: no user code runs here; the end of the pipe, which means that the parent is gone, ends
 the process at once.
 """
@@ -58,7 +58,7 @@ class Inbound:
             messages.Expire.kind: lane.expire,
             messages.Where.kind: self._say_where,
         }
-        # Held by whoever reads: the hub or the attendant.
+        # Held by whoever reads: the hub or the helper thread.
         self._lock = native.original("_thread", "allocate_lock")()
 
     def on_readable(self) -> None:

@@ -1,7 +1,7 @@
 """The contract of a kind of worker: between the half that all kinds share, and the *lane*, which
 runs the calls.
 
-The shared half (:mod:`.main`, :mod:`.inbound`, :mod:`.outbox`, :mod:`.attendant`) begins and ends
+The shared half (:mod:`.main`, :mod:`.inbound`, :mod:`.outbox`, :mod:`.helper`) begins and ends
 the process, reads and writes its pipes, and knows a lane by this file only. A new kind of worker is
 a class that is a :class:`Lane`, and a module that is a :class:`Kind`. The one there is, for
 greenlets, is :mod:`.greenlets.lane`.
@@ -9,8 +9,8 @@ greenlets, is :mod:`.greenlets.lane`.
 Threads
 -------
 *Main* is the process's main thread. It belongs to the lane: calls run on it, or are started from
-it. *Attendant* is a native thread of the shared half, which reads and writes whenever a call keeps
-the main thread from it. No user code runs there. *Reader* is whichever of the two reads the call
+it. *Helper* is a native thread of the shared half, which reads and writes whenever a call keeps the
+main thread from it. No user code runs there. *Reader* is whichever of the two reads the call
 pipe: it holds ``Inbound``'s lock, so there is one at a time.
 
 =============================== ========= ==========================================================
@@ -20,16 +20,16 @@ called                          thread    and then
 ``serve``                       main      once; it returns when the parent has said stop
 ``cancel expire stop where``    reader    for each such message, in the order in which they came
 ``look``                        main      after each read that the main thread has made
-``wake``                        attendant after each read that the attendant has made
-``end_turn``                    attendant whenever it has slept, which is every 8 ms while there is
+``wake``                        helper    after each read that the helper thread has made
+``end_turn``                    helper    whenever it has slept, which is every 8 ms while there is
                                           something to read, to write or to stop
-``is_stopping insist``          attendant likewise; see there
+``is_stopping insist``          helper    likewise; see there
 =============================== ========= ==========================================================
 
-What the reader and the attendant call must not block, wait or run user code. It notes what is to be
-done, in single operations that the GIL makes atomic, and leaves the rest to the main thread's next
-``look``, or to whatever ``wake`` has it do. ``look`` is called without the lock, and does what the
-lane likes, as long as ``on_readable`` returns soon. If one of these raises, the worker ends.
+What the reader and the helper thread call must not block, wait or run user code. It notes what is
+to be done, in single operations that the GIL makes atomic, and leaves the rest to the main thread's
+next ``look``, or to whatever ``wake`` has it do. ``look`` is called without the lock, and does what
+the lane likes, as long as ``on_readable`` returns soon. If one of these raises, the worker ends.
 
 What a lane guarantees
 ----------------------
@@ -105,10 +105,10 @@ class Lane(Protocol):
         it is none, and the stack empty if it is the main thread that asks: then nothing keeps it.
         """
 
-    # -- the attendant ------------------------------------------------------------------------
+    # -- the helper thread --------------------------------------------------------------------
 
     def wake(self) -> None:
-        """The attendant has read: have the main thread see to what has come, as soon as it can."""
+        """The helper thread has read: have main see to what has come, as soon as it can."""
 
     def end_turn(self) -> None:
         """Time has passed: let calls that have kept the main thread not begin another before its
@@ -117,7 +117,7 @@ class Lane(Protocol):
     @property
     def is_stopping(self) -> bool:
         """Whether a call is to be stopped that may not have heard of it: as long as that is so, the
-        attendant comes back every few milliseconds, and now and then calls :meth:`insist`."""
+        helper thread comes back every few milliseconds, and now and then calls :meth:`insist`."""
 
     def insist(self) -> bool:
         """Try once more to stop what keeps the main thread; whether there may be more to stop."""
@@ -168,7 +168,7 @@ class Kind(Protocol):
         inbox: Inbox,
         functions: Functions,
         outbox: Outbox,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> Lane:
         """The process's lane, ready to be told to :meth:`~Lane.set_up`.
 
@@ -177,5 +177,5 @@ class Kind(Protocol):
             inbox: where calls are taken from.
             functions: those that they name.
             outbox: what results are put into.
-            call_attendant: has the attendant look, within milliseconds; for any thread.
+            call_helper: has the helper thread look, within milliseconds; for any thread.
         """

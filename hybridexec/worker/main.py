@@ -20,9 +20,9 @@ from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
 from . import boot, faults, lifeline, stacks
-from .attendant import Attendant
 from .functions import Functions
 from .greenlets import lane as greenlets
+from .helper import Helper
 from .inbound import Inbound
 from .inbox import Inbox
 from .outbox import Outbox
@@ -52,13 +52,13 @@ def run(start: WorkerStart) -> None:
         boot.send_failure(results_fd, "start", error)
         return
     channel = Channel(start.channel.fd)
-    attendant = Attendant(start.bell.fd)
-    outbox = Outbox(results_fd, channel, attendant.call, kind.loop())
+    helper = Helper(start.bell.fd)
+    outbox = Outbox(results_fd, channel, helper.call, kind.loop())
     inbox, functions = Inbox(), Functions(kind.new_lock())
-    lane = kind.make(page, inbox, functions, outbox, attendant.call)
+    lane = kind.make(page, inbox, functions, outbox, helper.call)
     inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane)
-    attend = partial(attendant.run, lane, inbound, outbox)
-    native.start_thread(partial(faults.guard, attend), "hybridexec-attendant", deaf=True)
+    help_out = partial(helper.run, lane, inbound, outbox)
+    native.start_thread(partial(faults.guard, help_out), "hybridexec-helper", deaf=True)
     if lane.set_up(partial(_initialize, start, functions), partial(_tell, outbox)):
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
         outbox.put(messages.Hello())

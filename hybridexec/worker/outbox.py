@@ -1,6 +1,6 @@
 """What goes out: results and other messages.
 
-Thread: main writes at the end of a turn, as far as that cannot block; the attendant writes what
+Thread: main writes at the end of a turn, as far as that cannot block; the helper thread writes what
 main does not get to, and what does not fit into the pipe.
 Guarantees: frames are written whole, one after another; putting something in never waits.
 """
@@ -39,26 +39,26 @@ class Outbox:
         self,
         fd: int,
         channel: Channel,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
         loop: Loop,
     ) -> None:
         """
         Args:
             fd: the results pipe.
             channel: on which large results are handed over.
-            call_attendant: has the attendant look, within milliseconds; for any thread.
+            call_helper: has the helper thread look, within milliseconds; for any thread.
             loop: the main thread's.
         """
         os.set_blocking(fd, False)
         self._fd = fd
         self._channel = channel
-        self._call_attendant = call_attendant
+        self._call_helper = call_helper
         self._soon = loop.run_callback
         # While it is started, the hub goes on writing as soon as there is room in the pipe.
         self._room = loop.io(fd, 2)
         # Results one by one, rows of them, and other messages.
         self._entries: deque[Entry] = deque()
-        # Held by whoever writes: the hub or the attendant.
+        # Held by whoever writes: the hub or the helper thread.
         self._lock = native.original("_thread", "allocate_lock")()
         # Guarded by _lock: the rest of a frame that is partly written.
         self._begun: list[memoryview] = []
@@ -81,7 +81,7 @@ class Outbox:
         if not self._flush_is_due:
             self._flush_is_due = True
             self._soon(self.flush)
-        self._call_attendant()  # in case a call keeps the hub's turn from ending
+        self._call_helper()  # in case a call keeps the hub's turn from ending
 
     def put_first(self, result: Entry) -> None:
         """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and
@@ -107,7 +107,7 @@ class Outbox:
     def let_go(self) -> None:
         """In a child of the process: let nothing leave."""
         self._entries = deque(maxlen=0)
-        self._call_attendant = lambda: None
+        self._call_helper = lambda: None
         self._begun = []
         self._lock = native.original("_thread", "allocate_lock")()
         self._lock.acquire()
@@ -116,7 +116,7 @@ class Outbox:
     def flush(self) -> None:
         """Write what there is, as far as that cannot block; on the hub's thread."""
         self._flush_is_due = False
-        written = True  # if the attendant is at it, it looks again
+        written = True  # if the helper thread is at it, it looks again
         if self._lock.acquire(False):
             try:
                 while written and self.pending:
@@ -127,7 +127,7 @@ class Outbox:
             self._room.stop()
         elif not self._room.active:
             self._room.start(self.flush)
-            self._call_attendant()  # in case a call keeps the hub
+            self._call_helper()  # in case a call keeps the hub
 
     def write(self) -> None:
         """Write what there is, however long that takes; not on the hub's thread, but at the end."""

@@ -80,7 +80,7 @@ class Session:
 
     def bind_all(self, needs: Iterable[Need]) -> None:
         """As :meth:`bind`, for these pieces."""
-        # Workers start sooner without; and only here may it be imported, not by the attendant.
+        # Workers start sooner without; and only here may it be imported, not by the helper thread.
         from ..wire import mains
 
         for number, name in needs:

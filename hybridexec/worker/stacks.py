@@ -1,12 +1,12 @@
 """Tells what the main thread is doing, without its help: the call that has the CPU, and its stack.
 
-Thread: main calls ``record_faults``, once; the attendant calls the rest, while main is busy. It
+Thread: main calls ``record_faults``, once; the helper thread calls the rest, while main is busy. It
 looks at main from outside and changes nothing there.
 
 There are three ways to know what a worker is doing, for ever harder cases:
 
-- it burns CPU in Python, or waits in C code that has released the GIL: the attendant walks the main
-  thread's frames, and finds the call by the frame of our function that runs it;
+- it burns CPU in Python, or waits in C code that has released the GIL: the helper thread walks the
+  main thread's frames, and finds the call by the frame of our function that runs it;
 - C code holds the GIL: no Python thread runs, but a signal handler in C does. faulthandler
   registers one that writes the main thread's stack to the fault log, which the parent reads;
 - it dies of a segmentation fault or the like: faulthandler writes to the fault log, too, whose

@@ -606,7 +606,7 @@ def test_functions_go_on_the_main_thread_also_while_a_call_keeps_it(
     gate.wait_for(1)
     other = executor.submit(nap, 0)
     wait_until(lambda: executor.stats().pending == 0)
-    assert other.cancel()  # which the attendant hears of, and reads all there is
+    assert other.cancel()  # which the helper thread hears of, and reads all there is
     nap(0.1)
     gate.open()
     hog.result(timeout=30)

@@ -152,12 +152,12 @@ def test_a_worker_whose_hub_cannot_read_is_replaced(make: Make, method: str) -> 
     assert executor.submit(pid_of).result(timeout=30) != pid
 
 
-def test_a_worker_whose_attendant_cannot_read_is_replaced(make: Make, gate: Gate) -> None:
+def test_a_worker_whose_helper_thread_cannot_read_is_replaced(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     pid = executor.submit(break_worker, "inbound", "Inbound", "read_aside").result(timeout=30)
     call = executor.submit(wait_at, gate, 0)
     gate.wait_for(1)
-    assert call.cancel()  # which the attendant is to hear of
+    assert call.cancel()  # which the helper thread is to hear of
     wait_until(lambda: pid not in executor._processes)
 
 

@@ -6,7 +6,7 @@ reported one once. Nothing here waits, reads a clock or ends a worker.
 
 An episode that has reached the limit is investigated before it is reported::
 
-    ask the worker's attendant ──answer──▶ report
+    ask the worker's helper thread ──answer──▶ report
           └──no answer, so the GIL is held──▶ ask for faulthandler's dump ──▶ report
 
 A worker that does neither (its process is stopped, say) is reported without a stack. If the hub
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-#: Seconds for the attendant to answer: many times what it needs to get the GIL.
+#: Seconds for the helper thread to answer: many times what it needs to get the GIL.
 ANSWER_SECONDS = 0.5
 #: Seconds for faulthandler to write.
 DUMP_SECONDS = 0.2

@@ -1,6 +1,6 @@
 """The runners, long-lived greenlets that run calls, and when they take the next one.
 
-Thread: main, in the hub and the runners; the attendant sets :attr:`Feed.turn_over`.
+Thread: main, in the hub and the runners; the helper thread sets :attr:`Feed.turn_over`.
 Guarantees: while calls wait in the inbox and a slot is free, a runner takes them; a call that waits
 holds its runner only; when calls have held the hub for some milliseconds, none is taken until its
 loop has handled timers and descriptors; a runner in which something was raised from outside takes
@@ -87,7 +87,7 @@ class Feed:
         #: Invariant: if the inbox is not empty and a runner could take from it, the hub feeds, or
         #: this says that it will, or a runner is on its way to the inbox.
         self.is_due = False
-        #: Whether the hub must see to the others before a call is taken. The attendant sets it,
+        #: Whether the hub must see to the others before a call is taken. The helper thread sets it,
         #: too, which looks at the clock so that a runner need not do so for every call.
         self.turn_over = False
 

@@ -1,6 +1,6 @@
 """Stops a call that keeps the CPU: it never waits, so the hub cannot raise anything in it.
 
-Thread: the attendant asks; a signal handler on main raises.
+Thread: the helper thread asks; a signal handler on main raises.
 Guarantees: the exception is raised in the call's own code, or in code that pickles for it: in no
 other call, not in our code, and not in a critical section (see :mod:`.critical`), but when the call
 leaves that.

@@ -1,7 +1,7 @@
 """The lane for greenlets: how a gevent worker is put together, and what the shared half asks of it.
 
 Thread: the main thread, which is the hub's; other methods than :meth:`GreenletLane.set_up`,
-:meth:`~GreenletLane.serve` and :meth:`~GreenletLane.look` also run on the attendant's.
+:meth:`~GreenletLane.serve` and :meth:`~GreenletLane.look` also run on the helper thread.
 Guarantees: as :mod:`hybridexec.worker.lane` says.
 """
 
@@ -56,11 +56,11 @@ class GreenletLane:
         inbox: Inbox,
         functions: Functions,
         outbox: Outbox,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> None:
         """The arguments are those of :meth:`.Kind.make`."""
         self._runners = runners = Runners(
-            page, inbox, functions, outbox.put, outbox.put_first, call_attendant
+            page, inbox, functions, outbox.put, outbox.put_first, call_helper
         )
         self._feed, self._stops, self._service = runners.feed, runners.stops, runners.service
         # The context that each call starts from.

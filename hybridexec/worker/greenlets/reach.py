@@ -81,18 +81,18 @@ class Reach:
         runner_of: Callable[[int], Any],
         call_of: Callable[[object], int],
         run_code: CodeType,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> None:
         """
         Args:
             runner_of: the runner that runs a call; None if it does not run.
             call_of: the call that a greenlet runs; 0 if it runs none.
             run_code: what runners run.
-            call_attendant: has the attendant look, which makes way for the hub.
+            call_helper: has the helper thread look, which makes way for the hub.
         """
         self._runner_of = runner_of
         self._run_code = run_code
-        self._call_attendant = call_attendant
+        self._call_helper = call_helper
         self._descendants = Descendants(call_of)
         self._hub = gevent.get_hub()
         self._told: dict[int, _Told] = {}
@@ -109,7 +109,7 @@ class Reach:
         told.latest[call] = descendants.latest
         told.joined |= joined_by(runner)
         self._look_after(_FIRST_PAUSE)
-        self._call_attendant()
+        self._call_helper()
 
     def forget(self, call: int) -> None:
         """It has ended, and runs again."""

@@ -1,7 +1,7 @@
 """Takes calls from the inbox and runs them in greenlets.
 
 Thread: main, in the runners that :mod:`.feed` keeps. The methods under "from who reads the call
-pipe" are also called on the attendant's thread: they only read, by single operations, which the GIL
+pipe" are also called on the helper thread: they only read, by single operations, which the GIL
 makes atomic.
 Guarantees: a call's exception, whatever it is, becomes that call's result and affects no other;
 calls are taken in the order in which they were sent; a call that waits holds its runner only.
@@ -48,7 +48,7 @@ class Runners:
         functions: Functions,
         put: Put,
         put_first: Put,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> None:
         """
         Args:
@@ -57,7 +57,7 @@ class Runners:
             functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
-            call_attendant: has the attendant look, within milliseconds.
+            call_helper: has the helper thread look, within milliseconds.
         """
         # No more than 30 attributes: with more, CPython takes longer to get at any of them.
         self._put = put
@@ -93,7 +93,7 @@ class Runners:
         )
         #: Stops running calls.
         self.stops = Stops(
-            self.runner_of, self.call_of, self.run_code, ours, self.feed.stop, inbox, call_attendant
+            self.runner_of, self.call_of, self.run_code, ours, self.feed.stop, inbox, call_helper
         )
         self._load = functions.load
         self._forgotten = functions.forgotten
@@ -255,7 +255,7 @@ class Runners:
                 row = Row(call)
                 values = row.values
                 values.append(value)
-                put(row)  # after which the attendant looks at the clock
+                put(row)  # after which the helper thread looks at the clock
                 if not waited:
                     feed.look_at_clock(self._times[slot_id + 1])
             else:

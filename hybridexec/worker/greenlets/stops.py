@@ -1,6 +1,6 @@
 """Stops calls that are cancelled or whose time is up.
 
-Thread: main, in the hub; the methods under "from who reads the call pipe" also on the attendant's
+Thread: main, in the hub; the methods under "from who reads the call pipe" also on the helper
 thread: they touch only deques and sets, by single operations, which the GIL makes atomic.
 Guarantees: what stops a call is raised in that call only, and once, because then it may be cleaning
 up; never in a critical section (see :mod:`.critical`), but after it.
@@ -47,7 +47,7 @@ class Stops:
         ours: frozenset[str],
         tell: Callable[[Any, int, type[BaseException]], None],
         inbox: Inbox,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> None:
         """Must be made on the main thread.
 
@@ -58,14 +58,14 @@ class Stops:
             ours: as there.
             tell: as there.
             inbox: where the calls are that have not started.
-            call_attendant: has the attendant look, which insists.
+            call_helper: has the helper thread look, which insists.
         """
         self._runner_of = runner_of
         self._inbox = inbox
         self._run_code = run_code
         self._note = tell
         # Tells what the calls have begun.
-        self._reach = Reach(runner_of, call_of, run_code, call_attendant)
+        self._reach = Reach(runner_of, call_of, run_code, call_helper)
         # Reaches the call that keeps the CPU.
         self._interrupts = Interrupts(runner_of, run_code, ours, self._tell, self._has_to_give_way)
         self._loop = gevent.get_hub().loop

@@ -105,7 +105,7 @@ class PlainLane:
         inbox: Inbox,
         functions: Functions,
         outbox: Outbox,
-        call_attendant: Callable[[], None],
+        call_helper: Callable[[], None],
     ) -> None:
         self._words, self._times = page.words, page.times
         self._inbox, self._functions, self._put = inbox, functions, outbox.put
@@ -207,7 +207,7 @@ class PlainLane:
         code = PlainLane._run_one.__code__
         return stacks.whereabouts(self._thread, code, lambda call: call == self._call)
 
-    # -- the attendant ------------------------------------------------------------------------
+    # -- the helper thread --------------------------------------------------------------------
 
     def wake(self) -> None:
         self._loop.wake()

@@ -1,7 +1,7 @@
 """A kind of worker is what the contract says, and no more: the smallest there is works with the
 half that all kinds share, over real pipes.
 
-The lane runs in a thread of this process. The test is its parent, and its attendant.
+The lane runs in a thread of this process. The test is its parent, and its helper thread.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Worker:
         spans = [(number, how.get("how", HOW), first, list(items), bare)]
         self.send(messages.Calls([(number, reference, [])], spans))
 
-    def attend(self) -> None:
-        """Do what the attendant does when it has slept."""
+    def help_out(self) -> None:
+        """Do what the helper thread does when it has slept."""
         self.lane.end_turn()
         while self.inbound.read_aside():
             pass
@@ -122,13 +122,13 @@ class Worker:
         self.outbox.write()
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Attend and listen until something is so."""
+        """Help out and listen until something is so."""
         deadline = time.monotonic() + 60
         poller = select.poll()
         poller.register(self._results, select.POLLIN)
         while not condition():
             assert time.monotonic() < deadline
-            self.attend()
+            self.help_out()
             if not poller.poll(5):
                 continue
             for head, segments in self._reader.read() or []:
@@ -172,7 +172,7 @@ def busy(worker: Worker) -> Worker:
     worker.call(wait_at_gate, 1, 1)
     worker.until(lambda: gate.entered)
     worker.call(negate, 2, 2, 3, 4, 5)
-    worker.attend()
+    worker.help_out()
     return worker
 
 
@@ -216,7 +216,7 @@ def test_the_page_tells_what_runs_and_that_the_loop_does(worker: Worker) -> None
 
 def test_a_cancelled_call_that_has_not_started_does_not(busy: Worker) -> None:
     busy.send(messages.Cancel([1, 3], False))
-    busy.attend()
+    busy.help_out()
     gate.open.set()
     busy.until(lambda: len(busy.ended) == 5)
     assert busy.ended == {1: value(1), 2: value(-2), 3: CANCELLED, 4: value(-4), 5: value(-5)}
@@ -265,7 +265,7 @@ def test_a_held_worker_takes_nothing_until_what_it_had_is_reclaimed(busy: Worker
 
 def test_it_says_when_few_calls_are_left(busy: Worker) -> None:
     busy.send(messages.NotifyLow(2))
-    busy.attend()
+    busy.help_out()
     assert not busy.has_heard(messages.LowWatermark)()
     gate.open.set()
     busy.until(busy.has_heard(messages.LowWatermark))

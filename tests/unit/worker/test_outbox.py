@@ -21,7 +21,7 @@ class Ends:
 
     def __init__(self) -> None:
         self.read_fd, self.write_fd = os.pipe()
-        self.calls = 0  # how often the attendant was called
+        self.calls = 0  # how often the helper thread was called
         self.due: list[Callable[[], None]] = []  # what the hub is to do at the end of its turn
         self.channel, other = open_channel()
         self.worker_channel = Channel(other)
@@ -109,7 +109,7 @@ def test_the_first_of_a_turn_waits_its_turn_behind_others(ends: Ends) -> None:
     assert ends.results() == {1: None, 2: None}
 
 
-def test_the_attendant_is_called_in_case_the_turn_does_not_end(ends: Ends) -> None:
+def test_the_helper_thread_is_called_in_case_the_turn_does_not_end(ends: Ends) -> None:
     ends.outbox.put(result(1))
     ends.outbox.put(result(2))
     assert ends.calls == 2, "it may have slept again after the first"
@@ -119,7 +119,7 @@ def test_the_attendant_is_called_in_case_the_turn_does_not_end(ends: Ends) -> No
     assert ends.results() == {}
 
 
-def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends) -> None:
+def test_what_does_not_fit_is_left_to_the_helper_thread_and_arrives_whole(ends: Ends) -> None:
     large = payload.Segments((bytes(3_000_000),))
     ends.outbox.put((1, messages.PICKLED, large, None))
     ends.outbox.put(result(2))
@@ -127,12 +127,12 @@ def test_what_does_not_fit_is_left_to_the_attendant_and_arrives_whole(ends: Ends
     assert ends.outbox.pending
     assert ends.calls == 3
     ends.outbox.put_first(result(3))  # not into the midst of another frame
-    attendant = threading.Thread(target=ends.outbox.write)
-    attendant.start()
+    helper = threading.Thread(target=ends.outbox.write)
+    helper.start()
     got: list[Any] = []
-    while attendant.is_alive() or not got:
+    while helper.is_alive() or not got:
         got += ends.read()
-    attendant.join()
+    helper.join()
     got += ends.read()
     assert sorted(call for _, results, _ in got for call, *_ in results) == [1, 2, 3]
 
@@ -186,15 +186,15 @@ def test_long_rows_leave_in_frames_of_bounded_size(ends: Ends, size: int) -> Non
     row = Row(0)
     row.values += [chr(100 + number) * size for number in range(3000)]
     ends.outbox.put(row)
-    attendant = threading.Thread(target=ends.outbox.write)
-    attendant.start()
+    helper = threading.Thread(target=ends.outbox.write)
+    helper.start()
     got = 0
     while got < 3000:
         for _, _, rows in ends.read():
             values = rows[0][1]
             assert len(values) * size < 10_000_000
             got += len(values)
-    attendant.join()
+    helper.join()
     assert not ends.outbox.pending
 
 
@@ -202,13 +202,13 @@ def test_a_row_that_grows_while_it_is_written_loses_nothing(ends: Ends) -> None:
     count = 200_000
     done = threading.Event()
 
-    def attend() -> None:
+    def help_out() -> None:
         while not done.is_set() or ends.outbox.pending:
             ends.outbox.write()
 
     got: dict[int, Any] = {}
-    attendant = threading.Thread(target=attend)
-    attendant.start()
+    helper = threading.Thread(target=help_out)
+    helper.start()
 
     def read() -> None:
         while len(got) < count:
@@ -223,6 +223,6 @@ def test_a_row_that_grows_while_it_is_written_loses_nothing(ends: Ends) -> None:
             ends.outbox.put(row)
             ends.end_turn()
     done.set()
-    attendant.join()
+    helper.join()
     reader.join()
     assert got == {number: number for number in range(count)}

@@ -79,7 +79,7 @@ def start(
 
 
 def burn(call: int, made: Interrupts) -> str:
-    """Keep the CPU until ``call`` is interrupted, and ask for that now and then, as an attendant
+    """Keep the CPU until ``call`` is interrupted, and ask for that now and then, as a helper thread
     does: what measures coverage may run the handler where it has to ignore a signal."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The worker's native thread: it reads and writes the pipes while a call keeps the main thread from
+"""The helper thread: it reads and writes a worker's pipes while a call keeps the main thread from
 doing so.
 
 Thread: its own, a native one even where gevent has patched threading.
@@ -35,7 +35,7 @@ _INSIST_SECONDS = 0.05
 _READABLE = 1  # select.POLLIN
 
 
-class Attendant:
+class Helper:
     """Reads and writes what the hub does not."""
 
     def __init__(self, bell_fd: int) -> None:

@@ -49,6 +49,12 @@ class Ledger:
         self.backlog = Backlog()
         self.retries = Retries()
         self.suspects = Quarantine()
+        # Who keeps calls of these states.
+        self._keepers: dict[int, Backlog | Retries | Quarantine] = {
+            WAITING: self.backlog,
+            RETRYING: self.retries,
+            SUSPECT: self.suspects,
+        }
         #: How many calls have no outcome yet; other threads read it.
         # Invariant: those in the backlog, retries and suspects, and those in all workers'
         # `in_flight` whose outcome is not delivered yet.
@@ -99,11 +105,6 @@ class Ledger:
                 self._release_if_over(batch)
             places = batch.open_places(handed_out)
         states = batch.states
-        keepers: dict[int, Backlog | Retries | Quarantine] = {
-            WAITING: self.backlog,
-            RETRYING: self.retries,
-            SUSPECT: self.suspects,
-        }
         sent: set[int] = set()
         for place in places:
             state = states[place]
@@ -112,7 +113,7 @@ class Ledger:
             elif state not in (DROPPED, ENDED):
                 self.unfinished -= 1
                 self.ended(batch, place)
-                keepers[state].forget(1)
+                self._keepers[state].forget(1)
         for worker in list(self._workers.values()):
             if not sent:
                 break

@@ -229,13 +229,13 @@ def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(
     start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = []
-    exitcode = Connection.exitcode
+    finish = Connection.finish
 
-    def noted(self: Connection) -> int | None:
+    def noted(self: Connection) -> None:
         waits.append(self.process.exitcode)
-        return exitcode(self)
+        finish(self)
 
-    monkeypatch.setattr(Connection, "exitcode", noted)
+    monkeypatch.setattr(Connection, "finish", noted)
     with make_executor(start, max_workers=1) as executor:
         for code in range(1, 6):
             with pytest.raises(WorkerLost, match=f"exit code {code}"):

@@ -19,14 +19,15 @@ on a thread of its own             :meth:`Launcher.start`; on the caller's with 
 What must hold of a link:
 
 - *In order, and at most once.* Messages arrive whole, in the order in which they were written, and
-  none arrives twice. The far end takes calls in that order.
+  none arrives twice. The far end takes calls in that order. It answers each call and each Recall
+  once; a NotifyLow keeps it busy if it is answered, and to a Where nobody waits for the answer.
 - *It ends once.* As soon as the far end is gone, or has not been heard of for too long, one of
   ``ends`` becomes readable. From then on no call of this link may start over there, and nothing
   arrives from it after :meth:`Link.close`. Who comes back does so with a new link, which gets a new
   number: so no late result is taken for another's.
 - *What started.* The page's ``taken`` counts calls, in the order in which they were written. It
   is raised before the call can start, so that the calls beyond it have not started when the link
-  has ended. They are given to others. A link whose far end shares no memory with this process has
+  has ended: they are given to others. A link whose far end shares no memory with this process has
   no page: then everything that was sent counts as started when it is lost, whether or not it had
   left this process (:mod:`..pool.page`). Those calls fail with :meth:`Link.lost`, unless
   ``on_worker_loss`` says that they may run again.
@@ -121,14 +122,15 @@ class Link(Protocol):
     def close(self) -> None:
         """Let go of everything."""
 
-    # -- for reports of a hub that does not run; asked if there is a page that tells of one --------
+    # -- for reports of hubs that do not run -------------------------------------------------------
 
     @property
     def state(self) -> str | None:
         """The state of the worker's main thread, as Linux names it; None if it is not known."""
 
     def request_dump(self) -> None:
-        """Have the main thread's stack written, if that is harmless."""
+        """Have the main thread's stack written, if that is harmless. Asked for only where the page
+        tells that the hub does not run."""
 
     def take_dump(self) -> str:
         """What was written."""

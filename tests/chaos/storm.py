@@ -33,9 +33,8 @@ from hybridexec.options import OnWorkerLoss
 
 from . import calls
 from .calls import Plan
+from .streams import BOUND, Stream
 
-#: Seconds in which whatever was begun must end.
-BOUND = 60.0
 #: How many of the last actions a failure shows.
 SHOWN = 80
 
@@ -267,83 +266,6 @@ def _go_on(pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-class Stream:
-    """A map or one of its relatives, iterated by a thread of its own."""
-
-    def __init__(
-        self, kind: str, executor: HybridExecutor, numbers: range, stop_after: int | None
-    ) -> None:
-        self._kind = kind
-        self._numbers = numbers
-        self._stop_after = stop_after
-        self._got: list[Any] = []
-        self._raised: BaseException | None = None
-        # Begun here: a map reads its items, and is refused, in the thread that calls it.
-        iterator = _OPENERS[kind](executor, numbers)
-        self._thread = threading.Thread(target=self._run, args=(iterator,), daemon=True)
-        self._thread.start()
-
-    def _run(self, iterator: Any) -> None:
-        try:
-            for value in iterator:
-                if len(self._got) == self._stop_after:
-                    break
-                self._got.append(value)
-        except BaseException as error:
-            self._raised = error
-        finally:
-            iterator.close()
-
-    def join(self) -> None:
-        self._thread.join(BOUND)
-        assert not self._thread.is_alive(), f"{self} has not ended; it got {len(self._got)}"
-
-    def check(self, explains: Callable[[BaseException], bool], ending: bool) -> None:
-        """Each item at most once and rightly; all of them, if nothing cut the stream short."""
-        if self._kind in ("map", "lazy map"):
-            right: Any = [call * 7 for call in self._numbers[: len(self._got)]]
-            assert self._got == right, f"{self}: {self._got}"
-        else:
-            self._check_unordered(explains)
-        error = self._raised
-        if error is None:
-            wanted = len(self._numbers) if self._stop_after is None else self._stop_after
-            assert len(self._got) == min(wanted, len(self._numbers)), f"{self}: {len(self._got)}"
-        elif not (ending and _refused(error)):
-            assert explains(error), f"{self} raised {error!r}"
-
-    def _check_unordered(self, explains: Callable[[BaseException], bool]) -> None:
-        if self._kind == "outcomes":
-            ends = [(o.item, o.value if o.ok else None, o.error) for o in self._got]
-        else:
-            ends = [_end_of(value) for value in self._got]
-        seen = Counter(item for item, _, _ in ends if item is not None)
-        assert all(count == 1 for count in seen.values()), f"{self} gave twice: {seen}"
-        assert seen.keys() <= set(self._numbers), f"{self} gave what is not its own: {seen}"
-        for item, value, error in ends:
-            if error is not None and explains(error):
-                continue
-            if item is not None:
-                assert calls.plan_item(item).is_right(value, error), f"{self}: {item} {error!r}"
-            else:
-                assert isinstance(error, _ITEM_ERRORS), f"{self}: {error!r}"
-
-    def __str__(self) -> str:
-        return f"{self._kind} over {self._numbers}, closed after {self._stop_after}"
-
-
-#: What an item fails with, if nothing happens to its worker.
-_ITEM_ERRORS = (ValueError, SystemExit, TypeError, calls.Spoiled)
-
-_OPENERS: dict[str, Callable[[HybridExecutor, range], Any]] = {
-    "map": lambda executor, numbers: executor.map(calls.quick, numbers),
-    "lazy map": lambda executor, numbers: executor.map(calls.quick, numbers, buffersize=20),
-    "unordered": lambda executor, numbers: executor.map_unordered(
-        calls.mixed, numbers, return_exceptions=True
-    ),
-    "outcomes": lambda executor, numbers: executor.outcomes(calls.mixed, numbers, buffersize=100),
-}
-
 _ACTIONS: dict[Callable[[Storm], None], float] = {
     Storm._submit: 10,
     Storm._stream: 2,
@@ -352,14 +274,3 @@ _ACTIONS: dict[Callable[[Storm], None], float] = {
     Storm._stop: 1,
     Storm._pause: 10,
 }
-
-
-def _end_of(value: Any) -> tuple[int | None, Any, BaseException | None]:
-    """Item, value and error of what an unordered map gave; an error does not tell its item."""
-    if isinstance(value, BaseException):
-        return None, None, value
-    return value // 7, value, None
-
-
-def _refused(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and "after shutdown" in str(error)

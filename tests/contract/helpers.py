@@ -128,3 +128,26 @@ def start_script(path: Path, text: str, *arguments: object) -> subprocess.Popen[
         text=True,
         env={**os.environ, "PYTHONPATH": home},
     )
+
+
+def overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return max(first[0], second[0]) < min(first[1], second[1])
+
+
+def use_gevent(n: int) -> int:
+    import gevent
+
+    def wait_and_return(k: int) -> int:
+        gevent.sleep(0.01)
+        return k
+
+    gevent.sleep(0.01)
+    children = [gevent.spawn(wait_and_return, k) for k in range(n)]
+    gevent.joinall(children, raise_error=True)
+    return sum(child.get() for child in children)
+
+
+def fail_on(bad: int, value: int) -> int:
+    if value == bad:
+        raise ValueError(f"{value} is bad")
+    return value

@@ -1,34 +1,27 @@
-"""Many calls in one worker: they overlap, keep apart what is theirs, and share what they should."""
+"""Many calls in one worker overlap, keep apart what is theirs, and may use gevent and asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import itertools
-import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
-from hybridexec import HybridExecutor, native
+from hybridexec import HybridExecutor
 
-from .conftest import METHODS, Make, make_executor
-from .helpers import PATIENCE, Gate, nap, pid_of, square, wait_until
+from .conftest import Make, make_executor
+from .helpers import PATIENCE, Gate, nap, overlap, square, use_gevent, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
 
+
 # -- where calls run ------------------------------------------------------------------------------
-
-
-def overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
-    return max(first[0], second[0]) < min(first[1], second[1])
 
 
 def sleep_on(gate: Gate) -> int:
@@ -151,15 +144,6 @@ def hog_if_tenth(gate: Gate, n: int) -> int:
 
 
 # -- gevent and asyncio inside calls --------------------------------------------------------------
-
-
-def use_gevent(n: int) -> int:
-    import gevent
-
-    gevent.sleep(0.01)
-    children = [gevent.spawn(lambda k: (gevent.sleep(0.01), k)[1], k) for k in range(n)]
-    gevent.joinall(children, raise_error=True)
-    return sum(child.value for child in children)
 
 
 def use_threads(n: int) -> int:
@@ -287,6 +271,8 @@ def test_libraries_that_keep_a_loop_work_in_many_calls_at_once(
 # -- what is kept apart ---------------------------------------------------------------------------
 
 _local = threading.local()
+
+
 _variable: contextvars.ContextVar[str] = contextvars.ContextVar("_variable", default="unset")
 
 
@@ -344,287 +330,3 @@ def test_calls_that_overlap_have_contexts_of_their_own(make: Make, gate: Gate) -
     gate.wait_for(10)
     gate.open()
     assert [future.result(timeout=30) for future in futures] == [str(n) for n in range(10)]
-
-
-# -- multiprocessing's tools, shared by many greenlets of two workers ------------------------------
-
-CALLS = 24
-
-
-class Tools:
-    """One of each, inherited by the workers of one executor through ``initargs``."""
-
-    def __init__(self, method: str | None) -> None:
-        self.method = method
-        # Without an executor's context they are of the default one, whatever that is.
-        context = multiprocessing.get_context(method)
-        self.Lock = context.Lock()
-        self.RLock = context.RLock()
-        self.Semaphore = context.Semaphore(3)
-        self.BoundedSemaphore = context.BoundedSemaphore(3)
-        self.Event = context.Event()
-        self.Condition = context.Condition()
-        self.Barrier = context.Barrier(CALLS)
-        self.Queue = context.Queue()
-        self.JoinableQueue = context.JoinableQueue()
-        self.SimpleQueue = context.SimpleQueue()
-        self.counts = context.Array("i", 8, lock=False)
-
-
-_tools: Tools
-
-
-def keep_tools(tools: Tools) -> None:
-    global _tools
-    _tools = tools
-
-
-@pytest.fixture(scope="module", params=METHODS)
-def tools(request: pytest.FixtureRequest) -> Any:
-    return Tools(request.param)
-
-
-@pytest.fixture(scope="module")
-def equipped(tools: Tools) -> Any:
-    """An executor whose workers have the tools."""
-    with make_executor(
-        tools.method, concurrency=CALLS, initializer=keep_tools, initargs=(tools,)
-    ) as executor:
-        yield executor
-    for queue in (tools.Queue, tools.JoinableQueue):
-        queue.close()
-        queue.join_thread()
-    tools.SimpleQueue.close()
-
-
-def add_under(kind: str, place: int, again: bool) -> None:
-    lock = getattr(_tools, kind)
-    with lock:
-        seen = _tools.counts[place]
-        time.sleep(0.001)
-        if again:
-            with lock:
-                time.sleep(0.001)
-        _tools.counts[place] = seen + 1
-
-
-def count_inside(kind: str, place: int) -> int:
-    with getattr(_tools, kind):
-        with _tools.Lock:
-            _tools.counts[place] += 1
-            seen = _tools.counts[place]
-        time.sleep(0.005)
-        with _tools.Lock:
-            _tools.counts[place] -= 1
-    return seen
-
-
-def put(kind: str, n: int) -> None:
-    getattr(_tools, kind).put((n, b"x" * 10_000))
-
-
-def get(kind: str) -> int:
-    return getattr(_tools, kind).get(timeout=PATIENCE)
-
-
-def try_lock() -> tuple[bool, bool]:
-    return _tools.Lock.acquire(block=False), _tools.Lock.acquire(timeout=0.05)
-
-
-def wait_for_event(gate: Gate, n: int) -> bool:
-    gate.arrive(n)
-    return _tools.Event.wait(PATIENCE)
-
-
-def wait_for_turn(n: int) -> bool:
-    with _tools.Condition:
-        there = _tools.Condition.wait_for(lambda: _tools.counts[4] == n, PATIENCE)
-        _tools.counts[4] += 1
-        _tools.Condition.notify_all()
-        return there
-
-
-def meet(_: int) -> int:
-    return _tools.Barrier.wait(PATIENCE)
-
-
-def results(calls: list[Future[Any]]) -> list[Any]:
-    return [call.result(timeout=60) for call in calls]
-
-
-@pytest.mark.parametrize(("kind", "place", "again"), [("Lock", 0, False), ("RLock", 1, True)])
-def test_a_lock_excludes_greenlets_and_workers(
-    equipped: HybridExecutor, tools: Tools, kind: str, place: int, again: bool
-) -> None:
-    results([equipped.submit(add_under, kind, place, again) for _ in range(CALLS)])
-    assert tools.counts[place] == CALLS
-
-
-def test_a_lock_held_elsewhere_is_not_got_and_waits_end(
-    equipped: HybridExecutor, tools: Tools
-) -> None:
-    with tools.Lock:
-        assert equipped.submit(try_lock).result(timeout=30) == (False, False)
-
-
-@pytest.mark.parametrize(("kind", "place"), [("Semaphore", 2), ("BoundedSemaphore", 3)])
-def test_a_semaphore_lets_in_as_many_as_it_says(
-    equipped: HybridExecutor, kind: str, place: int
-) -> None:
-    calls = [equipped.submit(count_inside, kind, place) for _ in range(CALLS)]
-    assert 1 <= max(results(calls)) <= 3
-
-
-@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue", "SimpleQueue"])
-def test_a_queue_takes_from_many_greenlets(
-    equipped: HybridExecutor, tools: Tools, kind: str
-) -> None:
-    calls = [equipped.submit(put, kind, n) for n in range(CALLS)]
-    queue = getattr(tools, kind)
-    assert sorted(queue.get()[0] for _ in range(CALLS)) == list(range(CALLS))
-    results(calls)
-
-
-@pytest.mark.parametrize("kind", ["Queue", "JoinableQueue"])
-def test_a_queue_gives_to_many_greenlets(equipped: HybridExecutor, tools: Tools, kind: str) -> None:
-    calls = [equipped.submit(get, kind) for _ in range(CALLS)]
-    for n in range(CALLS):
-        getattr(tools, kind).put(n)
-    assert sorted(results(calls)) == list(range(CALLS))
-
-
-def test_an_event_wakes_all_that_wait(equipped: HybridExecutor, tools: Tools, gate: Gate) -> None:
-    calls = [equipped.submit(wait_for_event, gate, n) for n in range(CALLS)]
-    gate.wait_for(CALLS)
-    assert not any(call.done() for call in calls)
-    tools.Event.set()
-    assert all(results(calls))
-
-
-def test_a_condition_hands_on_the_turn(equipped: HybridExecutor) -> None:
-    assert all(results([equipped.submit(wait_for_turn, n) for n in range(8)]))
-
-
-def test_a_barrier_gathers_greenlets_of_both_workers(equipped: HybridExecutor) -> None:
-    calls = [equipped.submit(meet, n) for n in range(CALLS)]
-    assert sorted(results(calls)) == list(range(CALLS))
-
-
-def use_proxies(numbers: Any, counts: Any, queue: Any, lock: Any, n: int) -> None:
-    numbers.append(n)
-    with lock:
-        seen = counts["n"]
-        time.sleep(0.001)
-        counts["n"] = seen + 1
-    queue.put(n)
-
-
-def test_manager_proxies_serve_many_greenlets_at_once(executor: HybridExecutor) -> None:
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        numbers, queue, lock = manager.list(), manager.Queue(), manager.Lock()
-        counts = manager.dict(n=0)
-        calls = [
-            executor.submit(use_proxies, numbers, counts, queue, lock, n) for n in range(CALLS)
-        ]
-        for call in calls:
-            call.result(timeout=60)
-        assert sorted(numbers) == list(range(CALLS))
-        assert counts["n"] == CALLS
-        assert sorted(queue.get(timeout=10) for _ in range(CALLS)) == list(range(CALLS))
-
-
-# -- monkey_patch ---------------------------------------------------------------------------------
-
-
-def patched_modules(_: int = 0) -> list[str]:
-    from gevent import monkey
-
-    return [name for name in ("time", "socket", "threading") if monkey.is_module_patched(name)]
-
-
-def test_everything_is_patched_by_default(executor: HybridExecutor) -> None:
-    assert executor.submit(patched_modules).result() == ["time", "socket", "threading"]
-
-
-def test_monkey_patch_false_patches_nothing_and_calls_still_run(make_each: Make) -> None:
-    executor = make_each(max_workers=1, monkey_patch=False)
-    assert executor.submit(patched_modules).result(timeout=30) == []
-    # An unpatched sleep keeps the whole worker waiting.
-    first, second = executor.map(nap, [0.05, 0.05])
-    assert not overlap(first, second)
-
-
-def test_without_patching_gevents_own_calls_cooperate(make: Make) -> None:
-    executor = make(max_workers=1, monkey_patch=False)
-    assert list(executor.map(use_gevent, [4] * 5)) == [6] * 5
-
-
-def test_a_mapping_gives_patch_alls_switches(make_each: Make) -> None:
-    executor = make_each(max_workers=1, monkey_patch={"socket": False, "thread": False})
-    assert executor.submit(patched_modules).result(timeout=30) == ["time"]
-
-
-def test_pids_are_the_workers(executor: HybridExecutor) -> None:
-    assert executor.submit(pid_of).result() in executor._processes
-
-
-def thread_of(_: object = None) -> int:
-    """The system's thread."""
-    ident: int = native.original("_thread", "get_ident")()
-    return ident
-
-
-class TellsItsEnd:
-    """A function that says, when it goes, on which thread that is."""
-
-    def __init__(self, ends: Gate) -> None:
-        self.ends = ends
-        self.called = False
-
-    def __call__(self, n: int) -> int:
-        self.called = True
-        return n
-
-    def __del__(self) -> None:
-        if self.called:
-            self.ends.arrive(thread_of())
-
-
-def test_functions_go_on_the_main_thread_also_while_a_call_keeps_it(
-    make: Make, gate: Gate, tmp_path: Path
-) -> None:
-    executor = make(max_workers=1, concurrency=5)
-    main = executor.submit(thread_of).result(timeout=30)
-    first, ends = Gate(tmp_path / "first"), Gate(tmp_path / "ends")
-    executor.submit(first.hog, "hog")
-    first.wait_for(1)
-    # All of this arrives at once, so that the hub does not get to see that the map is over.
-    results = executor.map(TellsItsEnd(ends), range(3))
-    hog = executor.submit(gate.hog, "hog")
-    first.open()
-    assert list(results) == [0, 1, 2]
-    gate.wait_for(1)
-    other = executor.submit(nap, 0)
-    wait_until(lambda: executor.stats().pending == 0)
-    assert other.cancel()  # which the helper thread hears of, and reads all there is
-    nap(0.1)
-    gate.open()
-    hog.result(timeout=30)
-    ends.wait_for(1)
-    assert ends.arrived == [str(main)]
-
-
-def kill_own_greenlet(n: int) -> int:
-    """What kills it arrives when the call is over: it hits who runs the calls."""
-    if n % 5 == 0:
-        gevent.getcurrent().kill(block=False)
-    end = time.monotonic() + 0.012
-    while time.monotonic() < end:
-        pass
-    return n
-
-
-@pytest.mark.parametrize("concurrency", [1, 3])
-def test_who_runs_the_calls_is_replaced_if_it_is_killed(make: Make, concurrency: int) -> None:
-    executor = make(max_workers=1, concurrency=concurrency)
-    assert list(executor.map(kill_own_greenlet, range(40), timeout=60)) == list(range(40))

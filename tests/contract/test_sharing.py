@@ -1,23 +1,16 @@
-"""multiprocessing's locks, queues and proxies: calls that are stopped, threads, many at once."""
+"""multiprocessing's locks and queues: calls that are stopped, threads, forks, many at once."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
 import random
 import struct
-import sys
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from multiprocessing.connection import Client, Listener
-from multiprocessing.managers import SyncManager
-from pathlib import Path
 from queue import Empty
 from typing import Any
 
@@ -26,9 +19,10 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor, native
 
 from .conftest import METHODS, Make, make_executor
-from .helpers import PATIENCE, Gate, is_alive, pid_of, wait_until
+from .helpers import PATIENCE, Gate, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 _tools: Any
 
@@ -190,119 +184,6 @@ def test_a_reader_whose_message_does_not_go_on_is_stopped_and_its_end_closed(mak
         executor.submit(receive_kept).result(timeout=PATIENCE)
 
 
-# -- managers -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[SyncManager]:
-    with multiprocessing.get_context("spawn").Manager() as made:
-        yield made
-
-
-def take(queue: Any) -> Any:
-    return queue.get()
-
-
-def look_up(mapping: Any, key: Any) -> Any:
-    return mapping[key]
-
-
-def under(lock: Any) -> bool:
-    with lock:
-        return True
-
-
-def wait_for_condition(condition: Any) -> None:
-    with condition:
-        condition.wait()
-
-
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
-def test_a_stopped_calls_reply_is_not_taken_for_the_next_ones(
-    make_each: Make, manager: SyncManager, how: str
-) -> None:
-    executor = make_each(max_workers=1, concurrency=1)
-    queue, mapping = manager.Queue(), manager.dict({"a": 1, "b": 2})
-    assert executor.submit(look_up, mapping, "a").result(timeout=PATIENCE) == 1
-    if how == "timeout":
-        call = executor.options(timeout=0.2).submit(take, queue)
-        assert isinstance(call.exception(timeout=PATIENCE), CallTimeout)
-    else:
-        call = executor.submit(take, queue)
-        wait_until(lambda: executor.stats().running == 1)
-        time.sleep(0.1)
-        assert call.cancel()
-    assert executor.submit(look_up, mapping, "b").result(timeout=PATIENCE) == 2
-    queue.put("first")
-    assert executor.submit(take, queue).result(timeout=PATIENCE) == "first"
-    queue.task_done()
-    queue.join()
-    assert executor.submit(look_up, mapping, "a").result(timeout=PATIENCE) == 1
-
-
-@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore"])
-def test_a_managers_lock_is_not_taken_for_a_call_that_was_stopped(
-    make: Make, manager: SyncManager, kind: str
-) -> None:
-    executor = make(max_workers=1)
-    lock = getattr(manager, kind)()
-    with lock:
-        call = executor.options(timeout=0.2).submit(under, lock)
-        assert isinstance(call.exception(timeout=PATIENCE), CallTimeout)
-    assert executor.submit(under, lock).result(timeout=PATIENCE)
-
-
-def test_a_managers_condition_is_free_after_a_call_that_waited_was_stopped(
-    make: Make, manager: SyncManager
-) -> None:
-    executor = make(max_workers=1)
-    condition = manager.Condition()
-    call = executor.options(timeout=0.3).submit(wait_for_condition, condition)
-    assert isinstance(call.exception(timeout=PATIENCE), CallTimeout)
-    with condition:
-        condition.notify_all()
-    assert executor.submit(under, condition).result(timeout=PATIENCE)
-
-
-# -- many connect at once -------------------------------------------------------------------------
-
-
-def greet(address: Any, n: int) -> Any:
-    with Client(address, authkey=b"key") as connection:
-        connection.send(n)
-        return connection.recv()
-
-
-@pytest.mark.parametrize(("backlog", "workers"), [(16, 2), (1, 5)])
-@pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
-def test_a_hundred_calls_connect_to_a_listener_at_once(
-    make_each: Make, family: str, backlog: int, workers: int
-) -> None:
-    executor = make_each(max_workers=workers, concurrency=100)
-
-    def answer(connection: Any) -> None:
-        with connection:
-            connection.send(connection.recv())
-
-    def serve() -> None:
-        for _ in range(100):
-            time.sleep(0.005)  # so that many could wait for it
-            threading.Thread(target=answer, args=(listener.accept(),), daemon=True).start()
-
-    with Listener(family=family, backlog=backlog, authkey=b"key") as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        calls = [executor.submit(greet, listener.address, n) for n in range(100)]
-        assert [call.result(timeout=PATIENCE) for call in calls] == list(range(100))
-
-
-def test_a_hundred_calls_connect_to_a_tcp_manager_at_once(executor: HybridExecutor) -> None:
-    context = multiprocessing.get_context("spawn")
-    with SyncManager(("127.0.0.1", 0), ctx=context) as manager:
-        mapping = manager.dict({n: n for n in range(100)})
-        calls = [executor.submit(look_up, mapping, n) for n in range(100)]
-        assert [call.result(timeout=PATIENCE) for call in calls] == list(range(100))
-
-
 # -- threads, forks, many locks, held hubs --------------------------------------------------------
 
 
@@ -447,88 +328,3 @@ def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) ->
             call.result(timeout=PATIENCE)
         assert lock.acquire(block=False)
         lock.release()
-
-
-# -- a worker's end -------------------------------------------------------------------------------
-
-
-def keep_and_tell(tools: Any, file: str) -> None:
-    """An initializer: when a worker ends, the file is there before the queues' threads are joined,
-    after they were told to end."""
-    keep_tools(tools)
-    multiprocessing.util.Finalize(None, Path(file).touch, exitpriority=1)
-
-
-def put_one(item: int) -> None:
-    _tools.put(item)
-
-
-def test_a_worker_that_ends_waits_until_it_can_write_what_calls_put(
-    method: str, tmp_path: Path
-) -> None:
-    """Another process may be at it: the lock is free, and everything there, when it has written."""
-    context = multiprocessing.get_context(method)
-    queue: Any = context.Queue()
-    arguments = (queue, str(tmp_path / "ends"))
-    executor = HybridExecutor(1, context, initializer=keep_and_tell, initargs=arguments)
-    pid = executor.submit(pid_of).result(timeout=PATIENCE)
-    with queue._wlock:
-        assert list(executor.map(put_one, range(10), timeout=PATIENCE)) == [None] * 10
-        executor.shutdown(wait=False)
-        wait_until((tmp_path / "ends").exists)
-        # Time for it to end, which it must not.
-        deadline = time.monotonic() + 0.5
-        while time.monotonic() < deadline and is_alive(pid):
-            time.sleep(0.01)
-        assert is_alive(pid)
-    assert {queue.get(timeout=PATIENCE) for _ in range(10)} == set(range(10))
-    wait_until(lambda: not is_alive(pid))
-    assert queue._wlock.acquire(timeout=PATIENCE)
-    queue._wlock.release()
-
-
-def give_back_at_the_end(lock: Any) -> None:
-    """An initializer: the last thing the process does is to give a permit back. No thread of its
-    own gets the GIL after that, whatever it was waiting for in C."""
-    keep_tools(lock)
-
-    def give_back_and_die() -> None:
-        sys.setswitchinterval(PATIENCE)
-        with_gil = ctypes.PyDLL(None)
-        with_gil.sem_post(ctypes.c_void_p(lock._semlock.handle))
-        with_gil.usleep(100_000)
-        with_gil._exit(0)
-
-    multiprocessing.util.Finalize(None, give_back_and_die, exitpriority=-1000)
-
-
-def take_until_stopped(started: str) -> None:
-    Path(started).touch()
-    with _tools:
-        pass
-
-
-def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
-    method: str, tmp_path: Path
-) -> None:
-    """A thread may be waiting for one in C, for a call that was stopped just now."""
-    context = multiprocessing.get_context(method)
-    lock = context.Lock()
-    executor = HybridExecutor(1, context, initializer=give_back_at_the_end, initargs=(lock,))
-    assert lock.acquire()
-    call = executor.submit(take_until_stopped, str(tmp_path / "started"))
-    wait_until((tmp_path / "started").exists)
-    call.cancel()
-    executor.shutdown()
-    assert lock.acquire(timeout=PATIENCE)
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
-def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
-    for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):
-        lock = multiprocessing.get_context(method).Lock()
-        with pytest.warns() if text is None else pytest.warns(RuntimeWarning, match=text) as seen:
-            executor = make(max_workers=1, initializer=keep_tools, initargs=(lock,))
-            warnings.warn("the last", stacklevel=1)
-        assert len(seen) == (1 if text is None else 2)
-        assert executor.submit(take_lock).result(timeout=PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -12,36 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridexec.parent.client.streams import ARGUMENTS_NOTE, Stream
-from hybridexec.parent.work.batch import UNPICKLABLE, Values
+from hybridexec.parent.client.streams import ARGUMENTS_NOTE
+from hybridexec.parent.work.batch import UNPICKLABLE
 from hybridexec.wire import messages
 
-from ..fakes import FUNCTION, OPTIONS, FakeEngine, one_by_one
-
-
-def make(
-    items: Iterable[Any],
-    *,
-    bound: int | None = None,
-    ordered: bool = True,
-    refusal: BaseException | None = None,
-) -> tuple[FakeEngine, Stream]:
-    engine = FakeEngine()
-    function = None if refusal else FUNCTION
-    stream = Stream(engine, function, refusal, iter(items), True, OPTIONS, bound, ordered)
-    return engine, stream
-
-
-def outcomes_of(stream: Stream, deadline: float | None = None) -> Iterator[Any]:
-    """Outcomes one by one, as a consumer fetches them."""
-    for entry in stream.entries(deadline):
-        for outcome in one_by_one(entry) if isinstance(entry, Values) else [entry]:
-            stream.fetch()
-            yield outcome
-
-
-def values(outcomes: Iterable[Any]) -> list[Any]:
-    return [outcome[2] for outcome in outcomes]
+from .stream_outcomes import make, outcomes_of, values
 
 
 class Refuses:

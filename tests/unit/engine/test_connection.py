@@ -1,95 +1,17 @@
-"""A worker's pipes, as the I/O thread handles them: it never blocks and loses nothing."""
+"""A worker's pipes: what is written, what is read, and the end."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from hybridexec import native
-from hybridexec.parent import lifecycle
-from hybridexec.parent.engine.connection import Connection
 from hybridexec.parent.launch.exit_errors import describe_exit
 from hybridexec.wire import messages
-from hybridexec.wire.frames import FrameReader, encode
-from hybridexec.wire.page import DUMP_SIGNAL, create_fd
-from hybridexec.wire.shared import Channel, open_channel
 
-
-class FakeProcess:
-    """As much of a multiprocessing.Process as a connection asks for."""
-
-    pid = 4711
-    sentinel = -1
-
-    def __init__(self) -> None:
-        self.exitcode: int | None = None
-        self.forgotten = False
-
-    def join(self) -> None:
-        assert self.exitcode is not None, "it would wait"
-        self.forgotten = True
-
-
-class Ends:
-    """A connection and the worker's ends of its pipes."""
-
-    def __init__(self) -> None:
-        self.calls_read, calls_write = os.pipe()
-        self.bell_read, bell_write = os.pipe()
-        results_read, self.results_write = os.pipe()
-        for fd in (calls_write, results_read, bell_write, self.bell_read):
-            os.set_blocking(fd, False)
-        #: As the worker has it: what is written to it goes to the fault log.
-        self.status_fd = create_fd(1)
-        self.log_fd = log_fd = os.dup(self.status_fd)
-        lifecycle.keep_from_children(calls_write, bell_write, results_read, log_fd)
-        self.page_closed = False
-        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
-        self.channel, other = open_channel()
-        self.worker_channel = Channel(other)
-        started: Any = SimpleNamespace(
-            process=FakeProcess(),
-            page=page,
-            calls_fd=calls_write,
-            bell_fd=bell_write,
-            results_fd=results_read,
-            log_fd=log_fd,
-            sentinel=FakeProcess.sentinel,
-            channel=self.channel,
-            other_fds=(),
-        )
-        self.poller = native.Poller()
-        self.connection = Connection(started, self.poller)
-        self.worker = FrameReader(self.calls_read, self.worker_channel.take)
-
-    def close(self) -> None:
-        self.connection.close()
-        self.poller.close()
-        self.worker_channel.close()
-        for fd in (self.calls_read, self.bell_read, self.results_write, self.status_fd):
-            try:
-                os.close(fd)
-            except OSError:
-                pass
-
-
-@pytest.fixture
-def ends() -> Iterator[Ends]:
-    ends = Ends()
-    yield ends
-    ends.close()
-
-
-def result_frame(number: int, *segments: bytes) -> bytes:
-    return b"".join(bytes(b) for b in encode((messages.Results.kind, number), segments))
-
+from .connections import Ends, result_frame
 
 # -- writing ----------------------------------------------------------------------------------
 
@@ -289,97 +211,6 @@ def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
             os.write(ends.results_write, written)
     assert turns > 1
     assert [bytes(segment) for segment in received[0][1]] == [chunk] * 20
-
-
-# -- the process ------------------------------------------------------------------------------
-
-
-def test_a_signal_is_not_sent_to_a_process_that_has_ended(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
-    ends.connection.kill(signal.SIGTERM)
-    assert sent == [(4711, signal.SIGTERM)]
-    ends.connection.process.exitcode = 0
-    ends.connection.kill(signal.SIGTERM)
-    assert len(sent) == 1
-
-
-def test_a_process_that_ends_at_the_same_moment_is_no_error(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone(pid: int, number: int) -> None:
-        raise ProcessLookupError
-
-    monkeypatch.setattr(os, "kill", gone)
-    ends.connection.kill(signal.SIGTERM)
-
-
-# -- the fault log ----------------------------------------------------------------------------
-
-
-def test_the_fault_log_is_what_the_worker_wrote(ends: Ends) -> None:
-    assert ends.connection.fault_log == ""
-    os.write(ends.status_fd, b"Fatal Python error: ")
-    os.write(ends.status_fd, b"\xff")
-    assert ends.connection.fault_log == "Fatal Python error: \\xff"
-
-
-def test_a_dump_that_was_taken_is_no_part_of_a_later_fault(ends: Ends) -> None:
-    os.write(ends.status_fd, b"where it is")
-    assert ends.connection.take_dump() == "where it is"
-    assert ends.connection.fault_log == ""
-    os.write(ends.status_fd, b"why it died")
-    assert ends.connection.fault_log == "why it died"
-
-
-CATCH = (
-    f"import signal; signal.signal({DUMP_SIGNAL}, lambda number, frame: None)\nprint(flush=True)"
-)
-SPIN = "while True: pass"
-WAIT = "input()"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
-@pytest.mark.parametrize(
-    ("program", "state", "sent"),
-    [
-        pytest.param(f"{CATCH}\n{SPIN}", "R", True, id="runs"),
-        pytest.param(f"{CATCH}\n{WAIT}", "S", False, id="waits"),
-        pytest.param(f"print(flush=True)\n{SPIN}", "R", False, id="would-die"),
-    ],
-)
-def test_a_dump_is_requested_only_where_that_does_no_harm(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch, program: str, state: str, sent: bool
-) -> None:
-    signals: list[int] = []
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            ends.connection.pid = process.pid
-            while ends.connection.state != state:
-                assert process.poll() is None
-            with monkeypatch.context() as patched:
-                patched.setattr(os, "kill", lambda pid, number: signals.append(number))
-                while not signals and sent:
-                    ends.connection.request_dump()  # it may be about to wait for the CPU just now
-                ends.connection.request_dump()
-        finally:
-            process.kill()
-    assert bool(signals) is sent
-    assert set(signals) <= {DUMP_SIGNAL}
-    assert not ends.connection.killed
-
-
-def test_it_is_known_whether_we_killed_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "kill", lambda pid, number: None)
-    ends.connection.kill(signal.SIGTERM)
-    assert not ends.connection.killed
-    ends.connection.kill(signal.SIGKILL)
-    assert ends.connection.killed
 
 
 # -- ends -------------------------------------------------------------------------------------

@@ -1,116 +1,26 @@
-"""Memory files: what is in them arrives, nobody sees another's changes, and nothing is left."""
+"""Memory files: what travels how, also where it cannot be shared."""
 
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import resource
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hybridexec.wire import shared
-from hybridexec.wire.frames import FrameReader, embed, encode, extract
-from hybridexec.wire.payload import Payload, Segments, dumps, loads
-from hybridexec.wire.shared import SHARED_FROM, Channel, Region, has_room, open_channel
+from hybridexec.wire.frames import embed, encode, extract
+from hybridexec.wire.payload import Segments, dumps, loads
+from hybridexec.wire.shared import SHARED_FROM, Region, has_room
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
+from .memory_files import SIZE, Sides, arrays, file_of, files, mapped
 
-SIZE = SHARED_FROM  # bytes, the smallest that are shared
-
-
-def files() -> list[tuple[int, int]]:
-    """This process's descriptors of payloads: each with the file's number."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if "hybridexec-payload" in os.readlink(f"/proc/self/fd/{name}"):
-                found.append((int(name), os.stat(int(name)).st_ino))
-        except OSError:
-            continue  # the listing's own
-    return found
-
-
-def mapped() -> bool:
-    with open("/proc/self/maps") as maps:
-        return "hybridexec-payload" in maps.read()
-
-
-def file_of(payload: Payload) -> shared.File:
-    assert type(payload) is Segments
-    (file,) = {part.file for part in payload.parts if isinstance(part, Region)}
-    return file
-
-
-def number_of(payload: Payload) -> int:
-    return os.stat(file_of(payload).fd).st_ino
-
-
-class Sides:
-    """A writer and a reader of frames, with a channel."""
-
-    def __init__(self) -> None:
-        self.read_fd, self.write_fd = os.pipe()
-        self.ours, other = open_channel()
-        self.theirs = Channel(other)
-        self.reader = FrameReader(self.read_fd, self.theirs.take)
-
-    def write(self, *payloads: Payload) -> int:
-        """Send payloads in one frame; how many bytes of it went through the pipe."""
-        segments: list[shared.Part] = []
-        head = (1, [embed(payload, segments) for payload in payloads])
-        buffers = encode(head, segments, self.ours.hand_over)
-        return sum(os.write(self.write_fd, buffer) for buffer in buffers)
-
-    def read(self) -> list[Payload]:
-        """The payloads of the next frame."""
-        while not (received := self.reader.read()):
-            pass
-        (frame,) = received
-        return [extract(reference, frame[1]) for reference in frame[0][1]]
-
-    def send(self, *payloads: Payload) -> list[Payload]:
-        self.write(*payloads)
-        return self.read()
-
-    def close(self) -> None:
-        self.ours.close()
-        self.theirs.close()
-        os.close(self.read_fd)
-        os.close(self.write_fd)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """Each test begins without files, and leaves none but spare ones."""
-    shared._spares.clear()
-    assert files() == []
-    yield
-    gc.collect()
-    shared._spares.clear()
-    assert files() == []
-    assert not mapped()
-
-
-@pytest.fixture
-def sides() -> Iterator[Sides]:
-    sides = Sides()
-    yield sides
-    sides.close()
-
-
-@pytest.fixture
-def map_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is shared is mapped by its readers, and so never written again."""
-    monkeypatch.setattr(shared, "MAPPED_FROM", SHARED_FROM)
-    monkeypatch.setattr(shared, "_LARGEST_SPARE", 0)
-
-
-def arrays(*sizes: int) -> list[np.ndarray]:
-    return [np.random.default_rng(size).integers(0, 256, size, np.uint8) for size in sizes]
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd"),
+    pytest.mark.usefixtures("nothing_left"),
+]
 
 
 # -- what travels how -----------------------------------------------------------------------------
@@ -314,125 +224,3 @@ def test_what_cannot_be_mapped_is_copied(sides: Sides) -> None:
         back = loads(received)
     assert not mapped()
     assert np.array_equal(back, array)
-
-
-# -- files that are written again -----------------------------------------------------------------
-
-
-def test_a_file_is_written_again_once_it_was_read(sides: Sides) -> None:
-    payload = dumps(np.full(4 * SIZE, 1, np.uint8))
-    number = number_of(payload)
-    sides.write(payload)
-    del payload
-    second = dumps(np.full(SIZE, 2, np.uint8))
-    assert number_of(second) != number, "it has not been read"
-    (received,) = sides.read()
-    third = dumps(np.full(8 * SIZE, 3, np.uint8))
-    assert number_of(third) == number
-    assert (loads(received) == 1).all()
-    sides.write(second, third)
-    del second, third
-    fourth = dumps(np.full(SIZE, 4, np.uint8))
-    assert number_of(fourth) != number, "now that must be read first"
-    assert [loads(p)[-1] for p in sides.read()] == [2, 3]
-
-
-def test_a_file_is_not_written_while_its_payload_lives(sides: Sides) -> None:
-    payload = dumps(np.zeros(SIZE))
-    sides.send(payload)
-    other = dumps(np.ones(SIZE))
-    assert number_of(other) != number_of(payload)
-    assert not loads(payload).any()
-
-
-def test_a_file_that_went_to_two_readers_is_not_written_again(sides: Sides) -> None:
-    """The mark would not tell whether both have read it: the first may be slow, or stuck."""
-    payload = dumps(np.zeros(SIZE))
-    sides.send(payload)
-    sides.send(payload)
-    del payload
-    assert files() == []
-
-
-def test_a_file_that_is_mapped_is_not_written_again(
-    sides: Sides, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert shared.MAPPED_FROM > shared._LARGEST_SPARE
-    monkeypatch.setattr(shared, "MAPPED_FROM", SHARED_FROM)
-    payload = dumps(np.zeros(SIZE))
-    number = number_of(payload)
-    (received,) = sides.send(payload)
-    back = loads(received)
-    del payload, received
-    other = dumps(np.ones(SIZE))
-    assert number_of(other) != number
-    assert not back.any()
-
-
-@pytest.mark.usefixtures("sides")
-def test_few_files_are_spared_and_no_huge_ones() -> None:
-    held = [dumps(np.zeros(SIZE)) for _ in range(3 * shared._MAX_SPARES)]
-    del held
-    assert len(files()) == shared._MAX_SPARES
-    held = [dumps(bytes(shared._LARGEST_SPARE - 10_000)) for _ in range(4)]
-    del held
-    assert len(files()) == shared.SPARE_BYTES // shared._LARGEST_SPARE
-    shared._spares.clear()
-    dumps(bytes(shared._LARGEST_SPARE))
-    assert files() == []
-
-
-def test_with_the_last_channel_the_spare_files_go() -> None:
-    first, second = Sides(), Sides()
-    first.send(dumps(np.zeros(SIZE)))
-    first.close()
-    assert len(files()) == 1, "there still is a channel"
-    held = dumps(np.zeros(SIZE))
-    second.close()
-    assert len(files()) == 1
-    del held
-    assert files() == []
-    assert shared._reserve == []
-
-
-# -- forks ----------------------------------------------------------------------------------------
-
-
-def test_a_forked_child_lets_go_of_the_parents_files(sides: Sides) -> None:
-    spare = dumps(np.zeros(SIZE))
-    held = dumps(np.full(SIZE, 5))
-    del spare
-    assert len(files()) == 2
-    pid = os.fork()
-    if not pid:
-        inherited = len(files())
-        own = dumps(np.ones(SIZE))  # with what may be the same descriptor as one of the parent's
-        del held
-        good = not inherited and len(files()) == 1 and loads(own).sum() == SIZE
-        os._exit(0 if good else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert (loads(sides.send(held)[0]) == 5).all()
-
-
-@pytest.mark.usefixtures("map_all")
-def test_a_forked_child_can_unpickle_what_had_come(sides: Sides) -> None:
-    (received,) = sides.send(dumps(np.full(SIZE, 5)))
-    pid = os.fork()
-    if not pid:
-        back = loads(received)
-        good = bool((back == 5).all())
-        back[:] = 6
-        os._exit(0 if good else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert (loads(received) == 5).all()
-
-
-@pytest.mark.usefixtures("map_all")
-def test_an_array_is_not_shared_with_a_forked_child(sides: Sides) -> None:
-    array = loads(sides.send(dumps(np.full(SIZE, 5)))[0])
-    pid = os.fork()
-    if not pid:
-        array[:] = 6
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert (array == 5).all()

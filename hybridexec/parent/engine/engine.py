@@ -256,12 +256,7 @@ class Engine:
             self._inline.interrupted()
             raise
         finally:
-            try:
-                self._io.start()
-            except BaseException as error:
-                if not isinstance(error, Exception):
-                    self._io.start()  # Ctrl-C: if it was started already, this one does nothing
-                raise
+            self._io.start()
 
     # -- on the I/O thread --------------------------------------------------------------------
 

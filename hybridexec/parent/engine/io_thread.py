@@ -23,11 +23,19 @@ class IoThread:
         self._ident: int | None = None
 
     def start(self) -> None:
-        """Start the thread; called again if that was interrupted.
+        """Start the thread, even if Ctrl-C interrupts this.
 
         Raises:
             Exception: the process is out of threads, or the interpreter is exiting.
         """
+        try:
+            self._start()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._start()  # if a thread was created, this one does nothing
+            raise
+
+    def _start(self) -> None:
         try:
             native.start_thread(self._enter, "hybridexec-io")
         except Exception as error:

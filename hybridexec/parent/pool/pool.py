@@ -31,7 +31,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..work.batch import LOST, Batch, Sink
+from ..work.batch import Batch, Sink
 from .actions import Actions
 from .dispatch import Dispatch
 from .ledger import Ledger
@@ -181,9 +181,7 @@ class Pool:
             self._scaling.short = True
         if cancel_unstarted and self.phase is Phase.DRAINING:
             self.ledger.close()
-            for worker in self.workers.values():
-                if worker.in_flight:
-                    self._recall.ask(worker, len(worker.in_flight))
+            self._recall.ask_all()
         self._settle()
 
     def kill(self, signal_number: int) -> None:
@@ -275,10 +273,7 @@ class Pool:
         self.phase = Phase.BROKEN
         self.ledger.close(cause)
         for worker in self.workers.values():
-            running = worker.running
-            for position, (call, batch) in enumerate(worker.in_flight.calls()):
-                pid = worker.pid if position < running else None
-                self.ledger.give_up(batch, call - batch.first, LOST, cause, pid)
+            self._recovery.give_up(worker, cause)
             self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:

@@ -49,6 +49,12 @@ class Recall:
         worker.recalls += 1
         self._actions.send(worker.id, messages.Recall(count))
 
+    def ask_all(self) -> None:
+        """Ask all workers to give back all calls that they have not started."""
+        for worker in self._workers.values():
+            if worker.in_flight:
+                self.ask(worker, len(worker.in_flight))
+
     def stuck_seconds(self, now: float) -> float | None:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
         if len(self._workers) < 2:

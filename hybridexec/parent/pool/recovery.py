@@ -136,6 +136,13 @@ class Recovery:
         kept = ledger.wanted(returned)
         (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
 
+    def give_up(self, worker: Worker, cause: BaseException) -> None:
+        """End the calls of a worker that is about to be killed, because of ``cause``."""
+        running = worker.running
+        for position, (call, batch) in enumerate(worker.in_flight.calls()):
+            pid = worker.pid if position < running else None
+            self._ledger.give_up(batch, call - batch.first, LOST, cause, pid)
+
     def give_up_suspects(self, why: BaseException) -> None:
         """Fail all waiting suspects: no worker can be started for them, because of ``why``."""
         lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")

@@ -150,7 +150,7 @@ class SimulatedWorker:
         del self.running[call]
         del self.page.started[call]
         failed = status in (messages.ERROR, messages.RETRIABLE)
-        value = (b"", "Traceback\nError: it failed\n", "") if failed else call
+        value = (b"", "Traceback\nError: it failed\n", "", "Error", "it failed") if failed else call
         self.out.append(("results", [(call, status, value, None)]))
         if self.hog == call:
             self.yield_hub()

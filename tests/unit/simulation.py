@@ -14,12 +14,14 @@ from hybridexec.options import CallOptions
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Send, Start
 from hybridexec.parent.pool.call_frames import call_frame
+from hybridexec.parent.pool.emitter import Emitter
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import messages
 
+from .account import Account
 from .fakes import Sink
 from .judge import Judge
 from .simulated_worker import SimulatedWorker
@@ -32,6 +34,10 @@ class Simulation(Judge):
         super().__init__(Pool(max_workers, slots, **options), options.get("grace", 0.75))
         self.max_workers = max_workers
         self.slots = slots
+        #: Is told of everything.
+        self.account = Account()
+        self.pool.actions.emitter = Emitter(self.pool.workers)
+        self._taken = 0  # by workers that have ended
 
     # -- what callers do ----------------------------------------------------------------------
 
@@ -183,6 +189,7 @@ class Simulation(Judge):
             self.deaths[call] += 1
             self.alone[call] += len(started) == 1 and not overdue
         del self.workers[number]
+        self._taken += worker.page.taken
         self._event(self.pool.lost, number, lost, self.now)
         for call in started:
             if self._note_end_of_run(call, retried=call in overdue):
@@ -253,6 +260,9 @@ class Simulation(Judge):
         self.run(lambda: self.pool.finished)
         for call in self.batch_of:
             assert self._delivered(call) != (call in self.silent), "each call ends in one way"
+        assert not self.account.alive
+        assert self.account.started == self._taken
+        assert self.account.retried == self.earlier.total()
 
     def _event(self, event: Callable[..., None], *arguments: Any) -> None:
         event(*arguments)
@@ -271,6 +281,10 @@ class Simulation(Judge):
         for sink, ended in self.pool.ledger.take_outcomes():
             self._note_outcomes(sink, ended)
         invariants.check(self.pool)
+        told = self.pool.actions.take_events(self.now)
+        if told:
+            self.account(told)
+        assert self.account.unfinished == self.pool.ledger.unfinished, "each end is told once"
 
     def describe(self) -> str:
         return f"{self.pool.phase}, pending {self.pool.pending}, " + ", ".join(

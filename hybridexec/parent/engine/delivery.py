@@ -1,4 +1,5 @@
-"""Deliver what may run user code: outcomes (callbacks) and log records (handlers); and the end.
+"""Deliver what may run user code: outcomes (callbacks), log records (handlers) and events
+(listeners); and the end.
 
 Thread: the I/O thread, and whoever takes a turn in its place.
 Guarantees: no lock of gevent's is taken on a native thread: in a process that gevent has patched,
@@ -10,10 +11,15 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from typing import TYPE_CHECKING
 
 from ..work.batch import Delivery, deliver_all
 from .gevent_parent import Hubs
 from .hub_monitor import Record
+from .listeners import tell_all
+
+if TYPE_CHECKING:
+    from .listeners import News
 
 _logger = logging.getLogger("hybridexec")
 
@@ -37,6 +43,13 @@ class Deliverer:
             _log(records)
         elif records:
             self._hubs.call(functools.partial(_log, records))
+
+    def events(self, news: list[News]) -> None:
+        """Give each listener its events."""
+        if self._hubs is None:
+            tell_all(news)
+        elif news:
+            self._hubs.call(functools.partial(tell_all, news))
 
     def end(self, ended: threading.Event) -> None:
         """Set ``ended``, after everything else was delivered."""

@@ -39,6 +39,7 @@ from .gevent_parent import Hubs
 from .inline_calls import InlineCalls
 from .io_thread import IoThread
 from .link import Launcher
+from .listeners import Listeners
 from .snapshot import Snapshot
 from .supervisor import Supervisor
 
@@ -74,6 +75,7 @@ class Engine:
         self._io = IoThread(self._run, self._give_up)
         #: Whether this process is a fork of the one that made the engine.
         self.inert = False
+        self.listeners = Listeners(pool, self._turning, self._io.is_current)
         self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
@@ -277,9 +279,7 @@ class Engine:
             now = native.monotonic()
             timeout = self._plan(now)
             queue.asleep = True
-        if queue.submitted or queue.events:
-            timeout = 0
-        ready = self._poller.wait(timeout)
+        ready = self._poller.wait(0 if queue.submitted or queue.events else timeout)
         queue.asleep = False
         with self._turning:
             if ready:
@@ -318,8 +318,10 @@ class Engine:
             pool.dispatch(now)
             self._supervisor.act()
             outcomes = self._ledger.take_outcomes()
+            events = self.listeners.take(now)
         self._tell.outcomes(outcomes)
         self._tell.log(records)
+        self._tell.events(events)
 
     def _abort(self, error: BaseException) -> None:
         """After an internal fault, end every call with it, so that none waits for ever."""
@@ -327,6 +329,7 @@ class Engine:
         broken.__cause__ = error
         self._pool.abort(broken)
         self._tell.outcomes(self._ledger.take_outcomes())
+        self._tell.events(self.listeners.take(native.monotonic()))
 
     def _give_up(self, error: Exception) -> None:
         """The I/O thread cannot be started."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...wire import messages
 from ...wire.messages import ToWorker
-from ..pool.actions import Abandoned
+from ..pool.actions import Abandoned, Actions
 from ..pool.in_flight import InFlight
 from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from ..pool.worker import Worker
@@ -57,16 +57,19 @@ class HubMonitor:
         workers: Mapping[int, Worker],
         connections: Mapping[int, Link],
         send: Callable[[int, ToWorker], None],
+        actions: Actions,
     ) -> None:
         """
         Args:
             watchdog: decides what to report; None if nothing is.
             send: sends a message to the worker with this number.
+            actions: the pool's, which may have somebody to tell.
         """
         self._watchdog = watchdog
         self._workers = workers
         self._connections = connections
         self._send = send
+        self._actions = actions
         self._look_at = 0.0
         self._holdups = Holdups()
         self._found: list[Record] = []  # since the last look
@@ -108,23 +111,28 @@ class HubMonitor:
             elif type(step) is Over:
                 message = "the hub of worker process %s runs again, after %.1f s"
                 records.append(Record(logging.INFO, message, (connection.pid, step.seconds)))
+                if (emitter := self._actions.emitter) is not None:
+                    emitter.worker_unblocked(self._workers[step.worker], step.seconds)
         self._look_at = now + self._watchdog.period
         return records
 
     def _report(self, report: Report, connection: Link) -> Record:
         worker = self._workers[report.worker]
         held = worker.in_flight
-        call, stack, no_stack = report.call, report.stack, ""
+        call, name, stack, no_stack = report.call, "", report.stack, ""
         if stack is None:
             call = worker.page.current
             stack = connection.take_dump()
             no_stack = _WHY_NO_STACK.get(connection.state or "", "it does not answer")
         if call in held:
-            what = f"{_text(held, call)} keeps it from running any other"
+            name = _text(held, call)
+            what = f"{name} keeps it from running any other"
         elif report.stack is None:
             what = f"it runs {self._running(worker)}"
         else:
             what = "no call has the CPU, but code that one has left running"
+        if (emitter := self._actions.emitter) is not None:
+            emitter.worker_blocked(worker, report.seconds, name, stack)
         return Record(
             logging.WARNING,
             "the hub of worker process %s has not run for %.1f s: %s; unfinished calls there: %d. "

@@ -53,7 +53,9 @@ class Supervisor:
         #: Who reads the results.
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Link, int]] = {}
-        self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send)
+        self._monitor = HubMonitor(
+            watchdog, pool.workers, self.connections, self.send, pool.actions
+        )
         self._measure_at = 0.0  # when to measure the workers' memory
         # Workers that have ended, how is not known: until when to wait for that.
         self._ends: dict[int, float] = {}

@@ -1,12 +1,16 @@
-"""Actions: what the pool decides that the supervisor is to do."""
+"""Actions: what the pool decides that the supervisor is to do, and what it tells of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...wire.messages import ToWorker
 from ...wire.shared import Part
+
+if TYPE_CHECKING:
+    from ...events import Event
+    from .emitter import Emitter
 
 
 class Start(NamedTuple):
@@ -49,6 +53,8 @@ class Actions:
         self.decided: list[Action] = []
         #: What is to be reported.
         self.unsaid: list[Abandoned] = []
+        #: Who is told what happens; None while nobody listens.
+        self.emitter: Emitter | None = None
 
     def start(self, worker: int) -> None:
         """Decide on a :class:`Start`."""
@@ -75,3 +81,7 @@ class Actions:
         """The actions since the last time."""
         decided, self.decided = self.decided, []
         return decided
+
+    def take_events(self, now: float) -> list[Event]:
+        """What has happened since the last time, as far as somebody listens."""
+        return [] if self.emitter is None else self.emitter.take(now)

@@ -59,6 +59,8 @@ class Dispatch:
     def run(self, unfinished: int, now: float) -> None:
         """Send calls to the least loaded workers, as far as their credit goes; those whose hub is
         blocked by a call come last."""
+        if (emitter := self._actions.emitter) is not None:
+            emitter.started(self._workers.values())
         if self._suspects.count:
             self._send_suspects(now)
         waiting = self._backlog
@@ -139,7 +141,7 @@ class Dispatch:
                 batch.send(place, place + 1)
                 worker.in_flight.add(batch, place, place + 1)
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
-            self._scaling.retire(worker)
+            self._scaling.retire(worker, "quarantine")
 
     def _room(self, worker: Worker, share: int | None = None) -> int:
         """How many more calls a worker may have, apart from its window."""
@@ -169,7 +171,7 @@ class Dispatch:
         if worker.budget is not None:
             worker.budget -= granted
             if worker.budget == 0:
-                self._scaling.retire(worker)
+                self._scaling.retire(worker, "max_tasks_per_child")
         return spans
 
     def _send(self, worker: Worker, granted: list[Span], now: float) -> None:

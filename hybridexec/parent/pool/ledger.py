@@ -88,6 +88,8 @@ class Ledger:
         """Enter the calls of a new batch."""
         batch.entered = True
         self.unfinished += batch.size
+        if (emitter := self._actions.emitter) is not None:
+            emitter.submitted(batch)
         if not batch.function.lasting:
             number = batch.function.number
             self._users[number] = self._users.get(number, 0) + 1
@@ -96,7 +98,7 @@ class Ledger:
         """See :meth:`.pool.Pool.cancel`."""
         if not batch.entered:
             return
-        handed_out = batch.next
+        before, handed_out = self.unfinished, batch.next
         if places is None:
             # Most calls of a long stream are in batches of which no worker has any.
             count = self.backlog.cancel_rest(batch)
@@ -120,6 +122,8 @@ class Ledger:
             found = [call - batch.first for call in worker.in_flight.those_of(batch, sent)]
             self._cancel_sent(worker, batch, found, running)
             sent.difference_update(found)
+        if (emitter := self._actions.emitter) is not None:
+            emitter.cancelled(batch, before - self.unfinished)
 
     def _cancel_sent(self, worker: Worker, batch: Batch, places: list[int], running: bool) -> None:
         """Cancel calls that a worker has."""
@@ -145,6 +149,8 @@ class Ledger:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
                 self._cancel_sent(worker, batch, places, running=True)
+                if (emitter := self._actions.emitter) is not None:
+                    emitter.cancelled(batch, len(places))
                 ended: list[Ended] = [
                     (batch.offset + place, messages.CANCELLED, said, None, worker.pid, None)
                     for place in places
@@ -216,7 +222,10 @@ class Ledger:
         if batch.states[place] != DROPPED:
             batch.drop((place,))
             self.unfinished -= 1
-            self._outcomes.append((batch.sink, [_outcome(batch, place, status, value, pid)]))
+            ended = [_outcome(batch, place, status, value, pid)]
+            self._outcomes.append((batch.sink, ended))
+            if (emitter := self._actions.emitter) is not None:
+                emitter.ended(batch, ended)
 
     def repair(self, batch: Batch, place: int, cause: BaseException) -> None:
         """A caller was interrupted while it handled a call: end the call if no worker has it. Its
@@ -225,21 +234,28 @@ class Ledger:
         held = any(call in worker.in_flight for worker in self._workers.values())
         if batch.states[place] != ENDED and not held:
             batch.end(place, place + 1)
-        self.unfinished = self.count()
-        self._outcomes.append((batch.sink, [_outcome(batch, place, LOST, cause, None)]))
+        before, self.unfinished = self.unfinished, self.count()
+        ended = [_outcome(batch, place, LOST, cause, None)]
+        self._outcomes.append((batch.sink, ended))
+        if (emitter := self._actions.emitter) is not None and before > self.unfinished:
+            emitter.ended(batch, ended)
 
     def deliver(self, batch: Batch, ended: list[Ended]) -> None:
         """End calls with these outcomes."""
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
+            if (emitter := self._actions.emitter) is not None:
+                emitter.ended(batch, ended)
             batch.end_with(ended)
             self._release_if_over(batch)
 
-    def deliver_row(self, batch: Batch, place: int, values: list[Any]) -> None:
+    def deliver_row(self, batch: Batch, place: int, values: list[Any], pid: int | None) -> None:
         """End consecutive calls, from ``place`` on, with plain values."""
         self.unfinished -= len(values)
         self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
+        if (emitter := self._actions.emitter) is not None:
+            emitter.finished(batch, len(values), pid)
         self.ended(batch, place, len(values))
 
     def ended(self, batch: Batch, place: int, count: int = 1) -> None:

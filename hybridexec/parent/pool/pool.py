@@ -201,6 +201,8 @@ class Pool:
         worker.pid = pid
         if page is not None:
             worker.page = page
+        if (emitter := self.actions.emitter) is not None:
+            emitter.worker_started(worker)
         if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
             self.actions.kill(number, signal.SIGKILL)
         self._settle()
@@ -212,6 +214,8 @@ class Pool:
             return  # it was told to end meanwhile
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
+        if (emitter := self.actions.emitter) is not None:
+            emitter.worker_ready(worker)
         self._settle()
 
     def results(
@@ -245,9 +249,8 @@ class Pool:
         worker.recalls -= 1
         if worker.held_at is not None:
             self._recall.release(worker, [])  # it reads again
-        calls = [
-            call for call in reversed(calls) if call in worker.in_flight
-        ]  # not reclaimed by now
+        # Without those that were reclaimed by now.
+        calls = [call for call in reversed(calls) if call in worker.in_flight]
         self.ledger.backlog.put_back(self.ledger.wanted(worker.take_back(calls)))
         self._settle()
 
@@ -258,7 +261,7 @@ class Pool:
             return
         # The replacement of a worker that has done nothing yet would be no smaller.
         if worker.state is WorkerState.READY and worker.done:
-            self._scaling.retire(worker)
+            self._scaling.retire(worker, "max_memory_per_child")
             if worker.waiting > 0 and not worker.recalls:
                 self._recall.ask(worker, worker.waiting)
             self._settle()
@@ -277,12 +280,11 @@ class Pool:
             self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
-        """A worker's process is gone. Its started calls fail with ``lost``, unless they may run
-        again.
-
-        All that it had written must have been passed to :meth:`results` before.
-        """
+        """A worker's process is gone, and all that it had written was passed to :meth:`results`. Its
+        started calls fail with ``lost``, unless they may run again."""
         worker = self._scaling.remove(number)
+        if (emitter := self.actions.emitter) is not None:
+            emitter.worker_ended(worker, lost, self.phase is Phase.KILLED)
         self._recovery.lose(worker, lost, now)
         if worker.taken:
             self._scaling.believe()

@@ -17,7 +17,7 @@ from typing import Any
 from ...errors import CallTimeout, WorkerLost
 from ...wire import messages
 from ...wire.wording import call_text
-from ..work.batch import DROPPED, LOST, UNWANTED, Batch, Call, Loss
+from ..work.batch import DROPPED, ENDED, LOST, UNWANTED, Batch, Call, Loss
 from .actions import Actions
 from .deadlines import Step
 from .ledger import Ledger
@@ -40,7 +40,9 @@ class Recovery:
         #: Whether all workers are about to be killed, so that calls that go on are not reported.
         self.leaving = False
 
-    def try_again(self, batch: Batch, place: int, status: int, value: Any, now: float) -> bool:
+    def try_again(
+        self, batch: Batch, place: int, status: int, value: Any, pid: int | None, now: float
+    ) -> bool:
         """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
         if not options.retries or self._ledger.closing or batch.states[place] == UNWANTED:
@@ -56,6 +58,9 @@ class Recovery:
             return False
         history.retries += 1
         history.texts.append(text)
+        if (emitter := self._actions.emitter) is not None:
+            error = value[3:] if status == messages.RETRIABLE else text.split(": ", 1)
+            emitter.retried((batch, place), pid, *error)
         wait = delay(options.backoff, history.retries, self._random)
         self._ledger.retries.add(batch, place, now + wait)
         return True
@@ -115,9 +120,9 @@ class Recovery:
             elif batch.states[place] == DROPPED:
                 ledger.ended(batch, place)
             elif call in worker.expired:
-                timeout = batch.options.timeout
-                if not self.try_again(batch, place, messages.TIMED_OUT, timeout, now):
-                    ledger.end(batch, place, messages.TIMED_OUT, timeout, worker.pid)
+                timeout, pid = batch.options.timeout, worker.pid
+                if not self.try_again(batch, place, messages.TIMED_OUT, timeout, pid, now):
+                    ledger.end(batch, place, messages.TIMED_OUT, timeout, pid)
             elif batch.options.on_worker_loss == "retry" and not (
                 ledger.closing or batch.states[place] == UNWANTED
             ):
@@ -133,6 +138,10 @@ class Recovery:
             given_up = []
         for culprit in given_up:
             self._fail(worker, culprit, lost)
+        if (emitter := self._actions.emitter) is not None:
+            for batch, place in to_run_again:
+                if batch.states[place] != ENDED:
+                    emitter.retried((batch, place), worker.pid, type(lost).__name__, str(lost))
         kept = ledger.wanted(returned)
         (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
 

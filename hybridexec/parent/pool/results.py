@@ -59,7 +59,7 @@ class Results:
                 continue
             if status >= messages.ERROR:
                 worker.failed += status != messages.CANCELLED
-                if self._recovery.try_again(batch, place, status, value, now):
+                if self._recovery.try_again(batch, place, status, value, pid, now):
                     continue
                 if status == messages.RETRIABLE:
                     status = messages.ERROR
@@ -77,5 +77,5 @@ class Results:
             return False
         worker.in_flight.pop_row(first, count)
         worker.done += count
-        self._ledger.deliver_row(batch, place, values)
+        self._ledger.deliver_row(batch, place, values, worker.pid)
         return True

@@ -138,8 +138,11 @@ class Scaling:
         )
         return worker.state is WorkerState.STARTING and not others and not self.able
 
-    def retire(self, worker: Worker) -> None:
-        """Let a worker finish its calls; its replacement starts meanwhile."""
+    def retire(self, worker: Worker, cause: str) -> None:
+        """Let a worker finish its calls, because of ``cause`` (see :class:`.WorkerRecycled`); its
+        replacement starts meanwhile."""
+        if (emitter := self._actions.emitter) is not None:
+            emitter.worker_recycled(worker, cause)
         worker.state = WorkerState.RETIRING
         self.leaving += 1
         self.short = True

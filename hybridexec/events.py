@@ -1,0 +1,250 @@
+"""What happens in an executor, as typed events.
+
+Calls are told of by number: an event stands for all calls that went the same way since the last
+time, so a million calls are a few thousand events. Counts add up: as far as a listener has been
+told, ::
+
+    submitted == finished + failed + timed out + cancelled + lost + those that have not ended
+
+where "submitted" is the sum of the counts of all :class:`CallsSubmitted`, and so on. A call that
+runs again is counted once more in :class:`CallsRetried` for each further run, and ends once.
+
+All times are those of :func:`time.monotonic`, in seconds. ``pid`` is always a worker's process id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened.
+
+    Attributes:
+        at: when the executor took note, in monotonic seconds. For a lone call whose caller waits
+            for it, that may be a quarter of a second late.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallsEvent(Event):
+    """Something that has happened to calls.
+
+    Attributes:
+        count: to how many.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSubmitted(CallsEvent):
+    """Calls are to be run.
+
+    Attributes:
+        function: the function's name.
+    """
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallsStarted(CallsEvent):
+    """A worker has begun calls, or thrown away ones that were cancelled before it got to them.
+
+    It is told when something else is, so at the latest with the calls' ends. A call that runs again
+    starts again.
+
+    Attributes:
+        pid: the worker's.
+    """
+
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallsRetried(CallsEvent):
+    """Runs of calls came to nothing, and the calls are to run again.
+
+    Attributes:
+        function: the function's name.
+        pid: that of the worker that ran them.
+        error: the type of what ended those runs, with its module (``"builtins.OSError"``);
+            ``"CallTimeout"`` if that was their timeout, ``"WorkerLost"`` if it was their worker's
+            end.
+        text: its text.
+    """
+
+    function: str
+    pid: int | None
+    error: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallsFinished(CallsEvent):
+    """Calls have returned.
+
+    Attributes:
+        function: the function's name.
+        pid: that of the worker that ran them.
+    """
+
+    function: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallsFailed(CallsEvent):
+    """Calls have raised.
+
+    Attributes:
+        function: the function's name.
+        pid: that of the worker that ran them.
+        error: the exception's type, with its module: ``"builtins.OSError"``.
+        text: the exception's text.
+        traceback: the first one's, as printed in the worker.
+    """
+
+    function: str
+    pid: int | None
+    error: str
+    text: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallsTimedOut(CallsEvent):
+    """Calls have ended because their ``options(timeout=...)`` was up.
+
+    Attributes:
+        function: the function's name.
+        pid: that of the worker that ran them.
+    """
+
+    function: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallsCancelled(CallsEvent):
+    """Calls were cancelled, before they ran or while they did.
+
+    Attributes:
+        function: the function's name.
+    """
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallsLost(CallsEvent):
+    """Calls have ended because their worker has, or because no call can run any more.
+
+    Attributes:
+        function: the function's name.
+        pid: that of the worker that ran them; None if none did.
+        error: ``"WorkerLost"`` or ``"ExecutorBroken"``.
+        text: the error's text.
+    """
+
+    function: str
+    pid: int | None
+    error: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEvent(Event):
+    """Something that has happened to a worker.
+
+    Attributes:
+        worker: its number: the executor's first is 1, and none is used twice.
+        pid: None if there was no process.
+    """
+
+    worker: int
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(WorkerEvent):
+    """A worker's process exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady(WorkerEvent):
+    """A worker can be sent calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBlocked(WorkerEvent):
+    """A worker's hub does not run, so none of its other calls can.
+
+    Attributes:
+        seconds: for how long it has not.
+        call: the call that keeps it from running, in a few words; empty if that is not known.
+        stack: that of the worker's main thread, as text; empty if that is not known.
+    """
+
+    seconds: float
+    call: str
+    stack: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUnblocked(WorkerEvent):
+    """The hub of a worker that was blocked runs again.
+
+    Attributes:
+        seconds: for how long it had not.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecycled(WorkerEvent):
+    """A worker gets no more calls: it finishes those it has, and another takes its place.
+
+    Attributes:
+        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``; or ``"quarantine"`` for one
+            that was started for calls whose workers had died.
+    """
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded(WorkerEvent):
+    """A worker's process has ended, or could not be started.
+
+    Attributes:
+        lost: whether that was not planned.
+        cause: if so how, in words; else empty.
+    """
+
+    lost: bool
+    cause: str
+
+
+#: All kinds of events. What happens to a call is told in this order.
+KINDS: tuple[type[Event], ...] = (
+    CallsSubmitted,
+    CallsStarted,
+    CallsRetried,
+    CallsFinished,
+    CallsFailed,
+    CallsTimedOut,
+    CallsCancelled,
+    CallsLost,
+    WorkerStarted,
+    WorkerReady,
+    WorkerBlocked,
+    WorkerUnblocked,
+    WorkerRecycled,
+    WorkerEnded,
+)

@@ -1,0 +1,158 @@
+"""Collects events for those who listen: the one place where the pool tells what happens.
+
+Thread: turn holder.
+Guarantees: whatever adds to :attr:`.ledger.Ledger.unfinished`, or takes from it, is counted here
+once. What is kept until it is taken grows with the number of functions, workers and different
+errors, not with that of calls.
+
+While nobody listens there is no emitter (see :attr:`.actions.Actions.emitter`), nothing is built,
+and this module and :mod:`hybridexec.events` are not even loaded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...errors import WorkerLost
+from ...events import (
+    KINDS,
+    CallsCancelled,
+    CallsFailed,
+    CallsFinished,
+    CallsLost,
+    CallsRetried,
+    CallsStarted,
+    CallsSubmitted,
+    CallsTimedOut,
+    Event,
+    WorkerBlocked,
+    WorkerEnded,
+    WorkerReady,
+    WorkerRecycled,
+    WorkerStarted,
+    WorkerUnblocked,
+)
+from ...wire import messages
+from ..work.batch import Batch, Call, Ended, Loss
+from .worker import Worker, WorkerState
+
+_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+
+
+class Emitter:
+    """Collects events until they are taken."""
+
+    def __init__(self, workers: Mapping[int, Worker]) -> None:
+        """
+        Args:
+            workers: those there are. What they have started by now is not told.
+        """
+        # How many calls went which way: by the kind of the event, and its fields after the count.
+        self._calls: Counter[tuple[Any, ...]] = Counter()
+        # The first traceback of each of those that failed.
+        self._traces: dict[tuple[Any, ...], str] = {}
+        # What workers did, in order: the kind of the event, and its fields after the time.
+        self._workers: list[tuple[Any, ...]] = []
+        # How many calls a worker had taken when it was looked at last.
+        self._taken = {worker.id: worker.taken for worker in workers.values()}
+
+    def take(self, now: float) -> list[Event]:
+        """The events since the last time, those of calls first."""
+        calls, self._calls = self._calls, Counter()
+        traces, self._traces = self._traces, {}
+        workers, self._workers = self._workers, []
+        events: list[Event] = []
+        for key in sorted(calls, key=lambda key: _RANK[key[0]]):
+            more = (traces[key],) if key in traces else ()
+            events.append(key[0](now, calls[key], *key[1:], *more))
+        return events + [kind(now, *fields) for kind, *fields in workers]
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def submitted(self, batch: Batch) -> None:
+        """The calls of a batch have entered the pool."""
+        self._calls[CallsSubmitted, batch.function.name] += batch.size
+
+    def started(self, workers: Iterable[Worker]) -> None:
+        """See how many calls these workers have taken."""
+        for worker in workers:
+            # It takes back what it has counted if it finds that it is held: that is told once.
+            before, taken = self._taken.get(worker.id, 0), worker.taken
+            if taken > before:
+                self._taken[worker.id] = taken
+                self._calls[CallsStarted, worker.pid] += taken - before
+
+    def retried(self, call: Call, pid: int | None, error: str, text: str) -> None:
+        """A call is to run again, because of an error."""
+        self._calls[CallsRetried, call[0].function.name, pid, error, text] += 1
+
+    def finished(self, batch: Batch, count: int, pid: int | None) -> None:
+        """Calls have returned plain values."""
+        self._calls[CallsFinished, batch.function.name, pid] += count
+
+    def cancelled(self, batch: Batch, count: int) -> None:
+        """Calls were cancelled, and their sink knows or hears of that by another way."""
+        if count:
+            self._calls[CallsCancelled, batch.function.name] += count
+
+    def ended(self, batch: Batch, outcomes: Sequence[Ended]) -> None:
+        """Calls have ended with these outcomes."""
+        function = batch.function.name
+        for _, status, value, _, pid, _ in outcomes:
+            if status in (messages.VALUE, messages.PICKLED):
+                self._calls[CallsFinished, function, pid] += 1
+            elif status == messages.ERROR:
+                _, trace, _, error, text = value
+                key = (CallsFailed, function, pid, error, text)
+                self._calls[key] += 1
+                self._traces.setdefault(key, trace)
+            elif status == messages.TIMED_OUT:
+                self._calls[CallsTimedOut, function, pid] += 1
+            elif status == messages.CANCELLED:
+                self._calls[CallsCancelled, function] += 1
+            else:
+                lost = value.error if type(value) is Loss else value
+                self._calls[CallsLost, function, pid, type(lost).__name__, str(lost)] += 1
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def worker_started(self, worker: Worker) -> None:
+        """Its process exists."""
+        self._workers.append((WorkerStarted, worker.id, worker.pid))
+
+    def worker_ready(self, worker: Worker) -> None:
+        """It said Hello."""
+        self._workers.append((WorkerReady, worker.id, worker.pid))
+
+    def worker_blocked(self, worker: Worker, seconds: float, call: str, stack: str) -> None:
+        """Its hub does not run."""
+        self._workers.append((WorkerBlocked, worker.id, worker.pid, seconds, call, stack))
+
+    def worker_unblocked(self, worker: Worker, seconds: float) -> None:
+        """Its hub runs again."""
+        self._workers.append((WorkerUnblocked, worker.id, worker.pid, seconds))
+
+    def worker_recycled(self, worker: Worker, cause: str) -> None:
+        """It gets no more calls."""
+        self._workers.append((WorkerRecycled, worker.id, worker.pid, cause))
+
+    def worker_ended(self, worker: Worker, lost: BaseException, killed: bool) -> None:
+        """It is gone; ``killed``: all were to be."""
+        planned = killed or (worker.state is WorkerState.STOPPING and not worker.expired)
+        self.started((worker,))
+        self._taken.pop(worker.id, None)
+        cause = "" if planned else _cause(worker, lost)
+        self._workers.append((WorkerEnded, worker.id, worker.pid, not planned, cause))
+
+
+def _cause(worker: Worker, lost: BaseException) -> str:
+    """How a worker came to its end, in words."""
+    if worker.expired:
+        return "killed for a call that did not end at its deadline"
+    if not isinstance(lost, WorkerLost):
+        return str(lost)
+    if lost.signal is not None:
+        return f"killed by {lost.signal}"
+    return "how is unknown" if lost.exitcode is None else f"exit code {lost.exitcode}"

@@ -9,7 +9,8 @@ told, ::
 where "submitted" is the sum of the counts of all :class:`CallsSubmitted`, and so on. A call that
 runs again is counted once more in :class:`CallsRetried` for each further run, and ends once.
 
-All times are those of :func:`time.monotonic`, in seconds. ``pid`` is always a worker's process id.
+All times are those of :func:`time.monotonic`, in seconds. ``pid`` is a worker's process id, or None
+if it is not known.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class CallsLost(CallsEvent):
 
     Attributes:
         function: the function's name.
-        pid: that of the worker that ran them; None if none did.
+        pid: that of the worker that ran them; None also if none did.
         error: ``"WorkerLost"`` or ``"ExecutorBroken"``.
         text: the error's text.
     """
@@ -163,7 +164,7 @@ class WorkerEvent(Event):
 
     Attributes:
         worker: its number: the executor's first is 1, and none is used twice.
-        pid: None if there was no process.
+        pid: its process id; None also if its process could not be started.
     """
 
     worker: int

@@ -280,8 +280,8 @@ class Pool:
             self.actions.kill(worker.id, signal.SIGTERM)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
-        """A worker's process is gone, and all that it had written was passed to :meth:`results`. Its
-        started calls fail with ``lost``, unless they may run again."""
+        """A worker's process is gone, after all that it had written was passed to :meth:`results`.
+        Its started calls fail with ``lost``, unless they may run again."""
         worker = self._scaling.remove(number)
         if (emitter := self.actions.emitter) is not None:
             emitter.worker_ended(worker, lost, self.phase is Phase.KILLED)

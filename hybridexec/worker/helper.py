@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 _TICK_MS = 8
 #: Seconds for which it goes on looking after there was something.
 _LINGER = 0.05
-#: Seconds after which what keeps the hub from a cancellation is interrupted again, if it has not
-#: been.
+#: Seconds after which the lane insists again on stopping what keeps the main thread.
 _INSIST_SECONDS = 0.05
 
 _READABLE = 1  # select.POLLIN
 
 
 class Helper:
-    """Reads and writes what the hub does not."""
+    """Reads and writes what the main thread does not get to."""
 
     def __init__(self, bell_fd: int) -> None:
         self._bell_fd = bell_fd

@@ -58,17 +58,17 @@ class Inbound:
             messages.Expire.kind: lane.expire,
             messages.Where.kind: self._say_where,
         }
-        # Held by whoever reads: the hub or the helper thread.
+        # Held by whichever thread reads.
         self._lock = native.original("_thread", "allocate_lock")()
 
     def on_readable(self) -> None:
-        """Read what has arrived and have it run; the hub's watcher calls this."""
+        """Read what has arrived and have it run; on the main thread, when the pipe is readable."""
         if self._read():
             self._lane.look()
             self._outbox.flush()
 
     def read_aside(self) -> bool:
-        """Read what the hub has left unread; whether there was anything. Not on its thread."""
+        """On the helper thread: read what main has left unread; whether there was anything."""
         arrived = self._read()
         if arrived:
             self._lane.wake()

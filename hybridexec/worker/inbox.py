@@ -68,7 +68,7 @@ class Span:
         #: Whether an item is the one argument, plain; if not, it is a tuple of such, or a payload.
         self.bare = bare
         # Invariant: while nobody is taking a call, end - next == len(items).
-        self.next = first  # the id of the first call, written by the runners only
+        self.next = first  # the id of the first call, written only where calls are taken
         self.end = first + len(self.items)  # the id after the last, written by the reader only
 
 
@@ -76,7 +76,7 @@ class Inbox:
     """The spans of calls in the order in which they came."""
 
     def __init__(self) -> None:
-        #: Invariant: only the runners remove spans, the empty ones.
+        #: Invariant: spans are removed only where calls are taken, and only empty ones.
         self.spans: deque[Span] = deque()
         #: How many calls have come and were not taken back; written by the reader only.
         self.arrived = 0
@@ -94,7 +94,7 @@ class Inbox:
         self.spans.append(span)
 
     def head(self) -> Span | None:
-        """The span with the next call, if there is one; for the runners only."""
+        """The span with the next call, if there is one; on the main thread."""
         spans = self.spans
         while spans:
             if spans[0].items:
@@ -112,8 +112,8 @@ class Inbox:
         return calls
 
     def reclaim(self, number: int, calls: list[int]) -> None:
-        """Take these calls out again, which are the last that came: they run elsewhere. No runner
-        takes any now, but from then on."""
+        """Take these calls out again, which are the last that came: they run elsewhere. None is
+        taken now; from then on, they are again."""
         gone = set(calls)
         for span in reversed(list(self.spans)):
             while span.end - 1 in gone and self._shorten(span):

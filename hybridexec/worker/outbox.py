@@ -54,11 +54,11 @@ class Outbox:
         self._channel = channel
         self._call_helper = call_helper
         self._soon = loop.run_callback
-        # While it is started, the hub goes on writing as soon as there is room in the pipe.
+        # While it is started, the main thread goes on writing as soon as the pipe has room.
         self._room = loop.io(fd, 2)
         # Results one by one, rows of them, and other messages.
         self._entries: deque[Entry] = deque()
-        # Held by whoever writes: the hub or the helper thread.
+        # Held by whichever thread writes.
         self._lock = native.original("_thread", "allocate_lock")()
         # Guarded by _lock: the rest of a frame that is partly written.
         self._begun: list[memoryview] = []
@@ -75,13 +75,13 @@ class Outbox:
         self._entries.append(entry)
 
     def put(self, entry: Entry) -> None:
-        """Put something in, on the hub's thread: it leaves when the hub's turn is over, if not
+        """Put something in, on the main thread: it leaves at the end of its loop's turn, if not
         sooner."""
         self._entries.append(entry)
         if not self._flush_is_due:
             self._flush_is_due = True
             self._soon(self.flush)
-        self._call_helper()  # in case a call keeps the hub's turn from ending
+        self._call_helper()  # in case a call keeps the turn from ending
 
     def put_first(self, result: Entry) -> None:
         """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and
@@ -114,7 +114,7 @@ class Outbox:
         self._room.stop()
 
     def flush(self) -> None:
-        """Write what there is, as far as that cannot block; on the hub's thread."""
+        """Write what there is, as far as that cannot block; on the main thread."""
         self._flush_is_due = False
         written = True  # if the helper thread is at it, it looks again
         if self._lock.acquire(False):
@@ -127,10 +127,10 @@ class Outbox:
             self._room.stop()
         elif not self._room.active:
             self._room.start(self.flush)
-            self._call_helper()  # in case a call keeps the hub
+            self._call_helper()  # in case a call keeps the main thread
 
     def write(self) -> None:
-        """Write what there is, however long that takes; not on the hub's thread, but at the end."""
+        """Write what there is, however long that takes; on the helper thread, or at the end."""
         if not self.pending:
             return
         poller = native.original("select", "poll")()

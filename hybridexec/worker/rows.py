@@ -14,7 +14,7 @@ from ..wire.messages import Result, ToParent
 class Row:
     """Plain results of calls in a row, on their way out.
 
-    The runner that makes them appends; whoever writes takes from the front, on either thread. A row
+    Values are appended where they are made; whichever thread writes takes from the front. A row
     is put into the outbox whenever a value is added to none, so none is left behind.
     """
 

@@ -59,9 +59,10 @@ def whereabouts(thread: int, run_code: CodeType, runs: Callable[[int], bool]) ->
         run_code: what calls are called from; it has a call's id as its local variable ``call``.
         runs: whether a call is running.
 
-    The call's id is 0 if the hub has the CPU, or a greenlet that a call made. The stack, as text,
-    is of the call's own frames, without those of the runner and what is under it. By the time the
-    caller looks at them, the main thread may have gone on.
+    The call's id is 0 if none has the CPU, but the hub, say, or a greenlet that a call has
+    started. The stack, as text, is of the call's own frames, without those of our function that
+    runs it and what is under it. By the time the caller looks at them, the main thread may have
+    gone on.
     """
     call, places = _look(thread, run_code, runs)
     # The lines of the source are read from files only now, when the main thread may run on.

@@ -23,7 +23,7 @@ class Event:
     """Something that has happened.
 
     Attributes:
-        at: when the executor took note, in monotonic seconds. For a lone call whose caller waits
+        at: when the executor took note, in monotonic seconds. For an inline call whose caller waits
             for it, that may be a quarter of a second late.
     """
 

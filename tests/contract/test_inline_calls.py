@@ -42,7 +42,7 @@ def test_an_inline_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.Monke
     assert threading.current_thread() in readers
 
 
-def test_a_lone_call_that_takes_its_time() -> None:
+def test_an_inline_call_that_takes_its_time() -> None:
     with HybridExecutor(1) as executor:
         executor.submit(abs, -1).result(timeout=30)
         for seconds in (0.0, 0.001, 0.002, 0.003, 0.05):
@@ -54,7 +54,7 @@ def test_a_lone_call_that_takes_its_time() -> None:
         slow.result(timeout=30)
 
 
-def test_lone_calls_and_others_at_once() -> None:
+def test_inline_calls_and_others_at_once() -> None:
     with HybridExecutor(2) as executor, ThreadPoolExecutor(4) as threads:
 
         def one_by_one(count: int) -> list[int]:
@@ -64,7 +64,7 @@ def test_lone_calls_and_others_at_once() -> None:
         assert [run.result(timeout=60) for run in runs] == [list(range(300))] * 4
 
 
-def test_callbacks_of_a_lone_call_may_wait_for_others() -> None:
+def test_callbacks_of_an_inline_call_may_wait_for_others() -> None:
     later: list[Future[int]] = []
     with HybridExecutor(1) as executor:
         for n in range(50):

@@ -61,8 +61,8 @@ class CallFuture(Future[T]):
     __slots__ = (
         "_exception",
         "_keeper",
-        "_lone_waiter",
         "_made_condition",
+        "_only_waiter",
         "_result",
         "_state",
         "arguments",
@@ -94,7 +94,7 @@ class CallFuture(Future[T]):
         # Invariant: None, or the condition of all waiters and of the outcome; never replaced.
         self._made_condition: threading.Condition | None = None
         # Invariant: None, or a lock that is released when the future ends; never replaced.
-        self._lone_waiter: Any = None
+        self._only_waiter: Any = None
 
     def enter(self, batch: Batch, place: int) -> None:
         """Note the call's batch and its place there."""
@@ -159,9 +159,9 @@ class CallFuture(Future[T]):
         waiter = _allocate_lock()
         waiter.acquire()
         with _making_conditions:
-            if self._state != _PENDING or self._made_condition or self._lone_waiter:
+            if self._state != _PENDING or self._made_condition or self._only_waiter:
                 return timeout
-            self._lone_waiter = waiter
+            self._only_waiter = waiter
 
         def acquire(seconds: float) -> bool:
             if waiter.acquire(timeout=seconds):
@@ -207,8 +207,8 @@ class CallFuture(Future[T]):
                 if self._state != _PENDING:
                     return False
                 self._state = _CANCELLED_AND_NOTIFIED
-                if self._lone_waiter is not None:
-                    self._lone_waiter.release()
+                if self._only_waiter is not None:
+                    self._only_waiter.release()
                 return True
         with self._made_condition:
             if self._state != _PENDING:
@@ -226,10 +226,10 @@ class CallFuture(Future[T]):
         super().add_done_callback(fn if self._keeper.blocking_waits else outside(fn))
 
     def _invoke_callbacks(self) -> None:
-        # It has ended through the condition, whose waiters are notified by now. The lone waiter
+        # It has ended through the condition, whose waiters are notified by now. The only waiter
         # must be, too, before callbacks run, which may wait for its thread.
-        if self._lone_waiter is not None:
-            self._lone_waiter.release()
+        if self._only_waiter is not None:
+            self._only_waiter.release()
         if self._done_callbacks:
             self._keeper.callbacks.call(self._done_callbacks, self)
 
@@ -299,8 +299,8 @@ class CallFuture(Future[T]):
                 self._result = result
                 self._exception = error
                 self._state = _FINISHED
-                if self._lone_waiter is not None:
-                    self._lone_waiter.release()
+                if self._only_waiter is not None:
+                    self._only_waiter.release()
             return True
 
 
@@ -324,8 +324,8 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
                 continue
             future._result = value
             future._state = _FINISHED
-            if future._lone_waiter is not None:
-                future._lone_waiter.release()
+            if future._only_waiter is not None:
+                future._only_waiter.release()
     for future in observed:
         deliver(future, [(0, messages.VALUE, values[future.place - place], None, None, None)])
     for future in futures:

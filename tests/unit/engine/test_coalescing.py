@@ -43,7 +43,7 @@ def warm_pool() -> Pool:
     return pool
 
 
-def test_calls_alike_that_come_in_a_row_share_a_batch() -> None:
+def test_calls_alike_that_come_one_after_another_share_a_batch() -> None:
     options = CallOptions(timeout=3)
     groups = [
         make(1, 2, 3),

@@ -168,7 +168,7 @@ def test_a_replacement_that_waits_for_slots_is_not_asked_in_circles() -> None:
 # -- inline calls -----------------------------------------------------------------------------
 
 
-def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
+def test_an_inline_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() -> None:
     simulation = running()
     batch, number = simulation.send_inline(timeout=1.0)
     assert number == 1
@@ -177,7 +177,7 @@ def test_a_lone_call_is_sent_to_an_idle_worker_at_once_and_has_its_deadline() ->
     simulation.finish()
 
 
-def test_no_call_is_lone_beside_others_or_without_a_worker() -> None:
+def test_no_call_is_inline_beside_others_or_without_a_worker() -> None:
     simulation = running()
     simulation.submit(1)
     assert simulation.send_inline()[1] is None

@@ -83,7 +83,7 @@ def test_a_stuck_worker_gives_back_what_it_hoards_while_others_work() -> None:
     simulation.finish()
 
 
-def test_a_lone_worker_keeps_what_it_hoards() -> None:
+def test_the_only_worker_keeps_what_it_hoards() -> None:
     simulation = running(max_workers=1, slots=1)
     simulation.pool.workers[1].window = simulation.pool.workers[1].ahead = 50
     simulation.submit(60)

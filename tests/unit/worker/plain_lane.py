@@ -75,6 +75,7 @@ class Loop:
             active[fd].callback()
 
     def close(self) -> None:
+        """When no other thread can wake it any more."""
         os.close(self._woken)
         os.close(self._wake)
 
@@ -138,7 +139,6 @@ class PlainLane:
             self._turn_over = ran = False
             while not self._turn_over and self._run_one():
                 ran = True
-        self._loop.close()
 
     def look(self) -> None:
         self._inbox.forget_dropped()

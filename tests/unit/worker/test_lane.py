@@ -84,6 +84,7 @@ class Worker:
 
         def be_worker() -> None:
             page = StatusPage(self._fd, 1)
+            self._loop = plain_lane.loop()
             self.outbox = Outbox(outward, self._other, lambda: None, kind.loop())
             inbox, self.functions = Inbox(), Functions(kind.new_lock())
             self.lane: Lane = kind.make(page, inbox, self.functions, self.outbox, lambda: None)
@@ -150,6 +151,7 @@ class Worker:
         self.send(messages.Cancel([*self.page.running()], True))
         self.send(messages.Stop())
         self.until(lambda: not self.thread.is_alive())
+        self._loop.close()
         self._channel.close()
         self._other.close()
         for fd in self._fds:

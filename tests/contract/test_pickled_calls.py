@@ -17,7 +17,7 @@ from hybridexec.wire import payload
 
 from .conftest import Make
 from .feeder import Feeder, Outcome, Pickled, error_of, value_of
-from .helpers import PATIENCE, Gate, identity, square, wait_until
+from .helpers import PATIENCE, Gate, identity, leave, square, wait_until
 
 
 def _arrive(pickled_in: int, value: Any) -> Sealed:
@@ -172,13 +172,13 @@ def test_a_killed_worker(make_each: Make, gate: Gate) -> None:
     fed = Fed(executor)
     fed.submit(gate.wait, {1: 1})
     gate.wait_for(1)
-    fed.submit(os._exit, {2: 3})
+    fed.submit(leave, {2: 3})
     fed.wait(2)
     for number in (1, 2):
         error = fed.error(number)
         assert isinstance(error, WorkerLost)
         assert error.exitcode == 3
-        assert sorted(error.calls) == ["Gate.wait(...)", "_exit(...)"]
+        assert sorted(error.calls) == ["Gate.wait(...)", "leave(...)"]
     gate.open()
     fed.submit(square, {3: 3})
     fed.wait(3)

@@ -13,16 +13,18 @@ BETTER = "pins a behaviour that is better here"
 EXCLUDED: dict[str, str] = {
     # One call's trouble is that call's alone; ProcessPoolExecutor breaks the whole pool.
     "test_error_at_task_unpickle": (
-        f"{BETTER}: contract/test_payloads.py::test_a_bad_argument_fails_its_own_call"
+        f"{BETTER}: contract/test_bad_payloads.py::test_a_bad_argument_fails_its_own_call"
     ),
     "test_exit_at_task_unpickle": (
-        f"{BETTER}: contract/test_payloads.py::test_a_bad_argument_fails_its_own_call"
+        f"{BETTER}: contract/test_bad_payloads.py::test_a_bad_argument_fails_its_own_call"
     ),
     "test_error_during_result_unpickle_in_result_handler": (
-        f"{BETTER}: contract/test_payloads.py::test_a_bad_result_fails_alone_among_its_neighbours"
+        f"{BETTER}: contract/test_bad_payloads.py"
+        "::test_a_bad_result_fails_alone_among_its_neighbours"
     ),
     "test_exit_during_result_unpickle_in_result_handler": (
-        f"{BETTER}: contract/test_payloads.py::test_a_bad_result_fails_alone_among_its_neighbours"
+        f"{BETTER}: contract/test_bad_payloads.py"
+        "::test_a_bad_result_fails_alone_among_its_neighbours"
     ),
     "test_killed_child": (
         f"{BETTER}: contract/test_lifecycle.py"
@@ -50,7 +52,7 @@ EXCLUDED: dict[str, str] = {
         "::test_shutdown_without_waiting_returns_and_calls_still_end"
     ),
     "test_saturation": (
-        f"{PRIVATE}: contract/test_lifecycle.py::test_no_more_workers_than_asked_for"
+        f"{PRIVATE}: contract/test_workers.py::test_no_more_workers_than_asked_for"
     ),
     "test_max_tasks_per_child_defaults_to_spawn_context": (
         f"{PRIVATE}: contract/test_bad_use.py::test_max_tasks_per_child_needs_no_context"

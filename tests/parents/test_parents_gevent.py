@@ -69,6 +69,10 @@ def test_asyncio_in_a_patched_process(method: str, debug: tuple[str, ...]) -> No
     ]
 
 
+def test_a_fork_server_that_has_ended_is_replaced() -> None:
+    assert run_scenario("forkserver", "kill_server") == ["after its end: 42"] * 3
+
+
 def test_fork_is_refused() -> None:
     (message,) = run_scenario("fork", "refuse_fork")
     assert "'fork' start method" in message

@@ -191,7 +191,8 @@ def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]
     """Start the server's process, which inherits ``fds``; returns its pid."""
     program = _PROGRAM.format(path=[*interpreter.search_path(), _ROOT], arguments=arguments)
     # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
-    return os.posix_spawn(
+    # Nor gevent's posix_spawn, which refuses in any thread but the main one.
+    pid: int = native.original("os", "posix_spawn")(
         executable,
         [executable, *_options(), "-c", program],
         os.environ,
@@ -200,6 +201,7 @@ def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]
         # Ctrl-C is blocked until the new process can ignore it.
         setsigmask={signal.SIGINT},
     )
+    return pid
 
 
 def _options() -> list[str]:

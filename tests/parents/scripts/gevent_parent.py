@@ -11,6 +11,7 @@ import concurrent.futures
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import time
 
@@ -181,6 +182,18 @@ def running_loop():
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def kill_server(context):
+    with HybridExecutor(1, context) as executor:
+        for _ in range(3):
+            worker = executor.submit(os.getpid).result()
+            server = executor._engine._launcher._server._pid
+            os.kill(server, signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
+            while lives(worker):
+                gevent.sleep(0.01)
+            print("after its end:", executor.submit(double, 21).result(timeout=60))
 
 
 def refuse(context):

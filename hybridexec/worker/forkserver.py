@@ -130,8 +130,6 @@ def _serve(
             gc.disable()
             with contextlib.suppress(Exception):  # a worker that needs it will say why it cannot be
                 boot.import_all(idle)
-            # Workers compile the script, and Python's first compile() takes a millisecond.
-            compile("", "<none>", "exec")
             _keep_alive()
         if wake_read in ready:
             os.read(wake_read, 4096)

@@ -27,7 +27,7 @@ EXCLUDED: dict[str, str] = {
         "::test_a_bad_result_fails_alone_among_its_neighbours"
     ),
     "test_killed_child": (
-        f"{BETTER}: contract/test_lifecycle.py"
+        f"{BETTER}: contract/test_workers.py"
         "::test_a_killed_workers_call_is_lost_and_the_others_run_elsewhere"
     ),
     # It wants some of 50 calls to run though they were cancelled before any had started.

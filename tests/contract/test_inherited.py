@@ -52,7 +52,9 @@ if __name__ == "__main__":
     else:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGURG):
             signal.signal(number, lambda number, frame: None)
-    executor = HybridExecutor(1, multiprocessing.get_context(sys.argv[1]), concurrency=4)
+    # However busy the machine is: a worker that was not interrupted in time would be killed.
+    context = multiprocessing.get_context(sys.argv[1])
+    executor = HybridExecutor(1, context, concurrency=4, timeout_grace=50)
     print(executor.submit(run).result(60), executor.submit(mask).result(60))
     # One that keeps the CPU is interrupted, and its worker stays.
     pid = executor.submit(os.getpid).result(60)

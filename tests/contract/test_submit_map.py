@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-import struct
-import termios
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 
 from hybridexec import HybridExecutor
+from hybridexec.wire import messages
 
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, nap, square, wait_until
@@ -204,17 +202,31 @@ def test_closing_map_cancels_what_has_not_started(make: Make, gate: Gate, lazily
     gate.wait_for(2)
     results.close()
     # The calls that were sent ahead are dropped when the worker has read that they shall be.
-    wait_until(lambda: executor.stats().pending == 0 and not unread(executor))
+    wait_until_heard(executor)
     gate.open()
     executor.shutdown()
     assert sorted(gate.arrived) == ["0", "1"]
 
 
-def unread(executor: HybridExecutor) -> int:
-    """How many bytes the only worker has not read yet."""
-    (connection,) = executor._engine._supervisor.connections.values()
-    (count,) = struct.unpack("i", fcntl.ioctl(connection.calls_fd, termios.FIONREAD, bytes(4)))
-    return int(count)
+def wait_until_heard(executor: HybridExecutor) -> None:
+    """Wait until the workers have done what they were told: they answer in order."""
+    engine = executor._engine
+    supervisor = engine._supervisor
+    answered = threading.Event()
+
+    def ask() -> None:
+        usual = supervisor._handlers[messages.Here.kind]
+
+        def answer(*_: object) -> None:
+            supervisor._handlers[messages.Here.kind] = usual
+            answered.set()
+
+        supervisor._handlers[messages.Here.kind] = answer
+        for number in supervisor.connections:
+            engine._pool.actions.send(number, messages.Where())
+
+    engine._queue.post(ask)
+    assert answered.wait(60)
 
 
 def wait_after_first(gate: Gate, n: int) -> int:

@@ -55,8 +55,7 @@ class Started(NamedTuple):
     #: Becomes readable when the process has ended.
     sentinel: int
     channel: Channel
-    #: The worker's ends of the call pipe and the bell, open here as well, so that a write to a
-    #: worker that has just died raises no SIGPIPE, which kills a process that does not ignore it.
+    #: Whatever else :func:`_open_safe_pipe` has opened here.
     other_fds: Sequence[int]
 
 
@@ -72,6 +71,27 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _open_safe_pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> list[int]:
+    """A pipe to a worker: its end, ours, and what else has to stay open here.
+
+    Our end reads as well, which nobody does, so that a write to a worker that has just died raises
+    no SIGPIPE, which kills a process that does not ignore it. Where one descriptor cannot do both,
+    because there is no /proc, a second one reads.
+    """
+    read, write = os.pipe()
+    theirs.callback(native.close, read)
+    lifecycle.keep(write, ours)
+    try:
+        both = os.open(f"/proc/self/fd/{write}", os.O_RDWR)
+    except OSError:
+        other = os.dup(read)
+        lifecycle.keep(other, ours)
+        return [read, write, other]
+    os.dup2(both, write, inheritable=False)
+    native.close(both)
+    return [read, write]
 
 
 def _widen(pipe: int) -> None:
@@ -176,16 +196,8 @@ class Launcher(Generic[LinkT]):
         native.open_standard_descriptors()
         # The worker's ends are closed here in any case; ours are closed if the start fails.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            calls_read, calls_write = os.pipe()
-            theirs.callback(native.close, calls_read)
-            lifecycle.keep(calls_write, ours)
-            bell_read, bell_write = os.pipe()
-            theirs.callback(native.close, bell_read)
-            lifecycle.keep(bell_write, ours)
-            other_fds: list[int] = []
-            for fd in (calls_read, bell_read):
-                other_fds.append(os.dup(fd))
-                lifecycle.keep(other_fds[-1], ours)
+            calls_read, calls_write, *other_fds = _open_safe_pipe(ours, theirs)
+            bell_read, bell_write, *more_fds = _open_safe_pipe(ours, theirs)
             results_read, results_write = os.pipe()
             theirs.callback(native.close, results_write)
             lifecycle.keep(results_read, ours)
@@ -235,7 +247,7 @@ class Launcher(Generic[LinkT]):
             log_fd=log_fd,
             sentinel=sentinel,
             channel=channel,
-            other_fds=other_fds,
+            other_fds=[*other_fds, *more_fds],
         )
 
     def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:

@@ -1,6 +1,6 @@
 """The status page: memory that a worker writes and its parent reads, without messages.
 
-Behind it, in the same anonymous file, is the *fault log*: the end of what faulthandler has written.
+Behind it, in the same anonymous file, is the *fault log*: what faulthandler has written.
 
 Thread: the worker's hub writes all fields but one; the parent's turn holder reads, and so do
 ``stats()`` and ``running()`` on any thread.
@@ -22,17 +22,20 @@ seconds; the others are integers:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 import signal
+from collections.abc import Callable
 
 from .. import native
 
 HEARTBEAT, TAKEN, CURRENT, HELD = 0, 1, 2, 3
 _HEADER = 8
 _WORD = 8
-_MAX_LOG = 64 * 1024
+#: Bytes of the fault log that the parent sees.
+MAX_LOG = 64 * 1024
 
 #: The signal on which faulthandler writes the stack of a worker's main thread to its fault log, for
 #: when C code holds the GIL: one that nobody uses, or None where there is no such signal. (SIGINFO
@@ -42,16 +45,26 @@ DUMP_SIGNAL: int | None = (
 )
 
 
-class StatusPage:
-    """One worker's page, as either side sees it."""
+def map_memory(fd: int, length: int) -> memoryview:
+    """The first bytes behind ``fd``, until all views of them are released. It may take another
+    descriptor."""
+    return memoryview(mmap.mmap(fd, length))
 
-    def __init__(self, fd: int, slots: int) -> None:
-        """Map the page behind ``fd``, which stays the caller's to close."""
+
+class StatusPage:
+    """One worker's page and fault log, as either side sees them."""
+
+    def __init__(
+        self, fd: int, slots: int, map_them: Callable[[int, int], memoryview] = map_memory
+    ) -> None:
+        """Map what is behind ``fd``, which stays the caller's to close."""
+        self._fd = fd
         self.slots = slots
-        self._map = mmap.mmap(fd, size(slots))
+        self._size = size(slots)
+        self._memory = map_them(fd, self._size + MAX_LOG)
         #: The fields by index, as integers and as times, for writers on hot paths.
-        self.words = memoryview(self._map).cast("q")
-        self.times = memoryview(self._map).cast("d")
+        self.words = self._memory[: self._size].cast("q")
+        self.times = self._memory[: self._size].cast("d")
 
     @property
     def taken(self) -> int:
@@ -77,18 +90,36 @@ class StatusPage:
         calls, times = self.words[_HEADER::2].tolist(), self.times[_HEADER + 1 :: 2].tolist()
         return {call: since for call, since in zip(calls, times, strict=True) if call}
 
+    @property
+    def log(self) -> str:
+        """The text of the fault log."""
+        return self._log().strip(b"\0").decode("utf-8", "backslashreplace")
+
+    def clear_log(self) -> None:
+        """Empty the fault log. Only :meth:`rewind_log` makes room for more."""
+        used = len(self._log().rstrip(b"\0"))
+        self._memory[self._size : self._size + used] = bytes(used)
+
+    def _log(self) -> bytes:
+        return bytes(self._memory[self._size :])
+
+    def rewind_log(self) -> None:
+        """Have what comes next written at the log's start; in the worker, whose descriptor is
+        open."""
+        with contextlib.suppress(OSError):  # a call has closed it
+            os.lseek(self._fd, self._size, os.SEEK_SET)
+
     def close(self) -> None:
         """Unmap the page; using it afterwards raises ValueError."""
-        self.words.release()
-        self.times.release()
-        self._map.close()
+        for view in (self.words, self.times, self._memory):
+            view.release()
 
 
 def create_fd(slots: int) -> int:
     """A descriptor of zeroed memory for a page of so many slots; the caller closes it.
 
     It is anonymous: it leaves no name in a file system, and needs no ``/dev/shm``. What is written
-    to the descriptor, in this process or one that inherits it, is appended to the fault log.
+    to the descriptor, in this process or one that inherits it, goes to the fault log.
     """
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("hybridexec-status", os.MFD_CLOEXEC)
@@ -100,6 +131,7 @@ def create_fd(slots: int) -> int:
             fd = os.dup(file.fileno())
     try:
         _give_size(fd, slots)
+        os.lseek(fd, size(slots), os.SEEK_SET)
     except BaseException:
         native.close(fd)
         raise
@@ -108,23 +140,24 @@ def create_fd(slots: int) -> int:
 
 def _give_size(fd: int, slots: int) -> None:
     """Give the file its size, even if the soft limit on the size of files is lower."""
+    whole = size(slots) + MAX_LOG
     try:
-        clear_log(fd, slots)
+        os.ftruncate(fd, whole)
     except OSError as error:
         if error.errno != errno.EFBIG:
             raise
         import resource  # rarely needed
 
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        if hard != resource.RLIM_INFINITY and hard < size(slots):
+        if hard != resource.RLIM_INFINITY and hard < whole:
             raise OSError(
                 errno.EFBIG,
                 f"files may not be larger than {hard} bytes (RLIMIT_FSIZE, ulimit -f), and a "
-                f"worker needs a memory file of {size(slots)}: raise the limit",
+                f"worker needs a memory file of {whole}: raise the limit",
             ) from None
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         try:
-            clear_log(fd, slots)
+            os.ftruncate(fd, whole)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -132,17 +165,6 @@ def _give_size(fd: int, slots: int) -> None:
 def size(slots: int) -> int:
     """How many bytes a page of so many slots has, and so where the fault log begins."""
     return (_HEADER + 2 * slots) * _WORD
-
-
-def read_log(fd: int, slots: int) -> str:
-    """The text of the fault log behind ``fd``."""
-    return os.pread(fd, _MAX_LOG, size(slots)).decode("utf-8", "backslashreplace")
-
-
-def clear_log(fd: int, slots: int) -> None:
-    """Empty the fault log; all holders of the descriptor write at its start then."""
-    os.ftruncate(fd, size(slots))
-    os.lseek(fd, size(slots), os.SEEK_SET)
 
 
 def slot_index(slot: int) -> int:

@@ -43,6 +43,7 @@ class Inbound:
         self._functions = functions
         self._outbox = outbox
         self._lane = lane
+        self._page = page
         self._words = page.words
         # The job of the calls that came last, by function's number and how they are run: most calls
         # are like the last ones.
@@ -126,4 +127,6 @@ class Inbound:
         self._functions.forget(number)
 
     def _say_where(self) -> None:
+        # The parent has taken the stack that was dumped because nobody was here to answer, or will.
+        self._page.rewind_log()
         self._outbox.add(messages.Here(*self._lane.where()))

@@ -174,8 +174,8 @@ if __name__ == "__main__":
     started.process.join()
     started.process.close()
     started.page.close()
-    lifecycle.close(started.calls_fd, started.bell_fd, started.results_fd, started.log_fd,
-                started.sentinel, *started.other_fds)
+    lifecycle.close(started.calls_fd, started.bell_fd, started.results_fd, started.sentinel,
+                *started.other_fds)
     started.channel.close()
     launcher.close()
     gc.collect()

@@ -15,8 +15,9 @@ from itertools import islice
 
 from ... import native
 from ...errors import ExecutorBroken, WorkerLost
-from ...wire import frames, page
+from ...wire import frames
 from ...wire.messages import ToWorker
+from ...wire.page import DUMP_SIGNAL
 from ...wire.shared import Buffer, Part
 from .. import lifecycle
 from ..launch import exit_errors
@@ -52,7 +53,6 @@ class Connection:
         self._status_fd: int | None = getattr(started.process, "status_fd", None)
         #: The descriptors of which one becomes readable when the process has ended.
         self.ends = {self.sentinel, self.sentinel if self._status_fd is None else self._status_fd}
-        self._log_fd = started.log_fd
         self._channel = started.channel
         self._reader = frames.FrameReader(started.results_fd, self._channel.take)
         #: What is to be written to the call pipe.
@@ -147,7 +147,7 @@ class Connection:
     @property
     def fault_log(self) -> str:
         """What faulthandler has written in the worker."""
-        return page.read_log(self._log_fd, self.page.slots)
+        return self.page.log
 
     def request_dump(self) -> None:
         """Have faulthandler write the main thread's stack to the fault log, if that does no harm.
@@ -156,7 +156,7 @@ class Connection:
         restarted, and the signal could end the wait; and if user code has removed the handler, so
         that the signal would kill the process.
         """
-        number = page.DUMP_SIGNAL
+        number = DUMP_SIGNAL
         caught = _status(self.pid, "SigCgt")
         if number is None or self.state not in (None, "R"):
             return
@@ -175,7 +175,7 @@ class Connection:
         """Take the stack that was dumped out of the fault log, so that a later death's log does not
         include it."""
         text = self.fault_log
-        page.clear_log(self._log_fd, self.page.slots)
+        self.page.clear_log()
         return text
 
     def ended(self, fd: int) -> float | None:
@@ -242,9 +242,7 @@ class Connection:
         The process object is not closed: whoever has got it from the executor may be waiting for
         it. Its descriptors are closed when it is garbage collected.
         """
-        lifecycle.close(
-            self.calls_fd, self._bell_fd, self.results_fd, self._log_fd, *self._other_fds
-        )
+        lifecycle.close(self.calls_fd, self._bell_fd, self.results_fd, *self._other_fds)
         lifecycle.close(self.sentinel)  # if it is ours
         self._channel.close()
         self.page.close()

@@ -28,6 +28,7 @@ from ..work import session
 from . import interpreter
 from .beginning import Beginning
 from .fork_server import ForkServer, ServerEnded
+from .memory import map_memory
 from .process import ServerProcess
 
 _WORKER_NAME = "HybridWorker-"
@@ -50,8 +51,6 @@ class Started(NamedTuple):
     bell_fd: int
     results_fd: int
     page: StatusPage
-    #: The page's own descriptor, to read the fault log through.
-    log_fd: int
     #: Becomes readable when the process has ended.
     sentinel: int
     channel: Channel
@@ -207,10 +206,8 @@ class Launcher(Generic[LinkT]):
                 _widen(fd)
             status_fd = create_fd(self._slots)
             theirs.callback(native.close, status_fd)
-            page = StatusPage(status_fd, self._slots)
+            page = StatusPage(status_fd, self._slots, map_memory)
             ours.callback(page.close)
-            log_fd = os.dup(status_fd)
-            lifecycle.keep(log_fd, ours)
             channel, channel_other = open_channel()
             theirs.callback(native.close, channel_other)
             ours.callback(channel.close)
@@ -244,7 +241,6 @@ class Launcher(Generic[LinkT]):
             bell_fd=bell_write,
             results_fd=results_read,
             page=page,
-            log_fd=log_fd,
             sentinel=sentinel,
             channel=channel,
             other_fds=[*other_fds, *more_fds],

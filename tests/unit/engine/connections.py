@@ -11,7 +11,7 @@ from hybridexec.parent import lifecycle
 from hybridexec.parent.engine.connection import Connection
 from hybridexec.wire import messages
 from hybridexec.wire.frames import FrameReader, encode
-from hybridexec.wire.page import create_fd
+from hybridexec.wire.page import StatusPage, create_fd
 from hybridexec.wire.shared import Channel, open_channel
 
 
@@ -41,19 +41,15 @@ class Ends:
             os.set_blocking(fd, False)
         #: As the worker has it: what is written to it goes to the fault log.
         self.status_fd = create_fd(1)
-        self.log_fd = log_fd = os.dup(self.status_fd)
-        lifecycle.keep_from_children(calls_write, bell_write, results_read, log_fd)
-        self.page_closed = False
-        page = SimpleNamespace(close=lambda: setattr(self, "page_closed", True), slots=1)
+        lifecycle.keep_from_children(calls_write, bell_write, results_read)
         self.channel, other = open_channel()
         self.worker_channel = Channel(other)
         started: Any = SimpleNamespace(
             process=FakeProcess(),
-            page=page,
+            page=StatusPage(self.status_fd, 1),
             calls_fd=calls_write,
             bell_fd=bell_write,
             results_fd=results_read,
-            log_fd=log_fd,
             sentinel=FakeProcess.sentinel,
             channel=self.channel,
             other_fds=(),

@@ -219,10 +219,11 @@ def test_one_worker_with_very_much_to_say_is_interrupted(ends: Ends) -> None:
 def test_closing_lets_go_of_everything(ends: Ends) -> None:
     ends.connection.process.exitcode = 0
     ends.connection.close()
-    for fd in (ends.connection.calls_fd, ends.connection.results_fd, ends.log_fd):
+    for fd in (ends.connection.calls_fd, ends.connection.results_fd):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
-    assert ends.page_closed
+    with pytest.raises(ValueError, match="released"):
+        _ = ends.connection.page.taken
     assert ends.connection.process.forgotten
 
 

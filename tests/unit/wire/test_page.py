@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from hybridexec.parent.launch.memory import map_memory as without_descriptor
 from hybridexec.wire.page import (
     CURRENT,
     HEARTBEAT,
+    MAX_LOG,
     TAKEN,
     StatusPage,
-    clear_log,
     create_fd,
-    read_log,
+    map_memory,
     slot_index,
 )
 
@@ -124,22 +126,67 @@ def test_a_page_has_room_for_a_million_slots() -> None:
         os.close(fd)
 
 
-def test_the_fault_log_stands_behind_the_page() -> None:
+@pytest.mark.parametrize("mapper", [map_memory, without_descriptor])
+def test_the_fault_log_stands_behind_the_page(mapper: Callable[[int, int], memoryview]) -> None:
     fd = create_fd(SLOTS)
-    theirs = os.dup(fd)
-    page = StatusPage(fd, SLOTS)
+    page = StatusPage(fd, SLOTS, mapper)
+    last = slot_index(SLOTS - 1) + 1
     try:
-        page.words[slot_index(SLOTS - 1) + 1] = -1
-        os.write(theirs, b"first, ")
-        os.write(theirs, b"second")
-        assert read_log(fd, SLOTS) == "first, second"
-        assert page.words[slot_index(SLOTS - 1) + 1] == -1
-        clear_log(fd, SLOTS)
-        assert read_log(fd, SLOTS) == ""
-        os.write(theirs, b"third")
-        assert read_log(fd, SLOTS) == "third", "whoever has the descriptor writes at the start"
-        assert page.words[slot_index(SLOTS - 1) + 1] == -1
+        page.words[last] = -1
+        assert page.log == ""
+        os.write(fd, b"first, ")
+        os.write(fd, b"second")
+        assert page.log == "first, second"
+        page.clear_log()
+        assert page.log == ""
+        os.write(fd, b"third")
+        assert page.log == "third"
+        assert page.words[last] == -1
     finally:
         page.close()
-        os.close(theirs)
         os.close(fd)
+
+
+def test_the_fault_log_has_room_again_when_the_worker_says_so() -> None:
+    fd = create_fd(SLOTS)
+    page = StatusPage(fd, SLOTS)
+    try:
+        os.write(fd, b"x" * MAX_LOG + b"unseen")
+        assert page.log == "x" * MAX_LOG
+        page.clear_log()
+        os.write(fd, b"unseen")
+        assert page.log == ""
+        page.rewind_log()
+        os.write(fd, b"seen")
+        assert page.log == "seen"
+    finally:
+        page.close()
+        os.close(fd)
+    page.rewind_log()  # a call has closed it: no error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_parent_maps_a_page_without_a_descriptor() -> None:
+    fd = create_fd(SLOTS)
+    before = os.listdir("/proc/self/fd")
+    page = StatusPage(fd, SLOTS, without_descriptor)
+    try:
+        assert os.listdir("/proc/self/fd") == before
+        assert _maps() == 1
+        running = page.words[:]
+        page.close()
+        assert _maps() == 1, "somebody is reading it"
+        running.release()
+        assert _maps() == 0
+    finally:
+        os.close(fd)
+
+
+def _maps() -> int:
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        return sum("hybridexec-status" in line for line in maps)
+
+
+def test_what_cannot_be_mapped_raises_an_error() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        without_descriptor(-2, 4096)

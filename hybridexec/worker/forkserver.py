@@ -3,14 +3,13 @@
 Thread: the only one of a process of its own, one per executor. It has no gevent hub, so that it can
 be forked safely, and no listening socket: its one client holds the other end of a socket pair.
 Guarantees: it ends when its parent does, and its workers with it; each worker's exit status
-reaches the parent through that worker's status pipe; a worker that cannot be forked is reported
-there, and affects no other.
+reaches the parent; a worker that cannot be forked affects no other.
 
-A request is one byte with descriptors attached: the pipe with the preparation data, the status
-pipe, the resource tracker's, then those the worker inherits. The answer comes through the status
-pipe: the pid, and the exit status once there is one; or, if the worker cannot be forked, the number
-of the error, negative. (Otherwise the protocol is the one that multiprocessing.forkserver speaks on
-its listening socket.)
+A request is a number with descriptors attached: the pipe with the preparation data, the answer's,
+the resource tracker's, then those the worker inherits. The answer is the pid; or, if the worker
+cannot be forked, the number of the error, negative. Its pipe stays open until the worker has ended.
+The exit status then goes back through the connection, with the request's number. (Otherwise the
+protocol is the one that multiprocessing.forkserver speaks on its listening socket.)
 """
 
 from __future__ import annotations
@@ -36,9 +35,11 @@ with late.postponed("subprocess"):
 from . import boot, preloaded
 from .greenlets import patching
 
-#: How the pid and the exit status are written.
-STATUS = struct.Struct("=q")
+#: How a request's number and the answer are written; and that number with the exit status.
+_NUMBER, _REPORT = struct.Struct("=q"), struct.Struct("=qq")
 _MAX_FDS = 256
+#: By pid: the number of the request, and the answer's pipe.
+Workers = dict[int, tuple[int, int]]
 
 # Taken before patching, which does not touch the C module either: the server itself must never get
 # a hub.
@@ -78,7 +79,7 @@ def main(
     from . import main as _main  # noqa: F401  # as said
 
     _keep_alive()
-    workers: dict[int, int] = {}  # pid: descriptor of its status pipe
+    workers: Workers = {}
     code = 1
     try:
         _serve(connection, lifeline_fd, workers, later)
@@ -110,9 +111,7 @@ def _keep_alive() -> None:
     gc.enable()
 
 
-def _serve(
-    connection: socket, lifeline_fd: int, workers: dict[int, int], later: tuple[str, ...]
-) -> None:
+def _serve(connection: socket, lifeline_fd: int, workers: Workers, later: tuple[str, ...]) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -133,21 +132,23 @@ def _serve(
             _keep_alive()
         if wake_read in ready:
             os.read(wake_read, 4096)
-            _reap(workers)
+            _reap(connection, workers)
         if connection.fileno() in ready:
-            fds = _receive(connection)
-            if fds is None:
+            request = _receive(connection)
+            if request is None:
                 return
+            number, fds = request
             if fds:
-                _start(fds, ours, workers)
+                _start(number, fds, ours, workers)
 
 
-def _receive(connection: socket) -> list[int] | None:
-    """The descriptors of the next request; none if they could not be had; None if the parent is
-    gone."""
+def _receive(connection: socket) -> tuple[int, list[int]] | None:
+    """The number and the descriptors of the next request; none of these if they could not be had;
+    None if the parent is gone."""
     size = struct.calcsize("i")
+    space = CMSG_SPACE(_MAX_FDS * size)
     try:
-        message, ancillary, flags, _ = connection.recvmsg(1, CMSG_SPACE(_MAX_FDS * size))
+        message, ancillary, flags, _ = connection.recvmsg(_NUMBER.size, space)
     except ConnectionError:
         return None
     if not message:
@@ -161,36 +162,37 @@ def _receive(connection: socket) -> list[int] | None:
         for fd in fds:
             native.close(fd)
         fds = []
-    return fds
+    return _NUMBER.unpack(message)[0], fds
 
 
-def _answer(status: int, number: int) -> None:
+def _answer(answer: int, number: int) -> None:
     with contextlib.suppress(BrokenPipeError):
-        os.write(status, STATUS.pack(number))
+        os.write(answer, _NUMBER.pack(number))
 
 
-def _start(fds: list[int], ours: tuple[int, ...], workers: dict[int, int]) -> None:
-    preparation, status, tracker, *inherited = fds
+def _start(number: int, fds: list[int], ours: tuple[int, ...], workers: Workers) -> None:
+    preparation, answer, tracker, *inherited = fds
     try:
         pid = _fork()
     except OSError as error:  # too many processes, or no memory
-        _answer(status, -(error.errno or errno.EAGAIN))
+        _answer(answer, -(error.errno or errno.EAGAIN))
         for fd in fds:
             native.close(fd)
         return
     if pid == 0:
         code = 1
         try:
-            code = _be_worker(preparation, tracker, inherited, [status, *ours, *workers.values()])
+            foreign = [answer, *ours, *(other for _, other in workers.values())]
+            code = _be_worker(preparation, tracker, inherited, foreign)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
             atexit._run_exitfuncs()
             os._exit(code)
-    workers[pid] = status
+    workers[pid] = number, answer
     for fd in (preparation, tracker, *inherited):
         native.close(fd)
-    _answer(status, pid)
+    _answer(answer, pid)
 
 
 def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: list[int]) -> int:
@@ -212,7 +214,7 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
     return spawn._main(preparation, os.dup(preparation))
 
 
-def _reap(workers: dict[int, int]) -> None:
+def _reap(connection: socket, workers: Workers) -> None:
     while workers:
         try:
             pid, raw = _waitpid(-1, os.WNOHANG)
@@ -220,7 +222,8 @@ def _reap(workers: dict[int, int]) -> None:
             return
         if pid == 0:
             return
-        status = workers.pop(pid, None)
-        if status is not None:
-            _answer(status, os.waitstatus_to_exitcode(raw))
-            native.close(status)
+        if pid in workers:
+            number, answer = workers.pop(pid)
+            with contextlib.suppress(OSError):  # the parent is gone
+                connection.sendall(_REPORT.pack(number, os.waitstatus_to_exitcode(raw)))
+            native.close(answer)

@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from multiprocessing import process
+from typing import TYPE_CHECKING, Any
 
 from .. import native
 from ..wire import messages, payload
@@ -41,6 +42,9 @@ def run(start: WorkerStart) -> None:
     try:
         # A forked process has not booted; in the others these two change nothing.
         lifeline.hold(start.lifeline.fd)
+        # The parent has closed the pipe that told this.
+        parent: Any = process.parent_process()
+        os.dup2(start.lifeline.fd, parent.sentinel, inheritable=False)
         boot.reset_signals()
         kind.prepare(start.boot)
         _raise_descriptor_limit(start.open_files, start.concurrency)

@@ -174,7 +174,7 @@ if __name__ == "__main__":
     started.process.join()
     started.process.close()
     started.page.close()
-    lifecycle.close(started.calls_fd, started.bell_fd, started.results_fd, started.sentinel,
+    lifecycle.close(started.calls_fd, started.bell_fd, started.results_fd,
                 *started.other_fds)
     started.channel.close()
     launcher.close()

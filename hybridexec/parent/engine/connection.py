@@ -22,6 +22,7 @@ from ...wire.shared import Buffer, Part
 from .. import lifecycle
 from ..launch import exit_errors
 from ..launch.launcher import Started
+from ..launch.process import ServerProcess
 
 #: Consecutive reads from one worker, so that a gigabyte from one does not keep others waiting.
 _MAX_READS = 8
@@ -48,11 +49,9 @@ class Connection:
         self.pid: int | None = started.process.pid
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
-        self.sentinel = started.sentinel
-        # Where the fork server reports the exit status, if the process is a child of it.
-        self._status_fd: int | None = getattr(started.process, "status_fd", None)
-        #: The descriptors of which one becomes readable when the process has ended.
-        self.ends = {self.sentinel, self.sentinel if self._status_fd is None else self._status_fd}
+        self._exact = started.exact
+        #: What becomes readable when the process has ended.
+        self.ends = (started.process.sentinel,)
         self._channel = started.channel
         self._reader = frames.FrameReader(started.results_fd, self._channel.take)
         #: What is to be written to the call pipe.
@@ -178,12 +177,12 @@ class Connection:
         self.page.clear_log()
         return text
 
-    def ended(self, fd: int) -> float | None:
-        """See :meth:`.link.Link.ended`. If the fork server is to report the exit status, and has
-        not yet, the process may not have ended, though one of :attr:`ends` is readable."""
-        if self._status_fd is None or self.process.exitcode is not None:
+    def ended(self) -> float:
+        """See :meth:`.link.Link.ended`. The fork server reports the exit status a moment after the
+        process has ended; if it has ended itself, the process may not have."""
+        if not isinstance(self.process, ServerProcess) or self.process.exitcode is not None:
             return 0.0
-        return _STATUS_PATIENCE if fd == self.sentinel else None
+        return _STATUS_PATIENCE
 
     def finish(self) -> None:
         """Wait for the exit status of the process.
@@ -192,8 +191,7 @@ class Connection:
         fork server ended.
         """
         sleep = native.sleep
-        exact = self._status_fd is not None or self.sentinel != self.process.sentinel
-        patience = _EXACT_PATIENCE if exact else _STATUS_PATIENCE
+        patience = _EXACT_PATIENCE if self._exact else _STATUS_PATIENCE
         waited = 0.0
         while self.process.exitcode is None and waited < patience:
             sleep(0.001)
@@ -243,7 +241,6 @@ class Connection:
         it. Its descriptors are closed when it is garbage collected.
         """
         lifecycle.close(self.calls_fd, self._bell_fd, self.results_fd, *self._other_fds)
-        lifecycle.close(self.sentinel)  # if it is ours
         self._channel.close()
         self.page.close()
         if self.process.exitcode is not None:  # has multiprocessing forget it as an active child

@@ -104,9 +104,9 @@ class Link(Protocol):
     def kill(self, number: int) -> None:
         """End the worker, by this signal if it is a process; at least, end the link soon."""
 
-    def ended(self, fd: int) -> float | None:
-        """This one of ``ends`` is readable. 0 if the link has ended; else the engine does not wait
-        for this one any more, but for the others, or so many seconds at most."""
+    def ended(self) -> float:
+        """One of ``ends`` is readable, or was. 0 if the link has ended; else the engine asks again
+        soon, for so many seconds at most."""
 
     def finish(self) -> None:
         """The link has ended: make sure that the worker starts no call any more."""

@@ -1,7 +1,7 @@
 """Start workers on threads where that holds up nobody.
 
-Thread: turn holder. Each start runs on a short-lived thread of its own; with ``fork``, on the
-thread that wants the worker; and on the I/O thread if no thread can be started.
+Thread: turn holder. Each start runs on a short-lived thread of its own, a few at once; with
+``fork``, on the thread that wants the worker; and on the I/O thread if no thread can be started.
 Guarantees: each requested start is answered, by an event for the I/O thread. If the I/O thread has
 to wait for a slow fork server itself, it handles events first whenever there are any.
 
@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ... import native
 from ..launch.process import StartPostponed
 from .entry_queue import EntryQueue
 from .link import Launcher
+
+#: How many are under way at once: each takes some descriptors more than a worker that runs.
+_AT_ONCE = 8
 
 
 class Starter:
@@ -43,6 +47,7 @@ class Starter:
         self._failed = failed
         #: How many starts are not answered yet.
         self.under_way = 0
+        self._waiting: deque[int] = deque()  # for others to be answered
         # Starts that the I/O thread runs itself, when it has nothing else to do.
         self._left: deque[int] = deque()
 
@@ -51,11 +56,18 @@ class Starter:
         self.under_way += 1
         if self._launcher.method == "fork":
             self._run(number)
-            return
-        try:
-            native.start_thread(lambda: self._run(number), "hybridexec-start")
-        except RuntimeError:
-            self._left.append(number)
+        else:
+            self._waiting.append(number)
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        waiting, left = self._waiting, self._left
+        while waiting and self.under_way - len(waiting) - len(left) < _AT_ONCE:
+            number = waiting.popleft()
+            try:
+                native.start_thread(partial(self._run, number), "hybridexec-start")
+            except RuntimeError:
+                left.append(number)
 
     def fail(self, number: int, error: BaseException) -> None:
         """Answer that a worker is not started, because of ``error``."""
@@ -87,4 +99,5 @@ class Starter:
 
     def _answer(self, tell: Callable[..., None], *what: object) -> None:
         self.under_way -= 1
+        self._start_threads()
         tell(*what)

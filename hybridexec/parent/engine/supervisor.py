@@ -29,6 +29,8 @@ _logger = logging.getLogger("hybridexec")
 
 #: How many of the calls that a dead worker was running its errors name.
 _MAX_NAMED = 10
+#: How often, in seconds, a link whose end has begun is asked whether it has ended.
+_END_SECONDS = 0.001
 #: How often, in seconds, the workers' memory is measured, if there is a limit.
 _MEASURE_SECONDS = 0.5
 
@@ -57,7 +59,7 @@ class Supervisor:
             watchdog, pool.workers, self.connections, self.send, pool.actions
         )
         self._measure_at = 0.0  # when to measure the workers' memory
-        # Workers that have ended, how is not known: until when to wait for that.
+        # Workers that have ended, how is not known yet: until when to wait for that.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
         # Handlers of all messages but Results: called with the worker's number, the time and the
@@ -123,8 +125,7 @@ class Supervisor:
         """Seconds until :meth:`look` is due; None if only events matter."""
         seconds = self._monitor.seconds(now)
         if self._ends:
-            due = max(0.0, min(self._ends.values()) - now)
-            seconds = due if seconds is None else min(seconds, due)
+            seconds = _END_SECONDS if seconds is None else min(seconds, _END_SECONDS)
         if self._pool.memory is None or not self._pool.ledger.unfinished:
             return seconds
         measure = max(0.0, self._measure_at - now)
@@ -132,8 +133,10 @@ class Supervisor:
 
     def look(self, now: float) -> list[Record]:
         """Check what no event reports, where that is due; returns what to log."""
-        for number in [number for number, due in self._ends.items() if now >= due]:
-            self._lose(number, self.connections[number])
+        for number, due in list(self._ends.items()):
+            connection = self.connections[number]
+            if now >= due or not connection.ended():
+                self._lose(number, connection)
         if self._pool.memory is not None and now >= self._measure_at:
             self._measure_at = now + _MEASURE_SECONDS
             for number, connection in self.connections.items():
@@ -211,13 +214,12 @@ class Supervisor:
 
     def _hear_of_end(self, number: int, connection: Link, fd: int) -> None:
         """A link has ended, or is about to."""
-        patience = connection.ended(fd)
-        if patience == 0:
+        patience = connection.ended()
+        if not patience:
             self._lose(number, connection)
             return
         self._poller.unregister(fd)
-        if patience is not None:
-            self._ends[number] = native.monotonic() + patience
+        self._ends[number] = native.monotonic() + patience
 
     def _lose(self, number: int, connection: Link) -> None:
         """A link has ended, and the worker with it."""

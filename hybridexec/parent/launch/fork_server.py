@@ -47,6 +47,10 @@ _FLAGS = (
     "safe_path",
 )
 
+#: A request is a number, with descriptors attached. When its worker has ended, the server reports
+#: the number and the exit status.
+_NUMBER, _REPORT = struct.Struct("=q"), struct.Struct("=qq")
+
 # Imports make no garbage, so the collector is off while they run.
 _PROGRAM = (
     "import sys, gc; gc.disable(); sys.path[:] = {path!r}; "
@@ -94,6 +98,11 @@ class ForkServer:
             self._pid = _launch(self._executable, arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
+        self._requests = 0
+        # Guards the two below: one thread at a time reads what the server tells.
+        self._hearing = native.original("_thread", "allocate_lock")()
+        self._statuses: dict[int, int] = {}  # exit statuses that nobody has asked for, by request
+        self._silent = False  # nothing more will come from it
         # Guards the two below: one thread at a time calls waitpid.
         self._waiting = native.original("_thread", "allocate_lock")()
         self._waited = False
@@ -103,8 +112,9 @@ class ForkServer:
         #: Whether it was ended because no worker is wanted any more.
         self.dismissed = False
 
-    def request(self, fds: list[int]) -> None:
-        """Ask for a worker to be forked, which inherits these descriptors.
+    def request(self, fds: list[int]) -> int:
+        """Ask for a worker to be forked, which inherits these descriptors; returns the number of
+        the request.
 
         Raises:
             BrokenPipeError: the server is gone.
@@ -113,13 +123,36 @@ class ForkServer:
         with self._lock:
             if self._closed:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            self._requests += 1
+            number = self._requests
             connection = socket(AF_UNIX, SOCK_STREAM, 0, self._connection)
             try:
-                connection.sendmsg([b"w"], [(SOL_SOCKET, SCM_RIGHTS, attached)])
+                connection.sendmsg([_NUMBER.pack(number)], [(SOL_SOCKET, SCM_RIGHTS, attached)])
             except ConnectionResetError:
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
             finally:
                 connection.detach()
+        return number
+
+    def status(self, request: int) -> tuple[int | None, bool]:
+        """The exit status of the worker that was forked for a request, told only once, if the
+        server has reported it; and whether it will not report any more."""
+        if self.foreign:
+            return None, False
+        with self._hearing:
+            self._hear()
+            return self._statuses.pop(request, None), self._silent
+
+    def _hear(self) -> None:
+        poller = native.original("select", "poll")()
+        poller.register(self._connection, native.Poller.READABLE)
+        while not self._silent and poller.poll(0):
+            try:
+                data = os.read(self._connection, _REPORT.size * 256)
+            except ConnectionError:  # it has ended, and not read all requests
+                data = b""
+            self._silent = not data
+            self._statuses.update(_REPORT.iter_unpack(data))
 
     def wait(self, seconds: float = 2.0) -> bool:
         """Whether the server has ended, or ends within ``seconds``: a process's descriptors are
@@ -180,8 +213,9 @@ class ForkServer:
         if self.foreign:
             return
         self._kill()  # it may not be watching its lifeline yet
-        with self._lock:
-            self._closed = True
+        with self._lock, self._hearing:
+            self._hear()
+            self._closed = self._silent = True
             lifecycle.close(self._connection, self._lifeline)
         with self._waiting:
             self._reap(0)

@@ -29,7 +29,7 @@ from . import interpreter
 from .beginning import Beginning
 from .fork_server import ForkServer, ServerEnded
 from .memory import map_memory
-from .process import ServerProcess
+from .process import ServerProcess, watch_by_pidfd
 
 _WORKER_NAME = "HybridWorker-"
 #: Bytes that a pipe holds. The system's quota allows a user a few hundred of that size.
@@ -51,8 +51,8 @@ class Started(NamedTuple):
     bell_fd: int
     results_fd: int
     page: StatusPage
-    #: Becomes readable when the process has ended.
-    sentinel: int
+    #: Whether the process's sentinel becomes readable only when there is an exit status to be had.
+    exact: bool
     channel: Channel
     #: Whatever else :func:`_open_safe_pipe` has opened here.
     other_fds: Sequence[int]
@@ -233,7 +233,6 @@ class Launcher(Generic[LinkT]):
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
             process = self._started_process(start, name, pressed)
-            sentinel = self._sentinel(process, ours)
             ours.pop_all()
         return Started(
             process=process,
@@ -241,22 +240,10 @@ class Launcher(Generic[LinkT]):
             bell_fd=bell_write,
             results_fd=results_read,
             page=page,
-            sentinel=sentinel,
+            exact=isinstance(process, ServerProcess) or watch_by_pidfd(process),
             channel=channel,
             other_fds=[*other_fds, *more_fds],
         )
-
-    def _sentinel(self, process: Any, stack: contextlib.ExitStack) -> int:
-        """A descriptor that becomes readable when the process has ended: where it can be had, a
-        pidfd for a child, since multiprocessing's sentinel is readable before there is an exit
-        status. (The fork server's processes have one of their own.)"""
-        if self.method != "forkserver" and sys.platform == "linux":
-            with contextlib.suppress(OSError):  # it has ended already; a sandbox forbids it
-                fd = os.pidfd_open(process.pid)
-                lifecycle.keep(fd, stack)
-                return fd
-        sentinel: int = process.sentinel
-        return sentinel
 
     def _lifeline_end(self) -> int:
         """A copy of the lifeline's read end, for a process to inherit."""

@@ -1,4 +1,4 @@
-"""Processes that the fork server starts.
+"""Processes that the fork server starts; and how those that multiprocessing starts are watched.
 
 Thread: the short-lived ones that start workers; the I/O thread asks for exit statuses.
 Guarantees: a worker is started from the same preparation data as multiprocessing's own processes,
@@ -21,9 +21,11 @@ from ... import native
 from ...wire.contract import BootName
 from .fork_server import ForkServer
 
-_STATUS = struct.Struct("=q")
+_PID = struct.Struct("=q")
 #: multiprocessing's exit status for a process whose own it cannot know.
 _UNKNOWN = 255
+#: How soon after the process has ended, in seconds, the server may have told the exit status.
+_STATUS_SECONDS = 0.001
 #: How often, in milliseconds, a thread that waits for the server checks for other work.
 _LOOK_MS = 50
 _READABLE, _WRITABLE = native.Poller.READABLE, native.Poller.WRITABLE
@@ -80,16 +82,10 @@ class ServerProcess(context.ForkServerProcess):
         return bool(self._popen.orphaned)
 
     @property
-    def status_fd(self) -> int:
-        """The pipe on which the server reports the exit status; at end-of-file, the server has
-        ended."""
-        return int(self._popen.status)
-
-    @property
     def own_sentinel(self) -> bool:
         """Whether the sentinel becomes readable only when the process has ended, not when the
         server has."""
-        return bool(self._popen.sentinel != self._popen.status)
+        return bool(self._popen.own_sentinel)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The worker gets multiprocessing's own class: it must not import this package.
@@ -97,6 +93,23 @@ class ServerProcess(context.ForkServerProcess):
         for name in ("_server", "_boot_name"):
             del state[name]
         return context.ForkServerProcess.__new__, (context.ForkServerProcess,), state
+
+
+def watch_by_pidfd(process: Any) -> bool:
+    """Have a process that multiprocessing has started be watched by a pidfd, if that can be had.
+    Its own pipes become readable before there is an exit status, and are two. (Of these, the worker
+    has no need either.)"""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # it is Linux's own; a sandbox forbids it; it was reaped
+        return False
+    popen = process._popen
+    pipes = popen.finalizer._args
+    popen.finalizer.cancel()
+    _close_all(*pipes)
+    popen.finalizer = util.Finalize(popen, _close_all, (pidfd,))
+    process._sentinel = popen.sentinel = pidfd
+    return True
 
 
 def _close_all(*fds: int) -> None:
@@ -126,9 +139,12 @@ class _ServerPopen(popen_fork.Popen):
         self.pid = None
         #: Whether the server has ended before the process.
         self.orphaned = False
+        #: Whether the sentinel is a pidfd. Until then, or without one, it is the pipe that tells
+        #: the pid; the server holds its other end for as long as there is a process.
+        self.own_sentinel = False
         self._fds: list[int] = []
         # Whenever any process is started, multiprocessing polls all processes, on the thread that
-        # starts it: meanwhile this one's descriptors must not be closed, or read by another thread.
+        # starts it: meanwhile this one's descriptors must not be closed.
         self._reading = native.original("_thread", "allocate_lock")()
         self._closed = False
         super().__init__(process)
@@ -150,24 +166,21 @@ class _ServerPopen(popen_fork.Popen):
             context.set_spawning_popen(None)
         # One tracker for all: a worker's own would unlink its parent's shared memory.
         self._tracker: int = resource_tracker.getfd()  # type: ignore[assignment]  # it runs by now
-        self.status, self._status_other = os.pipe()
-        self.sentinel = self.status
-        self._replace_finalizer(self.status, self._status_other)
+        self.sentinel, self._other = os.pipe()
+        self._replace_finalizer(self.sentinel, self._other)
 
     def begin(self, server: ForkServer, pressed: Callable[[], bool] | None) -> None:
         """See :meth:`ServerProcess.begin`."""
+        self._server = server
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             read, write = os.pipe()
             theirs.callback(native.close, read)
             pipe = ours.enter_context(open(write, "wb", buffering=0))
             os.set_blocking(write, pressed is None)
-            # The worker's multiprocessing.parent_process() lives as long as this copy is open.
-            alive = os.dup(write)
-            ours.callback(native.close, alive)
             # If the server has ended or cannot fork, its answer says so, or there is no answer.
             with contextlib.suppress(BrokenPipeError):
                 try:
-                    server.request([read, self._status_other, self._tracker, *self._fds])
+                    self._number = server.request([read, self._other, self._tracker, *self._fds])
                 finally:
                     theirs.close()
                     self._close_other()
@@ -179,31 +192,32 @@ class _ServerPopen(popen_fork.Popen):
                         _wait(write, _WRITABLE, pressed)
                         with data[sent:] as left:
                             sent += pipe.write(left)
-            pipe.close()
-            _wait(self.status, _READABLE, pressed)
-            number = self._read_status()
-            if number is None:
-                if server.wait():
-                    raise server.ended()
-                number = -errno.EMFILE
-            if number < 0:
-                text = f"the fork server cannot fork a worker: {os.strerror(-number)}"
-                raise OSError(-number, text)
-            server.answered = True
-            ours.pop_all()
+        _wait(self.sentinel, _READABLE, pressed)
+        answer = os.read(self.sentinel, _PID.size)
+        if answer:
+            (number,) = _PID.unpack(answer)
+        elif server.wait():
+            raise server.ended()
+        else:
+            number = -errno.EMFILE
+        if number < 0:
+            text = f"the fork server cannot fork a worker: {os.strerror(-number)}"
+            raise OSError(-number, text)
+        server.answered = True
         del self._data
         with self._reading:
-            fds = [alive, self.status]
             with contextlib.suppress(AttributeError, OSError):  # it is Linux's own; a sandbox
-                self.sentinel = os.pidfd_open(number)
-                fds.append(self.sentinel)
-            self._replace_finalizer(*fds)
+                pidfd = os.pidfd_open(number)
+                native.close(self.sentinel)
+                self._replace_finalizer(pidfd)
+                self.sentinel = pidfd
+                self.own_sentinel = True
             self.pid = number
 
     def _close_other(self) -> None:
-        """Close our copy of the status pipe's other end; the server has one."""
-        native.close(self._status_other)
-        self._replace_finalizer(self.status)
+        """Close our copy of the pipe's other end; the server has one."""
+        native.close(self._other)
+        self._replace_finalizer(self.sentinel)
 
     def _replace_finalizer(self, *fds: int) -> None:
         if self.finalizer is not None:
@@ -216,29 +230,27 @@ class _ServerPopen(popen_fork.Popen):
             self._closed = True
             super().close()
 
-    def _read_status(self) -> int | None:
-        data = os.read(self.status, _STATUS.size)
-        return _STATUS.unpack(data)[0] if len(data) == _STATUS.size else None
-
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit status; None if there is none yet and ``flag`` says not to wait for it."""
         while self.returncode is None and self.pid is not None:
             with self._reading:
-                # Check again: another thread may have read it, and it can be read only once.
-                if self.returncode is None and not self._closed:
+                if not self._closed:
                     self._look()
             if flag == os.WNOHANG:
                 break
             if self.returncode is None:
-                _is_ready(self.sentinel if self.orphaned else self.status, milliseconds=None)
+                _is_ready(self.sentinel, milliseconds=None)
+                native.sleep(_STATUS_SECONDS)
         return self.returncode
 
     def _look(self) -> None:
-        if not self.orphaned and _is_ready(self.status):
-            self.returncode = self._read_status()
-            self.orphaned = self.returncode is None
-        if self.orphaned and (self.sentinel == self.status or _is_ready(self.sentinel)):
-            self.returncode = _UNKNOWN
+        code, ended = self._server.status(self._number)
+        if code is not None:
+            self.returncode = code
+        elif ended and self.returncode is None:
+            self.orphaned = True
+            if _is_ready(self.sentinel):
+                self.returncode = _UNKNOWN
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -50,7 +50,7 @@ class Ends:
             calls_fd=calls_write,
             bell_fd=bell_write,
             results_fd=results_read,
-            sentinel=FakeProcess.sentinel,
+            exact=True,
             channel=self.channel,
             other_fds=(),
         )

@@ -80,7 +80,7 @@ class RemoteLink:
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 
-    def ended(self, fd: int) -> float | None:
+    def ended(self) -> float:
         return 0.0
 
     def finish(self) -> None:

@@ -62,7 +62,8 @@ class Helper:
             else:
                 self._sleeps = True
                 # What was put in before that has called nobody.
-                ready = poller.poll(_TICK_MS if outbox.pending or lane.is_stopping else None)
+                busy = outbox.pending or outbox.holding or lane.is_stopping
+                ready = poller.poll(_TICK_MS if busy else None)
                 self._sleeps = False
             now = native.monotonic()
             lane.end_turn()
@@ -82,6 +83,9 @@ class Helper:
             for fd, _ in ready:
                 if not os.read(fd, 4096):
                     os._exit(1)  # the parent is gone
+            if outbox.holding:
+                awake_until = now + _LINGER
+                outbox.hurry(now)
             if outbox.pending:
                 awake_until = now + _LINGER
                 outbox.write()

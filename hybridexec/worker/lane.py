@@ -45,8 +45,9 @@ has. It takes none while ``HELD`` on the page, read when ``TAKEN`` is raised, di
 Each runs in a copy of the context that ``set_up`` has left, with the function that
 ``Functions.load`` returns, and ends with exactly one result, whatever it raises: see
 :mod:`hybridexec.wire.messages` for the ways to end. Results are put out on the main thread, by
-``Outbox.put`` and ``put_first``. The main thread's loop writes ``HEARTBEAT`` every 0.1 s, unless a
-call keeps it. ``Functions.forgotten`` is cleared there, because that may run user code.
+``Outbox.put``, ``put_first`` and ``put_late``. The main thread's loop writes ``HEARTBEAT`` every
+0.1 s, unless a call keeps it. ``Functions.forgotten`` is cleared there, because that may run user
+code.
 
 **Stop.** What stops a call is raised in that call and in no other, and once. One that cannot be
 stopped is no fault: the parent has a grace, after which it ends the worker.
@@ -124,14 +125,14 @@ class Lane(Protocol):
 
 
 class Watcher(Protocol):
-    """Calls back when a descriptor is ready, for as long as it is started."""
+    """Calls back when a descriptor is ready, or a time is over, for as long as it is started."""
 
     @property
     def active(self) -> bool:
         """Whether it is started."""
 
     def start(self, callback: Callable[[], None], /) -> None:
-        """Call ``callback`` on the main thread whenever the descriptor is ready."""
+        """Call ``callback`` on the main thread whenever that is so."""
 
     def stop(self) -> None:
         """Do not any more."""
@@ -146,6 +147,9 @@ class Loop(Protocol):
 
     def io(self, fd: int, events: int, /) -> Watcher:
         """What watches a descriptor; ``events`` is 1 for readable, 2 for writable."""
+
+    def timer(self, after: float, /) -> Watcher:
+        """What calls back once, so many seconds after it was started."""
 
 
 class Kind(Protocol):

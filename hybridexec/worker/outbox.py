@@ -3,6 +3,10 @@
 Thread: main writes at the end of a turn, as far as that cannot block; the helper thread writes what
 main does not get to, and what does not fit into the pipe.
 Guarantees: frames are written whole, one after another; putting something in never waits.
+
+The results of calls that wait, many at once, would leave one by one, as the descriptors that they
+wait for become ready; and each would wake the parent. So such a result is held back for a while, to
+leave with others: for a tenth of the time that its call took.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from ..wire.shared import Channel, Part
 from .rows import Entry, Row
 
 if TYPE_CHECKING:
-    from .lane import Loop
+    from .lane import Loop, Watcher
 
 #: Results in one frame that are not in a row: enough to spread its cost, and to send early.
 _MAX_RESULTS = 1024
@@ -28,6 +32,10 @@ _MAX_BYTES, _MAX_VALUES = 1 << 20, 1 << 14
 _MAX_BUFFERS = 512
 #: A write of up to so many bytes to a pipe happens whole or not at all (POSIX's PIPE_BUF).
 _ATOMIC = 4096
+
+#: For how long a result is held back: this part of its call's time, so many seconds at most. If
+#: that is less than so many, it is not.
+_HELD_PART, _MOST_HELD, _LEAST_HELD = 0.1, 0.01, 0.001
 
 _WRITABLE = 4  # select.POLLOUT
 
@@ -54,10 +62,16 @@ class Outbox:
         self._channel = channel
         self._call_helper = call_helper
         self._soon = loop.run_callback
+        self._timer = loop.timer
         # While it is started, the main thread goes on writing as soon as the pipe has room.
         self._room = loop.io(fd, 2)
         # Results one by one, rows of them, and other messages.
         self._entries: deque[Entry] = deque()
+        # Results that are held back; while there are any, the timer runs by which they leave. (The
+        # helper thread lets them leave if the main thread does not get to it.)
+        self._held: deque[Entry] = deque()
+        self._held_until = 0.0
+        self._hold: Watcher | None = None
         # Held by whichever thread writes.
         self._lock = native.original("_thread", "allocate_lock")()
         # Guarded by _lock: the rest of a frame that is partly written.
@@ -69,6 +83,11 @@ class Outbox:
     def pending(self) -> bool:
         """Whether something is to be written."""
         return bool(self._entries or self._begun)
+
+    @property
+    def holding(self) -> bool:
+        """Whether results are held back."""
+        return bool(self._held)
 
     def add(self, entry: Entry) -> None:
         """Put something in, from any thread; :meth:`flush` or :meth:`write` must follow."""
@@ -82,6 +101,25 @@ class Outbox:
             self._flush_is_due = True
             self._soon(self.flush)
         self._call_helper()  # in case a call keeps the turn from ending
+
+    def put_late(self, result: Entry, began: float) -> None:
+        """As :meth:`put`, for the result of a call that began then and waited, as many others still
+        do: it may be held back."""
+        now = native.monotonic()
+        patience = min(_HELD_PART * (now - began), _MOST_HELD)
+        if patience < _LEAST_HELD:
+            self.put(result)
+            return
+        self._held.append(result)
+        if self._hold is None:
+            self._call_helper()
+        elif now + patience >= self._held_until:
+            return
+        else:
+            self._hold.stop()
+        self._held_until = now + patience
+        self._hold = self._timer(patience)
+        self._hold.start(self._end_hold)
 
     def put_first(self, result: Entry) -> None:
         """As :meth:`put`, for the first result of a turn, maybe its only one: write it here and
@@ -107,15 +145,37 @@ class Outbox:
     def let_go(self) -> None:
         """In a child of the process: let nothing leave."""
         self._entries = deque(maxlen=0)
+        self._held = deque(maxlen=0)
         self._call_helper = lambda: None
         self._begun = []
         self._lock = native.original("_thread", "allocate_lock")()
         self._lock.acquire()
         self._room.stop()
 
+    def hurry(self, now: float) -> None:
+        """Have what should have left by now be pending; on the helper thread."""
+        if now > self._held_until:
+            self._release()
+
+    def _release(self) -> None:
+        """Hold nothing back any more; on any thread."""
+        try:
+            while self._held:
+                self._entries.append(self._held.popleft())
+        except IndexError:
+            pass  # the other thread does the same
+
+    def _end_hold(self) -> None:
+        self._release()
+        self.flush()
+
     def flush(self) -> None:
         """Write what there is, as far as that cannot block; on the main thread."""
         self._flush_is_due = False
+        if self._hold is not None and (self._entries or not self._held):
+            self._hold.stop()
+            self._hold = None
+            self._release()  # they leave with the others
         written = True  # if the helper thread is at it, it looks again
         if self._lock.acquire(False):
             try:
@@ -131,6 +191,7 @@ class Outbox:
 
     def write(self) -> None:
         """Write what there is, however long that takes; on the helper thread, or at the end."""
+        self._release()
         if not self.pending:
             return
         poller = native.original("select", "poll")()

@@ -60,7 +60,7 @@ class GreenletLane:
     ) -> None:
         """The arguments are those of :meth:`.Kind.make`."""
         self._runners = runners = Runners(
-            page, inbox, functions, outbox.put, outbox.put_first, call_helper
+            page, inbox, functions, outbox.put, outbox.put_first, outbox.put_late, call_helper
         )
         self._feed, self._stops, self._service = runners.feed, runners.stops, runners.service
         # The context that each call starts from.

@@ -21,7 +21,7 @@ from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
-from ..rows import Put, Row
+from ..rows import Entry, Put, Row
 from . import forks, tracing
 from .feed import Feed, Runner
 from .service import Service
@@ -30,6 +30,8 @@ from .stops import CallExpired, StopCall, Stops
 #: A call's time does not begin before its function is there, but after so many seconds: importing
 #: its module may take long, and must not take for ever.
 _LOAD_SECONDS = 60.0
+#: While at least so many other calls wait, the result of one that has waited may leave with theirs.
+_CROWD = 32
 
 _VALUE = messages.VALUE
 _CANCELLED = messages.CANCELLED, None
@@ -48,6 +50,7 @@ class Runners:
         functions: Functions,
         put: Put,
         put_first: Put,
+        put_late: Callable[[Entry, float], None],
         call_helper: Callable[[], None],
     ) -> None:
         """
@@ -57,11 +60,13 @@ class Runners:
             functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
+            put_late: the same for that of a call that has waited since then, as many others do.
             call_helper: has the helper thread look, within milliseconds.
         """
         # No more than 30 attributes: with more, CPython takes longer to get at any of them.
         self._put = put
         self._put_first = put_first
+        self._put_late = put_late
         self._last_turn = -1  # the turn, as the loop counts them, that last had a result
         self._words = page.words
         self._times = page.times
@@ -245,7 +250,9 @@ class Runners:
                 self._end_special(expiry, job, slot_id, function is not None) if special else None
             )
             turn = loop.iteration
-            if turn != self._last_turn:
+            if waited and len(self._waiting) >= _CROWD:
+                self._put_late((call, status, value, seconds), self._times[slot_id + 1])
+            elif turn != self._last_turn:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
                 row = None

@@ -55,6 +55,9 @@ class Loop:
     def run_callback(self, callback: Callable[[], None], /) -> None:
         self._callbacks.append(callback)
 
+    def timer(self, after: float, /) -> Watcher:
+        raise NotImplementedError("no call waits here while another runs")
+
     def io(self, fd: int, events: int, /) -> Watcher:
         self._watchers.append(Watcher(fd, events))
         return self._watchers[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,20 @@ from hybridexec.wire import frames, messages, payload
 from hybridexec.wire.shared import Channel, open_channel
 from hybridexec.worker.outbox import Outbox
 from hybridexec.worker.rows import Row
+
+
+class Timer:
+    """One of the loop's, which the test has fire."""
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        self.fire: Callable[[], None] | None = None
+
+    def start(self, callback: Callable[[], None]) -> None:
+        self.fire = callback
+
+    def stop(self) -> None:
+        self.fire = None
 
 
 class Ends:
@@ -26,9 +41,16 @@ class Ends:
         self.channel, other = open_channel()
         self.worker_channel = Channel(other)
         self.room = SimpleNamespace(active=False, start=self.start, stop=self.stop)
-        loop = SimpleNamespace(run_callback=self.due.append, io=lambda fd, events: self.room)
+        self.timers: list[Timer] = []
+        loop = SimpleNamespace(
+            run_callback=self.due.append, io=lambda fd, events: self.room, timer=self.timer
+        )
         self.outbox = Outbox(self.write_fd, self.worker_channel, self.call, loop)
         self.reader = frames.FrameReader(self.read_fd, self.channel.take)
+
+    def timer(self, after: float) -> Timer:
+        self.timers.append(Timer(after))
+        return self.timers[-1]
 
     def call(self) -> None:
         self.calls += 1
@@ -107,6 +129,80 @@ def test_the_first_of_a_turn_waits_its_turn_behind_others(ends: Ends) -> None:
     assert ends.read() == []
     ends.end_turn()
     assert ends.results() == {1: None, 2: None}
+
+
+LONG_AGO = -1000.0  # when a call began that has waited
+
+
+def test_what_may_be_late_leaves_together_when_its_time_is_over(ends: Ends) -> None:
+    for call in range(3):
+        ends.outbox.put_late(result(call), LONG_AGO)
+    assert ends.calls == 1, "in case a call keeps the hub"
+    assert not ends.outbox.pending
+    ends.outbox.flush()  # as after each read
+    assert ends.read() == []
+    (timer,) = ends.timers
+    assert timer.fire is not None
+    timer.fire()
+    assert ends.read() == [messages.Results([result(n) for n in range(3)], []).head]
+    assert timer.fire is None
+    ends.outbox.put_late(result(3), LONG_AGO)
+    assert len(ends.timers) == 2
+
+
+def test_what_may_be_late_leaves_with_what_may_not(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), LONG_AGO)
+    ends.outbox.put(result(2))
+    ends.end_turn()
+    assert ends.results() == {1: None, 2: None}
+    assert ends.timers[0].fire is None
+
+
+def test_the_result_of_a_short_call_is_not_held_back(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), monotonic())
+    assert ends.timers == []
+    ends.end_turn()
+    assert ends.results() == {1: None}
+
+
+def test_results_are_held_for_as_long_as_the_most_urgent_of_them_may_be(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), monotonic() - 0.08)
+    ends.outbox.put_late(result(2), monotonic() - 0.02)
+    ends.outbox.put_late(result(3), LONG_AGO)
+    first, second = ends.timers
+    assert first.fire is None
+    assert second.after < first.after
+    assert second.fire is not None
+    second.fire()
+    assert ends.results() == {1: None, 2: None, 3: None}
+
+
+def test_the_helper_thread_lets_go_what_is_held_for_too_long(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), LONG_AGO)
+    ends.outbox.hurry(monotonic() - 1)
+    assert ends.outbox.holding
+    assert not ends.outbox.pending
+    ends.outbox.hurry(monotonic() + 1)
+    assert not ends.outbox.holding
+    assert ends.outbox.pending
+    ends.outbox.write()
+    assert ends.results() == {1: None}
+    assert ends.timers[0].fire is not None
+    ends.timers[0].fire()
+    assert ends.results() == {}
+
+
+def test_at_the_end_everything_leaves(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), LONG_AGO)
+    ends.outbox.write()
+    assert ends.results() == {1: None}
+
+
+def test_in_a_child_nothing_is_held(ends: Ends) -> None:
+    ends.outbox.put_late(result(1), LONG_AGO)
+    ends.outbox.let_go()
+    ends.outbox.put_late(result(2), LONG_AGO)
+    assert not ends.outbox.holding
 
 
 def test_the_helper_thread_is_called_in_case_the_turn_does_not_end(ends: Ends) -> None:

@@ -233,6 +233,7 @@ class Launcher(Generic[LinkT]):
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
             process = self._started_process(start, name, pressed)
+            exact = isinstance(process, ServerProcess) or watch_by_pidfd(process)
             ours.pop_all()
         return Started(
             process=process,
@@ -240,7 +241,7 @@ class Launcher(Generic[LinkT]):
             bell_fd=bell_write,
             results_fd=results_read,
             page=page,
-            exact=isinstance(process, ServerProcess) or watch_by_pidfd(process),
+            exact=exact,
             channel=channel,
             other_fds=[*other_fds, *more_fds],
         )

@@ -1,0 +1,427 @@
+"""Fragments: pickles of values that have much in common, each without that.
+
+The dicts or dataclass objects that the calls of one ``map`` get share their keys and classes. A
+pickle of each names all of these, and to unpickle it means to look them all up. One pickle of many,
+which is what ProcessPoolExecutor makes of a chunk, ties the fates of calls together and lets them
+share objects. A fragment is a pickle of one value that leaves out its beginning, the *prelude*:
+classes and short texts that occur in many. It is made, sent, taken back, sent again and refused by
+itself, and any number of fragments of one prelude are unpickled in one go.
+
+Thread: whoever pickles or unpickles the values; the threads of a process may share a packer.
+Guarantees: the value of a fragment is what that of its pickle would be, and shares nothing with
+another fragment's but classes, functions and texts. Nothing becomes a fragment whose pickling or
+unpickling calls code of the user's: so it does no harm to unpickle one early, or one of a call that
+is then taken back.
+
+How that is possible, going by what :mod:`pickletools` says of the format: up to protocol 3, a
+pickle numbers what it may refer to again. So one pickle can consist of many, each of which uses the
+same numbers anew. The prelude has the first ones. (From protocol 4 on, the order counts instead.)
+Objects are asked for what they would tell protocol 5.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import io
+import operator
+import pickle
+import re
+import struct
+import sys
+import types
+from collections.abc import Callable, Sequence
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from . import payload
+
+#: How many values a packer looks at before it decides on its prelude.
+SAMPLE = 4
+#: Characters of the texts, and things, that a prelude holds at most.
+_LONGEST, _MOST = 64, 100
+#: A packer that has failed so often in a row does not try any more.
+_PATIENCE = 16
+#: Bytes of a fragment at most: what is larger is better off on its own.
+_LIMIT = payload.INLINE_LIMIT
+
+_BEGINNING = b"\x80\x03"  # of a pickle of protocol 3
+_FRAME = b"\x95"
+_POP, _MARK, _LIST_STOP, _STOP = b"0", b"(", b"l.", b"."
+
+_EXTRA: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # private
+
+#: Modules whose objects are data, and are rebuilt by these modules' own code.
+_DATA = frozenset(
+    {
+        "builtins",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "enum",
+        "fractions",
+        "ipaddress",
+        "pathlib",
+        "uuid",
+        "zoneinfo",
+    }
+)
+#: What pickling and unpickling call, beside ``__reduce__``.
+_HOOKS = {
+    "__new__",
+    "__getstate__",
+    "__setstate__",
+    "__getnewargs__",
+    "__getnewargs_ex__",
+    "__getattribute__",
+    "__getattr__",
+    "__setitem__",
+    "append",
+    "extend",
+    "add",
+}
+
+
+#: What is pickled as a name.
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
+
+
+# Its methods are compared with those of its subclasses.
+_OBJECT: Any = object
+
+
+class _NoData(Exception):
+    """An object whose pickle may do more than to hold it."""
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """How objects are pickled, by type, if they are data."""
+
+    _reduce = staticmethod(operator.methodcaller("__reduce_ex__", payload.PROTOCOL))
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        if issubclass(kind, type):
+            raise KeyError(kind)  # a class is named
+        if kind is complex:
+            return copyreg.dispatch_table[complex]
+        if kind in copyreg.dispatch_table or kind in _EXTRA or not _is_data(kind):
+            raise _NoData
+        self[kind] = self._reduce
+        return self._reduce
+
+
+def _is_data(kind: type) -> bool:
+    """Whether objects of a type are pickled and unpickled without code of the user's."""
+    if kind.__module__ in _DATA:
+        return True
+    reduce: Any = kind.__reduce_ex__
+    if reduce is _OBJECT.__reduce_ex__:
+        if kind.__reduce__ is not _OBJECT.__reduce__:
+            return False
+    elif getattr(reduce, "__module__", None) != "enum":
+        return False
+    found: dict[str, Any] = {}
+    for each in reversed(kind.__mro__):
+        found.update(vars(each))
+    if not all(_is_librarys(found[hook]) for hook in _HOOKS & found.keys()):
+        return False
+    # What is in slots is set as attributes, unless __setstate__ does that.
+    return (
+        "__setstate__" in found
+        or kind.__setattr__ is _OBJECT.__setattr__
+        or not any("__slots__" in vars(each) for each in kind.__mro__)
+    )
+
+
+def _is_librarys(hook: Any) -> bool:
+    """Whether a method is the interpreter's, or made by one of those modules."""
+    if isinstance(hook, staticmethod):
+        hook = hook.__func__
+    if isinstance(hook, types.FunctionType):
+        module = hook.__module__ or ""
+        return module in _DATA or module.startswith("namedtuple_")
+    owner = getattr(hook, "__objclass__", None) or getattr(hook, "__self__", None)
+    return getattr(owner, "__module__", None) in _DATA
+
+
+def _is_found(thing: Any) -> bool:
+    """Whether a class or function is what its name refers to."""
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is thing
+
+
+class _Pickler:
+    """Writes one fragment after another."""
+
+    def __init__(self, reducers: _Reducers) -> None:
+        self.written: list[bytes] = []
+        self.write = self.written.append
+        self.pickler = pickle.Pickler(self, 3)
+        self.pickler.dispatch_table = reducers
+
+
+class Packer:
+    """Makes fragments of values that are likely to be alike.
+
+    It looks at the first few before it decides on its prelude.
+    """
+
+    def __init__(self, by_value: bool = False) -> None:
+        """
+        Args:
+            by_value: whether what belongs to ``__main__`` cannot be named.
+        """
+        self.by_value = by_value
+        #: What a fragment leaves out.
+        self.prelude: bytes = _BEGINNING
+        self._reducers = _Reducers()
+        self._registered = 0
+        # What occurred in the first values, by id, and in how many of them; how many more to note.
+        self._found: dict[int, list[Any]] = {}
+        self._to_note = SAMPLE
+        self._named: list[Any] = []  # the classes and functions in the prelude
+        self._failed = 0  # values in a row, the last ones
+        self._begin_with(())
+
+    def _begin_with(self, things: tuple[Any, ...]) -> None:
+        """Have all fragments from now on refer to these things."""
+        first = _Pickler(self._reducers)
+        if things:
+            first.pickler.dump(things)
+            self.prelude = _BEGINNING + first.written[0][2:-1] + _POP
+        self._memo = first.pickler.memo
+        pickler = _Pickler(self._reducers)
+        self._pickler = pickler.pickler
+        self._pickler.memo = self._memo
+        # What the pickler writes to, while nobody uses it: another thread that comes meanwhile, or
+        # a finalizer that interrupts, goes without.
+        self._idle = [pickler.written]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the prelude is still to be decided on."""
+        return self._to_note > 0
+
+    @property
+    def useful(self) -> bool:
+        """Whether it is worth trying: it has not failed again and again."""
+        return bool(self._idle)
+
+    def pack(self, value: object) -> bytes | None:
+        """The fragment of ``value``; None if it must be pickled in another way: it is no data, or
+        large, or cannot be pickled.
+
+        It belongs to the :attr:`prelude` that there was before; if other threads pack, too, only
+        if there is the same one after that.
+        """
+        idle = self._idle
+        try:
+            written = idle.pop()
+        except IndexError:
+            return None
+        pickler, memo = self._pickler, self._memo
+        try:
+            pickler.dump(value)
+            if self._to_note:
+                self._note()
+            fragment = written.pop()[2:-1]
+            if written or len(fragment) > _LIMIT or (self.by_value and b"__main__" in fragment):
+                raise _NoData
+        except Exception:  # who pickles it in another way finds out why
+            written.clear()
+            self._fail()
+            return None
+        finally:
+            pickler.memo = memo  # now and not later: it keeps alive what it refers to
+            idle.append(written)
+        self._failed = 0
+        return fragment
+
+    def pack_all(self, values: Sequence[object]) -> list[bytes | None]:
+        """As :meth:`pack`, for each of these values, and for less."""
+        self.refresh()
+        idle = self._idle
+        try:
+            written = idle.pop()
+        except IndexError:
+            return [None] * len(values)
+        pickler, memo = self._pickler, self._memo
+        dump = pickler.dump
+        each = iter(values)
+        more = True
+        try:
+            while more:
+                try:
+                    for value in each:
+                        dump(value)
+                        pickler.memo = memo
+                    more = False
+                except Exception:
+                    pickler.memo = memo
+                    written.append(b"")
+            large = len(written) > len(values)  # they come in pieces
+            packed = [pickled[2:-1] or None for pickled in written]
+            if max(map(len, written)) > _LIMIT:
+                packed = [each if each and len(each) <= _LIMIT else None for each in packed]
+        finally:
+            pickler.memo = memo
+            written.clear()
+            idle.append(written)
+        if large or self.by_value:
+            to_note, self._to_note = self._to_note, 0  # all are to have one prelude
+            try:
+                return [self.pack(value) for value in values]
+            finally:
+                self._to_note = to_note
+        failed = packed.count(None)
+        if failed == len(values):
+            self._fail(failed)
+        else:
+            self._failed = 0
+        return packed
+
+    def _fail(self, count: int = 1) -> None:
+        self._failed += count
+        if self._failed >= _PATIENCE:
+            self._idle = []  # from now on, it is as if somebody used it
+
+    def refresh(self) -> None:
+        """Find out anew what may not hold any more; to be called before values are packed, now and
+        then."""
+        registered = len(copyreg.dispatch_table) + len(_EXTRA)
+        if registered != self._registered or len(self._reducers) > _MOST:
+            self._registered = registered
+            self._reducers.clear()
+        for thing in self._named:
+            if not _is_found(thing):
+                self._idle = []
+
+    def _note(self) -> None:
+        """Note what was pickled just now, and decide on the prelude if that is enough."""
+        self._to_note -= 1
+        for _, thing in self._pickler.memo.copy().values():
+            if isinstance(thing, _NAMED) or (type(thing) is str and len(thing) <= _LONGEST):
+                self._found.setdefault(id(thing), [thing, 0])[1] += 1
+        if self._to_note:
+            return
+        things = [
+            thing
+            for thing, count in self._found.values()
+            if (count > 1 if type(thing) is str else _is_found(thing))
+            and not (self.by_value and getattr(thing, "__module__", None) == "__main__")
+        ][:_MOST]
+        self._found.clear()
+        self._named = [thing for thing in things if type(thing) is not str]
+        if things:
+            self._begin_with(tuple(things))
+
+
+class _Missing:
+    """Stands for a thing that cannot be found here; only those fragments fail that refer to it."""
+
+    def __init__(self, find: Callable[[], Any]) -> None:
+        #: Raises why.
+        self.find = find
+
+
+class _Opener(pickle.Unpickler):
+    """Unpickles a prelude."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """For the base class."""
+        if (module, name) == ("builtins", "getattr"):
+            return self._member
+        return _found(functools.partial(super().find_class, module, name))
+
+    def _member(self, owner: Any, name: str) -> Any:
+        find = (
+            owner.find if isinstance(owner, _Missing) else functools.partial(getattr, owner, name)
+        )
+        return _found(find)
+
+
+def _found(find: Callable[[], Any]) -> Any:
+    try:
+        return find()
+    except Exception:
+        return _Missing(find)
+
+
+class _Prelude(pickle.Unpickler):
+    """A prelude that was received: an unpickler with its things in the memo, for others to copy."""
+
+    def __init__(self, prelude: bytes) -> None:
+        first: Any = _Opener(io.BytesIO(prelude[: -len(_POP)] + _STOP))
+        named = [thing for thing in first.load() if type(thing) is not str]
+        self._things: dict[int, Any] = first.memo.copy()
+        #: What is not found, by place.
+        self.missing = {
+            place: thing for place, thing in self._things.items() if isinstance(thing, _Missing)
+        }
+        self._named = [thing for thing in named if not isinstance(thing, _Missing)]
+        # An unpickler's memo takes no dict; so it is filled by a pickle: get this thing, put it
+        # there, drop it.
+        steps = [
+            struct.pack("<ciccic", b"J", place, b"Q", b"r", place, _POP)
+            for place in self._things.keys() - self.missing.keys()
+        ]
+        super().__init__(io.BytesIO(b"".join((_BEGINNING, *steps, b"N."))))
+        self.load()
+
+    def persistent_load(self, place: int) -> Any:
+        """What belongs there; for the base class."""
+        thing = self._things[place]
+        # Texts become the objects that code and other preludes have: who packs values that come
+        # from here finds them.
+        return sys.intern(thing) if type(thing) is str else thing
+
+    @property
+    def holds(self) -> bool:
+        """Whether the names still stand for the same."""
+        return all(map(_is_found, self._named))
+
+
+_received: dict[bytes, _Prelude] = {}
+
+
+def _open(prelude: bytes) -> _Prelude:
+    received = _received.get(prelude)
+    if received is None or not received.holds:
+        if len(_received) >= _MOST:
+            _received.clear()
+        received = _received[prelude] = _Prelude(prelude)
+    return received
+
+
+def load_all(prelude: bytes, fragments: Sequence[bytes]) -> list[Any]:
+    """The values of fragments; raises whatever the unpickling of one raises."""
+    values: list[Any]
+    if prelude == _BEGINNING:
+        values = pickle.loads(b"".join((prelude, _MARK, *fragments, _LIST_STOP)))
+        return values
+    size = sum(map(len, fragments)) + len(_MARK) + len(_LIST_STOP)
+    frame = _FRAME + size.to_bytes(8, "little")  # so that all is read at once
+    pickled = b"".join((_BEGINNING, frame, _MARK, *fragments, _LIST_STOP))
+    unpickler: Any = pickle.Unpickler(io.BytesIO(pickled))
+    unpickler.memo = _open(prelude).memo
+    values = unpickler.load()
+    return values
+
+
+def load(prelude: bytes, fragment: bytes) -> Any:
+    """The value of a fragment; raises whatever its unpickling raises."""
+    try:
+        return load_all(prelude, (fragment,))[0]
+    except pickle.UnpicklingError as error:
+        place = re.search(r"Memo value not found at index (\d+)", str(error))
+        if place is None or prelude == _BEGINNING:
+            raise
+        missing = _open(prelude).missing.get(int(place[1]))
+        if missing is None:
+            raise
+    missing.find()  # this says why
+    del _received[prelude]  # or it does not any more
+    return load(prelude, fragment)

@@ -21,6 +21,10 @@ VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 #: How one call ended: id, status, value, and the seconds it took if those are wanted.
 Result = tuple[int, int, Any, float | None]
 
+#: How calls with consecutive ids ended: the first id, their values, and the prelude of these if
+#: they are fragments; if not, they are plain.
+Row = tuple[int, list[Any], bytes | None]
+
 
 class Message:
     """A message to the other side."""
@@ -65,11 +69,12 @@ class Calls(ToWorker):
             functions: ``(number, payload, needs)`` for each function that is introduced, where
                 needs are the numbers and names of the pieces that ``__main__`` must have before it
                 is unpickled; for such a piece, needs is its name.
-            spans: ``(function, how, first id, [item, ...], bare)`` for calls with consecutive ids.
-                A function is a number that this message or an earlier one introduced, or a payload
-                for one use. How to run it: see ``options.How``. An item is a tuple of plain
-                arguments, or a payload of ``(args, kwargs)``; a bare item is the one argument
-                itself, plain.
+            spans: ``(function, how, first id, [item, ...], bare, prelude)`` for calls with
+                consecutive ids. A function is a number that this message or an earlier one
+                introduced, or a payload for one use. How to run it: see ``options.How``. Without a
+                prelude, an item is a tuple of plain arguments, or a payload of ``(args, kwargs)``;
+                a bare item is the one argument itself, plain. With a prelude, bytes are a fragment:
+                of the tuple of arguments, or if it is bare, of the one argument.
         """
         self.head = (1, functions, spans)
 
@@ -183,11 +188,11 @@ class Results(ToParent):
     __slots__ = ()
     kind = 3
 
-    def __init__(self, results: Iterable[Result], rows: Iterable[tuple[int, list[Any]]]) -> None:
+    def __init__(self, results: Iterable[Result], rows: Iterable[Row]) -> None:
         """
         Args:
             results: one by one, see :data:`Result`.
-            rows: ``(first id, [plain value, ...])`` for calls with consecutive ids.
+            rows: many at once, see :data:`Row`.
         """
         self.head = (3, results, rows)
 

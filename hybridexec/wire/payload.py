@@ -6,7 +6,8 @@ Guarantees: an object that cannot be pickled or unpickled raises here, and affec
 
 There are three forms:
 
-- *plain* values (small str, bytes, numbers, None) go into the frame as they are; marshal copies
+- *plain* values (small str, bytes, numbers, None, and short tuples of these) go into the frame as
+  they are; marshal copies
   them exactly and cannot fail, so they need no pickle of their own;
 - ``bytes``: a pickle;
 - :class:`Segments`: a large pickle, or one with protocol 5 buffers, sent out of band so that no
@@ -24,6 +25,7 @@ import sys
 import types
 from collections import ChainMap
 from collections.abc import Callable
+from itertools import chain
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, final
 
@@ -37,6 +39,9 @@ INLINE_LIMIT = 32 * 1024
 _PLAIN_NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _PLAIN_TEXT = frozenset({str, bytes})
 _PLAIN = _PLAIN_NUMBERS | _PLAIN_TEXT
+_RECORDS = {tuple}
+#: Values in a tuple that may still be plain. Nothing can tell whether it was copied or shared.
+LONGEST_RECORD = 16
 #: What plain pickle raises for an object that cloudpickle may still be able to pickle.
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
@@ -99,11 +104,27 @@ def is_plain(value: Any) -> bool:
     return kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT)
 
 
+def is_record(value: tuple[Any, ...]) -> bool:
+    """Whether a tuple may travel as it is: it is short and holds nothing but plain values."""
+    if len(value) > LONGEST_RECORD:
+        return False
+    for each in value:
+        kind = type(each)
+        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(each) <= INLINE_LIMIT):
+            continue
+        return False
+    return True
+
+
 def are_plain(values: tuple[Any, ...]) -> bool:
     """Whether all of ``values`` may travel in a frame as they are."""
     for value in values:
         kind = type(value)
-        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT):
+        if (
+            kind in _PLAIN_NUMBERS
+            or (kind in _PLAIN_TEXT and len(value) <= INLINE_LIMIT)
+            or (kind is tuple and is_record(value))
+        ):
             continue
         return False
     return True
@@ -112,11 +133,17 @@ def are_plain(values: tuple[Any, ...]) -> bool:
 def are_all_plain(values: list[Any]) -> bool:
     """As :func:`are_plain`, for many values, most likely of one type."""
     kinds = set(map(type, values))
+    if kinds == _RECORDS:
+        if max(map(len, values)) > LONGEST_RECORD:
+            return False
+        values = list(chain.from_iterable(values))
+        kinds = set(map(type, values))
     if kinds <= _PLAIN_NUMBERS:
         return True
-    if kinds <= _PLAIN_TEXT:
-        return max(map(len, values)) <= INLINE_LIMIT
-    return kinds <= _PLAIN and all(map(is_plain, values))
+    if not kinds <= _PLAIN:
+        return False
+    texts = values if kinds <= _PLAIN_TEXT else [v for v in values if type(v) in _PLAIN_TEXT]
+    return max(map(len, texts)) <= INLINE_LIMIT
 
 
 def dumps(value: object) -> Payload:
@@ -153,6 +180,11 @@ def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:
         return pieces[0]
     # Buffers are copied here, because the caller may change the array while the frame waits.
     return Segments(shared.keep([pieces, *([buffer.raw()] for buffer in buffers)]))
+
+
+def apart(pickled: bytes) -> Segments:
+    """The same payload where bytes would be taken for something else."""
+    return Segments((pickled,))
 
 
 def flat(payload: Payload) -> bytes | list[bytes]:

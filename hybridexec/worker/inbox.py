@@ -10,11 +10,16 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from ..options import How
-from ..wire import payload
+from ..wire import fragments, payload
 from ..wire.wording import add_note
+
+#: How many fragments are unpickled together at most, and how many bytes of them.
+_MOST_AHEAD, _BYTES_AHEAD = 64, 64 * 1024
+_FRAGMENTS = {bytes}
 
 
 class Job:
@@ -23,6 +28,7 @@ class Job:
     __slots__ = (
         "_retry_types",
         "function",
+        "packer",
         "reference",
         "special",
         "timed",
@@ -38,9 +44,16 @@ class Job:
         """
         self.function: Callable[..., Any] | None = None
         self.reference = reference
+        #: Makes fragments of results; None before there was one that is not plain.
+        self.packer: fragments.Packer | None = None
         self.timeout, self.timed, self.traced, self._retry_types = how
         #: Whether there is more to do about such a call than to run it.
         self.special = self.timed or self.traced or self.timeout is not None
+
+    def new_packer(self) -> fragments.Packer:
+        """A packer for the results of these calls."""
+        self.packer = fragments.Packer(payload.main_by_value)
+        return self.packer
 
     def is_retriable(self, error: BaseException) -> bool:
         """Whether the call that raised ``error`` may be tried again; stopped ones may not."""
@@ -60,16 +73,48 @@ class Job:
 class Span:
     """Calls in a row that share a job: their ids are consecutive."""
 
-    __slots__ = ("bare", "end", "items", "job", "next")
+    __slots__ = ("_singly", "ahead", "bare", "end", "items", "job", "next", "prelude")
 
-    def __init__(self, job: Job, first: int, items: Iterable[Any], bare: bool) -> None:
+    def __init__(
+        self,
+        job: Job,
+        first: int,
+        items: Iterable[Any],
+        bare: bool,
+        prelude: bytes | None = None,
+    ) -> None:
         self.job = job
+        #: See :class:`.messages.Calls` for these three.
         self.items = deque(items)
-        #: Whether an item is the one argument, plain; if not, it is a tuple of such, or a payload.
         self.bare = bare
+        self.prelude = prelude
+        #: What is unpickled of the next calls' arguments, by id; for who takes them.
+        self.ahead: dict[int, Any] = {}
+        self._singly = False  # whether each is unpickled by itself
         # Invariant: while nobody is taking a call, end - next == len(items).
         self.next = first  # the id of the first call, written only where calls are taken
         self.end = first + len(self.items)  # the id after the last, written by the reader only
+
+    def unpickle(self, call: int, fragment: bytes) -> None:
+        """Put ahead what a call has, which was taken just now, and what some have that follow it.
+
+        Raises:
+            Whatever its unpickling raises.
+        """
+        assert self.prelude is not None
+        together = [fragment]
+        count = 0 if self._singly else min(_MOST_AHEAD - 1, _BYTES_AHEAD // len(fragment))
+        # A copy, because some may be taken back meanwhile.
+        following = list(islice(self.items, count))
+        if set(map(type, following)) <= _FRAGMENTS and sum(map(len, following)) <= _BYTES_AHEAD:
+            together += following
+        try:
+            values = fragments.load_all(self.prelude, together)
+            self.ahead.update(zip(range(call, call + len(values)), values, strict=True))
+        except Exception:
+            # One of them is no good, and that is for its own call to say.
+            self._singly = True
+            self.ahead[call] = fragments.load(self.prelude, fragment)
 
 
 class Inbox:

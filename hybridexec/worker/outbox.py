@@ -229,7 +229,7 @@ class Outbox:
         before: list[memoryview] = []
         after: list[memoryview] = []
         results: list[Any] = []
-        rows: list[tuple[int, list[Any]]] = []
+        rows: list[messages.Row] = []
         room = self._fitting
         while entries and len(results) < _MAX_RESULTS and room > 0:
             entry = entries[0]
@@ -259,7 +259,7 @@ class Outbox:
             return before
         frame = self._views(*_results(results, rows))
         if rows and not results:
-            size = len(frame[0]) // sum(len(values) for _, values in rows)
+            size = len(frame[0]) // sum(len(values) for _, values, _ in rows)
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
         return before + frame + after
 
@@ -268,7 +268,7 @@ class Outbox:
         return [memoryview(buffer).cast("B") for buffer in buffers]
 
 
-def _results(results: list[Any], rows: list[tuple[int, list[Any]]]) -> tuple[Results, list[Part]]:
+def _results(results: list[Any], rows: list[messages.Row]) -> tuple[Results, list[Part]]:
     """The message with these results, and its segments."""
     segments: list[Part] = []
     for index, (call, status, value, seconds) in enumerate(results):

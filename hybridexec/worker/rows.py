@@ -8,28 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..wire import messages
 from ..wire.messages import Result, ToParent
 
 
 class Row:
-    """Plain results of calls in a row, on their way out.
+    """Results of calls in a row, on their way out: plain values, or fragments of one prelude.
 
     Values are appended where they are made; whichever thread writes takes from the front. A row
     is put into the outbox whenever a value is added to none, so none is left behind.
     """
 
-    __slots__ = ("first", "values")
+    __slots__ = ("first", "prelude", "values")
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, prelude: bytes | None = None) -> None:
         self.first = first  # the id of the call that values[0] is the result of
+        self.prelude = prelude  # the fragments'; None if the values are plain
         self.values: list[Any] = []
 
-    def take(self, most: int) -> tuple[int, list[Any]]:
-        """Up to so many values, and the id of the first one's call."""
+    def take(self, most: int) -> messages.Row:
+        """Up to so many values, as they travel."""
         first, values = self.first, self.values[:most]
         del self.values[: len(values)]
         self.first += len(values)
-        return first, values
+        return first, values, self.prelude
 
 
 #: What leaves the worker: a result, a row of them, or another message.

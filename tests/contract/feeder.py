@@ -82,8 +82,12 @@ class Feeder:
         """See :meth:`Sink.deliver`."""
         outcomes: list[Outcome] = []
         if isinstance(ended, Values):
-            for place, value in enumerate(ended.values, ended.first):
-                self._note(outcomes, place, True, pickle.dumps(value, payload.PROTOCOL))
+            for place, status, value, *_ in ended.singly():
+                if status == messages.VALUE:
+                    value = pickle.dumps(value, payload.PROTOCOL)
+                else:  # a pickle is a prelude, a fragment, and the end
+                    value = b"".join((*value, pickle.STOP))
+                self._note(outcomes, place, True, value)
         else:
             for place, status, value, _, pid, history in ended:
                 self._note(outcomes, place, *_pickled(status, value, pid, history))

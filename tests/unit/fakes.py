@@ -10,20 +10,21 @@ from typing import Any, Protocol
 
 from hybridexec.options import CallOptions
 from hybridexec.parent.engine.coalescing import batch_of
-from hybridexec.parent.work.batch import Batch, Ended, Values
+from hybridexec.parent.work.batch import PACKED, Batch, Ended, Values
 from hybridexec.parent.work.callbacks import Callbacks
 from hybridexec.parent.work.function import Function
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import messages, payload
+from hybridexec.wire import fragments, messages, payload
 
 
 def one_by_one(ended: Sequence[Ended] | Values) -> Sequence[Ended]:
     """Outcomes, those in a row too."""
     if isinstance(ended, Values):
-        first, values = ended
         return [
-            (place, messages.VALUE, value, None, 7, None)
-            for place, value in enumerate(values, first)
+            (place, messages.VALUE, fragments.load(*value), *rest)
+            if status == PACKED
+            else (place, status, value, *rest)
+            for place, status, value, *rest in ended.singly()
         ]
     return ended
 
@@ -47,6 +48,15 @@ class Sink:
     def statuses(self) -> list[int]:
         """How the calls ended that have, by index."""
         return [self.got[index][1] for index in sorted(self.got)]
+
+
+def _first_argument(batch: Batch, item: Any) -> Any:
+    if batch.prelude is not None and type(item) is bytes:
+        value = fragments.load(batch.prelude, item)
+        return value if batch.bare else value[0]
+    if type(item) is tuple:
+        return item[0]
+    return item if batch.bare and batch.prelude is None else payload.loads(item)[0][0]
 
 
 class FakeEngine:
@@ -87,9 +97,7 @@ class FakeEngine:
     def finish(self, number: int = 0) -> None:
         """End the open call of this number; its value is its first argument."""
         batch, place = self.open.pop(number)
-        item = batch.items[place]
-        if not batch.bare:
-            item = (item if type(item) is tuple else payload.loads(item)[0])[0]
+        item = _first_argument(batch, batch.items[place])
         batch.remaining -= 1
         batch.sink.deliver([(batch.offset + place, messages.VALUE, item, 0.5, 7, None)])
 

@@ -132,8 +132,8 @@ class Judge:
         for number, _, _ in functions:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
-        assert 0 < sum(len(items) for *_, items, _ in spans) <= MAX_FRAME
-        for function, _, first, items, _ in spans:
+        assert 0 < sum(len(items) for _, _, _, items, *_ in spans) <= MAX_FRAME
+        for function, _, first, items, *_ in spans:
             assert type(function) is bytes or function in worker.functions, "known when used"
             for place, item in enumerate(items):
                 call = first + place

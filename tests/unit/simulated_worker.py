@@ -72,7 +72,7 @@ class SimulatedWorker:
         kind, *rest = self.pipe.popleft()
         if kind == messages.Calls.kind:
             _, spans = rest
-            for _, _, first, items, _ in spans:
+            for _, _, first, items, *_ in spans:
                 self.inbox.extend(range(first, first + len(items)))
         elif kind == messages.NotifyLow.kind:
             (self.low,) = rest

@@ -19,7 +19,7 @@ from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.batch import Batch
 from hybridexec.parent.work.function import Function
-from hybridexec.wire import messages
+from hybridexec.wire import fragments, messages
 
 from .account import Account
 from .fakes import Sink
@@ -38,6 +38,7 @@ class Simulation(Judge):
         self.account = Account()
         self.pool.actions.emitter = Emitter(self.pool.workers)
         self._taken = 0  # by workers that have ended
+        self._packer = fragments.Packer()
 
     # -- what callers do ----------------------------------------------------------------------
 
@@ -137,14 +138,16 @@ class Simulation(Judge):
     def _in_rows(self, results: list[Any]) -> tuple[list[Any], list[Any]]:
         """Results as they travel: plain ones of calls in a row, without more to say, in rows."""
         singly: list[Any] = []
-        rows: list[tuple[int, list[Any]]] = []
+        rows: list[messages.Row] = []
         for call, status, value, seconds in results:
             if status != messages.VALUE or self._options(call).timeout is not None:
                 singly.append((call, status, value, seconds))
-            elif rows and call == rows[-1][0] + len(rows[-1][1]):
-                rows[-1][1].append(value)
-            else:
-                rows.append((call, [value]))
+                continue
+            if not rows or call != rows[-1][0] + len(rows[-1][1]):
+                # Plain or packed, in turns.
+                rows.append((call, [], self._packer.prelude if call % 2 else None))
+            _, values, prelude = rows[-1]
+            values.append(value if prelude is None else self._packer.pack(value))
         return singly, rows
 
     def hear(self, number: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import native
 from ...options import CallOptions
-from ...wire import payload
+from ...wire import fragments, payload
 from ...wire.wording import add_note, retell
 from ..work import session
 from ..work.batch import UNPICKLABLE, Batch, Ended, Item, Values
@@ -39,6 +39,8 @@ STAR_NOTE = (
 _MAX_BATCH = 4096
 #: Bytes of large payloads in one batch, roughly.
 _MAX_WEIGHT = 4 << 20
+#: How many fragments of results are unpickled at once.
+_OPENED = 256
 #: Seconds for which items are read before they are submitted, judging by the time of the last ones.
 _READ_SECONDS = 0.005
 
@@ -87,6 +89,7 @@ class Stream:
         self._batches: dict[int, Batch] = {}
         self._forget_at = 8  # the number of batches at which finished ones are dropped
         self._kept: dict[int, Any] | None = None
+        self._packer: fragments.Packer | None = None
         # How many items are read at once. An iterator that knows its length has its items at hand.
         self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
         # The room at which more items are read: reading one at a time would make batches of one.
@@ -145,15 +148,23 @@ class Stream:
         if self._function is None:
             self.deliver([_refused(offset + place, self._refusal) for place in range(len(chunk))])
             return
+        if self._is_plain(chunk):
+            self._send(chunk, offset, None)
+            return
+        packed, prelude = self._packed(chunk)
+        if prelude is not None and None not in packed:
+            self._send(packed, offset, chunk, prelude)
+            return
         if self._single:
-            if payload.are_all_plain(chunk):
-                self._send(chunk, offset, None, bare=True)
-                return
             chunk = [(item,) for item in chunk]
         start = weight = 0
         items: list[Item] = []
         pickled = self._pickled if session.is_needed() else payload.dumps
         for place, arguments in enumerate(chunk):
+            item = packed[place]
+            if item is not None:
+                items.append(item)
+                continue
             try:
                 if type(arguments) is not tuple:
                     arguments = self._unpacked(chunk, place, offset)
@@ -162,7 +173,7 @@ class Stream:
                 raise
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
-                self._send(items, offset + start, chunk[start:place])
+                self._send(items, offset + start, chunk[start:place], prelude)
                 if type(arguments) is tuple:
                     tell_refusal(error, self._function.name)
                 else:
@@ -170,14 +181,38 @@ class Stream:
                 self.deliver([_refused(offset + place, error)])
                 items, start, weight = [], place + 1, 0
                 continue
-            items.append(item)
+            items.append(
+                payload.apart(item) if prelude is not None and type(item) is bytes else item
+            )
             if isinstance(item, payload.Segments):
                 weight += item.size
                 if weight > _MAX_WEIGHT:
                     # Sent before more is pickled, so that its memory can be freed.
-                    self._send(items, offset + start, chunk[start : place + 1])
+                    self._send(items, offset + start, chunk[start : place + 1], prelude)
                     items, start, weight = [], place + 1, 0
-        self._send(items, offset + start, chunk[start:])
+        self._send(items, offset + start, chunk[start:], prelude)
+
+    def _is_plain(self, chunk: list[Any]) -> bool:
+        """Whether all items may travel as they are."""
+        if self._single:
+            return payload.are_all_plain(chunk)
+        return all(type(item) is tuple and payload.are_plain(item) for item in chunk)
+
+    def _packed(self, chunk: list[Any]) -> tuple[list[Any], bytes | None]:
+        """The fragments of the items that can be packed, with None in place of the others, and
+        their prelude; None if there are no fragments."""
+        by_value = session.is_needed()
+        packer = self._packer
+        if packer is None or packer.by_value is not by_value:
+            packer = self._packer = fragments.Packer(by_value)
+        if not self._single and set(map(type, chunk)) != {tuple}:
+            return [None] * len(chunk), None
+        if packer.undecided:
+            for item in chunk[:: len(chunk) // fragments.SAMPLE or 1]:
+                packer.pack(item)
+        prelude = packer.prelude
+        packed = packer.pack_all(chunk)
+        return packed, prelude if any(packed) else None
 
     def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
         """The item at ``place``, replaced by a tuple."""
@@ -194,10 +229,13 @@ class Stream:
             self._function = self._function.needing(needs)
         return pickled
 
-    def _send(self, items: list[Item], offset: int, arguments: object, bare: bool = False) -> None:
+    def _send(
+        self, items: list[Item], offset: int, arguments: object, prelude: bytes | None = None
+    ) -> None:
         if items:
             assert self._function is not None
-            batch = Batch(self._function, items, self, self._options, offset, bare)
+            bare = self._single and (prelude is not None or arguments is None)
+            batch = Batch(self._function, items, self, self._options, offset, bare, prelude)
             batch.arguments = arguments
             self._batches[offset] = batch
             self._engine.submit(batch)
@@ -230,7 +268,11 @@ class Stream:
             ready = self._wait(deadline)
             if not ready:
                 return
-            yield from ready
+            for entry in ready:
+                if isinstance(entry, Values) and entry.prelude is not None:
+                    yield from _opened(entry)
+                else:
+                    yield entry
 
     def fetch(self) -> None:
         """One more outcome reaches the consumer: submit more calls if there is room now."""
@@ -309,6 +351,17 @@ def tell_refusal(error: BaseException, name: str) -> None:
 
 def _refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None
+
+
+def _opened(row: Values) -> Iterator[Ended | Values]:
+    """The same with what its fragments hold, some at a time."""
+    for start in range(0, len(row.values), _OPENED):
+        part = row._replace(first=row.first + start, values=row.values[start : start + _OPENED])
+        values = part.open()
+        if values is None:
+            yield from part.singly()
+        else:
+            yield Values(part.first, values)
 
 
 def _size(entry: Ended | Values) -> int:

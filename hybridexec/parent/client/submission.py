@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import CallOptions
-from ...wire import messages, payload
+from ...wire import fragments, messages, payload
 from ...wire.wording import function_name
 from ..engine.engine import Engine
 from ..work import session
@@ -59,12 +59,17 @@ class Submission:
             function = engine.functions.last
             if function.kept is not fn:
                 function = engine.functions.intern(fn)
+            prelude = None
             if not kwargs and are_plain(args):
                 item = args
             else:
-                item, needs = session.dumps((args, kwargs))
-                if needs:
-                    function = function.needing(needs)
+                packed = _packed(function, args) if function.lasting and not kwargs else None
+                if packed is not None:
+                    item, prelude = packed
+                else:
+                    item, needs = session.dumps((args, kwargs))
+                    if needs:
+                        function = function.needing(needs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -77,7 +82,7 @@ class Submission:
                 return refused
             finally:
                 del refused  # this frame is in the error's traceback
-        future: CallFuture[T] = CallFuture(engine, function, item, options)
+        future: CallFuture[T] = CallFuture(engine, function, item, options, prelude)
         if item is not args:
             future.arguments = (args, kwargs)
         if self._room is None:
@@ -177,6 +182,19 @@ class Submission:
             )
         finally:
             del refusal  # this frame is in its traceback
+
+
+def _packed(function: Function, args: tuple[Any, ...]) -> tuple[bytes, bytes] | None:
+    """The fragment of a call's arguments, and its prelude, if they can be packed."""
+    by_value = session.is_needed()
+    packer = function.packer
+    if packer is None or packer.by_value is not by_value:
+        packer = function.packer = fragments.Packer(by_value)
+    packer.refresh()
+    prelude = packer.prelude
+    fragment = packer.pack(args)
+    # Another thread may have changed the prelude.
+    return (fragment, prelude) if fragment is not None and packer.prelude is prelude else None
 
 
 def _results(

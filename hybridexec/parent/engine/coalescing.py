@@ -31,13 +31,13 @@ class Futures:
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes; see :meth:`.batch.Sink.deliver`."""
-        if isinstance(ended, Values):
-            first, values = ended
-            end = first + len(values)
+        values = ended.open() if isinstance(ended, Values) else None
+        if isinstance(ended, Values) and values is not None:
+            first, end = ended.first, ended.first + len(values)
             finish_all(self._futures[first:end], values)  # type: ignore[arg-type]  # each ends once
             self._futures[first:end] = [None] * len(values)
         else:
-            for outcome in ended:
+            for outcome in ended.singly() if isinstance(ended, Values) else ended:
                 future = self._futures[outcome[0]]
                 if future is not None:  # None: cancelled after the outcome was noted, or ended
                     deliver(future, (outcome,))
@@ -54,13 +54,13 @@ def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
     first = submitted.popleft()
     if isinstance(first, Batch):
         return first
-    function, options = first.function, first.options
+    function, options, prelude = first.function, first.options, first.prelude
     futures = [first]
     while submitted and len(futures) < _MAX_SIZE:
         following = submitted[0]
         if following.function is not function or following.options is not options:
             break
-        if isinstance(following, Batch):
+        if isinstance(following, Batch) or following.prelude is not prelude:
             break
         submitted.popleft()
         futures.append(following)
@@ -87,7 +87,9 @@ def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
 
 def alone(future: CallFuture[Any]) -> Batch:
     """A batch of one call, whose sink is the future."""
-    batch = future.batch = Batch(future.function, [future.item], future, future.options, 0)
+    batch = future.batch = Batch(
+        future.function, [future.item], future, future.options, 0, False, future.prelude
+    )
     future.item = None
     return batch
 
@@ -98,7 +100,8 @@ def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     if len(futures) == 1:
         return alone(first)
     items = [future.item for future in futures]
-    batch = Batch(first.function, items, Futures(futures), first.options, 0)
+    sink = Futures(futures)
+    batch = Batch(first.function, items, sink, first.options, 0, False, first.prelude)
     for place, future in enumerate(futures):
         future.enter(batch, place)
     return batch

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...wire import frames
+from ...wire import frames, payload
 from ...wire.messages import Calls
 from ...wire.shared import Part
 from ..work.batch import Batch
@@ -16,20 +16,24 @@ from ..work.function import Function
 from .backlog import Span
 from .worker import Worker
 
+#: What stands in a frame's head as it is.
+_IN_HEAD = {tuple, bytes}
+
 
 def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]:
     """The message with these calls, and its segments; it includes functions new to the worker."""
     functions: list[tuple[Any, ...]] = []
     segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
-    last_function, last_options, last_bare, next_id = None, None, False, 0
+    last_function, last_options, last_bare, last_prelude, next_id = None, None, False, None, 0
     last_items: list[Any] = []
     for batch, low, high in granted:
         function = batch.function
         items: list[Any] = batch.items[low:high]
-        if not batch.bare:
+        if not (batch.bare and batch.prelude is None) and not set(map(type, items)) <= _IN_HEAD:
             items = [
-                item if type(item) is tuple else frames.embed(item, segments) for item in items
+                frames.embed(item, segments) if type(item) is payload.Segments else item
+                for item in items
             ]
         first = batch.first + low
         if (
@@ -38,6 +42,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
             and batch.options is last_options
             and function.lasting
             and batch.bare is last_bare
+            and batch.prelude is last_prelude
         ):
             # Calls that were submitted one by one, with consecutive ids.
             last_items += items
@@ -50,9 +55,9 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
             else:
                 worker.known.add(function.number)
                 functions += _introduced(worker, function, segments)
-        spans.append((reference, batch.options.how, first, items, batch.bare))
+        spans.append((reference, batch.options.how, first, items, batch.bare, batch.prelude))
         last_function, last_options, last_items = function, batch.options, items
-        last_bare = batch.bare
+        last_bare, last_prelude = batch.bare, batch.prelude
         next_id = first + len(items)
     return Calls(functions, spans), segments
 
@@ -76,6 +81,6 @@ def call_frame(worker: Worker, batch: Batch) -> tuple[Calls, Sequence[Part]]:
     plain arguments."""
     function, items = batch.function.number, batch.items
     if function in worker.known and type(items[0]) is tuple:
-        span = function, batch.options.how, batch.first, items, False
+        span = function, batch.options.how, batch.first, items, False, None
         return Calls((), (span,)), ()
     return calls_frame(worker, [(batch, 0, 1)])

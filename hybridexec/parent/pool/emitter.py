@@ -35,7 +35,7 @@ from ...events import (
     WorkerUnblocked,
 )
 from ...wire import messages
-from ..work.batch import Batch, Call, Ended, Loss
+from ..work.batch import PACKED, Batch, Call, Ended, Loss
 from .worker import Worker, WorkerState
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
@@ -101,7 +101,7 @@ class Emitter:
         """Calls have ended with these outcomes."""
         function = batch.function.name
         for _, status, value, _, pid, _ in outcomes:
-            if status in (messages.VALUE, messages.PICKLED):
+            if status in (messages.VALUE, messages.PICKLED, PACKED):
                 self._calls[CallsFinished, function, pid] += 1
             elif status == messages.ERROR:
                 _, trace, _, error, text = value

@@ -250,10 +250,12 @@ class Ledger:
             batch.end_with(ended)
             self._release_if_over(batch)
 
-    def deliver_row(self, batch: Batch, place: int, values: list[Any], pid: int | None) -> None:
-        """End consecutive calls, from ``place`` on, with plain values."""
+    def deliver_row(
+        self, batch: Batch, place: int, values: list[Any], prelude: bytes | None, pid: int | None
+    ) -> None:
+        """End consecutive calls, from ``place`` on, with values; see :class:`.batch.Values`."""
         self.unfinished -= len(values)
-        self._outcomes.append((batch.sink, Values(batch.offset + place, values)))
+        self._outcomes.append((batch.sink, Values(batch.offset + place, values, prelude, pid)))
         if (emitter := self._actions.emitter) is not None:
             emitter.finished(batch, len(values), pid)
         self.ended(batch, place, len(values))

@@ -31,6 +31,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...wire.messages import Row
 from ..work.batch import Batch, Sink
 from .actions import Actions
 from .dispatch import Dispatch
@@ -222,11 +223,10 @@ class Pool:
         self,
         number: int,
         results: Sequence[Sequence[Any]],
-        rows: Sequence[tuple[int, list[Any]]],
+        rows: Sequence[Row],
         now: float,
     ) -> None:
-        """Calls ended in a worker. ``results``: ``(id, status, value, seconds)`` each; ``rows``: a
-        first id, and the plain values of consecutive calls from there on."""
+        """Calls ended in a worker: ``results`` one by one, ``rows`` many at once."""
         worker = self.workers[number]
         if not worker.done:
             self._scaling.believe()

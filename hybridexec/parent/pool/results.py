@@ -8,11 +8,10 @@ kept for a retry.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 from ...wire import messages
-from ..work.batch import DROPPED, Batch, Ended
+from ..work.batch import DROPPED, Batch, Ended, apart
 from .ledger import Ledger
 from .recovery import Recovery
 from .worker import Worker
@@ -29,15 +28,13 @@ class Results:
         self,
         worker: Worker,
         results: Sequence[Sequence[Any]],
-        rows: Sequence[tuple[int, list[Any]]],
+        rows: Sequence[messages.Row],
         now: float,
     ) -> None:
         """See :meth:`.pool.Pool.results`."""
-        for first, values in rows:
-            if not self._row(worker, first, values):
-                calls = range(first, first + len(values))
-                singly = zip(calls, repeat(messages.VALUE), values, repeat(None))
-                results = [*results, *singly]
+        for row in rows:
+            if not self._row(worker, *row):
+                results = [*results, *apart(*row)]
         ledger = self._ledger
         sent = worker.in_flight
         pid = worker.pid
@@ -68,8 +65,8 @@ class Results:
         if last is not None:
             ledger.deliver(last, ended)
 
-    def _row(self, worker: Worker, first: int, values: list[Any]) -> bool:
-        """End consecutive calls with plain values; False if they must be handled one by one."""
+    def _row(self, worker: Worker, first: int, values: list[Any], prelude: bytes | None) -> bool:
+        """End consecutive calls with values; False if they must be handled one by one."""
         batch = worker.in_flight.get(first)
         assert batch is not None, "only what was sent is answered"
         place, count = first - batch.first, len(values)
@@ -77,5 +74,5 @@ class Results:
             return False
         worker.in_flight.pop_row(first, count)
         worker.done += count
-        self._ledger.deliver_row(batch, place, values, worker.pid)
+        self._ledger.deliver_row(batch, place, values, prelude, worker.pid)
         return True

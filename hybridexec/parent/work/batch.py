@@ -30,10 +30,12 @@ import itertools
 import logging
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ...options import CallOptions
+from ...wire import fragments, messages
+from ...wire.messages import Result
 from ...wire.payload import Payload
 from ...wire.wording import call_text
 from .function import Function
@@ -44,8 +46,8 @@ Item = tuple[Any, ...] | Payload
 
 #: Statuses beside those in wire.messages. LOST: the value is an exception that all calls ended by
 #: the same event share, or a Loss; UNPICKLABLE: it is this call's own exception (it was never sent,
-#: or its result is no good).
-LOST, UNPICKLABLE = -1, -2
+#: or its result is no good); PACKED: it is ``(prelude, fragment)``.
+LOST, UNPICKLABLE, PACKED = -1, -2, -3
 
 #: What comes with CANCELLED if all calls were cancelled at once.
 ALL = "all"
@@ -68,11 +70,40 @@ _logger = logging.getLogger("hybridexec")
 
 
 class Values(NamedTuple):
-    """How consecutive calls ended: with these plain values, and nothing more to say of them."""
+    """How consecutive calls ended: with these values, and nothing more to say of them."""
 
     #: The place of the first call among all calls of its sink.
     first: int
+    #: Plain, or fragments.
     values: list[Any]
+    #: The fragments', if they are.
+    prelude: bytes | None = None
+    #: The worker's, then.
+    pid: int | None = None
+
+    def open(self) -> list[Any] | None:
+        """The values; None if one of the fragments is no good."""
+        if self.prelude is None:
+            return self.values
+        try:
+            return fragments.load_all(self.prelude, self.values)
+        except Exception:
+            return None
+
+    def singly(self) -> list[Ended]:
+        """The same as the ends of single calls."""
+        return [
+            (*result, self.pid, None) for result in apart(self.first, self.values, self.prelude)
+        ]
+
+
+def apart(first: int, values: list[Any], prelude: bytes | None) -> Iterator[Result]:
+    """The results in a row one by one."""
+    for call, value in enumerate(values, first):
+        if prelude is None:
+            yield call, messages.VALUE, value, None
+        else:
+            yield call, PACKED, (prelude, value), None
 
 
 class Sink(Protocol):
@@ -137,6 +168,7 @@ class Batch:
         "next",
         "offset",
         "options",
+        "prelude",
         "remaining",
         "sink",
         "size",
@@ -151,6 +183,7 @@ class Batch:
         options: CallOptions,
         offset: int,
         bare: bool = False,
+        prelude: bytes | None = None,
     ) -> None:
         self.first = next(_ids) << ID_BITS
         self.function = function
@@ -158,6 +191,8 @@ class Batch:
         self.items = items
         #: Whether an item is the one argument itself, not a tuple of arguments or a payload.
         self.bare = bare
+        #: The prelude of those items that are fragments; None if there are none.
+        self.prelude = prelude
         self.size = size = len(items)
         self.sink = sink
         #: The place of the first call among all calls of the sink.
@@ -245,7 +280,7 @@ class Batch:
     def plain(self, place: int) -> tuple[Any, ...] | None:
         """The arguments of the call at ``place``, if they are plain and were not dropped."""
         item = self.items[place]
-        if self.bare:
+        if self.bare and self.prelude is None:
             return (item,)
         return item if type(item) is tuple else None
 

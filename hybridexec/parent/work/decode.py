@@ -12,9 +12,9 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 from ...errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
-from ...wire import exceptions, messages, payload
+from ...wire import exceptions, fragments, messages, payload
 from ...wire.wording import add_note, retell, text_of
-from .batch import LOST, UNPICKLABLE, AttemptHistory, Loss, is_ctrl_c
+from .batch import LOST, PACKED, UNPICKLABLE, AttemptHistory, Loss, is_ctrl_c
 
 #: Stands for the call in the text of the error that all calls of a lost worker share.
 THIS_CALL = "this call"
@@ -35,9 +35,9 @@ def decode(
 
 
 def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
-    if status == messages.PICKLED:
+    if status in (messages.PICKLED, PACKED):
         try:
-            return payload.loads(value), None
+            return fragments.load(*value) if status == PACKED else payload.loads(value), None
         except BaseException as error:
             if is_ctrl_c(error):
                 raise

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from ...wire import payload, wording
+from ...wire import fragments, payload, wording
 from . import session
 
 _numbers = itertools.count(1)
@@ -23,7 +23,7 @@ _NOTHING = object()  # is no user's function
 class Function:
     """A function as workers know it."""
 
-    __slots__ = ("_variant", "kept", "lasting", "name", "needs", "number", "payload")
+    __slots__ = ("_variant", "kept", "lasting", "name", "needs", "number", "packer", "payload")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Function:
         self.lasting = lasting
         #: Its name in messages to the user.
         self.name = name
+        #: Makes fragments of its calls' arguments; None before there were such that are not plain.
+        self.packer: fragments.Packer | None = None
         #: The function itself, where it must be kept alive so that its id is not reused.
         self.kept: object = _NOTHING
 

@@ -71,17 +71,25 @@ class CallFuture(Future[T]):
         "item",
         "options",
         "place",
+        "prelude",
     )
 
     size = 1
 
     def __init__(
-        self, keeper: Keeper, function: Function, item: Item | None, options: CallOptions
+        self,
+        keeper: Keeper,
+        function: Function,
+        item: Item | None,
+        options: CallOptions,
+        prelude: bytes | None = None,
     ) -> None:
         self._keeper = keeper
         self.function = function
         #: What will be sent; None once the batch has it.
         self.item = item
+        #: See :attr:`Batch.prelude`.
+        self.prelude = prelude
         self.options = options
         #: What the item was made from: see :attr:`Batch.arguments`.
         self.arguments: object = None
@@ -239,9 +247,11 @@ class CallFuture(Future[T]):
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take the outcome; see :meth:`.batch.Sink.deliver`."""
-        if isinstance(ended, Values):
+        if isinstance(ended, Values) and ended.prelude is None:
             self._finish(ended.values[0], None)
         else:
+            if isinstance(ended, Values):
+                ended = ended.singly()
             _, status, value, _, pid, history = ended[0]
             if status == messages.VALUE:
                 self._finish(value, None)
@@ -256,9 +266,11 @@ class CallFuture(Future[T]):
         there may be callbacks, returns what a thread of ours must deliver."""
         if self._made_condition is not None:
             return ended
-        if isinstance(ended, Values):
+        if isinstance(ended, Values) and ended.prelude is None:
             result, error = ended.values[0], None
         else:
+            if isinstance(ended, Values):
+                ended = ended.singly()
             _, status, value, _, pid, history = ended[0]
             if status == messages.CANCELLED:
                 return ended

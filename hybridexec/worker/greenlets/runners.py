@@ -34,8 +34,14 @@ _LOAD_SECONDS = 60.0
 _CROWD = 32
 
 _VALUE = messages.VALUE
+#: What a row says of its values: nothing if they are plain; the prelude if they are fragments.
+#: And what is in no row: a result that must be sent by itself, and none at all.
+_PLAIN: Any = None
+_BY_ITSELF: Any = "by itself"
+_NO_ROW: Any = "no row"
 _CANCELLED = messages.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
+is_record = payload.is_record
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
 
@@ -147,16 +153,17 @@ class Runners:
         copy_context = self._context.copy
         loop = self._loop
         feed = self.feed
-        items, job, bare = span.items, span.job, span.bare
-        function = job.function
+        items, job, prelude, ahead = span.items, span.job, span.prelude, span.ahead
+        bare = span.bare and prelude is None
+        function, packer = job.function, job.packer
         released = inbox.released
         special = job.special or self._traced
         feed_due = feed.is_due
         taken = words[TAKEN]
         following = span.next
-        plain = messages.VALUE
-        row: Row | None = None
+        row: Any = None
         values: list[Any] = []  # the row's
+        in_row: Any = _NO_ROW  # the form of these
         expiry: Any = None
         stage = "call"
         if self._call:  # it has not ended, so it waits
@@ -186,8 +193,9 @@ class Runners:
                 put(messages.LowWatermark())
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
+                ahead.pop(call, None)
                 put((call, messages.CANCELLED, None, None))
-                row = None
+                in_row = _NO_ROW
                 continue
             # Begin.
             words[slot_id] = call
@@ -208,6 +216,15 @@ class Runners:
                     value = copy_context().run(function, item)
                 elif type(item) is tuple:
                     value = copy_context().run(function, *item)
+                elif prelude is not None and type(item) is bytes:
+                    if call not in ahead:
+                        stage = "arguments"
+                        span.unpickle(call, item)
+                        stage = "call"
+                    if span.bare:
+                        value = copy_context().run(function, ahead.pop(call))
+                    else:
+                        value = copy_context().run(function, *ahead.pop(call))
                 else:
                     stage = "arguments"
                     args, kwargs = payload.loads(item)
@@ -215,14 +232,25 @@ class Runners:
                     value = copy_context().run(function, *args, **kwargs)
                     args = kwargs = None
                 kind = type(value)
-                if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT):
-                    status = plain
+                if (packer is None or type(in_row) is not bytes) and (
+                    kind in _PLAIN_NUMBERS
+                    or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT)
+                    or (kind is tuple and is_record(value))
+                ):
+                    status, form = messages.VALUE, _PLAIN
                 else:
                     stage = "result"
-                    value = payload.dumps(value)
+                    status, fragment = messages.PICKLED, None
+                    if not special and loop.iteration == self._last_turn:
+                        packer = packer or job.new_packer()
+                        form, fragment = packer.prelude, packer.pack(value)
+                    if fragment is None:
+                        form, value = _BY_ITSELF, payload.dumps(value)
+                    else:
+                        value = fragment
                     stage = "call"
-                    status = messages.PICKLED
             except BaseException as error:
+                form = _BY_ITSELF
                 if isinstance(error, StopCall | CallExpired) and me.raised[0] == call:
                     stopped = isinstance(error, StopCall)
                     status, value = _CANCELLED if stopped else (messages.TIMED_OUT, job.timeout)
@@ -241,7 +269,7 @@ class Runners:
                 del self._waiting[call]
             else:
                 self._call = 0
-                if row is not None and status == plain:
+                if form is in_row:
                     values.append(value)
                     if len(values) == 1:
                         put(row)
@@ -255,11 +283,13 @@ class Runners:
             elif turn != self._last_turn:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
-                row = None
+                in_row = _NO_ROW
                 if not waited and (items or len(inbox.spans) > 1):
                     feed.look_at_clock(self._times[slot_id + 1])
-            elif status == plain and not special:
-                row = Row(call)
+            elif form is not _BY_ITSELF and not special:
+                row, in_row = Row(call, form), form
+                if packer is not None:
+                    packer.refresh()
                 values = row.values
                 values.append(value)
                 put(row)  # after which the helper thread looks at the clock
@@ -267,7 +297,7 @@ class Runners:
                     feed.look_at_clock(self._times[slot_id + 1])
             else:
                 put((call, status, value, seconds))
-                row = None
+                in_row = _NO_ROW
             # Nothing of a call is kept alive while others run.
             item = value = args = kwargs = None
             if waited:

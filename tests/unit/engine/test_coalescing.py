@@ -158,7 +158,7 @@ def test_a_call_that_has_ended_is_not_cancelled_though_nobody_was_told_yet() -> 
     pool.dispatch(1.0)
     (number,) = pool.workers
     pool.workers[number].page.taken = 3
-    pool.results(number, [], [(batch.first, ["a", "b"])], 1.0)
+    pool.results(number, [], [(batch.first, ["a", "b"], None)], 1.0)
     assert futures[1].cancel()
     coalescing.cancel(pool, futures[1])
     for sink, ended in pool.ledger.take_outcomes():

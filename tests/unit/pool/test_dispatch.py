@@ -64,9 +64,7 @@ def test_no_frame_holds_more_than_its_limit() -> None:
     simulation.pool.workers[1].window = MAX_WINDOW
     simulation.submit(4 * MAX_FRAME)
     simulation.turn()
-    sizes = [
-        sum(len(items) for *_, items, _ in spans) for *_, spans in simulation.heads(messages.Calls)
-    ]
+    sizes = [sum(len(span[3]) for span in spans) for *_, spans in simulation.heads(messages.Calls)]
     assert max(sizes) <= MAX_FRAME
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ class Text(str):
 @pytest.mark.parametrize(
     "value",
     [
-        [], (), {}, {1}, Text("x"), np.float64(1), bytearray(b"x"), object(), int,
+        [], {}, {1}, Text("x"), np.float64(1), bytearray(b"x"), object(), int,
         "x" * (INLINE_LIMIT + 1), b"x" * (INLINE_LIMIT + 1),
     ],
     ids=lambda value: type(value).__name__,
@@ -94,6 +94,28 @@ class Text(str):
 def test_everything_else_is_not(value: object) -> None:
     assert not payload.is_plain(value)
     assert not payload.are_plain((1, value))
+
+
+class Named(NamedTuple):
+    one: int
+
+
+@pytest.mark.parametrize("record", [(), (1,), ("a", 2, None, 1.5, b"x"), (1,) * 16])
+def test_short_tuples_of_such_are_plain_as_arguments_and_results(record: tuple[Any, ...]) -> None:
+    assert payload.is_record(record)
+    assert payload.are_plain((1, record))
+    assert payload.are_all_plain([record, record, ()])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(1, []), ((),), (1, (2,)), (1,) * 17, ("x" * (INLINE_LIMIT + 1),), (Text("x"),), Named(1)],
+)
+def test_other_tuples_are_not(value: tuple[Any, ...]) -> None:
+    assert not payload.are_plain((1, value))
+    assert not payload.are_all_plain([value])
+    assert not payload.are_all_plain([(), value])
+    assert not payload.are_all_plain([1, (2,)])  # one by one, they are
 
 
 def test_text_and_bytes_are_plain_up_to_the_limit() -> None:

@@ -85,7 +85,7 @@ class Ends:
             for call, _, value, _ in results:
                 assert call not in got
                 got[call] = value
-            for first, values in rows:
+            for first, values, _ in rows:
                 for call, value in enumerate(values, first):
                     assert call not in got
                     got[call] = value

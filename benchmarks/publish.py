@@ -30,6 +30,8 @@ PICTURE = f"![Bars of {OURS} and others](_static/benchmarks/{HEADLINE})"
 PLOTTED = (
     "submit_throughput",
     "map_throughput",
+    "map_objects",
+    "single_dicts",
     "round_trip",
     "sleepers",
     "fetch",
@@ -53,6 +55,8 @@ LINES = (
     ("submit_throughput", "rate", "", "no-op `submit` → result, calls/s"),
     ("map_throughput", "rate", "chunksize 1", "no-op `map`, chunksize 1, items/s"),
     ("map_throughput", "rate", "chunksize 1000", "the same, chunksize 1000, items/s"),
+    ("map_objects", "rate", "dicts", "`map` of small dicts, chunksize 1000, items/s"),
+    ("single_dicts", "rate", "submit", "`submit` of a dict → dict, calls/s"),
     ("round_trip", "p50", "back to back", "round trip of a no-op, back to back, µs"),
     ("round_trip", "p50", "after 5 ms of rest", "the same after 5 ms of rest, µs"),
     ("sleepers", "wall", "warm", "{calls:,} × `time.sleep({seconds:g})`, all in flight, s"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from operator import methodcaller
@@ -41,6 +41,12 @@ class Peer:
 
     def map(self, count: int, chunksize: int) -> None:
         """Map over ``count`` items and check the last result."""
+        assert self.map_over(calls.same, range(count), chunksize)[-1] == count - 1
+
+    def map_over(
+        self, function: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None
+    ) -> list[Any]:
+        """All results; None leaves the chunks' size to those who choose one."""
         raise NotImplementedError
 
     def stream(self, items: Iterable[int]) -> Iterable[int]:
@@ -57,9 +63,10 @@ class ExecutorPeer(Peer):
         self.executor = executor
         self.submit = executor.submit
 
-    def map(self, count: int, chunksize: int) -> None:
-        results = list(self.executor.map(calls.same, range(count), chunksize=chunksize))
-        assert results[-1] == count - 1
+    def map_over(
+        self, function: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None
+    ) -> list[Any]:
+        return list(self.executor.map(function, items, chunksize=chunksize or 1))
 
     def stream(self, items: Iterable[int]) -> Iterable[int]:
         return self.executor.map(calls.same, items, chunksize=CHUNK)
@@ -85,8 +92,10 @@ class PoolPeer(Peer):
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._pool.apply_async(function, arguments)
 
-    def map(self, count: int, chunksize: int) -> None:
-        assert self._pool.map(calls.same, range(count), chunksize)[-1] == count - 1
+    def map_over(
+        self, function: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None
+    ) -> list[Any]:
+        return list(self._pool.map(function, items, chunksize))
 
     def stream(self, items: Iterable[int]) -> Iterable[int]:
         return self._pool.imap_unordered(calls.same, items, CHUNK)
@@ -95,8 +104,10 @@ class PoolPeer(Peer):
 class MpirePeer(PoolPeer):
     """``mpire.WorkerPool``."""
 
-    def map(self, count: int, chunksize: int) -> None:
-        assert self._pool.map(calls.same, range(count), chunk_size=chunksize)[-1] == count - 1
+    def map_over(
+        self, function: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None
+    ) -> list[Any]:
+        return list(self._pool.map(function, items, chunk_size=chunksize))
 
     def stream(self, items: Iterable[int]) -> Iterable[int]:
         return self._pool.imap_unordered(calls.same, items, chunk_size=CHUNK)
@@ -113,9 +124,10 @@ class PebblePeer(Peer):
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self._pool.schedule(function, args=arguments)
 
-    def map(self, count: int, chunksize: int) -> None:
-        results = list(self._pool.map(calls.same, range(count), chunksize=chunksize).result())
-        assert results[-1] == count - 1
+    def map_over(
+        self, function: Callable[[Any], Any], items: Sequence[Any], chunksize: int | None
+    ) -> list[Any]:
+        return list(self._pool.map(function, items, chunksize=chunksize or 1).result())
 
 
 class AioPeer(Peer):

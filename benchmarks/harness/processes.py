@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 from .question import Skip
 
@@ -34,6 +35,17 @@ def _cpu_seconds_of(process: psutil.Process) -> float:
         return time.clock_gettime(~process.pid << 3 | 2)
     times = process.cpu_times()
     return times.user + times.system
+
+
+def cost(run: Callable[[], int], count: int, *, but: int | None = None) -> dict[str, float]:
+    """Run so many things: seconds in all, and the CPU time of this process and its descendants but
+    one, in microseconds for each."""
+    family = [this(), *relatives(but=but)]
+    cpu = cpu_seconds(family)
+    start = time.perf_counter()
+    assert run() == count
+    wall = time.perf_counter() - start
+    return {"wall": wall, "cpu": (cpu_seconds(family) - cpu) / count * 1e6}
 
 
 def private_bytes(processes: list[psutil.Process]) -> int:

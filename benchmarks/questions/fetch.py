@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +64,7 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     """Fetch all URLs on warm workers."""
     require("requests")
     from ..contenders import client
+    from ..harness import processes
 
     count, limit = size["urls"], size["concurrency"]
     with _server() as (address, server):
@@ -74,10 +74,14 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
         if contender == PAIR:
             with Pair(WORKERS) as pair:
                 pair.run(client.fetch, urls[-WORKERS:], limit)
-                return _timed(lambda: len(pair.run(client.fetch, urls, limit)), count, server)
+                return processes.cost(
+                    lambda: len(pair.run(client.fetch, urls, limit)), count, but=server
+                )
         with _executor(contender, limit) as executor:
             list(executor.map(client.fetch, [f"{address}/delay/0.3"] * WORKERS))
-            return _timed(lambda: len(list(executor.map(client.fetch, urls))), count, server)
+            return processes.cost(
+                lambda: len(list(executor.map(client.fetch, urls))), count, but=server
+            )
 
 
 def _executor(contender: str, limit: int) -> Executor:
@@ -86,14 +90,3 @@ def _executor(contender: str, limit: int) -> Executor:
     from hybridexec import HybridExecutor
 
     return HybridExecutor(WORKERS, concurrency=limit)
-
-
-def _timed(run: Callable[[], int], count: int, server: int) -> dict[str, float]:
-    from ..harness import processes
-
-    family = [processes.this(), *processes.relatives(but=server)]
-    cpu = processes.cpu_seconds(family)
-    start = time.perf_counter()
-    assert run() == count
-    wall = time.perf_counter() - start
-    return {"wall": wall, "cpu": (processes.cpu_seconds(family) - cpu) / count * 1e6}

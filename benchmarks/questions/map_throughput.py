@@ -27,8 +27,8 @@ QUESTION = Question(
     },
     rounds=ROUNDS,
     targets=(
-        Target("rate", 100.0, PROCESS_POOLS, cases=(CHUNK_1,)),
-        Target("rate", 1.0, PROCESS_POOLS, cases=(CHUNK_1000,)),
+        Target("rate", 110.0, PROCESS_POOLS, cases=(CHUNK_1,)),
+        Target("rate", 1.3, PROCESS_POOLS, cases=(CHUNK_1000,)),
     ),
 )
 

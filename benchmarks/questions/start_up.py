@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,12 +20,13 @@ QUESTION = Question(
         "no-op, its module already imported. Further workers: wall until all of 10 workers have "
         "run their initializer, less the same for 2, by 8. Import: of the class, in a new "
         "interpreter that has imported nothing else. All bytecode is compiled beforehand, as pip "
-        "does it."
+        "does it. Descriptors: those that an executor with 2 workers adds to its process."
     ),
     metrics=(
         Metric("first", "ms", "first result"),
         Metric("worker", "ms", "each further worker"),
         Metric("import", "ms", "import of the executor"),
+        Metric("fds", "", "descriptors in the parent"),
     ),
     contenders=(OURS, IMPORT, FORK, FORKSERVER, SPAWN),
     full_only=(SPAWN,),
@@ -33,6 +35,7 @@ QUESTION = Question(
     targets=(
         Target("first", 1.3, (IMPORT,)),
         Target("worker", 15.0),
+        Target("fds", 20.0),
         # Ours derives from theirs, and so begins with the import of its module.
         Target("import", 1.3, PROCESS_POOLS),
     ),
@@ -59,14 +62,16 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     with crews.executor(contender, _FEW) as executor:
         executor.submit(calls.noop).result()
         first = time.perf_counter() - start
+    before = len(os.listdir("/dev/fd"))
     with crews.all_ready(contender, _FEW) as (_, few):
-        pass
+        fds = len(os.listdir("/dev/fd")) - before
     with crews.all_ready(contender, _FEW + size["more"]) as (_, many):
         pass
     return {
         "first": first * 1e3,
         "worker": (many - few) / size["more"] * 1e3,
         "import": _import(contender),
+        "fds": fds,
     }
 
 

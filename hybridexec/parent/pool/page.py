@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from .in_flight import InFlight
-    from .worker import Worker
+
+
+class Counted(Protocol):
+    """What is known of a worker's calls without its page: a ``Worker``."""
+
+    done: int
+    in_flight: InFlight
 
 
 class Page(Protocol):
@@ -58,7 +64,7 @@ class Unseen:
     heartbeat = math.inf
     current = 0
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Counted) -> None:
         self._worker = worker
 
     @property

@@ -9,8 +9,8 @@ first, and gets ready while this process imports the rest of its own half, and m
 Nothing that takes long may be imported at the top of this module, or of those it imports there.
 """
 
-from __future__ import annotations
-
+# Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
+# tests/test_layers.py.
 import os
 import threading
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 # Imported early, because it registers for the interpreter's exit, during which that fails.
 from . import lifecycle  # noqa: F401  # it registers itself
+from .launch.beginning import Beginning
 
 if TYPE_CHECKING:
     from .client.submission import Submission
     from .engine.engine import Engine
-    from .launch.beginning import Beginning
     from .launch.fork_server import ForkServer
 
 #: The least default bound of a stream.
@@ -68,14 +68,14 @@ class Assembly:
         #: The way in for calls; None before there was one.
         self.submission: Submission | None = None
 
-    def open(self) -> Submission:
+    def open(self) -> "Submission":
         """The way in for calls, made if it has to be."""
         self._complete(for_calls=True)
         assert self.submission is not None
         return self.submission
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
         """The engine, made if it has to be."""
         self._complete(for_calls=False)
         assert self._engine is not None
@@ -105,7 +105,7 @@ class Assembly:
                 engine.shutdown(True)
 
 
-def _launched(plan: Plan) -> ForkServer | None:
+def _launched(plan: Plan) -> "ForkServer | None":
     """The fork server, if workers come from one and it can be started."""
     from .launch.fork_server import ForkServer
 
@@ -117,7 +117,7 @@ def _launched(plan: Plan) -> ForkServer | None:
         return None  # it is tried again for the first worker, whose failure tells why
 
 
-def _parts(plan: Plan, server: ForkServer | None) -> tuple[Engine, Submission]:
+def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission]":
     from .. import native
     from ..wire import payload, prompt
     from ..wire.contract import Boot

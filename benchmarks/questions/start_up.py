@@ -16,7 +16,7 @@ IMPORT = "python -c 'import gevent.pool, gevent.monkey'"
 QUESTION = Question(
     title="Start-up",
     method=(
-        "First result: from before the constructor of an executor of 2 workers to the result of a "
+        "First result: from before the constructor of an executor of 1 worker to the result of a "
         "no-op, its module already imported. Further workers: wall until all of 10 workers have "
         "run their initializer, less the same for 2, by 8. Import: of the class, in a new "
         "interpreter that has imported nothing else. All bytecode is compiled beforehand, as pip "
@@ -34,6 +34,7 @@ QUESTION = Question(
     rounds=MANY_ROUNDS,
     targets=(
         Target("first", 1.3, (IMPORT,)),
+        Target("first", 1.15, (FORKSERVER,)),
         Target("worker", 15.0),
         Target("fds", 20.0),
         # Ours derives from theirs, and so begins with the import of its module.
@@ -59,7 +60,7 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
     with crews.executor(contender, 1):
         pass  # now everything is imported
     start = time.perf_counter()
-    with crews.executor(contender, _FEW) as executor:
+    with crews.executor(contender, 1) as executor:
         executor.submit(calls.noop).result()
         first = time.perf_counter() - start
     before = len(os.listdir("/dev/fd"))

@@ -26,20 +26,24 @@ from _socket import AF_UNIX, CMSG_SPACE, MSG_CTRUNC, SOCK_STREAM, socket
 from collections.abc import Mapping
 
 from .. import base, native
-from . import atfork, late, lifeline
+from . import atfork, late, lifeline, sockets
 
-# multiprocessing takes a function from it that few workers will call.
-with late.postponed("subprocess"):
+atfork.be_first()  # the earlier, the quicker
+
+# Modules of which all that is imported here would call few functions, and seldom.
+with late.postponed("subprocess", "traceback"), sockets.postponed():
     from multiprocessing import spawn, util
 
-from . import boot, preloaded
-from .greenlets import patching
+    from . import boot, preloaded
+    from .greenlets import patching
 
 #: How a request's number and the answer are written; and that number with the exit status.
 _NUMBER, _REPORT = struct.Struct("=q"), struct.Struct("=qq")
 _MAX_FDS = 256
 #: By pid: the number of the request, and the answer's pipe.
 Workers = dict[int, tuple[int, int]]
+#: Modules that the first result does not need, and most programs do.
+_LATER = ("traceback", "socket", "queue")
 
 # Taken before patching, which does not touch the C module either: the server itself must never get
 # a hub.
@@ -64,25 +68,24 @@ def main(
     lifeline.hold(lifeline_fd)
     _close_others({connection_fd, lifeline_fd})
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
-    atfork.be_first()
     boot.reset_signals()
     base.postpone(late.after_import)
     try:
-        patching.patch(monkey_patch, locks_held=False)
+        with late.postponed("traceback"):
+            patching.patch(monkey_patch, locks_held=False)
+            # What a worker would import first, so that it is there when forked.
+            from . import main as _main  # noqa: F401  # as said
         boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error
     if preload:
         boot.reset_signals()  # a module may have set others
         preloaded.write_out()
-    # What a worker would import first, so that it is there when forked.
-    from . import main as _main  # noqa: F401  # as said
-
     _keep_alive()
     workers: Workers = {}
     code = 1
     try:
-        _serve(connection, lifeline_fd, workers, later)
+        _serve(connection, lifeline_fd, workers, [*later, *_LATER])
         # The parent is gone, or done with us: nobody is left to read results. (On Linux those that
         # outlive a parent have been killed by their lifelines, and so has this process.)
         for pid in workers:
@@ -111,7 +114,7 @@ def _keep_alive() -> None:
     gc.enable()
 
 
-def _serve(connection: socket, lifeline_fd: int, workers: Workers, later: tuple[str, ...]) -> None:
+def _serve(connection: socket, lifeline_fd: int, workers: Workers, later: list[str]) -> None:
     poller = native.original("select", "poll")()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -122,13 +125,11 @@ def _serve(connection: socket, lifeline_fd: int, workers: Workers, later: tuple[
     poller.register(connection.fileno(), 1)
     poller.register(wake_read, 1)
     while True:
-        idle = later if workers else ()
-        ready = {fd for fd, _ in poller.poll(0 if idle else None)}
+        ready = {fd for fd, _ in poller.poll(0 if later and workers else None)}
         if not ready:
-            later = ()
             gc.disable()
             with contextlib.suppress(Exception):  # a worker that needs it will say why it cannot be
-                boot.import_all(idle)
+                boot.import_all((later.pop(0),))
             _keep_alive()
         if wake_read in ready:
             os.read(wake_read, 4096)

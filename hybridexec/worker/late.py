@@ -22,33 +22,45 @@ _Do = Callable[[Any], object]
 
 
 @contextlib.contextmanager
-def postponed(name: str) -> Iterator[None]:
-    """Let functions be imported from a module that is itself imported when one of them is called.
+def postponed(*names: str) -> Iterator[None]:
+    """Let those who are imported meanwhile have modules that are themselves imported when something
+    of them is used.
 
-    For those who need few of its functions, and seldom.
+    For those who call some of its functions, and seldom.
     """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = _Postponed(name)
+    stand_ins = {name: _Postponed(name) for name in names if name not in sys.modules}
+    sys.modules.update(stand_ins)
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 class _Postponed(ModuleType):
-    """Stands for a module of which functions are imported."""
+    """Stands for a module."""
 
-    def __getattr__(self, function: str) -> Callable[..., Any]:
-        if function.startswith("__"):
-            raise AttributeError(function)
-        module = self.__name__
+    def __getattr__(self, name: str) -> _Part:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Part(self.__name__, name)
 
-        def call(*args: Any) -> Any:
-            return getattr(importlib.import_module(module), function)(*args)
 
-        return call
+class _Part:
+    """Stands for a function or class in a module."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._where = module, name
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self._found()(*args, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found(), name)
+
+    def _found(self) -> Any:
+        module, name = self._where
+        return getattr(importlib.import_module(module), name)
 
 
 _waiting: dict[str, list[_Do]] = {}
@@ -101,6 +113,7 @@ class _Loader:
         module.__loader__ = self._loader
         assert module.__spec__ is not None
         module.__spec__.loader = self._loader
+        name = module.__spec__.name  # the module may become another, as some of gevent's do
         self._loader.exec_module(module)
-        for do in _waiting.pop(module.__name__, ()):
+        for do in _waiting.pop(name, ()):
             do(module)

@@ -45,6 +45,10 @@ LATE = [
     *(("ssl", "SSLContext", first) for first in ("", "ssl", "gevent.ssl", "http.client")),
     *(("subprocess", "Popen", first) for first in ("", "subprocess", "gevent.subprocess", "uuid")),
     ("subprocess", "Popen", "concurrent.futures.process"),
+    *(("socket", "socket", first) for first in ("", "socket", "gevent.socket", "http.client")),
+    *(("socket", "socket", first) for first in ("ssl", "gevent.ssl", "multiprocessing.connection")),
+    *(("queue", "SimpleQueue", first) for first in ("", "queue", "gevent.queue", "gevent.pool")),
+    ("queue", "SimpleQueue", "concurrent.futures.thread"),
 ]
 
 
@@ -67,9 +71,61 @@ if __name__ == "__main__":
         print(*executor.submit(import_late, {module!r}, {name!r}, {first!r}).result())
 """
     out = run_script(tmp_path / "script.py", script)
-    # multiprocessing's own way to spawn has imported subprocess before anything is patched.
-    before = module == "subprocess" and start == "spawn"
+    # multiprocessing's own way to spawn has imported these before anything is patched.
+    before = module != "ssl" and start == "spawn"
     assert (out.stdout, out.stderr) == (f"{before} True True\n", "")
+
+
+def declared(first: str) -> tuple[bool, bool, bool]:
+    """In a worker: whether ``zope.interface`` was there before; whether gevent's loop and callbacks
+    say what they implement, once ``first`` is imported.
+    """
+    before = "zope.interface" in sys.modules
+    importlib.import_module(first)
+    import gevent
+    from zope.interface import implementedBy
+
+    loop = type(gevent.get_hub().loop)
+    callback = type(gevent.get_hub().loop.run_callback(int))
+    names = [[kind.__name__ for kind in implementedBy(made)] for made in (loop, callback)]
+    return before, "ILoop" in names[0], "ICallback" in names[1]
+
+
+@pytest.mark.parametrize("start", ["forkserver", "spawn"])
+@pytest.mark.parametrize("first", ["zope.interface", "gevent._interfaces", "gevent.events"])
+def test_gevent_declares_its_interfaces_when_somebody_may_ask(start: str, first: str) -> None:
+    with make_executor(start, max_workers=1) as executor:
+        assert executor.submit(declared, first).result(timeout=60) == (False, True, True)
+
+
+def pickling_of_sockets() -> tuple[bool, bool, bool]:
+    """In a worker: whether ``socket`` was there before; whether multiprocessing has it, and knows
+    how to pickle the sockets that were there when it was imported."""
+    before = "socket" in sys.modules
+    import socket
+    from multiprocessing import reduction
+
+    from gevent import monkey
+
+    reducers = reduction.ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    known = monkey.get_original("socket", "socket") in reducers
+    return before, reduction.socket is socket, known  # type: ignore[attr-defined]
+
+
+def test_multiprocessing_learns_of_sockets_when_they_are_imported(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from hybridexec import HybridExecutor
+
+{inspect.getsource(pickling_of_sockets)}
+
+if __name__ == "__main__":
+    with HybridExecutor(1) as executor:
+        print(*executor.submit(pickling_of_sockets).result())
+"""
+    out = run_script(tmp_path / "script.py", script)
+    assert (out.stdout, out.stderr) == ("False True True\n", "")
 
 
 def start_methods(word: str) -> tuple[str, str, str]:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.pool
 import greenlet
 from gevent import getcurrent
 
@@ -78,7 +77,8 @@ class Feed:
         # Feeds when the loop has seen to all else.
         self._next_turn = self._loop.async_(ref=False, priority=_LAST)
         self._next_turn.start(self._feed)
-        self._pool = gevent.pool.Pool(greenlet_class=Runner)
+        #: Those that live. Without this, nobody might hold one that waits.
+        self._runners: set[Runner] = set()
         # Invariant: a slot is in _free_slots or owned by one living runner.
         self._free_slots = list(range(concurrency - 1, -1, -1))
         # Runners that wait for a call; the last to park is the first to be woken, so that few
@@ -128,9 +128,14 @@ class Feed:
             else:
                 if self._free_slots:
                     # It starts in a later callback, takes a call and schedules the next feed.
-                    self._pool.spawn(self._serve, self._free_slots.pop())
+                    self._spawn()
                 break
         self.is_due = False
+
+    def _spawn(self) -> None:
+        runner = Runner.spawn(self._serve, self._free_slots.pop())
+        self._runners.add(runner)
+        runner.rawlink(self._runners.discard)
 
     # -- in a runner ----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ... import native
 from ..late import after_import
+from . import declarations
 
 #: What gevent represents the context of an error with. By default it is ``pprint.saferepr``, and
 #: every hub imports that with all it needs: half of a worker's start.
@@ -47,7 +48,10 @@ def patch(
         # pure-Python one keeps it in a threading.local, which patching makes per greenlet: so
         # asyncio.run works in many calls at once.
         sys.modules["_asyncio"] = None  # type: ignore[assignment]  # importing it fails now
-    from gevent import monkey
+    # While it is imported it tries what select offers, and gevent's would make a hub.
+    importlib.import_module("selectors")
+    with declarations.postponed():
+        from gevent import monkey
 
     with _without_plugins(), _sparingly(monkey, locks_held), warnings.catch_warnings():
         # Only a forked process has imported ssl before this; docs/gevent-traps.md says what then.
@@ -167,6 +171,8 @@ def _sparingly(monkey: Any, locks_held: bool) -> Iterator[None]:
         # Nobody has seen the module by then: gevent need not look for those who have.
         "ssl": partial(monkey.patch_ssl, _first_time=False),
         "subprocess": partial(_patch_subprocess, monkey.patch_subprocess),
+        "queue": monkey.patch_queue,
+        "socket": monkey.patch_socket,
     }
     ours = {
         f"patch_{name}": partial(_patch_when_imported, name, patch_it)
@@ -184,12 +190,12 @@ def _sparingly(monkey: Any, locks_held: bool) -> Iterator[None]:
         vars(monkey).update(theirs)
 
 
-def _patch_when_imported(name: str, patch_it: Callable[[], object], **_: object) -> None:
+def _patch_when_imported(name: str, patch_it: Callable[..., object], **switches: object) -> None:
     def patch_now(gevents: ModuleType) -> None:
         # The import system would do that only after this.
         setattr(sys.modules["gevent"], name, gevents)
         with _without_plugins():
-            patch_it()
+            patch_it(**{name: on for name, on in switches.items() if not name.startswith("_")})
 
     sys.modules["gevent.monkey"].saved[name] = _Originals(name)
     # Whichever of the two is imported first imports the other.

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 import gevent
 import gevent.os
 from gevent._hub_local import get_hub_if_exists
+from gevent._hub_primitives import wait_read
 from gevent.hub import get_hub
 from gevent.monkey import is_module_patched
-from gevent.socket import wait_read
 
 from ... import native
 from . import children

@@ -39,7 +39,7 @@ def _receive_fd(duplicate: Any) -> InheritedFd:
 
 
 #: A payload in a form that any pickle can hold, see :func:`.payload.flat`; and with its pieces.
-Flat = bytes | list[bytes]
+Flat = bytes | list[bytes | bytearray]
 FlatPickle = tuple[Flat, list[tuple[int, str, Flat]]]
 
 

@@ -2,17 +2,18 @@
 
 Thread: whichever reads or writes a pipe: in the parent, the turn holder; in the worker, the hub or
 the helper thread.
-Guarantees: frames are delivered whole and in order; large payloads are copied neither into a frame
-nor out of one.
+Guarantees: frames are delivered whole and in order; large payloads are not copied into a frame, and
+what is sent as ``bytes`` arrives as such, all else so that it may be changed.
 
 Layout, with little-endian numbers::
 
     u32 length of head | u32 number of segments | u64 length of each segment ... | head | segments
 
 The head is a marshalled tuple, see :mod:`.messages`. In place of a large payload it has a list
-``[first, count]``, which names segments; a head has no other list in such a place. A segment whose
-length has its highest bit set does not follow: it is in a memory file that was handed over before.
-See :mod:`hybridexec.wire.shared`.
+``[first, count]``, which names segments, or ``[first, count, pickle]``, if what is large are the
+buffers only; a head has no other list in such a place. A segment whose length has its highest bit
+set does not follow: it is in a memory file that was handed over before. See
+:mod:`hybridexec.wire.shared`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .payload import Payload, Segments
+from . import shared
+from .payload import INLINE_LIMIT, Payload, Segments
 from .shared import Buffer, File, Part, Region
 
 _READ_SIZE = 256 * 1024
@@ -34,28 +36,34 @@ _LARGE = 256 * 1024
 _PREFIX = struct.Struct("<II")
 _PREFIX_SIZE = _PREFIX.size
 _LENGTH = struct.Struct("<Q")
-#: Flags beside a segment's length: it is in a memory file; it is the first one of a new file.
-_IN_FILE, _NEXT_FILE = 1 << 63, 1 << 62
+#: Flags beside a segment's length: it is in a memory file; it is the first one of a new file; it is
+#: to arrive as bytes, not as something that may be changed.
+_IN_FILE, _NEXT_FILE, _EXACT = 1 << 63, 1 << 62, 1 << 61
+_SIZE = _EXACT - 1
 
 
 #: A decoded frame: its head, and the segments that the head names.
-Frame = tuple[tuple[Any, ...], tuple[bytearray | Region, ...]]
+Frame = tuple[tuple[Any, ...], tuple[Part, ...]]
 
 
-def embed(payload: Payload, segments: list[Part]) -> bytes | list[int]:
+def embed(payload: Payload, segments: list[Part]) -> bytes | list[Any]:
     """What stands for ``payload`` in a head; the parts of a large one are added to ``segments``."""
     if type(payload) is Segments:
         first = len(segments)
-        segments.extend(payload.parts)
-        return [first, len(payload.parts)]
+        parts = payload.parts
+        if type(parts[0]) is bytes and len(parts[0]) <= INLINE_LIMIT:
+            segments.extend(parts[1:])
+            return [first, len(parts) - 1, parts[0]]
+        segments.extend(parts)
+        return [first, len(parts)]
     return payload
 
 
-def extract(reference: bytes | list[int], segments: Sequence[Part]) -> Payload:
+def extract(reference: bytes | list[Any], segments: Sequence[Part]) -> Payload:
     """The payload that ``reference`` stands for: itself, or the segments it names."""
     if type(reference) is list:
-        first, count = reference
-        return Segments(tuple(segments[first : first + count]))
+        first, count, *begun = reference
+        return Segments((*begun, *segments[first : first + count]))
     assert type(reference) is bytes
     return reference
 
@@ -78,16 +86,18 @@ def encode(
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False
-    for segment in segments:
+    for segment in segments if hand_over is None else shared.move(segments):
         if isinstance(segment, Region):
             begins = segment.is_first
             if begins:
                 handed_over = hand_over is not None and hand_over(segment.file)
             if handed_over:
-                lengths.append(segment.size | _IN_FILE | (_NEXT_FILE if begins else 0))
+                flags = _IN_FILE | (_NEXT_FILE if begins else 0) | (_EXACT if segment.exact else 0)
+                lengths.append(segment.size | flags)
                 continue
             segment = segment.load()
-        lengths.append(memoryview(segment).nbytes)
+        exact = type(segment) is bytes
+        lengths.append(memoryview(segment).nbytes | (_EXACT if exact else 0))
         written.append(segment)
     prefix = bytearray(_PREFIX.pack(len(body), len(lengths)))
     prefix += struct.pack(f"<{len(lengths)}Q", *lengths)
@@ -113,10 +123,16 @@ class FrameReader:
         self._arrived_body = self._arrival[_PREFIX_SIZE:]
         self._begun = bytearray()  # the beginning of a head
         self._head: tuple[Any, ...] = ()
-        self._segments: list[bytearray | Region] = []
-        # Invariant: _missing is empty unless a head was read and its segments are incomplete.
-        self._missing: list[bytearray] = []  # segments that are still to arrive, the next one last
-        self._filled = 0  # bytes of the next one that have arrived
+        self._segments: list[Part] = []
+        # Segments that are still to arrive, the next one last: place, size, and whether as bytes.
+        # Invariant: it is empty unless a head was read and its segments are incomplete.
+        self._missing: list[tuple[int, int, bool]] = []
+        self._partial: bytearray | memoryview = (
+            bytearray()
+        )  # the next one, as far as it has arrived
+        self._filled = 0  # how far that is
+        # Where smaller ones that are to be bytes are put together, for the reason above.
+        self._scratch = memoryview(b"")
 
     def read(self) -> list[Frame] | None:
         """Do one read; return the frames it completed, or None at the end of the pipe.
@@ -126,7 +142,7 @@ class FrameReader:
         """
         if self._missing:
             # Read straight into its place, so that a gigabyte is never copied.
-            view = memoryview(self._missing[-1])[self._filled :]
+            view = memoryview(self._next())[self._filled :]
             count = os.readv(self._fd, [view])
             if not count:
                 return None
@@ -134,7 +150,7 @@ class FrameReader:
             self.drained = count < len(view)
             if self.drained:
                 return []
-            received = self._next_segment()
+            received = self._next_segment(self._partial)
             self._cut(self._arrival[:0], received)
             return received
         count = os.readv(self._fd, [self._arrival])
@@ -159,10 +175,22 @@ class FrameReader:
                 self._begun += arrived[position:]
         return received
 
-    def _next_segment(self) -> list[Frame]:
-        """Go on to the next segment; returns the finished frame, if that was the last."""
-        self._filled = 0
-        self._missing.pop()
+    def _next(self) -> bytearray | memoryview:
+        """Where the next segment is read into."""
+        if not self._filled:
+            _, size, exact = self._missing[-1]
+            if exact and size <= _READ_SIZE:
+                self._scratch = self._scratch or memoryview(bytearray(_READ_SIZE))
+                self._partial = self._scratch[:size]
+            else:
+                self._partial = bytearray(size)
+        return self._partial
+
+    def _next_segment(self, segment: Buffer) -> list[Frame]:
+        """A segment is there, go on to the next; returns the finished frame, if it was the last."""
+        self._partial, self._filled = bytearray(), 0
+        place, _, exact = self._missing.pop()
+        self._segments[place] = bytes(segment) if exact else segment
         return [] if self._missing else self._finished()
 
     def _finished(self) -> list[Frame]:
@@ -176,14 +204,18 @@ class FrameReader:
         size = len(data)
         while True:
             if self._missing:
-                target = self._missing[-1]
-                take = min(len(target) - self._filled, size - position)
-                target[self._filled : self._filled + take] = data[position : position + take]
-                self._filled += take
+                _, wanted, exact = self._missing[-1]
+                take = min(wanted - self._filled, size - position)
+                arrived = data[position : position + take]
                 position += take
-                if self._filled < len(target):
+                if exact and take == wanted:
+                    frames += self._next_segment(bytes(arrived))
+                    continue
+                self._next()[self._filled : self._filled + take] = arrived
+                self._filled += take
+                if self._filled < wanted:
                     break
-                frames += self._next_segment()
+                frames += self._next_segment(self._partial)
                 continue
             if size - position < _PREFIX_SIZE:
                 break
@@ -204,12 +236,13 @@ class FrameReader:
 
     def _place(self, lengths: Iterable[int]) -> None:
         """Make room for each segment of a frame whose head has arrived."""
-        missing: list[bytearray] = []
+        missing: list[tuple[int, int, bool]] = []
         file: File | None = None
         for length in lengths:
+            size, exact = length & _SIZE, bool(length & _EXACT)
             if not length & _IN_FILE:
-                missing.append(bytearray(length))
-                self._segments.append(missing[-1])
+                missing.append((len(self._segments), size, exact))
+                self._segments.append(b"")
                 continue
             if length & _NEXT_FILE:
                 assert self._take is not None
@@ -217,7 +250,7 @@ class FrameReader:
                     file.received()
                 file = self._take()
             assert file is not None
-            self._segments.append(file.receive(length & ~(_IN_FILE | _NEXT_FILE)))
+            self._segments.append(file.receive(size, exact))
         if file is not None:
             file.received()
         self._missing = missing[::-1]

@@ -11,7 +11,8 @@ There are three forms:
   them exactly and cannot fail, so they need no pickle of their own;
 - ``bytes``: a pickle;
 - :class:`Segments`: a large pickle, or one with protocol 5 buffers, sent out of band so that no
-  frame is built by copying megabytes, with the largest parts in shared memory.
+  frame is built by copying megabytes, with the largest parts in shared memory. Large ``bytes`` that
+  are a result, or an argument, are such a buffer too: they are not copied until they are written.
 
 All that ProcessPoolExecutor carries is carried: the reducers are ForkingPickler's. What plain
 pickle refuses (lambdas, closures, classes of an interactive ``__main__``) is cloudpickled by value.
@@ -154,6 +155,9 @@ def dumps(value: object) -> Payload:
     """
     buffers: list[pickle.PickleBuffer] = []
     pieces = Pieces()
+    kind = type(value)
+    if kind is bytes or kind is tuple:
+        value = _lifted(value)
     if main_by_value:
         value_pickler()(pieces, buffers.append).dump(value)
     else:
@@ -173,13 +177,35 @@ def dumps(value: object) -> Payload:
     return pieces[0]
 
 
+def _lifted(value: Any) -> Any:
+    """``value``, with large bytes marked to travel out of band, which saves two copies of each: if
+    it is such bytes, or the arguments of a call of which all others are plain.
+
+    Beside other objects they stay in the pickle, because these may refer to the same bytes.
+    """
+    if type(value) is bytes:
+        return value if len(value) <= INLINE_LIMIT else pickle.PickleBuffer(value)
+    if len(value) != 2 or type(value[0]) is not tuple or type(value[1]) is not dict or value[1]:
+        return value
+    lifted: list[Any] = []
+    large: set[int] = set()
+    for argument in value[0]:
+        if not is_plain(argument):
+            if type(argument) is not bytes or id(argument) in large:
+                return value
+            large.add(id(argument))
+            argument = pickle.PickleBuffer(argument)
+        lifted.append(argument)
+    return (tuple(lifted), {}) if large else value
+
+
 def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:
     """What a pickler has written, as a payload."""
     # The pickler writes more than one piece only if the pickle is large.
     if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:
         return pieces[0]
     # Buffers are copied here, because the caller may change the array while the frame waits.
-    return Segments(shared.keep([pieces, *([buffer.raw()] for buffer in buffers)]))
+    return Segments(shared.keep([pieces, *([_contents(buffer)] for buffer in buffers)]))
 
 
 def apart(pickled: bytes) -> Segments:
@@ -187,20 +213,28 @@ def apart(pickled: bytes) -> Segments:
     return Segments((pickled,))
 
 
-def flat(payload: Payload) -> bytes | list[bytes]:
+def _contents(buffer: pickle.PickleBuffer) -> shared.Buffer:
+    """What is in a buffer; the bytes object itself, if it is one."""
+    view = buffer.raw()
+    whole = type(view.obj) is bytes and len(view.obj) == view.nbytes
+    return view.obj if whole else view  # type: ignore[return-value]
+
+
+def flat(payload: Payload) -> bytes | list[bytes | bytearray]:
     """A payload in a form that any pickle can hold."""
     if type(payload) is not Segments:
         return payload
     return [
-        bytes(part.load() if isinstance(part, shared.Region) else part) for part in payload.parts
+        part.copy() if isinstance(part, shared.Region) else part  # type: ignore[misc]  # no view
+        for part in payload.parts
     ]
 
 
-def unflat(flattened: bytes | list[bytes]) -> Payload:
+def unflat(flattened: bytes | list[bytes | bytearray]) -> Payload:
     """The payload that :func:`flat` was given."""
     if isinstance(flattened, bytes):
         return flattened
-    return Segments(tuple(map(bytearray, flattened)))
+    return Segments(tuple(flattened))
 
 
 def loads(payload: Payload) -> Any:

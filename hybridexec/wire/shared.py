@@ -1,7 +1,8 @@
 """Large parts of payloads in anonymous memory files, which one process writes and another reads.
 
-Thread: the one that pickles writes a file; those that write and read frames hand it over and copy
-its contents; the one that unpickles maps what is huge. Nothing here waits.
+Thread: the one that pickles writes a file, or the one that writes a frame; the latter hands it
+over, the one that reads frames copies its contents; the one that unpickles maps what is huge.
+Nothing here waits.
 Guarantees: what cannot be shared travels through the pipe like everything else; nothing is left
 behind, whichever process ends, when and how.
 
@@ -16,6 +17,8 @@ Who owns what:
 - A file does not change while its payload exists. A reader copies what it gets, and then marks the
   file as read; huge parts are mapped instead, privately: the kernel copies the pages that the
   reader writes to.
+- Large ``bytes``, which nobody can change, are put into a file only when their frame is written,
+  several of a frame into one; a file then lives until that has been written.
 - A process reuses a file for a later payload if it was never handed over, or if the only process
   that it was handed to has marked it: filling existing pages takes a fifth of the time of new ones.
   It keeps a few such spare files for as long as it has a channel.
@@ -41,6 +44,11 @@ Buffer = bytes | bytearray | memoryview
 
 #: Size from which a part of a payload goes into a file: below, a pipe is as fast.
 SHARED_FROM = 256 * 1024
+#: Size from which bytes are put there when they become a payload, and so by the thread that
+#: pickles. Below, whoever writes the frame does it: then bytes that wait need no second copy.
+_AT_ONCE = 4 * 1024 * 1024
+#: Size from which a file takes no more parts of a frame.
+_ENOUGH = 1024 * 1024
 #: Size from which the reader maps a part. Below, malloc can mostly reuse memory, and a copy costs
 #: less than page faults.
 MAPPED_FROM = 32 * 1024 * 1024
@@ -86,9 +94,9 @@ class File:
         if fd >= 0:
             native.close(fd)
 
-    def append(self, pieces: Sequence[Buffer], size: int) -> Region:
+    def append(self, pieces: Sequence[Buffer], size: int, exact: bool = False) -> Region:
         """Write a part of ``size`` bytes."""
-        region = Region(self, size)
+        region = Region(self, size, exact)
         position = region.offset
         left = [memoryview(piece) for piece in pieces]
         while left:
@@ -100,9 +108,9 @@ class File:
                 left[0] = left[0][count:]
         return region
 
-    def receive(self, size: int) -> bytearray | Region:
+    def receive(self, size: int, exact: bool) -> bytes | bytearray | Region:
         """The next part, of ``size`` bytes, of a file that was taken from the channel."""
-        region = Region(self, size)
+        region = Region(self, size, exact)
         if self.fd < 0 or (size >= MAPPED_FROM and has_room()):
             self.lasts = True
             return region
@@ -126,10 +134,12 @@ class _Mapping(mmap.mmap):
 class Region:
     """A part of a payload, in a file."""
 
-    __slots__ = ("file", "offset", "size")
+    __slots__ = ("exact", "file", "offset", "size")
 
-    def __init__(self, file: File, size: int) -> None:
-        """The next ``size`` bytes of ``file``."""
+    def __init__(self, file: File, size: int, exact: bool = False) -> None:
+        """The next ``size`` bytes of ``file``; to be read as ``bytes`` if ``exact``, else as
+        something that may be changed."""
+        self.exact = exact
         self.file = file
         self.offset = file.size
         self.size = size
@@ -140,15 +150,15 @@ class Region:
         """Whether it is the first part of its file."""
         return self.offset == _PAGE
 
-    def load(self) -> bytearray | memoryview:
-        """The bytes, which the caller may change.
+    def load(self) -> Buffer:
+        """The bytes.
 
         Raises:
             OSError: there is no memory, or the file was lost on its way.
         """
         if self.file.fd < 0:
             raise OSError(errno.EMFILE, "no descriptor was left for a large argument or result")
-        if self.size >= MAPPED_FROM and has_room():
+        if self.size >= MAPPED_FROM and not self.exact and has_room():
             with contextlib.suppress(OSError):
                 mapping = _Mapping(
                     self.file.fd, self.size, access=mmap.ACCESS_COPY, offset=self.offset
@@ -157,8 +167,12 @@ class Region:
                 return memoryview(mapping)
         return self.copy()
 
-    def copy(self) -> bytearray:
+    def copy(self) -> bytes | bytearray:
         """As :meth:`load`, but always a copy."""
+        if self.exact:
+            read = os.pread(self.file.fd, self.size, self.offset)
+            if len(read) == self.size:
+                return read
         data = bytearray(self.size)
         left = memoryview(data)
         while left:
@@ -166,7 +180,7 @@ class Region:
             if not count:
                 raise OSError(errno.EIO, "a memory file was cut short")
             left = left[count:]
-        return data
+        return bytes(data) if self.exact else data
 
     def __bytes__(self) -> bytes:
         return bytes(self.load())
@@ -248,15 +262,36 @@ def keep(parts: Iterable[Sequence[Buffer]]) -> tuple[Part, ...]:
     possible = hasattr(os, "memfd_create")
     for pieces in parts:
         size = sum(map(len, pieces))
-        if possible and size >= SHARED_FROM:
+        exact = len(pieces) == 1 and type(pieces[0]) is bytes
+        if possible and size >= (_AT_ONCE if exact else SHARED_FROM):
             try:
                 file = file or _spares.take() or _new_file()
-                kept.append(file.append(pieces, size))
+                kept.append(file.append(pieces, size, exact))
                 continue
             except OSError:  # no room, in memory or among the descriptors
                 possible = False
-        kept.append(b"".join(pieces))
+        kept.append(bytes(pieces[0]) if exact else bytearray().join(pieces))
     return tuple(kept)
+
+
+def move(parts: Sequence[Part]) -> Sequence[Part]:
+    """The parts of a frame that is about to be written, with large bytes in files, several in
+    each."""
+    moved: list[Part] = []
+    file: File | None = None
+    for place, part in enumerate(parts):
+        if isinstance(part, Region):
+            file = None  # a frame has the parts of a file together
+        elif type(part) is bytes and len(part) >= SHARED_FROM:
+            if file is not None and file.size > _ENOUGH:
+                file = None
+            try:
+                file = file or _spares.take() or _new_file()
+                part = file.append((part,), len(part), exact=True)
+            except OSError:  # no room, in memory or among the descriptors
+                return [*moved, *parts[place:]]
+        moved.append(part)
+    return moved
 
 
 def _new_file() -> File:
@@ -305,16 +340,16 @@ class Channel:
                 fds = array.array("i", data)
         if not _reserve:
             with contextlib.suppress(OSError):
-                _reserve.append(os.memfd_create("hybridexec-reserve", os.MFD_CLOEXEC))
+                _reserve.append(os.dup(self._socket.fileno()))
         return File(fds[0], ours=False)
 
     def close(self) -> None:
         """Close this end, and all that was not taken from it."""
         _channels.discard(self)
         self._socket.close()
+        _close_reserve()  # it may be this socket's
         if not _channels:
             _spares.clear()
-            _close_reserve()
 
 
 _channels: weakref.WeakSet[Channel] = weakref.WeakSet()

@@ -36,7 +36,7 @@ def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
 
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
-    large = os.urandom(3_000_000)
+    large = bytearray(os.urandom(3_000_000))
     ends.connection.write(messages.Calls((), ()), [large, b"", b"tail"])
     ends.connection.write(messages.Stop())
     assert not ends.connection.flush(), "a pipe does not hold that much, and nobody has waited"
@@ -79,7 +79,7 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
 
 def test_a_pipe_that_an_urgent_frame_has_found_empty_may_fill_up_again(ends: Ends) -> None:
     for _ in range(2):
-        ends.connection.write(messages.Calls((), ()), [bytes(300_000)])
+        ends.connection.write(messages.Calls((), ()), [bytearray(300_000)])
         assert not ends.connection.flush()
         while not ends.poller.wait(0):
             assert not ends.worker.read()
@@ -114,7 +114,7 @@ def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
 
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
-    ends.connection.write(messages.Calls((), ()), [bytes(1_000_000)])
+    ends.connection.write(messages.Calls((), ()), [bytearray(1_000_000)])
     ends.connection.write(messages.Recall(1))
     assert not ends.connection.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
@@ -142,7 +142,7 @@ def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
 
 
 def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
-    ends.connection.write(messages.Calls((), ()), [bytes(1_000_000)])
+    ends.connection.write(messages.Calls((), ()), [bytearray(1_000_000)])
     assert not ends.connection.flush()
     os.close(ends.calls_read)
     assert ends.connection.flush(there_is_room=True)

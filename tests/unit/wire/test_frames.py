@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridexec.wire.frames import Buffer, Frame, FrameReader, embed, encode, extract
-from hybridexec.wire.payload import Segments
+from hybridexec.wire.payload import INLINE_LIMIT, Segments
 
 plain = st.recursive(
     st.none()
@@ -133,10 +133,46 @@ def test_a_frame_larger_than_the_pipe_arrives_piece_by_piece(pipe: Pipe) -> None
 
 
 def test_segments_are_writable_so_that_arrays_built_on_them_are(pipe: Pipe) -> None:
-    pipe.write(to_bytes(encode((1,), [b"data"])))
+    pipe.write(to_bytes(encode((1,), [bytearray(b"data"), memoryview(b"more")])))
     (frame,) = pipe.read_all()
-    frame[1][0][0] = 0
-    assert frame[1][0] == b"\0ata"
+    for segment in frame[1]:
+        assert isinstance(segment, bytearray)
+        segment[0] = 0
+    assert list(frame[1]) == [b"\0ata", b"\0ore"]
+
+
+sized = st.sampled_from([0, 1, 40_000, 100_000, 262_144, 262_145, 600_000])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.tuples(sized, st.booleans()), max_size=5),
+    steps=st.lists(st.sampled_from([1, 7, 1000, 65_536, 262_144]), min_size=1, max_size=5),
+)
+def test_bytes_arrive_as_bytes_and_all_else_may_be_changed(
+    sizes: list[tuple[int, bool]], steps: list[int]
+) -> None:
+    """However the frame is cut by the reads."""
+    segments: list[Buffer] = [
+        bytes([n + 1]) * size if exact else bytearray([n + 1]) * size
+        for n, (size, exact) in enumerate(sizes)
+    ]
+    data = to_bytes(encode((1,), segments)) + to_bytes(encode((2,), [b"next"]))
+    received: list[Frame] = []
+    pipe = Pipe()
+    try:
+        position, step = 0, 0
+        while position < len(data):
+            size = min(steps[step % len(steps)] * (1 + position // 100), 50_000)
+            pipe.write(data[position : position + size])
+            received += pipe.read_all()
+            position, step = position + size, step + 1
+    finally:
+        pipe.close()
+    first, second = received
+    assert list(first[1]) == segments
+    assert [type(segment) for segment in first[1]] == [type(segment) for segment in segments]
+    assert second == ((2,), (b"next",))
 
 
 def test_the_end_of_the_pipe_is_none(pipe: Pipe) -> None:
@@ -193,7 +229,14 @@ def test_a_small_payload_is_embedded_in_the_head() -> None:
 
 def test_large_payloads_are_named_by_their_segments(pipe: Pipe) -> None:
     segments: list[Buffer] = []
-    payloads = [Segments((b"a", b"b")), b"small", Segments((b"c",)), Segments((b"d", b"", b"e"))]
+    large = bytes(INLINE_LIMIT + 1)
+    payloads = [
+        Segments((b"a", b"b")),
+        b"small",
+        Segments((large,)),
+        Segments((b"c",)),
+        Segments((b"d", b"", b"e")),
+    ]
     references = [embed(payload, segments) for payload in payloads]
     pipe.write(to_bytes(encode((1, references), segments)))
     (frame,) = pipe.read_all()

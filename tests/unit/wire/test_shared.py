@@ -39,10 +39,72 @@ def test_small_parts_are_copied_and_large_ones_share_a_file() -> None:
 )
 def test_a_large_pickle_is_shared_too(sides: Sides, value: Any) -> None:
     payload = dumps(value)
-    assert len(files()) == 1
+    assert len(files()) == (type(value) is not bytes)
     assert sides.write(payload) < 1000
     (received,) = sides.read()
     assert loads(received) == value
+    assert type(loads(received)) is type(value)
+
+
+def test_bytes_are_copied_when_they_are_written_several_into_one_file(sides: Sides) -> None:
+    values = [bytes([n]) * (SIZE + n) for n in range(5)]
+    payloads = [dumps(value) for value in values]
+    for payload, value in zip(payloads, values, strict=True):
+        assert type(payload) is Segments
+        assert payload.parts[1] is value
+    assert files() == []
+    assert sides.write(*payloads) < 1000
+    assert 1 <= len({number for _, number in files()}) < len(values)
+    assert [loads(received) for received in sides.read()] == values
+
+
+def test_bytes_among_arrays_keep_their_order(sides: Sides) -> None:
+    """A frame has the parts of each file together."""
+    values = [
+        b"a" * SIZE,
+        *arrays(SIZE),
+        b"b" * SIZE,
+        *arrays(SIZE + 1),
+        b"c" * SIZE,
+        b"d" * 40_000,
+    ]
+    payloads = [dumps(value) for value in values]
+    for _ in range(2):
+        received = [loads(payload) for payload in sides.send(*payloads)]
+        for back, value in zip(received, values, strict=True):
+            assert type(back) is type(value)
+            assert np.array_equal(back, value)
+
+
+def test_what_would_take_long_to_write_is_in_a_file_at_once(sides: Sides) -> None:
+    value = bytes(shared._AT_ONCE)
+    payload = dumps(value)
+    assert len(files()) == 1
+    (received,) = sides.send(payload)
+    assert loads(received) == value
+
+
+@pytest.mark.usefixtures("map_all")
+def test_bytes_are_never_mapped(sides: Sides) -> None:
+    value = bytes(range(256)) * (SIZE // 128)
+    (received,) = sides.send(dumps(((value, 1), {})))
+    (back, one), _ = loads(received)
+    assert not mapped()
+    assert type(back) is bytes
+    assert (back, one) == (value, 1)
+
+
+@pytest.mark.parametrize("function", ["memfd_create", "pwritev"])
+def test_bytes_without_a_file_go_through_the_pipe(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    shared._spares.clear()
+    monkeypatch.setattr(os, function, refuse)
+    value = bytes(60_000) * 5
+    segments: list[shared.Part] = []
+    embed(dumps(value), segments)
+    buffers = encode((1,), segments, sides.ours.hand_over)
+    assert buffers[1] is value
 
 
 @pytest.mark.usefixtures("map_all")

@@ -15,6 +15,7 @@ QUESTIONS = (
     "map_objects",
     "single_dicts",
     "fetched",
+    "large_payloads",
     "round_trip",
     "sleepers",
     "memory",

@@ -21,7 +21,7 @@ from hybridexec.parent.work.function import Function
 from hybridexec.wire import exceptions, messages, payload
 
 #: A pickle, or one and its buffers: bytes in any case. See :func:`payload.flat`.
-Pickled = bytes | list[bytes]
+Pickled = bytes | list[bytes | bytearray]
 #: How a call ended: its id, whether it returned, and a pickle of what it returned, or, for
 #: :func:`error_of`, of what ended it.
 Outcome = tuple[int, bool, Pickled]

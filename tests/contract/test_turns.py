@@ -186,3 +186,23 @@ def test_calls_are_cancelled_between_calls_that_hold_the_hub(
     seen = worker.submit(happened).result(timeout=30)
     # The parent may take a moment to say so, and must not have to wait for all of them.
     assert seen.index("ends") - seen.index("open") < 20, seen
+
+
+def nap_and_hog(seconds: float, gate: Gate) -> None:
+    time.sleep(seconds)
+    gate.hog("hog")
+
+
+def test_a_result_held_back_for_others_leaves_though_a_call_keeps_the_hub(
+    make: Make, gate: Gate
+) -> None:
+    worker = make(max_workers=1, concurrency=60)
+    crowd = [worker.submit(nap_or_end, PATIENCE) for _ in range(50)]
+    napping = worker.submit(nap_or_end, 0.3)  # its result may wait for 10 ms
+    hogging = worker.submit(nap_and_hog, 0.302, gate)
+    napping.result(timeout=PATIENCE / 2)
+    assert not hogging.done()
+    gate.open()
+    hogging.result(timeout=PATIENCE)
+    worker.cancel_all()
+    assert all(future.cancelled() for future in crowd)

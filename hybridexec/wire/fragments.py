@@ -263,9 +263,10 @@ class Packer:
                     pickler.memo = memo
                     written.append(b"")
             large = len(written) > len(values)  # they come in pieces
-            packed = [pickled[2:-1] or None for pickled in written]
             if max(map(len, written)) > _LIMIT:
-                packed = [each if each and len(each) <= _LIMIT else None for each in packed]
+                # Cut only what is wanted: to cut is to copy.
+                written[:] = [each if len(each) - 3 <= _LIMIT else b"" for each in written]
+            packed = [pickled[2:-1] or None for pickled in written]
         finally:
             pickler.memo = memo
             written.clear()

@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -231,6 +232,15 @@ def test_calls_that_a_busy_worker_gives_back_keep_their_items(make: Make) -> Non
     items = [{"number": number, "seconds": 0.3 if number == 0 else 0.0} for number in range(3000)]
     results = list(executor.map(nap, items))
     assert [result["number"] for result in results] == list(range(3000))
+
+
+def test_results_of_calls_that_wait_in_a_crowd_are_their_own(executor: HybridExecutor) -> None:
+    items = [{"number": number, "seconds": number % 7 / 200} for number in range(1500)]
+    for results in (
+        executor.map(nap, items),
+        map(Future.result, [executor.submit(nap, item) for item in items]),
+    ):
+        assert [result["number"] for result in results] == list(range(1500))
 
 
 def test_cancelled_calls_do_not_shift_the_items_of_others(make: Make, gate: Gate) -> None:

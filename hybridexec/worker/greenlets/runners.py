@@ -241,7 +241,8 @@ class Runners:
                 else:
                     stage = "result"
                     status, fragment = messages.PICKLED, None
-                    if not special and loop.iteration == self._last_turn:
+                    # What leaves in no row is not packed: see below.
+                    if not special and self._call is call and loop.iteration == self._last_turn:
                         packer = packer or job.new_packer()
                         form, fragment = packer.prelude, packer.pack(value)
                     if fragment is None:

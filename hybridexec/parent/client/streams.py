@@ -205,7 +205,9 @@ class Stream:
         packer = self._packer
         if packer is None or packer.by_value is not by_value:
             packer = self._packer = fragments.Packer(by_value)
-        if not self._single and set(map(type, chunk)) != {tuple}:
+        kinds = set(map(type, chunk))
+        # Texts and bytes that are not plain are too large for fragments.
+        if kinds <= {bytes, str} or not (self._single or kinds == {tuple}):
             return [None] * len(chunk), None
         if packer.undecided:
             for item in chunk[:: len(chunk) // fragments.SAMPLE or 1]:

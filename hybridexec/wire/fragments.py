@@ -267,11 +267,13 @@ class Packer:
                 # Cut only what is wanted: to cut is to copy.
                 written[:] = [each if len(each) - 3 <= _LIMIT else b"" for each in written]
             packed = [pickled[2:-1] or None for pickled in written]
+            if self.by_value:
+                packed = [None if each and b"__main__" in each else each for each in packed]
         finally:
             pickler.memo = memo
             written.clear()
             idle.append(written)
-        if large or self.by_value:
+        if large:
             to_note, self._to_note = self._to_note, 0  # all are to have one prelude
             try:
                 return [self.pack(value) for value in values]

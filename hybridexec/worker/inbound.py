@@ -108,7 +108,8 @@ class Inbound:
             else:
                 self._jobs.clear()
                 job = self._jobs[function, how] = Job(function, how)
-            if segments and not (bare and prelude is None):
+            # A small pickle among fragments is in the head, too, but as one in segments is.
+            if (prelude is not None or (segments and not bare)) and list in set(map(type, items)):
                 items = [
                     item if type(item) is tuple else frames.extract(item, segments)
                     for item in items

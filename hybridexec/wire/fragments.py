@@ -113,7 +113,7 @@ class _Reducers(dict[type, Callable[[Any], Any]]):
 
 def _is_data(kind: type) -> bool:
     """Whether objects of a type are pickled and unpickled without code of the user's."""
-    if kind.__module__ in _DATA:
+    if _is_datas(kind.__module__):
         return True
     reduce: Any = kind.__reduce_ex__
     if reduce is _OBJECT.__reduce_ex__:
@@ -134,15 +134,19 @@ def _is_data(kind: type) -> bool:
     )
 
 
+def _is_datas(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _DATA
+
+
 def _is_librarys(hook: Any) -> bool:
     """Whether a method is the interpreter's, or made by one of those modules."""
     if isinstance(hook, staticmethod):
         hook = hook.__func__
     if isinstance(hook, types.FunctionType):
         module = hook.__module__ or ""
-        return module in _DATA or module.startswith("namedtuple_")
+        return _is_datas(module) or module.startswith("namedtuple_")
     owner = getattr(hook, "__objclass__", None) or getattr(hook, "__self__", None)
-    return getattr(owner, "__module__", None) in _DATA
+    return _is_datas(getattr(owner, "__module__", None))
 
 
 def _is_found(thing: Any) -> bool:

@@ -21,20 +21,18 @@ Objects are asked for what they would tell protocol 5.
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import io
-import operator
 import pickle
 import re
 import struct
 import sys
 import types
 from collections.abc import Callable, Sequence
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from . import payload
+from .data import NoData, Reducers
 
 #: How many values a packer looks at before it decides on its prelude.
 SAMPLE = 4
@@ -49,104 +47,8 @@ _BEGINNING = b"\x80\x03"  # of a pickle of protocol 3
 _FRAME = b"\x95"
 _POP, _MARK, _LIST_STOP, _STOP = b"0", b"(", b"l.", b"."
 
-_EXTRA: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # private
-
-#: Modules whose objects are data, and are rebuilt by these modules' own code.
-_DATA = frozenset(
-    {
-        "builtins",
-        "collections",
-        "dataclasses",
-        "datetime",
-        "decimal",
-        "enum",
-        "fractions",
-        "ipaddress",
-        "pathlib",
-        "uuid",
-        "zoneinfo",
-    }
-)
-#: What pickling and unpickling call, beside ``__reduce__``.
-_HOOKS = {
-    "__new__",
-    "__getstate__",
-    "__setstate__",
-    "__getnewargs__",
-    "__getnewargs_ex__",
-    "__getattribute__",
-    "__getattr__",
-    "__setitem__",
-    "append",
-    "extend",
-    "add",
-}
-
-
 #: What is pickled as a name.
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
-
-
-# Its methods are compared with those of its subclasses.
-_OBJECT: Any = object
-
-
-class _NoData(Exception):
-    """An object whose pickle may do more than to hold it."""
-
-
-class _Reducers(dict[type, Callable[[Any], Any]]):
-    """How objects are pickled, by type, if they are data."""
-
-    _reduce = staticmethod(operator.methodcaller("__reduce_ex__", payload.PROTOCOL))
-
-    def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        if issubclass(kind, type):
-            raise KeyError(kind)  # a class is named
-        if kind is complex:
-            return copyreg.dispatch_table[complex]
-        if kind in copyreg.dispatch_table or kind in _EXTRA or not _is_data(kind):
-            raise _NoData
-        self[kind] = self._reduce
-        return self._reduce
-
-
-def _is_data(kind: type) -> bool:
-    """Whether objects of a type are pickled and unpickled without code of the user's."""
-    if _is_datas(kind.__module__):
-        return True
-    reduce: Any = kind.__reduce_ex__
-    if reduce is _OBJECT.__reduce_ex__:
-        if kind.__reduce__ is not _OBJECT.__reduce__:
-            return False
-    elif getattr(reduce, "__module__", None) != "enum":
-        return False
-    found: dict[str, Any] = {}
-    for each in reversed(kind.__mro__):
-        found.update(vars(each))
-    if not all(_is_librarys(found[hook]) for hook in _HOOKS & found.keys()):
-        return False
-    # What is in slots is set as attributes, unless __setstate__ does that.
-    return (
-        "__setstate__" in found
-        or kind.__setattr__ is _OBJECT.__setattr__
-        or not any("__slots__" in vars(each) for each in kind.__mro__)
-    )
-
-
-def _is_datas(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in _DATA
-
-
-def _is_librarys(hook: Any) -> bool:
-    """Whether a method is the interpreter's, or made by one of those modules."""
-    if isinstance(hook, staticmethod):
-        hook = hook.__func__
-    if isinstance(hook, types.FunctionType):
-        module = hook.__module__ or ""
-        return _is_datas(module) or module.startswith("namedtuple_")
-    owner = getattr(hook, "__objclass__", None) or getattr(hook, "__self__", None)
-    return _is_datas(getattr(owner, "__module__", None))
 
 
 def _is_found(thing: Any) -> bool:
@@ -160,7 +62,7 @@ def _is_found(thing: Any) -> bool:
 class _Pickler:
     """Writes one fragment after another."""
 
-    def __init__(self, reducers: _Reducers) -> None:
+    def __init__(self, reducers: Reducers) -> None:
         self.written: list[bytes] = []
         self.write = self.written.append
         self.pickler = pickle.Pickler(self, 3)
@@ -181,8 +83,7 @@ class Packer:
         self.by_value = by_value
         #: What a fragment leaves out.
         self.prelude: bytes = _BEGINNING
-        self._reducers = _Reducers()
-        self._registered = 0
+        self._reducers = Reducers()
         # What occurred in the first values, by id, and in how many of them; how many more to note.
         self._found: dict[int, list[Any]] = {}
         self._to_note = SAMPLE
@@ -233,7 +134,7 @@ class Packer:
                 self._note()
             fragment = written.pop()[2:-1]
             if written or len(fragment) > _LIMIT or (self.by_value and b"__main__" in fragment):
-                raise _NoData
+                raise NoData
         except Exception:  # who pickles it in another way finds out why
             written.clear()
             self._fail()
@@ -298,10 +199,7 @@ class Packer:
     def refresh(self) -> None:
         """Find out anew what may not hold any more; to be called before values are packed, now and
         then."""
-        registered = len(copyreg.dispatch_table) + len(_EXTRA)
-        if registered != self._registered or len(self._reducers) > _MOST:
-            self._registered = registered
-            self._reducers.clear()
+        self._reducers.refresh()
         for thing in self._named:
             if not _is_found(thing):
                 self._idle = []

@@ -24,7 +24,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import shared
+from . import parts
 from .payload import INLINE_LIMIT, Payload, Segments
 from .shared import Buffer, File, Part, Region
 
@@ -86,7 +86,7 @@ def encode(
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False
-    for segment in segments if hand_over is None else shared.move(segments):
+    for segment in segments if hand_over is None else parts.move(segments):
         if isinstance(segment, Region):
             begins = segment.is_first
             if begins:

@@ -30,7 +30,7 @@ from itertools import chain
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, final
 
-from . import shared
+from . import parts, shared
 from .wording import add_note
 
 PROTOCOL = 5
@@ -205,7 +205,7 @@ def packed(pieces: list[bytes], buffers: list[pickle.PickleBuffer]) -> Payload:
     if not buffers and len(pieces) == 1 and len(pieces[0]) <= INLINE_LIMIT:
         return pieces[0]
     # Buffers are copied here, because the caller may change the array while the frame waits.
-    return Segments(shared.keep([pieces, *([_contents(buffer)] for buffer in buffers)]))
+    return Segments(parts.keep([pieces, *([_contents(buffer)] for buffer in buffers)]))
 
 
 def apart(pickled: bytes) -> Segments:

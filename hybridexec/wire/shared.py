@@ -35,20 +35,13 @@ import mmap
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import final
 
 from .. import native
 
 Buffer = bytes | bytearray | memoryview
 
-#: Size from which a part of a payload goes into a file: below, a pipe is as fast.
-SHARED_FROM = 256 * 1024
-#: Size from which bytes are put there when they become a payload, and so by the thread that
-#: pickles. Below, whoever writes the frame does it: then bytes that wait need no second copy.
-_AT_ONCE = 4 * 1024 * 1024
-#: Size from which a file takes no more parts of a frame.
-_ENOUGH = 1024 * 1024
 #: Size from which the reader maps a part. Below, malloc can mostly reuse memory, and a copy costs
 #: less than page faults.
 MAPPED_FROM = 32 * 1024 * 1024
@@ -254,47 +247,15 @@ class _Spares:
 _spares = _Spares()
 
 
-def keep(parts: Iterable[Sequence[Buffer]]) -> tuple[Part, ...]:
-    """Copies of a payload's parts, each given in pieces. The large ones share a file, if there can
-    be one."""
-    kept: list[Part] = []
-    file: File | None = None
-    possible = hasattr(os, "memfd_create")
-    for pieces in parts:
-        size = sum(map(len, pieces))
-        exact = len(pieces) == 1 and type(pieces[0]) is bytes
-        if possible and size >= (_AT_ONCE if exact else SHARED_FROM):
-            try:
-                file = file or _spares.take() or _new_file()
-                kept.append(file.append(pieces, size, exact))
-                continue
-            except OSError:  # no room, in memory or among the descriptors
-                possible = False
-        kept.append(bytes(pieces[0]) if exact else bytearray().join(pieces))
-    return tuple(kept)
+def file_to_write() -> File:
+    """A spare file, or else a new one.
 
-
-def move(parts: Sequence[Part]) -> Sequence[Part]:
-    """The parts of a frame that is about to be written, with large bytes in files, several in
-    each."""
-    moved: list[Part] = []
-    file: File | None = None
-    for place, part in enumerate(parts):
-        if isinstance(part, Region):
-            file = None  # a frame has the parts of a file together
-        elif type(part) is bytes and len(part) >= SHARED_FROM:
-            if file is not None and file.size > _ENOUGH:
-                file = None
-            try:
-                file = file or _spares.take() or _new_file()
-                part = file.append((part,), len(part), exact=True)
-            except OSError:  # no room, in memory or among the descriptors
-                return [*moved, *parts[place:]]
-        moved.append(part)
-    return moved
-
-
-def _new_file() -> File:
+    Raises:
+        OSError: there can be none: no room, in memory or among the descriptors.
+    """
+    file = _spares.take()
+    if file is not None:
+        return file
     if not has_room():
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     file = File(os.memfd_create("hybridexec-payload", os.MFD_CLOEXEC), ours=True)

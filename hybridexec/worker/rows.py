@@ -11,6 +11,12 @@ from typing import Any
 from ..wire import messages
 from ..wire.messages import Result, ToParent
 
+#: The form of a result, which those in a row share: PLAIN, or the prelude if it is a fragment. What
+#: is BY_ITSELF is in no row, and nothing has the form of NO_ROW.
+PLAIN: Any = None
+BY_ITSELF: Any = "by itself"
+NO_ROW: Any = "no row"
+
 
 class Row:
     """Results of calls in a row, on their way out: plain values, or fragments of one prelude.

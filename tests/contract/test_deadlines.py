@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hybridexec import CallTimeout, WorkerLost
-from hybridexec.wire.shared import SHARED_FROM
+from hybridexec.wire.parts import SHARED_FROM
 
 from .conftest import Make
 from .helpers import PATIENCE, Gate, nap, pid_of

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ... import native
 from ...options import CallOptions
-from ...wire import fragments, payload
+from ...wire import payload
 from ...wire.wording import add_note, retell
 from ..work import session
 from ..work.batch import UNPICKLABLE, Batch, Ended, Item, Values
 from ..work.function import Function
+from .packing import Packing, opened
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -39,8 +40,6 @@ STAR_NOTE = (
 _MAX_BATCH = 4096
 #: Bytes of large payloads in one batch, roughly.
 _MAX_WEIGHT = 4 << 20
-#: How many fragments of results are unpickled at once.
-_OPENED = 256
 #: Seconds for which items are read before they are submitted, judging by the time of the last ones.
 _READ_SECONDS = 0.005
 
@@ -89,7 +88,7 @@ class Stream:
         self._batches: dict[int, Batch] = {}
         self._forget_at = 8  # the number of batches at which finished ones are dropped
         self._kept: dict[int, Any] | None = None
-        self._packer: fragments.Packer | None = None
+        self._packing = Packing(single)
         # How many items are read at once. An iterator that knows its length has its items at hand.
         self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
         # The room at which more items are read: reading one at a time would make batches of one.
@@ -148,10 +147,10 @@ class Stream:
         if self._function is None:
             self.deliver([_refused(offset + place, self._refusal) for place in range(len(chunk))])
             return
-        if self._is_plain(chunk):
+        if self._packing.is_plain(chunk):
             self._send(chunk, offset, None)
             return
-        packed, prelude = self._packed(chunk)
+        packed, prelude = self._packing.pack(chunk)
         if prelude is not None and None not in packed:
             self._send(packed, offset, chunk, prelude)
             return
@@ -191,30 +190,6 @@ class Stream:
                     self._send(items, offset + start, chunk[start : place + 1], prelude)
                     items, start, weight = [], place + 1, 0
         self._send(items, offset + start, chunk[start:], prelude)
-
-    def _is_plain(self, chunk: list[Any]) -> bool:
-        """Whether all items may travel as they are."""
-        if self._single:
-            return payload.are_all_plain(chunk)
-        return all(type(item) is tuple and payload.are_plain(item) for item in chunk)
-
-    def _packed(self, chunk: list[Any]) -> tuple[list[Any], bytes | None]:
-        """The fragments of the items that can be packed, with None in place of the others, and
-        their prelude; None if there are no fragments."""
-        by_value = session.is_needed()
-        packer = self._packer
-        if packer is None or packer.by_value is not by_value:
-            packer = self._packer = fragments.Packer(by_value)
-        kinds = set(map(type, chunk))
-        # Texts and bytes that are not plain are too large for fragments.
-        if kinds <= {bytes, str} or not (self._single or kinds == {tuple}):
-            return [None] * len(chunk), None
-        if packer.undecided:
-            for item in chunk[:: len(chunk) // fragments.SAMPLE or 1]:
-                packer.pack(item)
-        prelude = packer.prelude
-        packed = packer.pack_all(chunk)
-        return packed, prelude if any(packed) else None
 
     def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
         """The item at ``place``, replaced by a tuple."""
@@ -272,7 +247,7 @@ class Stream:
                 return
             for entry in ready:
                 if isinstance(entry, Values) and entry.prelude is not None:
-                    yield from _opened(entry)
+                    yield from opened(entry)
                 else:
                     yield entry
 
@@ -353,17 +328,6 @@ def tell_refusal(error: BaseException, name: str) -> None:
 
 def _refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None
-
-
-def _opened(row: Values) -> Iterator[Ended | Values]:
-    """The same with what its fragments hold, some at a time."""
-    for start in range(0, len(row.values), _OPENED):
-        part = row._replace(first=row.first + start, values=row.values[start : start + _OPENED])
-        values = part.open()
-        if values is None:
-            yield from part.singly()
-        else:
-            yield Values(part.first, values)
 
 
 def _size(entry: Ended | Values) -> int:

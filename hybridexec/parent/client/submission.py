@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import CallOptions
-from ...wire import fragments, messages, payload
+from ...wire import messages, payload
 from ...wire.wording import function_name
 from ..engine.engine import Engine
 from ..work import session
@@ -21,6 +21,7 @@ from ..work.batch import ALL, Ended, Item, Values
 from ..work.decode import decode
 from ..work.function import UNSENT, Function, check_callable
 from ..work.future import CallFuture
+from .packing import pack_arguments
 from .streams import Stream, tell_refusal
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Submission:
             if not kwargs and are_plain(args):
                 item = args
             else:
-                packed = _packed(function, args) if function.lasting and not kwargs else None
+                packed = pack_arguments(function, args) if function.lasting and not kwargs else None
                 if packed is not None:
                     item, prelude = packed
                 else:
@@ -182,19 +183,6 @@ class Submission:
             )
         finally:
             del refusal  # this frame is in its traceback
-
-
-def _packed(function: Function, args: tuple[Any, ...]) -> tuple[bytes, bytes] | None:
-    """The fragment of a call's arguments, and its prelude, if they can be packed."""
-    by_value = session.is_needed()
-    packer = function.packer
-    if packer is None or packer.by_value is not by_value:
-        packer = function.packer = fragments.Packer(by_value)
-    packer.refresh()
-    prelude = packer.prelude
-    fragment = packer.pack(args)
-    # Another thread may have changed the prelude.
-    return (fragment, prelude) if fragment is not None and packer.prelude is prelude else None
 
 
 def _results(

@@ -21,7 +21,7 @@ from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
-from ..rows import Entry, Put, Row
+from ..rows import BY_ITSELF, NO_ROW, PLAIN, Entry, Put, Row
 from . import forks, tracing
 from .feed import Feed, Runner
 from .service import Service
@@ -33,15 +33,9 @@ _LOAD_SECONDS = 60.0
 #: While at least so many other calls wait, the result of one that has waited may leave with theirs.
 _CROWD = 32
 
-_VALUE = messages.VALUE
-#: What a row says of its values: nothing if they are plain; the prelude if they are fragments.
-#: And what is in no row: a result that must be sent by itself, and none at all.
-_PLAIN: Any = None
-_BY_ITSELF: Any = "by itself"
-_NO_ROW: Any = "no row"
 _CANCELLED = messages.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
-is_record = payload.is_record
+_is_record = payload.is_record
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
 
@@ -62,8 +56,6 @@ class Runners:
         """
         Args:
             page: where to write what runs; as many calls may run at once as it has slots.
-            inbox: where calls are taken from.
-            functions: those that they name.
             put: takes what the parent shall get.
             put_first: the same for the first result in a turn of the hub.
             put_late: the same for that of a call that has waited since then, as many others do.
@@ -162,8 +154,7 @@ class Runners:
         taken = words[TAKEN]
         following = span.next
         row: Any = None
-        values: list[Any] = []  # the row's
-        in_row: Any = _NO_ROW  # the form of these
+        values, in_row = [], NO_ROW  # the row's, and their form
         expiry: Any = None
         stage = "call"
         if self._call:  # it has not ended, so it waits
@@ -195,7 +186,7 @@ class Runners:
                 inbox.dropped.discard(call)
                 ahead.pop(call, None)
                 put((call, messages.CANCELLED, None, None))
-                in_row = _NO_ROW
+                in_row = NO_ROW
                 continue
             # Begin.
             words[slot_id] = call
@@ -235,9 +226,9 @@ class Runners:
                 if (packer is None or type(in_row) is not bytes) and (
                     kind in _PLAIN_NUMBERS
                     or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT)
-                    or (kind is tuple and is_record(value))
+                    or (kind is tuple and _is_record(value))
                 ):
-                    status, form = messages.VALUE, _PLAIN
+                    status, form = messages.VALUE, PLAIN
                 else:
                     stage = "result"
                     status, fragment = messages.PICKLED, None
@@ -246,12 +237,12 @@ class Runners:
                         packer = packer or job.new_packer()
                         form, fragment = packer.prelude, packer.pack(value)
                     if fragment is None:
-                        form, value = _BY_ITSELF, payload.dumps(value)
+                        form, value = BY_ITSELF, payload.dumps(value)
                     else:
                         value = fragment
                     stage = "call"
             except BaseException as error:
-                form = _BY_ITSELF
+                form = BY_ITSELF
                 if isinstance(error, StopCall | CallExpired) and me.raised[0] == call:
                     stopped = isinstance(error, StopCall)
                     status, value = _CANCELLED if stopped else (messages.TIMED_OUT, job.timeout)
@@ -284,10 +275,10 @@ class Runners:
             elif turn != self._last_turn:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
-                in_row = _NO_ROW
+                in_row = NO_ROW
                 if not waited and (items or len(inbox.spans) > 1):
                     feed.look_at_clock(self._times[slot_id + 1])
-            elif form is not _BY_ITSELF and not special:
+            elif form is not BY_ITSELF and not special:
                 row, in_row = Row(call, form), form
                 if packer is not None:
                     packer.refresh()
@@ -298,7 +289,7 @@ class Runners:
                     feed.look_at_clock(self._times[slot_id + 1])
             else:
                 put((call, status, value, seconds))
-                in_row = _NO_ROW
+                in_row = NO_ROW
             # Nothing of a call is kept alive while others run.
             item = value = args = kwargs = None
             if waited:
@@ -354,7 +345,6 @@ class Runners:
         """The call that has the CPU, and the main thread's stack; neither, if that asks."""
         if native.ident() == self._thread:
             return 0, ""
-        return stacks.whereabouts(self._thread, self.run_code, self._runs)
-
-    def _runs(self, call: int) -> bool:
-        return self.runner_of(call) is not None
+        return stacks.whereabouts(
+            self._thread, self.run_code, lambda call: self.runner_of(call) is not None
+        )

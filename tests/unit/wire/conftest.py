@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from hybridexec.wire import shared
-from hybridexec.wire.shared import SHARED_FROM
+from hybridexec.wire.parts import SHARED_FROM
 
 from .memory_files import Sides, files, mapped
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from hybridexec.wire import shared
 from hybridexec.wire.frames import FrameReader, embed, encode, extract
+from hybridexec.wire.parts import SHARED_FROM
 from hybridexec.wire.payload import Payload, Segments
-from hybridexec.wire.shared import SHARED_FROM, Channel, Region, open_channel
+from hybridexec.wire.shared import Channel, Region, open_channel
 
 SIZE = SHARED_FROM  # bytes, the smallest that are shared
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridexec.wire import payload
-from hybridexec.wire.payload import INLINE_LIMIT, Segments, dumps, flat, loads, unflat
+from hybridexec.wire.payload import INLINE_LIMIT, Segments, dumps, loads
 
 
 def module_level(x: int) -> int:
@@ -68,63 +68,6 @@ def main_by_value() -> Iterator[None]:
     payload.set_main_by_value(True)
     yield
     payload.set_main_by_value(before)
-
-
-# -- plain values -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [0, -1, 2**100, 1.5, math.inf, 1j, True, None, "", "ü", b"x"])
-def test_small_values_of_builtin_types_are_plain(value: object) -> None:
-    assert payload.is_plain(value)
-    assert payload.are_plain((value, value))
-
-
-class Text(str):
-    pass
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        [], {}, {1}, Text("x"), np.float64(1), bytearray(b"x"), object(), int,
-        "x" * (INLINE_LIMIT + 1), b"x" * (INLINE_LIMIT + 1),
-    ],
-    ids=lambda value: type(value).__name__,
-)  # fmt: skip
-def test_everything_else_is_not(value: object) -> None:
-    assert not payload.is_plain(value)
-    assert not payload.are_plain((1, value))
-
-
-class Named(NamedTuple):
-    one: int
-
-
-@pytest.mark.parametrize("record", [(), (1,), ("a", 2, None, 1.5, b"x"), (1,) * 16])
-def test_short_tuples_of_such_are_plain_as_arguments_and_results(record: tuple[Any, ...]) -> None:
-    assert payload.is_record(record)
-    assert payload.are_plain((1, record))
-    assert payload.are_all_plain([record, record, ()])
-
-
-@pytest.mark.parametrize(
-    "value",
-    [(1, []), ((),), (1, (2,)), (1,) * 17, ("x" * (INLINE_LIMIT + 1),), (Text("x"),), Named(1)],
-)
-def test_other_tuples_are_not(value: tuple[Any, ...]) -> None:
-    assert not payload.are_plain((1, value))
-    assert not payload.are_all_plain([value])
-    assert not payload.are_all_plain([(), value])
-    assert not payload.are_all_plain([1, (2,)])  # one by one, they are
-
-
-def test_text_and_bytes_are_plain_up_to_the_limit() -> None:
-    assert payload.is_plain("x" * INLINE_LIMIT)
-    assert payload.is_plain(b"x" * INLINE_LIMIT)
-
-
-def test_no_arguments_are_plain() -> None:
-    assert payload.are_plain(())
 
 
 # -- pickles ----------------------------------------------------------------------------------
@@ -199,69 +142,6 @@ def test_a_pickle_buffer_travels_out_of_band() -> None:
     assert type(travelling) is Segments
     data[:] = b"----------"
     assert bytes(loads(travelling)) == b"0123456789"
-
-
-def test_bytearrays_come_back_as_bytearrays() -> None:
-    for size in (3, 2 * INLINE_LIMIT):
-        back = loads(dumps(bytearray(size)))
-        assert type(back) is bytearray
-        assert back == bytearray(size)
-
-
-LARGE = bytes(2 * INLINE_LIMIT)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [LARGE, ((LARGE,), {}), (("name", 3, LARGE, LARGE[1:]), {}), ((LARGE, b"small"), {})],
-    ids=["result", "argument", "several", "beside a small one"],
-)
-def test_large_bytes_travel_out_of_band_as_they_are(value: Any) -> None:
-    travelling = dumps(value)
-    assert type(travelling) is Segments
-    assert any(part is LARGE for part in travelling.parts)
-    assert len(travelling.parts[0]) < 1000
-    back = loads(unflat(pickle.loads(pickle.dumps(flat(travelling)))))
-    assert back == value
-    assert type(back) is type(value)
-
-
-def test_what_only_looks_like_arguments_is_not_compared() -> None:
-    first, array = loads(dumps(((LARGE,), np.zeros(3))))
-    assert first == (LARGE,)
-    assert not array.any()
-
-
-class Bytes(bytes):
-    pass
-
-
-def test_bytes_of_a_class_of_ones_own_keep_it() -> None:
-    assert type(loads(dumps(Bytes(LARGE)))) is Bytes
-
-
-@pytest.mark.parametrize(
-    "value",
-    [((LARGE, LARGE), {}), ((LARGE, [LARGE]), {}), ((LARGE,), {"data": LARGE}), (LARGE, LARGE)],
-    ids=["twice", "in a list", "by keyword", "in a result"],
-)
-def test_bytes_that_are_there_twice_stay_one_object(value: Any) -> None:
-    def members(value: Any) -> list[int]:
-        if isinstance(value, dict):
-            value = tuple(value.values())
-        if isinstance(value, bytes):
-            return [id(value)]
-        return [number for inner in value for number in members(inner)]
-
-    back = loads(dumps(value))
-    assert back == value
-    assert len(set(members(back))) == 1
-
-
-def test_identity_within_one_payload_is_kept() -> None:
-    inner: list[int] = []
-    first, second = loads(dumps((inner, inner)))
-    assert first is second
 
 
 # -- by value ---------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybridexec.wire import shared
+from hybridexec.wire import parts, shared
 from hybridexec.wire.frames import embed, encode, extract
+from hybridexec.wire.parts import SHARED_FROM
 from hybridexec.wire.payload import Segments, dumps, loads
-from hybridexec.wire.shared import SHARED_FROM, Region, has_room
+from hybridexec.wire.shared import Region, has_room
 
 from .memory_files import SIZE, Sides, arrays, file_of, files, mapped
 
@@ -77,7 +78,7 @@ def test_bytes_among_arrays_keep_their_order(sides: Sides) -> None:
 
 
 def test_what_would_take_long_to_write_is_in_a_file_at_once(sides: Sides) -> None:
-    value = bytes(shared._AT_ONCE)
+    value = bytes(parts._AT_ONCE)
     payload = dumps(value)
     assert len(files()) == 1
     (received,) = sides.send(payload)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hybridexec.wire import shared
+from hybridexec.wire.parts import SHARED_FROM
 from hybridexec.wire.payload import dumps, loads
-from hybridexec.wire.shared import SHARED_FROM
 
 from .memory_files import SIZE, Sides, files, number_of
 

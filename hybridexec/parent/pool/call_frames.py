@@ -78,9 +78,9 @@ def _introduced(worker: Worker, function: Function, segments: list[Part]) -> lis
 
 def call_frame(worker: Worker, batch: Batch) -> tuple[Calls, Sequence[Part]]:
     """As :func:`calls_frame`, for a batch of one call; with a fast path for a known function with
-    plain arguments."""
-    function, items = batch.function.number, batch.items
-    if function in worker.known and type(items[0]) is tuple:
-        span = function, batch.options.how, batch.first, items, False, None
+    plain or packed arguments."""
+    function, items, prelude = batch.function.number, batch.items, batch.prelude
+    if function in worker.known and (type(items[0]) is tuple or prelude is not None):
+        span = function, batch.options.how, batch.first, items, False, prelude
         return Calls((), (span,)), ()
     return calls_frame(worker, [(batch, 0, 1)])

@@ -110,11 +110,6 @@ class Packer:
         """Whether the prelude is still to be decided on."""
         return self._to_note > 0
 
-    @property
-    def useful(self) -> bool:
-        """Whether it is worth trying: it has not failed again and again."""
-        return bool(self._idle)
-
     def pack(self, value: object) -> bytes | None:
         """The fragment of ``value``; None if it must be pickled in another way: it is no data, or
         large, or cannot be pickled.
@@ -328,5 +323,5 @@ def load(prelude: bytes, fragment: bytes) -> Any:
         if missing is None:
             raise
     missing.find()  # this says why
-    del _received[prelude]  # or it does not any more
+    _received.pop(prelude, None)  # or it does not any more
     return load(prelude, fragment)

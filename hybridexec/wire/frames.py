@@ -50,12 +50,12 @@ def embed(payload: Payload, segments: list[Part]) -> bytes | list[Any]:
     """What stands for ``payload`` in a head; the parts of a large one are added to ``segments``."""
     if type(payload) is Segments:
         first = len(segments)
-        parts = payload.parts
-        if type(parts[0]) is bytes and len(parts[0]) <= INLINE_LIMIT:
-            segments.extend(parts[1:])
-            return [first, len(parts) - 1, parts[0]]
-        segments.extend(parts)
-        return [first, len(parts)]
+        pickled, *buffers = payload.parts
+        if type(pickled) is bytes and len(pickled) <= INLINE_LIMIT:
+            segments.extend(buffers)
+            return [first, len(buffers), pickled]
+        segments.extend(payload.parts)
+        return [first, len(payload.parts)]
     return payload
 
 
@@ -127,10 +127,9 @@ class FrameReader:
         # Segments that are still to arrive, the next one last: place, size, and whether as bytes.
         # Invariant: it is empty unless a head was read and its segments are incomplete.
         self._missing: list[tuple[int, int, bool]] = []
-        self._partial: bytearray | memoryview = (
-            bytearray()
-        )  # the next one, as far as it has arrived
-        self._filled = 0  # how far that is
+        # The next one, as far as it has arrived, and how far that is.
+        self._partial: bytearray | memoryview = bytearray()
+        self._filled = 0
         # Where smaller ones that are to be bytes are put together, for the reason above.
         self._scratch = memoryview(b"")
 

@@ -217,7 +217,7 @@ def _contents(buffer: pickle.PickleBuffer) -> shared.Buffer:
     """What is in a buffer; the bytes object itself, if it is one."""
     view = buffer.raw()
     whole = type(view.obj) is bytes and len(view.obj) == view.nbytes
-    return view.obj if whole else view  # type: ignore[return-value]
+    return view.obj if whole else view  # type: ignore[return-value]  # "object", to its stub
 
 
 def flat(payload: Payload) -> bytes | list[bytes | bytearray]:

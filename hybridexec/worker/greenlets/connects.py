@@ -49,6 +49,7 @@ def mend(connection: Any) -> None:
 
 
 def _in_turn(address, family=None, authkey=None):  # type: ignore[no-untyped-def]  # only its code is used
+    # It is run with the other module's names, which has it.
     return _connect_in_turn(address, family, authkey)  # type: ignore[name-defined]  # noqa: F821
 
 

@@ -149,9 +149,8 @@ def test_a_packer_that_always_fails_gives_up_and_one_that_sometimes_does_goes_on
         assert packer.pack(Reduced()) is None
         assert packer.pack([1]) is not None
     packer.pack_all([Reduced()] * 1000 + [1])
-    assert packer.useful
+    assert packer.pack([1]) is not None
     packer.pack_all([Reduced()] * 100)
-    assert not packer.useful
     assert packer.pack([1]) is None
     assert packer.pack_all([[1], [2]]) == [None, None]
 

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .outcomes import Outcome
-    from .stats import ExecutorStats, WorkerStats
+    from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
     "CallTimeout",
+    "Durations",
     "ExecutorBroken",
     "ExecutorStats",
     "ExecutorView",
     "HybridExecutor",
     "Outcome",
     "RemoteError",
+    "Restart",
+    "RunningCall",
     "WorkerLost",
     "WorkerStats",
 ]
@@ -35,12 +38,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CallTimeout": "errors",
+    "Durations": "stats",
     "ExecutorBroken": "errors",
     "ExecutorStats": "stats",
     "ExecutorView": "executor",
     "HybridExecutor": "executor",
     "Outcome": "outcomes",
     "RemoteError": "errors",
+    "Restart": "stats",
+    "RunningCall": "stats",
     "WorkerLost": "errors",
     "WorkerStats": "stats",
 }

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import native
 from . import options as checks
 from .calls import Calls
 from .options import CallOptions
@@ -198,35 +197,10 @@ class HybridExecutor(Calls):
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
-        from .stats import ExecutorStats, WorkerStats
+        from .parent.engine.statistics import stats
 
-        now = native.monotonic()
-        workers = []
         self._engine.follow()
-        snapshot = self._engine.snapshot
-        for worker in snapshot.workers():
-            try:
-                heartbeat = worker.page.heartbeat
-                lag = max(0.0, now - heartbeat - 0.1) if heartbeat else 0.0
-                running = max(0, worker.running)
-                queued = max(0, len(worker.in_flight) - running)
-                current = snapshot.current(worker.id)
-            except ValueError:  # the worker has just ended, and its page was unmapped
-                continue
-            workers.append(
-                WorkerStats(
-                    worker.pid,
-                    worker.state.value,
-                    running,
-                    queued,
-                    worker.done,
-                    worker.failed,
-                    lag,
-                    current,
-                    len(worker.deadlines.abandoned),
-                )
-            )
-        return ExecutorStats(tuple(workers), snapshot.pending)
+        return stats(self._engine.snapshot)
 
     def cancel_all(self) -> None:
         """Cancel all calls, running ones and those made through views included; the executor goes

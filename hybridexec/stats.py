@@ -1,8 +1,10 @@
-"""A snapshot of what an executor is doing."""
+"""A snapshot of what an executor is doing, and what it has done."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,12 @@ class WorkerStats:
             ``hub_lag_warning`` seconds.
         abandoned: running calls that nobody waits for any more, because they were cancelled or
             their time was up, and that have not ended within ``timeout_grace``: each keeps a slot.
+        busy: for which share of the last seconds its hub was held, from 0 to 1: a call computed, or
+            waited in a way that keeps all others from running. Near 1, more concurrency does not
+            help, and more workers may.
+        rss: its memory in RAM, in bytes, as it was up to a second ago; 0 if that is not known.
+        cpu_seconds: CPU time that it has used.
+        age: seconds since its process was started.
     """
 
     pid: int | None
@@ -36,19 +44,111 @@ class WorkerStats:
     hub_lag: float
     current: str | None = None
     abandoned: int = 0
+    busy: float = 0.0
+    rss: int = 0
+    cpu_seconds: float = 0.0
+    age: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long something has taken, over all calls, in seconds; all are 0 if there was none.
+
+    They come from a histogram of constant size: percentiles are off by up to a sixteenth.
+
+    Attributes:
+        count: how many calls that were.
+        mean: the mean.
+        p50: half of them took no longer than this.
+        p90: nine tenths of them took no longer.
+        p99: 99 of 100 took no longer.
+        max: the longest.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """A worker that another has replaced, or is to.
+
+    Attributes:
+        age: how many seconds ago it ended.
+        pid: its process id; None if its process could not be started.
+        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``, or how it was lost, in words:
+            ``"killed by SIGKILL"``, ``"exit code 3"``.
+    """
+
+    age: float
+    pid: int | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCall:
+    """A call that is running.
+
+    Attributes:
+        call: its function and arguments, in a few words.
+        seconds: for how long it has been running.
+        pid: its worker's.
+    """
+
+    call: str
+    seconds: float
+    pid: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorStats:
     """A whole executor.
 
+    Those calls that have not ended are ``submitted - finished - failed - timed_out - cancelled -
+    lost``.
+
     Attributes:
         workers: one entry per worker.
         pending: calls that were not sent to a worker yet.
+        submitted: calls so far.
+        finished: those that have returned.
+        failed: those that have raised.
+        retried: runs that came to nothing and were, or will be, followed by another of that call.
+        timed_out: calls that ended because their ``timeout`` was up.
+        cancelled: those that were cancelled.
+        lost: those that ended because their worker had, or because no call could run any more.
+        calls_per_second: calls that ended per second, in the last ten seconds.
+        run_seconds: how long runs of calls took. (Calls that never wait and end within a few
+            milliseconds of one another are measured together, and count as equally long.)
+        wait_seconds: for how long calls had waited until they ran, since the executor took them.
+        restarts: workers that had to be replaced.
+        last_restarts: the last ten of them, the latest last.
+        bytes_sent: bytes of calls, to the workers.
+        bytes_received: bytes of results.
+        slowest: the ten calls that have been running for longest, the longest first.
     """
 
     workers: tuple[WorkerStats, ...]
     pending: int
+    submitted: int = 0
+    finished: int = 0
+    failed: int = 0
+    retried: int = 0
+    timed_out: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    calls_per_second: float = 0.0
+    run_seconds: Durations = dataclasses.field(default_factory=Durations)
+    wait_seconds: Durations = dataclasses.field(default_factory=Durations)
+    restarts: int = 0
+    last_restarts: tuple[Restart, ...] = ()
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    slowest: tuple[RunningCall, ...] = ()
 
     @property
     def running(self) -> int:
@@ -64,3 +164,13 @@ class ExecutorStats:
     def abandoned(self) -> int:
         """Running calls that were cancelled or timed out and do not end, in all workers."""
         return sum(worker.abandoned for worker in self.workers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, ``running``, ``queued`` and ``abandoned`` too, in dicts, lists, numbers and
+        texts, as JSON has them."""
+        sums = {name: getattr(self, name) for name in ("running", "queued", "abandoned")}
+        fields = dataclasses.asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in {**sums, **fields}.items()
+        }

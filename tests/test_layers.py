@@ -18,7 +18,7 @@ from imports import imports, modules
 PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 
 #: Modules at the bottom: everyone may use them, they use nothing but each other.
-BOTTOM = {"base", "errors", "events", "native", "options", "outcomes"}
+BOTTOM = {"base", "errors", "events", "native", "options", "outcomes", "stats"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {
     "front": {"front", "parent", "wire", "bottom"},

@@ -115,6 +115,8 @@ class FrameReader:
         """
         self._fd = fd
         self._take = take
+        #: How many bytes have arrived, in memory files too.
+        self.received = 0
         #: Whether the last read left nothing in the pipe.
         self.drained = False
         # Read into, again and again: new memory for each read would cost more than the read.
@@ -145,6 +147,7 @@ class FrameReader:
             count = os.readv(self._fd, [view])
             if not count:
                 return None
+            self.received += count
             self._filled += count
             self.drained = count < len(view)
             if self.drained:
@@ -155,6 +158,7 @@ class FrameReader:
         count = os.readv(self._fd, [self._arrival])
         if not count:
             return None
+        self.received += count
         self.drained = count < _READ_SIZE
         if not self._begun and count >= _PREFIX_SIZE:
             # Fast path: exactly one frame, without segments.
@@ -250,6 +254,7 @@ class FrameReader:
                 file = self._take()
             assert file is not None
             self._segments.append(file.receive(size, exact))
+            self.received += size
         if file is not None:
             file.received()
         self._missing = missing[::-1]

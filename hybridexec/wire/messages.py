@@ -69,8 +69,9 @@ class Calls(ToWorker):
             functions: ``(number, payload, needs)`` for each function that is introduced, where
                 needs are the numbers and names of the pieces that ``__main__`` must have before it
                 is unpickled; for such a piece, needs is its name.
-            spans: ``(function, how, first id, [item, ...], bare, prelude)`` for calls with
-                consecutive ids. A function is a number that this message or an earlier one
+            spans: ``(function, how, first id, [item, ...], bare, prelude, since)`` for calls with
+                consecutive ids, the first of which the parent has had since then, in monotonic
+                seconds. A function is a number that this message or an earlier one
                 introduced, or a payload for one use. How to run it: see ``options.How``. Without a
                 prelude, an item is a tuple of plain arguments, or a payload of ``(args, kwargs)``;
                 a bare item is the one argument itself, plain. With a prelude, bytes are a fragment:

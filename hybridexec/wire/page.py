@@ -17,7 +17,12 @@ seconds; the others are integers:
   that traces switches writes it (see ``worker/tracing.py``); then it is exact;
 - ``HELD``: written by the parent only: while it differs from the number in the last Reclaim message
   that the worker has handled, the worker takes no calls;
-- a pair for each slot: the id of the call that runs there (0: none), and since when.
+- ``BUSY``, ``CPU``, ``RESIDENT``: the share of the last seconds for which the main thread was not
+  to be had for another call, the seconds of CPU that the process has used, and its bytes in RAM, as
+  they were at the last tick (see ``worker/vitals.py``);
+- a pair for each slot: the id of the call that runs there (0: none), and since when;
+- two histograms (:mod:`.histogram`): for how long calls have run, and for how long they had waited
+  until then.
 """
 
 from __future__ import annotations
@@ -28,10 +33,14 @@ import mmap
 import os
 import signal
 from collections.abc import Callable
+from itertools import compress
+from typing import Any
 
 from .. import native
+from . import histogram
+from .histogram import Histogram
 
-HEARTBEAT, TAKEN, CURRENT, HELD = 0, 1, 2, 3
+HEARTBEAT, TAKEN, CURRENT, HELD, BUSY, CPU, RESIDENT = range(7)
 _HEADER = 8
 _WORD = 8
 #: Bytes of the fault log that the parent sees.
@@ -65,6 +74,9 @@ class StatusPage:
         #: The fields by index, as integers and as times, for writers on hot paths.
         self.words = self._memory[: self._size].cast("q")
         self.times = self._memory[: self._size].cast("d")
+        #: Where the histograms begin, in these.
+        self.runs_at = slot_index(slots)
+        self.waits_at = self.runs_at + histogram.WORDS
 
     @property
     def taken(self) -> int:
@@ -87,8 +99,44 @@ class StatusPage:
 
     def running(self) -> dict[int, float]:
         """The running calls: start, in monotonic seconds, by id."""
-        calls, times = self.words[_HEADER::2].tolist(), self.times[_HEADER + 1 :: 2].tolist()
+        calls, times = self._slots()
         return {call: since for call, since in zip(calls, times, strict=True) if call}
+
+    def starts(self) -> list[float]:
+        """When the running calls have started, in monotonic seconds."""
+        calls, times = self._slots()
+        return list(compress(times, calls))
+
+    def _slots(self) -> tuple[list[int], list[float]]:
+        """What runs in each slot, and since when."""
+        end = self.runs_at
+        times: list[Any] = self.times[_HEADER + 1 : end : 2].tolist()  # int, says its stub
+        return self.words[_HEADER:end:2].tolist(), times
+
+    @property
+    def busy(self) -> float:
+        """For which share of the last seconds another call could not have run, from 0 to 1."""
+        return self.times[BUSY]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU that the process had used at the last tick, in seconds."""
+        return self.times[CPU]
+
+    @property
+    def resident(self) -> int:
+        """The bytes that the process had in RAM a second ago."""
+        return self.words[RESIDENT]
+
+    @property
+    def run_seconds(self) -> Histogram:
+        """For how long calls have run."""
+        return Histogram.read(self.words, self.times, self.runs_at)
+
+    @property
+    def wait_seconds(self) -> Histogram:
+        """For how long calls have waited until they ran."""
+        return Histogram.read(self.words, self.times, self.waits_at)
 
     @property
     def log(self) -> str:
@@ -164,7 +212,7 @@ def _give_size(fd: int, slots: int) -> None:
 
 def size(slots: int) -> int:
     """How many bytes a page of so many slots has, and so where the fault log begins."""
-    return (_HEADER + 2 * slots) * _WORD
+    return (slot_index(slots) + 2 * histogram.WORDS) * _WORD
 
 
 def slot_index(slot: int) -> int:

@@ -100,7 +100,7 @@ class Inbound:
         _, functions, spans = head
         for number, reference, needs in functions:
             self._functions.learn(number, frames.extract(reference, segments), needs)
-        for function, how, first, items, bare, prelude in spans:
+        for function, how, first, items, bare, prelude, since in spans:
             if type(function) is not int:
                 job = Job(frames.extract(function, segments), how)
             elif (function, how) in self._jobs:
@@ -114,7 +114,7 @@ class Inbound:
                     item if type(item) is tuple else frames.extract(item, segments)
                     for item in items
                 ]
-            self._inbox.add(Span(job, first, items, bare, prelude))
+            self._inbox.add(Span(job, first, items, bare, prelude, since))
 
     def _notify_low(self, low: int) -> None:
         if self._inbox.notify_low(low, self._words[TAKEN]):

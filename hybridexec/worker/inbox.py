@@ -73,7 +73,7 @@ class Job:
 class Span:
     """Calls in a row that share a job: their ids are consecutive."""
 
-    __slots__ = ("_singly", "ahead", "bare", "end", "items", "job", "next", "prelude")
+    __slots__ = ("_singly", "ahead", "bare", "end", "items", "job", "next", "prelude", "since")
 
     def __init__(
         self,
@@ -82,12 +82,14 @@ class Span:
         items: Iterable[Any],
         bare: bool,
         prelude: bytes | None = None,
+        since: float = 0.0,
     ) -> None:
         self.job = job
-        #: See :class:`.messages.Calls` for these three.
+        #: See :class:`.messages.Calls` for these four.
         self.items = deque(items)
         self.bare = bare
         self.prelude = prelude
+        self.since = since
         #: What is unpickled of the next calls' arguments, by id; for who takes them.
         self.ahead: dict[int, Any] = {}
         self._singly = False  # whether each is unpickled by itself

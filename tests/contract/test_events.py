@@ -146,7 +146,7 @@ def test_who_stops_listening_is_told_no_more(make: Make) -> None:
         assert executor.submit(abs, -1).result(timeout=30) == 1
         wait_until(lambda: account.calls[events.CallsFinished] == 1)
         stop()
-        assert engine._pool.actions.emitter is None
+        assert engine._pool.actions.tally.emitter is None
         assert executor.submit(abs, -2).result(timeout=30) == 2
     assert account.calls[events.CallsSubmitted] == 1
     assert not account.those(events.WorkerEnded)

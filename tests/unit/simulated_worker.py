@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hybridexec.wire import messages
+from hybridexec.wire.histogram import Histogram
 
 
 class Page:
@@ -24,13 +25,18 @@ class Page:
     def __init__(self) -> None:
         self.taken = 0
         self.heartbeat = 0.0
-        self.current = 0
+        self.current = self.resident = 0
+        self.busy = self.cpu_seconds = 0.0
+        self.run_seconds = self.wait_seconds = Histogram()
         self.held = 0
         self.started: dict[int, float] = {}
 
     def hold(self, number: int) -> None:
         assert number > self.held, "each hold has a number of its own"
         self.held = number
+
+    def starts(self) -> list[float]:
+        return list(self.started.values())
 
     def running(self) -> dict[int, float]:
         return self.started

@@ -36,7 +36,7 @@ class Simulation(Judge):
         self.slots = slots
         #: Is told of everything.
         self.account = Account()
-        self.pool.actions.emitter = Emitter(self.pool.workers)
+        self.pool.actions.tally.emitter = Emitter(self.pool.workers)
         self._taken = 0  # by workers that have ended
         self._packer = fragments.Packer()
 
@@ -288,6 +288,8 @@ class Simulation(Judge):
         if told:
             self.account(told)
         assert self.account.unfinished == self.pool.ledger.unfinished, "each end is told once"
+        tally = self.pool.actions.tally
+        assert tally.submitted - tally.ended == self.pool.ledger.unfinished, "and counted once"
 
     def describe(self) -> str:
         return f"{self.pool.phase}, pending {self.pool.pending}, " + ", ".join(

@@ -18,7 +18,7 @@ from ...errors import ExecutorBroken, WorkerLost
 from ...wire import frames
 from ...wire.messages import ToWorker
 from ...wire.page import DUMP_SIGNAL
-from ...wire.shared import Buffer, Part
+from ...wire.shared import Buffer, Part, Region
 from .. import lifecycle
 from ..launch import exit_errors
 from ..launch.launcher import Started
@@ -49,6 +49,9 @@ class Connection:
         self.pid: int | None = started.process.pid
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
+        #: See :class:`.link.Link` for these two.
+        self.since = native.monotonic()
+        self.bytes_sent = 0
         self._exact = started.exact
         #: What becomes readable when the process has ended.
         self.ends = (started.process.sentinel,)
@@ -66,6 +69,11 @@ class Connection:
         self.killed = False  # we sent SIGKILL
         self.broken = False  # nothing written will arrive: the process is ending
         self._code: int | None = None  # how the process has ended, if it is known
+
+    @property
+    def bytes_received(self) -> int:
+        """As :attr:`.Link.bytes_received`."""
+        return self._reader.received
 
     def read(self, everything: bool = False) -> list[frames.Frame]:
         """Read the frames that have arrived; with ``everything``, all that a dead process left."""
@@ -90,6 +98,9 @@ class Connection:
         keeps the worker's hub."""
         if not self.broken:
             buffers = frames.encode(message.head, segments, self._channel.hand_over)
+            self.bytes_sent += len(buffers[0])
+            for segment in segments:
+                self.bytes_sent += segment.size if type(segment) is Region else len(segment)
             self.backlog.append(buffers[0])
             for buffer in buffers[1:]:
                 self.backlog.append(memoryview(buffer).cast("B"))

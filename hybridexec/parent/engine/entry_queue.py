@@ -99,9 +99,11 @@ class EntryQueue:
             self._due = len(events)
             self._before_due = len(submitted)
         left = _MAX_CALLS
+        now = native.monotonic() if submitted else 0.0
         while submitted and left > 0:
             first = submitted[0]
             batch = coalescing.take_batch(submitted)
+            batch.since = now
             taken = 1 if batch is first else batch.size
             left -= taken
             self._before_due -= taken

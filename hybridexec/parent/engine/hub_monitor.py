@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from ...wire import messages
 from ...wire.messages import ToWorker
-from ..pool.actions import Abandoned, Actions
+from ..pool.actions import Abandoned
 from ..pool.in_flight import InFlight
+from ..pool.tally import Tally
 from ..pool.watchdog import Ask, Discard, Dump, Over, Report, Watchdog
 from ..pool.worker import Worker
 from .holdups import HeldUp, Holdups
@@ -57,19 +58,19 @@ class HubMonitor:
         workers: Mapping[int, Worker],
         connections: Mapping[int, Link],
         send: Callable[[int, ToWorker], None],
-        actions: Actions,
+        tally: Tally,
     ) -> None:
         """
         Args:
             watchdog: decides what to report; None if nothing is.
             send: sends a message to the worker with this number.
-            actions: the pool's, which may have somebody to tell.
+            tally: the pool's, which may have somebody to tell.
         """
         self._watchdog = watchdog
         self._workers = workers
         self._connections = connections
         self._send = send
-        self._actions = actions
+        self._tally = tally
         self._look_at = 0.0
         self._holdups = Holdups()
         self._found: list[Record] = []  # since the last look
@@ -111,7 +112,7 @@ class HubMonitor:
             elif type(step) is Over:
                 message = "the hub of worker process %s runs again, after %.1f s"
                 records.append(Record(logging.INFO, message, (connection.pid, step.seconds)))
-                if (emitter := self._actions.emitter) is not None:
+                if (emitter := self._tally.emitter) is not None:
                     emitter.worker_unblocked(self._workers[step.worker], step.seconds)
         self._look_at = now + self._watchdog.period
         return records
@@ -131,7 +132,7 @@ class HubMonitor:
             what = f"it runs {self._running(worker)}"
         else:
             what = "no call has the CPU, but code that one has left running"
-        if (emitter := self._actions.emitter) is not None:
+        if (emitter := self._tally.emitter) is not None:
             emitter.worker_blocked(worker, report.seconds, name, stack)
         return Record(
             logging.WARNING,

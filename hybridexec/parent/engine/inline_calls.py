@@ -127,6 +127,7 @@ class InlineCalls:
                 return False
             try:
                 batch = coalescing.alone(call)
+                batch.since = native.monotonic()
                 self._ledger.enter(batch)  # first, so that an interrupted turn has a call to end
                 connection = self._supervisor.connections[worker.id]
                 connection.write(*call_frame(worker, batch))

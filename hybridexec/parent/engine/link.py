@@ -78,6 +78,18 @@ class Link(Protocol):
         """Readable if there is something to :meth:`read`. The engine waits for it."""
 
     @property
+    def since(self) -> float:
+        """Since when there is a worker at the far end, in monotonic seconds; for statistics."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many were written so far, or are to be; for statistics."""
+
+    @property
+    def bytes_received(self) -> int:
+        """How many were read so far; for statistics."""
+
+    @property
     def calls_fd(self) -> int:
         """Writable if there is room for what is left to :meth:`flush`. The link has the poller wait
         for it while that matters."""

@@ -38,6 +38,7 @@ class Listeners:
             turning: the turn.
         """
         self._actions = pool.actions
+        self._tally = pool.actions.tally
         self._workers = pool.workers
         self._turning = turning
         self._on_io_thread = on_io_thread
@@ -63,19 +64,19 @@ class Listeners:
         entry = listener, frozenset(wanted)
         with self._turning:
             self._entries.append(entry)
-            if self._actions.emitter is None:
-                self._actions.emitter = Emitter(self._workers)
+            if self._tally.emitter is None:
+                self._tally.emitter = Emitter(self._workers)
         return lambda: self._cease(entry)
 
     def _cease(self, entry: _Entry) -> None:
         with self._turning:
             self._entries = [other for other in self._entries if other is not entry]
             if not self._entries:
-                self._actions.emitter = None
+                self._tally.emitter = None
 
     def take(self, now: float) -> list[News]:
         """What there is to tell, if this is the thread that tells it; in a turn."""
-        if self._actions.emitter is None or not self._on_io_thread():
+        if self._tally.emitter is None or not self._on_io_thread():
             return []
         events = self._actions.take_events(now)
         news = [

@@ -9,6 +9,7 @@ import contextlib
 from typing import Any
 
 from ..pool.pool import Pool
+from ..pool.tally import Tally
 from ..pool.worker import Worker, WorkerState
 from .entry_queue import EntryQueue
 from .supervisor import Supervisor
@@ -24,6 +25,8 @@ class Snapshot:
         self._workers = pool.workers
         self._connections = supervisor.connections
         self._supervisor = supervisor
+        #: What has happened so far.
+        self.tally: Tally = pool.actions.tally
 
     def is_running(self, call: int) -> bool:
         """Whether a worker is running this call."""
@@ -55,19 +58,32 @@ class Snapshot:
     @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
-        return 0 if self._inert else self._pool.pending + self._submitted
+        return 0 if self._inert else self._pool.pending + self.submitted
 
     @property
     def unfinished(self) -> int:
         """Calls that have not ended."""
-        return 0 if self._inert else self._pool.ledger.unfinished + self._submitted
+        return 0 if self._inert else self._pool.ledger.unfinished + self.submitted
+
+    def age(self, worker: int, now: float) -> float:
+        """For how many seconds there has been this worker; 0 while it is being started."""
+        link = self._connections.get(worker)
+        return 0.0 if link is None else now - link.since
+
+    def bytes_moved(self) -> tuple[int, int]:
+        """The bytes that went to the workers, and that came from them."""
+        sent, received = self._supervisor.moved
+        for link in list(self._connections.values()):
+            sent, received = sent + link.bytes_sent, received + link.bytes_received
+        return sent, received
 
     @property
-    def _submitted(self) -> int:
+    def submitted(self) -> int:
         """Calls that are queued and have not reached the pool."""
-        return sum(calls.size for calls in list(self._queue.submitted))
+        return 0 if self._inert else sum(calls.size for calls in list(self._queue.submitted))
 
     def become_inert(self) -> None:
         """This process is a fork: the workers and the calls are its parent's."""
         self._inert = True
         self._workers, self._connections = {}, {}
+        self.tally = Tally()

@@ -56,12 +56,14 @@ class Supervisor:
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Link, int]] = {}
         self._monitor = HubMonitor(
-            watchdog, pool.workers, self.connections, self.send, pool.actions
+            watchdog, pool.workers, self.connections, self.send, pool.actions.tally
         )
         self._measure_at = 0.0  # when to measure the workers' memory
         # Workers that have ended, how is not known yet: until when to wait for that.
         self._ends: dict[int, float] = {}
         self._breakage_logged = False
+        #: The bytes sent to workers that are gone, and received from them.
+        self.moved = (0, 0)
         # Handlers of all messages but Results: called with the worker's number, the time and the
         # fields.
         self._handlers: dict[int, Callable[..., None]] = {
@@ -229,6 +231,8 @@ class Supervisor:
         for fd in (connection.results_fd, connection.calls_fd, *connection.ends):
             self._poller.unregister(fd)
             del self._by_fd[fd]
+        sent, received = self.moved
+        self.moved = sent + connection.bytes_sent, received + connection.bytes_received
         del self.connections[number]
         self._monitor.forget(number)
         self.leader.lose(number)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...wire.messages import ToWorker
 from ...wire.shared import Part
+from .tally import Tally
 
 if TYPE_CHECKING:
     from ...events import Event
-    from .emitter import Emitter
 
 
 class Start(NamedTuple):
@@ -53,8 +53,8 @@ class Actions:
         self.decided: list[Action] = []
         #: What is to be reported.
         self.unsaid: list[Abandoned] = []
-        #: Who is told what happens; None while nobody listens.
-        self.emitter: Emitter | None = None
+        #: What has happened.
+        self.tally = Tally()
 
     def start(self, worker: int) -> None:
         """Decide on a :class:`Start`."""
@@ -84,4 +84,5 @@ class Actions:
 
     def take_events(self, now: float) -> list[Event]:
         """What has happened since the last time, as far as somebody listens."""
-        return [] if self.emitter is None else self.emitter.take(now)
+        emitter = self.tally.emitter
+        return [] if emitter is None else emitter.take(now)

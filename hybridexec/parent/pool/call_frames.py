@@ -55,7 +55,9 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
             else:
                 worker.known.add(function.number)
                 functions += _introduced(worker, function, segments)
-        spans.append((reference, batch.options.how, first, items, batch.bare, batch.prelude))
+        spans.append(
+            (reference, batch.options.how, first, items, batch.bare, batch.prelude, batch.since)
+        )
         last_function, last_options, last_items = function, batch.options, items
         last_bare, last_prelude = batch.bare, batch.prelude
         next_id = first + len(items)
@@ -81,6 +83,6 @@ def call_frame(worker: Worker, batch: Batch) -> tuple[Calls, Sequence[Part]]:
     plain or packed arguments."""
     function, items, prelude = batch.function.number, batch.items, batch.prelude
     if function in worker.known and (type(items[0]) is tuple or prelude is not None):
-        span = function, batch.options.how, batch.first, items, False, prelude
+        span = function, batch.options.how, batch.first, items, False, prelude, batch.since
         return Calls((), (span,)), ()
     return calls_frame(worker, [(batch, 0, 1)])

@@ -59,8 +59,7 @@ class Dispatch:
     def run(self, unfinished: int, now: float) -> None:
         """Send calls to the least loaded workers, as far as their credit goes; those whose hub is
         blocked by a call come last."""
-        if (emitter := self._actions.emitter) is not None:
-            emitter.started(self._workers.values())
+        self._actions.tally.started(self._workers.values())
         if self._suspects.count:
             self._send_suspects(now)
         waiting = self._backlog

@@ -1,12 +1,11 @@
-"""Collects events for those who listen: the one place where the pool tells what happens.
+"""Collects events for those who listen. The tally tells it whatever it counts.
 
 Thread: turn holder.
-Guarantees: whatever adds to :attr:`.ledger.Ledger.unfinished`, or takes from it, is counted here
-once. What is kept until it is taken grows with the number of functions, workers and different
+Guarantees: what is kept until it is taken grows with the number of functions, workers and different
 errors, not with that of calls.
 
-While nobody listens there is no emitter (see :attr:`.actions.Actions.emitter`), nothing is built,
-and this module and :mod:`hybridexec.events` are not even loaded.
+While nobody listens there is no emitter (see :attr:`.tally.Tally.emitter`), nothing is built, and
+this module and :mod:`hybridexec.events` are not even loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...errors import WorkerLost
 from ...events import (
     KINDS,
     CallsCancelled,
@@ -36,7 +34,7 @@ from ...events import (
 )
 from ...wire import messages
 from ..work.batch import PACKED, Batch, Call, Ended, Loss
-from .worker import Worker, WorkerState
+from .worker import Worker
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 
@@ -138,21 +136,8 @@ class Emitter:
         """It gets no more calls."""
         self._workers.append((WorkerRecycled, worker.id, worker.pid, cause))
 
-    def worker_ended(self, worker: Worker, lost: BaseException, killed: bool) -> None:
-        """It is gone; ``killed``: all were to be."""
-        planned = killed or (worker.state is WorkerState.STOPPING and not worker.expired)
+    def worker_ended(self, worker: Worker, lost: bool, cause: str) -> None:
+        """It is gone; ``lost``: that was not planned, and had this cause."""
         self.started((worker,))
         self._taken.pop(worker.id, None)
-        cause = "" if planned else _cause(worker, lost)
-        self._workers.append((WorkerEnded, worker.id, worker.pid, not planned, cause))
-
-
-def _cause(worker: Worker, lost: BaseException) -> str:
-    """How a worker came to its end, in words."""
-    if worker.expired:
-        return "killed for a call that did not end at its deadline"
-    if not isinstance(lost, WorkerLost):
-        return str(lost)
-    if lost.signal is not None:
-        return f"killed by {lost.signal}"
-    return "how is unknown" if lost.exitcode is None else f"exit code {lost.exitcode}"
+        self._workers.append((WorkerEnded, worker.id, worker.pid, lost, cause))

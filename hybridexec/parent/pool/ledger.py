@@ -46,6 +46,7 @@ class Ledger:
     def __init__(self, workers: dict[int, Worker], actions: Actions) -> None:
         self._workers = workers
         self._actions = actions
+        self._tally = actions.tally
         self.backlog = Backlog()
         self.retries = Retries()
         self.suspects = Quarantine()
@@ -88,8 +89,7 @@ class Ledger:
         """Enter the calls of a new batch."""
         batch.entered = True
         self.unfinished += batch.size
-        if (emitter := self._actions.emitter) is not None:
-            emitter.submitted(batch)
+        self._tally.add(batch)
         if not batch.function.lasting:
             number = batch.function.number
             self._users[number] = self._users.get(number, 0) + 1
@@ -122,8 +122,7 @@ class Ledger:
             found = [call - batch.first for call in worker.in_flight.those_of(batch, sent)]
             self._cancel_sent(worker, batch, found, running)
             sent.difference_update(found)
-        if (emitter := self._actions.emitter) is not None:
-            emitter.cancelled(batch, before - self.unfinished)
+        self._tally.cancel(batch, before - self.unfinished)
 
     def _cancel_sent(self, worker: Worker, batch: Batch, places: list[int], running: bool) -> None:
         """Cancel calls that a worker has."""
@@ -149,8 +148,7 @@ class Ledger:
                     left.setdefault(batch, []).append(call - batch.first)
             for batch, places in left.items():
                 self._cancel_sent(worker, batch, places, running=True)
-                if (emitter := self._actions.emitter) is not None:
-                    emitter.cancelled(batch, len(places))
+                self._tally.cancel(batch, len(places))
                 ended: list[Ended] = [
                     (batch.offset + place, messages.CANCELLED, said, None, worker.pid, None)
                     for place in places
@@ -224,8 +222,7 @@ class Ledger:
             self.unfinished -= 1
             ended = [_outcome(batch, place, status, value, pid)]
             self._outcomes.append((batch.sink, ended))
-            if (emitter := self._actions.emitter) is not None:
-                emitter.ended(batch, ended)
+            self._tally.end(batch, ended)
 
     def repair(self, batch: Batch, place: int, cause: BaseException) -> None:
         """A caller was interrupted while it handled a call: end the call if no worker has it. Its
@@ -237,16 +234,15 @@ class Ledger:
         before, self.unfinished = self.unfinished, self.count()
         ended = [_outcome(batch, place, LOST, cause, None)]
         self._outcomes.append((batch.sink, ended))
-        if (emitter := self._actions.emitter) is not None and before > self.unfinished:
-            emitter.ended(batch, ended)
+        if before > self.unfinished:
+            self._tally.end(batch, ended)
 
     def deliver(self, batch: Batch, ended: list[Ended]) -> None:
         """End calls with these outcomes."""
         if ended:
             self.unfinished -= len(ended)
             self._outcomes.append((batch.sink, ended))
-            if (emitter := self._actions.emitter) is not None:
-                emitter.ended(batch, ended)
+            self._tally.end(batch, ended)
             batch.end_with(ended)
             self._release_if_over(batch)
 
@@ -256,8 +252,7 @@ class Ledger:
         """End consecutive calls, from ``place`` on, with values; see :class:`.batch.Values`."""
         self.unfinished -= len(values)
         self._outcomes.append((batch.sink, Values(batch.offset + place, values, prelude, pid)))
-        if (emitter := self._actions.emitter) is not None:
-            emitter.finished(batch, len(values), pid)
+        self._tally.finish(batch, len(values), pid)
         self.ended(batch, place, len(values))
 
     def ended(self, batch: Batch, place: int, count: int = 1) -> None:

@@ -25,6 +25,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from ...wire.histogram import Histogram
+
 if TYPE_CHECKING:
     from .in_flight import InFlight
 
@@ -51,8 +53,31 @@ class Page(Protocol):
     def current(self) -> int:
         """The call that has the CPU; 0 if none has or it is not known."""
 
+    @property
+    def busy(self) -> float:
+        """For which share of the last seconds another call could not have run, from 0 to 1."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU that it has used, in seconds."""
+
+    @property
+    def resident(self) -> int:
+        """Its bytes in RAM; 0 if that is not known."""
+
+    @property
+    def run_seconds(self) -> Histogram:
+        """For how long its calls have run."""
+
+    @property
+    def wait_seconds(self) -> Histogram:
+        """For how long its calls had waited until they ran."""
+
     def running(self) -> Mapping[int, float]:
         """The running calls by id, with their start in monotonic seconds."""
+
+    def starts(self) -> list[float]:
+        """When the running calls have started, as far as that is known."""
 
     def hold(self, number: int) -> None:
         """Keep the worker from taking calls. See :meth:`StatusPage.hold`."""
@@ -62,7 +87,9 @@ class Unseen:
     """Stands in for the page of a worker that has none, or does not exist yet."""
 
     heartbeat = math.inf
-    current = 0
+    current = resident = 0
+    busy = cpu_seconds = 0.0
+    run_seconds = wait_seconds = Histogram()
 
     def __init__(self, worker: Counted) -> None:
         self._worker = worker
@@ -75,6 +102,10 @@ class Unseen:
     def running(self) -> Mapping[int, float]:
         """All that were sent and not answered."""
         return _Sent(self._worker.in_flight)
+
+    def starts(self) -> list[float]:
+        """Nothing is known."""
+        return []
 
     def hold(self, number: int) -> None:
         """Nothing waits there, as far as is known, so there is no reason to."""

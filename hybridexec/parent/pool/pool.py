@@ -202,8 +202,7 @@ class Pool:
         worker.pid = pid
         if page is not None:
             worker.page = page
-        if (emitter := self.actions.emitter) is not None:
-            emitter.worker_started(worker)
+        self.actions.tally.worker_started(worker)
         if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
             self.actions.kill(number, signal.SIGKILL)
         self._settle()
@@ -215,8 +214,7 @@ class Pool:
             return  # it was told to end meanwhile
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
-        if (emitter := self.actions.emitter) is not None:
-            emitter.worker_ready(worker)
+        self.actions.tally.worker_ready(worker)
         self._settle()
 
     def results(
@@ -228,6 +226,7 @@ class Pool:
     ) -> None:
         """Calls ended in a worker: ``results`` one by one, ``rows`` many at once."""
         worker = self.workers[number]
+        self.actions.tally.mark(now)
         if not worker.done:
             self._scaling.believe()
         self._results.take(worker, results, rows, now)
@@ -283,8 +282,7 @@ class Pool:
         """A worker's process is gone, after all that it had written was passed to :meth:`results`.
         Its started calls fail with ``lost``, unless they may run again."""
         worker = self._scaling.remove(number)
-        if (emitter := self.actions.emitter) is not None:
-            emitter.worker_ended(worker, lost, self.phase is Phase.KILLED)
+        self.actions.tally.worker_ended(worker, lost, self.phase is Phase.KILLED, now)
         self._recovery.lose(worker, lost, now)
         if worker.taken:
             self._scaling.believe()

@@ -58,9 +58,8 @@ class Recovery:
             return False
         history.retries += 1
         history.texts.append(text)
-        if (emitter := self._actions.emitter) is not None:
-            error = value[3:] if status == messages.RETRIABLE else text.split(": ", 1)
-            emitter.retried((batch, place), pid, *error)
+        error = value[3:] if status == messages.RETRIABLE else text.split(": ", 1)
+        self._actions.tally.retry((batch, place), pid, *error)
         wait = delay(options.backoff, history.retries, self._random)
         self._ledger.retries.add(batch, place, now + wait)
         return True
@@ -138,10 +137,10 @@ class Recovery:
             given_up = []
         for culprit in given_up:
             self._fail(worker, culprit, lost)
-        if (emitter := self._actions.emitter) is not None:
-            for batch, place in to_run_again:
-                if batch.states[place] != ENDED:
-                    emitter.retried((batch, place), worker.pid, type(lost).__name__, str(lost))
+        error = type(lost).__name__, str(lost)
+        for batch, place in to_run_again:
+            if batch.states[place] != ENDED:
+                self._actions.tally.retry((batch, place), worker.pid, *error)
         kept = ledger.wanted(returned)
         (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
 

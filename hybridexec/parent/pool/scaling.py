@@ -141,8 +141,7 @@ class Scaling:
     def retire(self, worker: Worker, cause: str) -> None:
         """Let a worker finish its calls, because of ``cause`` (see :class:`.WorkerRecycled`); its
         replacement starts meanwhile."""
-        if (emitter := self._actions.emitter) is not None:
-            emitter.worker_recycled(worker, cause)
+        self._actions.tally.worker_recycled(worker, cause)
         worker.state = WorkerState.RETIRING
         self.leaving += 1
         self.short = True

@@ -58,6 +58,7 @@ class Worker:
         "quarantine",
         "recalled_at",
         "recalls",
+        "recycled",
         "sampled_at",
         "sampled_done",
         "sampled_taken",
@@ -83,6 +84,8 @@ class Worker:
         # A worker takes calls in the order sent, so the first `taken - done` of these have started,
         # and no others.
         self.in_flight = InFlight()
+        #: Why another is to take its place; empty if none is.
+        self.recycled = ""
         self.done = 0  # calls it has taken and answered
         self.failed = 0  # those of them that ended with an error
         self.known: set[int] = set()  # numbers of the functions it has

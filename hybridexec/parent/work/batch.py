@@ -170,6 +170,7 @@ class Batch:
         "options",
         "prelude",
         "remaining",
+        "since",
         "sink",
         "size",
         "states",
@@ -200,6 +201,8 @@ class Batch:
         self.options = options
         #: Whether it has entered the pool: a submission may be refused, or interrupted.
         self.entered = False
+        #: When it did, in monotonic seconds.
+        self.since = 0.0
         #: The calls from this place on have never been handed out to a worker.
         self.next = 0
         #: Where each call is, by place.
@@ -278,8 +281,15 @@ class Batch:
         return call_text(self.function.name, self.plain(place))
 
     def plain(self, place: int) -> tuple[Any, ...] | None:
-        """The arguments of the call at ``place``, if they are plain and were not dropped."""
+        """The arguments of the call at ``place``, if they are plain or packed, so that to unpickle
+        them runs no code of the user's, and were not dropped."""
         item = self.items[place]
+        if self.prelude is not None and type(item) is bytes:
+            try:
+                item = fragments.load(self.prelude, item)
+            except Exception:
+                return None
+            return (item,) if self.bare else item
         if self.bare and self.prelude is None:
             return (item,)
         return item if type(item) is tuple else None

@@ -22,6 +22,7 @@ from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
 from ..rows import BY_ITSELF, NO_ROW, PLAIN, Entry, Put, Row
+from ..vitals import Vitals
 from . import forks, tracing
 from .feed import Feed, Runner
 from .service import Service
@@ -100,8 +101,9 @@ class Runners:
         )
         self._load = functions.load
         self._forgotten = functions.forgotten
+        self._vitals = Vitals(page)
         #: Wakes the hub, and ends it.
-        self.service = Service(self.look, page.times)
+        self.service = Service(self.look, self._vitals.beat)
         self._traced = False  # whether CURRENT is kept
 
     # -- on the hub ---------------------------------------------------------------------------
@@ -152,7 +154,7 @@ class Runners:
         special = job.special or self._traced
         feed_due = feed.is_due
         taken = words[TAKEN]
-        following = span.next
+        first = following = span.next
         row: Any = None
         values, in_row = [], NO_ROW  # the row's, and their form
         expiry: Any = None
@@ -162,7 +164,8 @@ class Runners:
             self._call = 0
         self._runner = me
         # Unless the calls are timed, when the first began is good enough for those after it.
-        self._times[slot_id + 1] = _monotonic()
+        began = self._times[slot_id + 1] = _monotonic()
+        waited = False
         while items and not feed.turn_over:
             # Take.
             taken += 1
@@ -202,6 +205,7 @@ class Runners:
                     self._times[slot_id + 1] = _monotonic() + _LOAD_SECONDS
                     function = self._load(job)
                     expiry = self._begin_time(call, job, slot_id)
+                    began = self._times[slot_id + 1]
                     stage = "call"
                 if bare:
                     value = copy_context().run(function, item)
@@ -296,6 +300,8 @@ class Runners:
                 break
             stage = "call"
         self._words[slot_id] = 0
+        if following > first:
+            self._vitals.ran(following - first, began - span.since, _monotonic() - began, waited)
 
     #: What calls are called from.
     run_code = _run_calls.__code__
@@ -330,6 +336,7 @@ class Runners:
         self.feed.turn_over = False
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
+        self._vitals.let_go()
 
     def call_of(self, who: object) -> int:
         """The call that a greenlet runs; 0 if it runs none."""

@@ -15,25 +15,21 @@ import gevent
 import gevent.event
 from gevent.exceptions import LoopExit
 
-from ... import native
-from ...wire.page import HEARTBEAT
-
-#: How often the hub shows that it is alive.
-_HEARTBEAT_SECONDS = 0.1
+from ..vitals import BEAT_SECONDS
 
 
 class Service:
     """The hub's watchers."""
 
-    def __init__(self, look: Callable[[], None], times: memoryview[float]) -> None:
+    def __init__(self, look: Callable[[], None], beat: Callable[[], None]) -> None:
         """
         Args:
             look: sees to what has come; it must take :attr:`woken` back, and call :meth:`end` if it
                 finds :attr:`stopping`.
-            times: the status page's.
+            beat: shows that the hub runs.
         """
         self._look = look
-        self._times = times
+        self._beat = beat
         self._loop = gevent.get_hub().loop
         self._async = self._loop.async_()
         self._watchers: list[Any] = [self._async]
@@ -49,7 +45,7 @@ class Service:
         self._async.start(self._look)
         arrivals = self._loop.io(calls_fd, 1)
         arrivals.start(on_readable)
-        heartbeat = self._loop.timer(0, _HEARTBEAT_SECONDS, ref=False)
+        heartbeat = self._loop.timer(0, BEAT_SECONDS, ref=False)
         heartbeat.start(self._beat, update=True)
         self._watchers += [arrivals, heartbeat]
         # For what arrived before the watchers were started. Not wake(): it thinks that the hub has
@@ -65,9 +61,6 @@ class Service:
                 traceback.print_exc()
         for watcher in self._watchers:
             watcher.close()
-
-    def _beat(self) -> None:
-        self._times[HEARTBEAT] = native.monotonic()
 
     def wake(self) -> None:
         """Have the hub look."""

@@ -41,6 +41,8 @@ class RemoteLink:
         self._reader = frames.FrameReader(self.results_fd)
         self._backlog = bytearray()
         self.broken = False
+        self.since = native.monotonic()
+        self.bytes_sent = self.bytes_received = 0
 
     def read(self, everything: bool = False) -> list[frames.Frame]:
         received = []
@@ -143,7 +145,7 @@ class FarEnd:
     def _take(self, functions: Any, spans: Any, segments: Sequence[Part]) -> None:
         for number, pickled, _ in functions:
             self._functions[number] = payload.loads(frames.extract(pickled, segments))
-        for function, _, first, items, bare, _ in spans:
+        for function, _, first, items, bare, *_ in spans:
             named = type(function) is int  # else it is for one use
             run = self._functions[function] if named else _loads(function, segments)
             for call, item in enumerate(items, first):

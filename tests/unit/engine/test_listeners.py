@@ -57,12 +57,12 @@ def test_events_wait_for_the_thread_that_tells_them() -> None:
 def test_the_pool_tells_nothing_once_the_last_listener_has_gone() -> None:
     pool, listeners = make()
     ends = [listeners.listen(print), listeners.listen(print)]
-    assert pool.actions.emitter is not None
+    assert pool.actions.tally.emitter is not None
     ends[0]()
     ends[0]()  # again is no harm
-    assert pool.actions.emitter is not None
+    assert pool.actions.tally.emitter is not None
     ends[1]()
-    assert pool.actions.emitter is None
+    assert pool.actions.tally.emitter is None
 
 
 def test_events_are_not_loaded_for_an_executor_without_listeners() -> None:

@@ -71,7 +71,7 @@ def test_each_end_is_told_as_what_it_is(status: int, value: object, event: Event
 
 def test_only_what_starts_from_now_on_is_told() -> None:
     simulation = running()
-    simulation.pool.actions.emitter = Emitter(simulation.pool.workers)
+    simulation.pool.actions.tally.emitter = Emitter(simulation.pool.workers)
     simulation.submit()
     simulation.turn()
     simulation.take(1)
@@ -194,5 +194,5 @@ def test_a_call_whose_caller_was_interrupted_is_told_of_once() -> None:
 
 def test_nothing_is_kept_while_nobody_listens() -> None:
     simulation = running()
-    simulation.pool.actions.emitter = None
+    simulation.pool.actions.tally.emitter = None
     assert simulation.pool.actions.take_events(0.0) == []

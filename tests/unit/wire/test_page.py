@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hybridexec.parent.launch.memory import map_memory as without_descriptor
+from hybridexec.wire.histogram import WORDS, add
 from hybridexec.wire.page import (
+    BUSY,
+    CPU,
     CURRENT,
     HEARTBEAT,
+    HELD,
     MAX_LOG,
+    RESIDENT,
     TAKEN,
     StatusPage,
     create_fd,
@@ -62,18 +67,31 @@ def test_running_calls_are_read_from_the_slots(sides: Sides) -> None:
         worker.words[slot_index(slot)] = call
         worker.times[slot_index(slot) + 1] = since
     assert parent.running() == {large_id: 10.5, 2: 20.25}
+    assert sorted(parent.starts()) == [10.5, 20.25]
     worker.words[slot_index(0)] = 0
     assert parent.running() == {2: 20.25}
 
 
+def test_the_histograms_do_not_overlap_with_anything(sides: Sides) -> None:
+    worker, parent = sides
+    add(worker.words, worker.times, worker.runs_at, 1e-9, 1)
+    add(worker.words, worker.times, worker.runs_at, 1e9, 2)
+    add(worker.words, worker.times, worker.waits_at, 1e-9, 3)
+    add(worker.words, worker.times, worker.waits_at, 1e9, 4)
+    assert (parent.run_seconds.count, parent.wait_seconds.count) == (3, 7)
+    assert parent.running() == {}
+    assert parent.log == ""
+
+
 def test_slots_and_header_do_not_overlap(sides: Sides) -> None:
     worker, _ = sides
-    used = {HEARTBEAT, TAKEN, CURRENT}
+    used = {HEARTBEAT, TAKEN, CURRENT, HELD, BUSY, CPU, RESIDENT}
     for slot in range(SLOTS):
         pair = {slot_index(slot), slot_index(slot) + 1}
         assert not pair & used
         used |= pair
-    assert max(used) == len(worker.words) - 1
+    assert max(used) == worker.runs_at - 1
+    assert worker.waits_at - worker.runs_at == WORDS == len(worker.words) - worker.waits_at
 
 
 def test_the_page_outlives_the_worker(sides: Sides) -> None:

@@ -110,7 +110,7 @@ class Worker:
         (number,) = [number for number, known in FUNCTIONS.items() if known is function]
         bare = type(items[0]) is not tuple
         reference = payload.dumps(function)
-        spans = [(number, how.get("how", HOW), first, list(items), bare, None)]
+        spans = [(number, how.get("how", HOW), first, list(items), bare, None, 0.0)]
         self.send(messages.Calls([(number, reference, [])], spans))
 
     def help_out(self) -> None:

@@ -1,0 +1,165 @@
+"""The tally: how many calls and workers went which way; and the one place where the pool tells so.
+
+Thread: turn holder; any thread reads the numbers.
+Guarantees: whatever adds to :attr:`.ledger.Ledger.unfinished`, or takes from it, is counted here
+once, so ``submitted == finished + failed + timed_out + cancelled + lost + unfinished``.
+
+While somebody listens, there is an emitter (:mod:`.emitter`), which is told the same. While nobody
+does, there is none, and nothing more is built than the sums.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ...errors import WorkerLost
+from ...wire import histogram, messages
+from ..work.batch import PACKED, Batch, Call, Ended
+from .worker import Worker, WorkerState
+
+if TYPE_CHECKING:
+    from .emitter import Emitter
+
+#: Over how many seconds the rate of calls is a mean, and how often it is marked how many there are.
+_RATE_SECONDS, _MARK_SECONDS = 10.0, 1.0
+#: How many restarts are remembered.
+_MOST_RESTARTS = 10
+
+_RETURNED = frozenset({messages.VALUE, messages.PICKLED, PACKED})
+
+
+class Tally:
+    """One pool's."""
+
+    def __init__(self) -> None:
+        #: Who tells what happens; None while nobody listens.
+        self.emitter: Emitter | None = None
+        self.submitted = 0
+        self.finished = 0
+        self.failed = 0
+        self.retried = 0
+        self.timed_out = 0
+        self.cancelled = 0
+        self.lost = 0
+        #: How many workers have had to be replaced; of the last ones: when, the pid, and the cause.
+        self.restarts = 0
+        self.last_restarts: deque[tuple[float, int | None, str]] = deque(maxlen=_MOST_RESTARTS)
+        #: For how long calls have run, and waited, in workers that are gone.
+        self.run_seconds = self.wait_seconds = histogram.Histogram()
+        # How many calls had ended at some times, at least a second apart.
+        self._marks: deque[tuple[float, int]] = deque(maxlen=int(_RATE_SECONDS) + 2)
+        self._mark_at = 0.0
+        self._first_at: float | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many calls have ended."""
+        return self.finished + self.failed + self.timed_out + self.cancelled + self.lost
+
+    def mark(self, now: float) -> None:
+        """Some calls are about to end; for :meth:`per_second`."""
+        if now >= self._mark_at:
+            self._mark_at = now + _MARK_SECONDS
+            self._marks.append((now, self.ended))
+            if self._first_at is None:
+                self._first_at = now
+
+    def per_second(self, now: float) -> float:
+        """How many calls ended per second in the last ten, or since the first one has."""
+        if self._first_at is None:
+            return 0.0
+        since, ended = now - _RATE_SECONDS - _MARK_SECONDS / 2, self.ended
+        before = next((count for at, count in list(self._marks) if at >= since), ended)
+        return (ended - before) / max(_MARK_SECONDS, min(_RATE_SECONDS, now - self._first_at))
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def add(self, batch: Batch) -> None:
+        """The calls of a batch have entered the pool."""
+        self.submitted += batch.size
+        if self.emitter is not None:
+            self.emitter.submitted(batch)
+
+    def started(self, workers: Iterable[Worker]) -> None:
+        """See how many calls these workers have taken."""
+        if self.emitter is not None:
+            self.emitter.started(workers)
+
+    def retry(self, call: Call, pid: int | None, error: str, text: str) -> None:
+        """A call is to run again, because of an error."""
+        self.retried += 1
+        if self.emitter is not None:
+            self.emitter.retried(call, pid, error, text)
+
+    def finish(self, batch: Batch, count: int, pid: int | None) -> None:
+        """Calls have returned plain values."""
+        self.finished += count
+        if self.emitter is not None:
+            self.emitter.finished(batch, count, pid)
+
+    def cancel(self, batch: Batch, count: int) -> None:
+        """Calls were cancelled, and their sink knows or hears of that by another way."""
+        self.cancelled += count
+        if self.emitter is not None:
+            self.emitter.cancelled(batch, count)
+
+    def end(self, batch: Batch, outcomes: Sequence[Ended]) -> None:
+        """Calls have ended with these outcomes."""
+        for outcome in outcomes:
+            status = outcome[1]
+            if status in _RETURNED:
+                self.finished += 1
+            elif status == messages.ERROR:
+                self.failed += 1
+            elif status == messages.TIMED_OUT:
+                self.timed_out += 1
+            elif status == messages.CANCELLED:
+                self.cancelled += 1
+            else:
+                self.lost += 1
+        if self.emitter is not None:
+            self.emitter.ended(batch, outcomes)
+
+    # -- workers ----------------------------------------------------------------------------------
+
+    def worker_started(self, worker: Worker) -> None:
+        """Its process exists."""
+        if self.emitter is not None:
+            self.emitter.worker_started(worker)
+
+    def worker_ready(self, worker: Worker) -> None:
+        """It said Hello."""
+        if self.emitter is not None:
+            self.emitter.worker_ready(worker)
+
+    def worker_recycled(self, worker: Worker, cause: str) -> None:
+        """It gets no more calls."""
+        if not worker.quarantine:  # whose place nobody takes
+            worker.recycled = cause
+        if self.emitter is not None:
+            self.emitter.worker_recycled(worker, cause)
+
+    def worker_ended(self, worker: Worker, lost: BaseException, killed: bool, now: float) -> None:
+        """It is gone; ``killed``: all were to be."""
+        self.run_seconds += worker.page.run_seconds
+        self.wait_seconds += worker.page.wait_seconds
+        planned = killed or (worker.state is WorkerState.STOPPING and not worker.expired)
+        cause = worker.recycled if planned else _cause(worker, lost)
+        if cause:
+            self.restarts += 1
+            self.last_restarts.append((now, worker.pid, cause))
+        if self.emitter is not None:
+            self.emitter.worker_ended(worker, not planned, "" if planned else cause)
+
+
+def _cause(worker: Worker, lost: BaseException) -> str:
+    """How a worker came to its end, in words."""
+    if worker.expired:
+        return "killed for a call that did not end at its deadline"
+    if not isinstance(lost, WorkerLost):
+        return str(lost)
+    if lost.signal is not None:
+        return f"killed by {lost.signal}"
+    return "how is unknown" if lost.exitcode is None else f"exit code {lost.exitcode}"

@@ -1,0 +1,100 @@
+"""Histograms of seconds: how many calls have taken how long, in a constant amount of memory.
+
+Each power of two is divided into eight equal buckets, as HdrHistogram does it, from a microsecond
+to eighteen hours. So a quantile is off by a sixteenth of itself at most; counts, the sum and the
+largest value are exact.
+
+Thread: the worker's main thread adds; any thread of the parent reads.
+"""
+
+from __future__ import annotations
+
+from math import frexp
+
+#: Buckets for each power of two, and the powers: values of 2 ** (e - 1) to 2 ** e seconds.
+_PARTS = 8
+_LOWEST, _HIGHEST = -19, 16
+_BUCKETS = (_HIGHEST - _LOWEST + 1) * _PARTS
+_LAST = _BUCKETS - 1
+_LEAST = 2.0 ** (_LOWEST - 1)
+#: A histogram's words on a status page: the sum and the largest value, which are doubles, and the
+#: buckets, which are integers.
+_SUM, _LARGEST, _FIRST = 0, 1, 2
+WORDS = _FIRST + _BUCKETS
+_BYTES = 8 * _BUCKETS
+
+
+def add(
+    words: memoryview[int], times: memoryview[float], at: int, seconds: float, count: int
+) -> None:
+    """Note that ``count`` calls took so long, in the histogram that begins at index ``at``.
+
+    Args:
+        words, times: the status page, as integers and as doubles.
+    """
+    if seconds > _LEAST:
+        mantissa, exponent = frexp(seconds)
+        bucket = min((exponent - _LOWEST) * _PARTS + int(mantissa * 16) - _PARTS, _LAST)
+    else:
+        bucket = 0
+    words[at + _FIRST + bucket] += count
+    times[at] += seconds * count
+    if seconds > times[at + _LARGEST]:
+        times[at + _LARGEST] = seconds
+
+
+def _middle(bucket: int) -> float:
+    exponent, part = divmod(bucket, _PARTS)
+    return 2.0 ** (exponent + _LOWEST - 1) * (1 + (part + 0.5) / _PARTS)
+
+
+class Histogram:
+    """What one or more histograms hold together, at one time."""
+
+    __slots__ = ("_lanes", "largest", "total")
+
+    def __init__(self, lanes: int = 0, total: float = 0.0, largest: float = 0.0) -> None:
+        # The buckets' counts in one integer, 64 bits each: so those of many workers are added up
+        # in one step, which in Python would take milliseconds.
+        self._lanes = lanes
+        #: The sum of all values, in seconds.
+        self.total = total
+        #: The largest, in seconds.
+        self.largest = largest
+
+    @classmethod
+    def read(cls, words: memoryview[int], times: memoryview[float], at: int) -> Histogram:
+        """That on a status page; see :func:`add`."""
+        buckets = words[at + _FIRST : at + WORDS].tobytes()
+        return cls(int.from_bytes(buckets, "little"), times[at], times[at + _LARGEST])
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return Histogram(
+            self._lanes + other._lanes,
+            self.total + other.total,
+            max(self.largest, other.largest),
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """How many values are in each bucket."""
+        return memoryview(self._lanes.to_bytes(_BYTES, "little")).cast("Q").tolist()
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.counts)
+
+    def quantiles(self, *shares: float) -> list[float]:
+        """The values, in seconds, that these shares of all values do not exceed, from 0 to 1 and in
+        rising order; 0 if there are no values."""
+        counts = self.counts
+        count = sum(counts)
+        found: list[float] = []
+        passed, bucket = 0, -1
+        for share in shares:
+            while passed < max(1.0, share * count) and bucket < _LAST:
+                bucket += 1
+                passed += counts[bucket]
+            found.append(min(_middle(bucket), self.largest) if count else 0.0)
+        return found

@@ -16,7 +16,9 @@ from typing import Any
 
 from . import payload
 
-_EXTRA: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # private
+#: The reducers that were registered, by type: all programs', and multiprocessing's.
+REGISTERED: dict[type, Callable[[Any], Any]] = copyreg.dispatch_table
+EXTRA: dict[type, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # private
 
 #: How many types are remembered.
 _MOST = 100
@@ -73,24 +75,25 @@ class Reducers(dict[type, Callable[[Any], Any]]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._registered = 0  # how many reducers there were when this was last looked at
+        #: How many reducers were registered when this was last looked at.
+        self.registered = 0
 
     _reduce = staticmethod(operator.methodcaller("__reduce_ex__", payload.PROTOCOL))
 
     def refresh(self) -> None:
-        """Find out anew what is data, if reducers have been registered since."""
-        registered = len(copyreg.dispatch_table) + len(_EXTRA)
-        if registered != self._registered or len(self) > _MOST:
-            self._registered = registered
-            self.clear()
+        """Find out anew what is data: reducers have been registered since."""
+        self.registered = len(REGISTERED) + len(EXTRA)
+        self.clear()
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
         if issubclass(kind, type):
             raise KeyError(kind)  # a class is named
         if kind is complex:
-            return copyreg.dispatch_table[complex]
-        if kind in copyreg.dispatch_table or kind in _EXTRA or not _is_data(kind):
+            return REGISTERED[complex]
+        if kind in REGISTERED or kind in EXTRA or not _is_data(kind):
             raise NoData
+        if len(self) >= _MOST:
+            self.clear()
         reduce = self[kind] = _bare_reducer(kind) if _is_bare(kind) else self._reduce
         return reduce
 

@@ -32,7 +32,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import payload
-from .data import NoData, Reducers
+from .data import EXTRA, REGISTERED, NoData, Reducers
 
 #: How many values a packer looks at before it decides on its prelude.
 SAMPLE = 4
@@ -194,7 +194,8 @@ class Packer:
     def refresh(self) -> None:
         """Find out anew what may not hold any more; to be called before values are packed, now and
         then."""
-        self._reducers.refresh()
+        if len(REGISTERED) + len(EXTRA) != self._reducers.registered:
+            self._reducers.refresh()
         for thing in self._named:
             if not _is_found(thing):
                 self._idle = []

@@ -37,7 +37,10 @@ class Packing:
     def pack(self, items: list[Any]) -> tuple[list[Any], bytes | None]:
         """The fragments of those that can be packed, with None in place of the others, and their
         prelude; None if there are no fragments."""
-        packer = self._packer = _up_to_date(self._packer)
+        packer = self._packer
+        # A prompt may change this.
+        if packer is None or packer.by_value is not session.is_needed():
+            packer = self._packer = fragments.Packer(session.is_needed())
         kinds = set(map(type, items))
         # Texts and bytes that are not plain are too large for fragments.
         if kinds <= {bytes, str} or not (self._single or kinds == {tuple}):
@@ -53,20 +56,14 @@ class Packing:
 def pack_arguments(function: Function, args: tuple[Any, ...]) -> tuple[bytes, bytes] | None:
     """The fragment of a submitted call's arguments, and its prelude; None if they cannot be
     packed."""
-    packer = function.packer = _up_to_date(function.packer)
+    packer = function.packer
+    if packer is None or packer.by_value is not session.is_needed():
+        packer = function.packer = fragments.Packer(session.is_needed())
     packer.refresh()
     prelude = packer.prelude
     fragment = packer.pack(args)
     # Another thread may have changed the prelude.
     return (fragment, prelude) if fragment is not None and packer.prelude is prelude else None
-
-
-def _up_to_date(packer: fragments.Packer | None) -> fragments.Packer:
-    """A packer that knows whether ``__main__`` goes by value, which a prompt may change."""
-    by_value = session.is_needed()
-    if packer is None or packer.by_value is not by_value:
-        return fragments.Packer(by_value)
-    return packer
 
 
 def opened(row: Values) -> Iterator[Ended | Values]:

@@ -152,7 +152,7 @@ class Stream:
             return
         packed, prelude = self._packing.pack(chunk)
         if prelude is not None and None not in packed:
-            self._send(packed, offset, chunk, prelude)
+            self._send(packed, offset, None, prelude)
             return
         if self._single:
             chunk = [(item,) for item in chunk]

@@ -84,8 +84,8 @@ class Submission:
             finally:
                 del refused  # this frame is in the error's traceback
         future: CallFuture[T] = CallFuture(engine, function, item, options, prelude)
-        if item is not args:
-            future.arguments = (args, kwargs)
+        if item is not args and prelude is None:
+            future.arguments = (args, kwargs)  # a fragment refers to nothing
         if self._room is None:
             engine.submit_call(future)
         else:

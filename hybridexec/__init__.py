@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .outcomes import Outcome
+    from .parent.engine.observation import Observation
     from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ExecutorStats",
     "ExecutorView",
     "HybridExecutor",
+    "Observation",
     "Outcome",
     "RemoteError",
     "Restart",
@@ -43,6 +45,7 @@ _HOMES = {
     "ExecutorStats": "stats",
     "ExecutorView": "executor",
     "HybridExecutor": "executor",
+    "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
     "RemoteError": "errors",
     "Restart": "stats",

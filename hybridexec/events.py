@@ -15,7 +15,12 @@ if it is not known.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+#: How many calls a message names at most.
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,32 @@ class CallsLost(CallsEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CallsAbandoned(CallsEvent):
+    """Cancelled calls have not ended within ``timeout_grace``, and keep their slots until they do.
+
+    Attributes:
+        pid: that of the worker that runs them.
+        calls: each in a few words.
+    """
+
+    pid: int | None
+    calls: tuple[str, ...]
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        named, more = ", ".join(self.calls[:_MAX_NAMED]), len(self.calls) - _MAX_NAMED
+        if more > 0:
+            named += f" and {more} more"
+        return (
+            f"worker process {self.pid} still runs what was cancelled, and did not end within "
+            f"timeout_grace: {named}. Each keeps its slot until it ends. What stops a call is an "
+            "exception, which a bare except or except BaseException swallows, and which C code "
+            "does not see. With a timeout, such a call ends all the same"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerEvent(Event):
     """Something that has happened to a worker.
 
@@ -189,11 +220,29 @@ class WorkerBlocked(WorkerEvent):
         seconds: for how long it has not.
         call: the call that keeps it from running, in a few words; empty if that is not known.
         stack: that of the worker's main thread, as text; empty if that is not known.
+        why: what keeps it from running, as far as that is known, in words.
+        no_stack: why no stack is known; empty if one is.
+        unfinished: how many calls it has.
     """
 
     seconds: float
     call: str
     stack: str
+    why: str
+    no_stack: str
+    unfinished: int
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        said = (
+            f"the hub of worker process {self.pid} has not run for {self.seconds:.1f} s: "
+            f"{self.why}; unfinished calls there: {self.unfinished}."
+        )
+        stack = self.stack.rstrip()
+        return (
+            f"{said} Its stack:\n{stack}" if stack else f"{said} No stack is known: {self.no_stack}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +254,43 @@ class WorkerUnblocked(WorkerEvent):
     """
 
     seconds: float
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return f"the hub of worker process {self.pid} runs again, after {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHeldUp(WorkerEvent):
+    """The calls of a worker wait one after another, because they wait where gevent cannot let
+    others run. Each place in the code is told of once.
+
+    Attributes:
+        seconds: for how long that has been seen.
+        looks: in how many of the looks taken in that time one was found to be waiting.
+        call: one of them, in a few words.
+        stack: where it was waiting, as text.
+        unfinished: how many calls the worker has.
+    """
+
+    seconds: float
+    looks: int
+    call: str
+    stack: str
+    unfinished: int
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return (
+            f"the calls of worker process {self.pid} wait one after another: in {self.looks} of "
+            f"the looks taken in the last {self.seconds:.0f} s, one was waiting where gevent "
+            f"cannot let others run, {self.call} for one; unfinished calls there: "
+            f"{self.unfinished}. psycopg2 needs psycogreen, grpc its init_gevent(), other clients "
+            'a driver that waits in Python, or gevent.get_hub().threadpool.apply(): see "Code '
+            f'that does not wait cooperatively" in the documentation. Its stack:\n{self.stack}'
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +318,38 @@ class WorkerEnded(WorkerEvent):
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStartFailed(WorkerEvent):
+    """A worker could not be started. It is tried again.
+
+    Attributes:
+        error: why, in words.
+    """
+
+    error: str
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return f"{self.error}; it is tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorBroke(Event):
+    """No call can run any more.
+
+    Attributes:
+        error: why, in words.
+    """
+
+    error: str
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return self.error
+
+
 #: All kinds of events. What happens to a call is told in this order.
 KINDS: tuple[type[Event], ...] = (
     CallsSubmitted,
@@ -242,10 +360,35 @@ KINDS: tuple[type[Event], ...] = (
     CallsTimedOut,
     CallsCancelled,
     CallsLost,
+    CallsAbandoned,
     WorkerStarted,
     WorkerReady,
     WorkerBlocked,
     WorkerUnblocked,
+    WorkerHeldUp,
     WorkerRecycled,
     WorkerEnded,
+    WorkerStartFailed,
+    ExecutorBroke,
 )
+
+
+def names_of(classes: type[Event] | Iterable[type[Event]] | None = None) -> frozenset[str]:
+    """The names of those kinds of events that are, or derive from, one of these classes; of all
+    kinds for None.
+
+    Raises:
+        TypeError: one of them is no class of events.
+    """
+    if classes is None:
+        wanted: tuple[Any, ...] = (Event,)
+    elif isinstance(classes, Iterable):
+        wanted = tuple(classes)
+    else:
+        wanted = (classes,)
+    for each in wanted:
+        if not (isinstance(each, type) and issubclass(each, Event)):
+            raise TypeError(
+                f"events must be classes of hybridexec.events, such as CallsFailed, not {each!r}"
+            )
+    return frozenset(kind.__name__ for kind in KINDS if issubclass(kind, wanted))

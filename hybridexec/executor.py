@@ -27,7 +27,9 @@ from .options import CallOptions
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
+    from .events import Event
     from .parent.engine.engine import Engine
+    from .parent.engine.observation import Observation
     from .stats import ExecutorStats
 
 _MISSING_GUARD = (
@@ -54,6 +56,15 @@ class ExecutorView(Calls):
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
         return self._executor.stats()
+
+    def observe(
+        self,
+        observer: Callable[[Event], object],
+        *,
+        events: type[Event] | Iterable[type[Event]] | None = None,
+    ) -> Observation:
+        """Observe the executor this is a view of, all its calls included."""
+        return self._executor.observe(observer, events=events)
 
     def cancel_all(self) -> None:
         """Cancel all calls of the executor this is a view of, those made otherwise too."""
@@ -201,6 +212,36 @@ class HybridExecutor(Calls):
 
         self._engine.follow()
         return stats(self._engine.snapshot)
+
+    def observe(
+        self,
+        observer: Callable[[Event], object],
+        *,
+        events: type[Event] | Iterable[type[Event]] | None = None,
+    ) -> Observation:
+        """Have ``observer`` called with each event from here on: see :mod:`hybridexec.events`.
+
+        It is called on a thread of its own, with one event at a time, in order, so it may take its
+        time, and keeps no call waiting. When ten thousand events wait for it, further ones are
+        counted and dropped. What it raises is logged, once. The end of the executor waits until it
+        has had all events, for five seconds at most.
+
+        Args:
+            observer: is called with an event.
+            events: the classes of events that it wants, or what these derive from (``CallsEvent``,
+                say); None for all. Calls are counted for events only while somebody wants them.
+
+        Returns:
+            What ends it, with ``close()``, and knows how many were ``dropped``.
+
+        Raises:
+            TypeError: the observer cannot be called, or one of ``events`` is no class of events.
+        """
+        from .events import names_of
+
+        if not callable(observer):
+            raise TypeError(f"an observer must be callable, not {type(observer).__name__}")
+        return self._engine.observers.observe(observer, names_of(events))
 
     def cancel_all(self) -> None:
         """Cancel all calls, running ones and those made through views included; the executor goes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -33,7 +34,7 @@ def listening(make: Callable[[], HybridExecutor]) -> Iterator[tuple[HybridExecut
 
     with make() as executor:
         engine: Engine = executor._engine
-        engine.listeners.listen(listener)
+        engine.listeners.listen(listener, events.names_of())
         yield executor, account
     assert not faults
     assert account.unfinished == 0
@@ -103,7 +104,9 @@ def test_inline_calls_are_told_of_by_the_io_thread(make: Make) -> None:
     threads: set[str] = set()
     with listening(lambda: make(max_workers=1)) as (executor, account):
         engine: Engine = executor._engine
-        engine.listeners.listen(lambda _: threads.add(threading.current_thread().name))
+        engine.listeners.listen(
+            lambda _: threads.add(threading.current_thread().name), events.names_of()
+        )
         for number in range(100):
             assert executor.submit(abs, -number).result(timeout=30) == number
         wait_until(lambda: account.calls[events.CallsFinished] == 100)
@@ -131,8 +134,8 @@ def test_a_listener_that_raises_hurts_nobody(make: Make, caplog: pytest.LogCaptu
     account = Account()
     with make(max_workers=1) as executor:
         engine: Engine = executor._engine
-        engine.listeners.listen(broken)
-        engine.listeners.listen(account)
+        engine.listeners.listen(broken, events.names_of())
+        engine.listeners.listen(account, events.names_of())
         assert executor.submit(abs, -1).result(timeout=30) == 1
     assert account.calls[events.CallsFinished] == 1
     assert "a listener of an executor's events failed" in caplog.text
@@ -142,7 +145,7 @@ def test_who_stops_listening_is_told_no_more(make: Make) -> None:
     account = Account()
     with make(max_workers=1) as executor:
         engine: Engine = executor._engine
-        stop = engine.listeners.listen(account)
+        stop = engine.listeners.listen(account, events.names_of())
         assert executor.submit(abs, -1).result(timeout=30) == 1
         wait_until(lambda: account.calls[events.CallsFinished] == 1)
         stop()
@@ -150,3 +153,84 @@ def test_who_stops_listening_is_told_no_more(make: Make) -> None:
         assert executor.submit(abs, -2).result(timeout=30) == 2
     assert account.calls[events.CallsSubmitted] == 1
     assert not account.those(events.WorkerEnded)
+
+
+def test_an_observer_is_told_of_everything_by_the_end(make: Make) -> None:
+    account = Account()
+    with make(max_workers=2) as executor:
+        observation = executor.observe(lambda event: account([event]))
+        assert list(executor.map(identity, range(5000))) == list(range(5000))
+        assert isinstance(executor.submit(fail_on_odd, 1).exception(timeout=30), ValueError)
+    assert observation.dropped == 0
+    assert account.unfinished == 0
+    assert account.calls[events.CallsFinished] == 5000
+    assert [event.text for event in account.those(events.CallsFailed)] == ["1 is odd"]
+    assert not account.alive
+
+
+def test_an_observer_gets_what_it_asked_for_until_it_closes(make: Make) -> None:
+    got: list[events.Event] = []
+    executor = make(max_workers=1)
+    observation = executor.options(timeout=60).observe(got.append, events=[events.CallsFailed])
+    for number in range(6):
+        executor.submit(fail_on_odd, number).exception(timeout=30)
+    observation.close()
+    assert {type(event) for event in got} == {events.CallsFailed}
+    assert sorted(event.text for event in got if isinstance(event, events.CallsFailed)) == [
+        f"{number} is odd" for number in (1, 3, 5)
+    ]
+    executor.submit(fail_on_odd, 7).exception(timeout=30)
+    observation.close()
+    assert len(got) == 3
+    engine: Engine = executor._engine
+    assert engine._pool.actions.tally.emitter is None
+
+
+def test_an_observer_that_blocks_keeps_no_call_waiting(make: Make) -> None:
+    goes_on = threading.Event()
+    executor = make(max_workers=1)
+    executor.observe(lambda _: goes_on.wait(60))
+    try:
+        assert list(executor.map(identity, range(1000))) == list(range(1000))
+        assert executor.submit(abs, -1).result(timeout=30) == 1
+    finally:
+        goes_on.set()
+
+
+def test_a_log_handler_that_blocks_keeps_no_call_waiting(make: Make, gate: Gate) -> None:
+    goes_on, blocks = threading.Event(), threading.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            blocks.set()
+            goes_on.wait(60)
+
+    handler, logger = Handler(), logging.getLogger("hybridexec")
+    logger.addHandler(handler)
+    try:
+        executor = make(max_workers=2, concurrency=2, hub_lag_warning=0.3)
+        hog = executor.submit(gate.hog, "hog")
+        assert blocks.wait(30)
+        gate.open()
+        assert hog.result(timeout=30) == "hog"
+        assert list(executor.map(identity, range(1000))) == list(range(1000))
+    finally:
+        goes_on.set()
+        logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("observer", "kinds"), [(None, None), (print, str), (print, [events.CallsFailed, 3])]
+)
+def test_what_cannot_observe_is_refused(make: Make, observer: Any, kinds: Any) -> None:
+    with pytest.raises(TypeError, match=r"callable|hybridexec\.events"):
+        make().observe(observer, events=kinds)
+
+
+def test_an_executor_that_nobody_used_ends_its_observers(make: Make) -> None:
+    got: list[events.Event] = []
+    executor = make()
+    observation = executor.observe(got.append)
+    executor.shutdown()
+    observation.close()
+    assert not got

@@ -15,10 +15,12 @@ from hybridexec.events import (
     CallsSubmitted,
     CallsTimedOut,
     Event,
+    ExecutorBroke,
     WorkerEnded,
     WorkerEvent,
     WorkerReady,
     WorkerStarted,
+    WorkerStartFailed,
 )
 
 #: What ends a call.
@@ -46,13 +48,17 @@ class Account:
             if isinstance(event, CallsEvent):
                 assert event.count > 0
                 self.calls[type(event)] += event.count
-            else:
-                assert isinstance(event, WorkerEvent)
+            elif isinstance(event, WorkerEvent):
                 self._note_worker(event)
+            else:
+                assert isinstance(event, ExecutorBroke)
             assert self.unfinished >= 0, "calls are submitted before they end"
 
     def _note_worker(self, event: WorkerEvent) -> None:
         number, last = event.worker, self.lives.get(event.worker)
+        if isinstance(event, WorkerStartFailed):
+            assert last is WorkerEnded
+            return
         assert last is not WorkerEnded, "a worker ends once"
         if isinstance(event, WorkerStarted):
             assert last is None

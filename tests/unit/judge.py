@@ -8,7 +8,7 @@ from typing import Any
 
 from hybridexec.errors import CallTimeout
 from hybridexec.options import CallOptions
-from hybridexec.parent.pool.actions import Abandoned, Kill, Send
+from hybridexec.parent.pool.actions import Kill, Send
 from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.pool import Phase, Pool
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_DEATHS_IN_A_ROW
@@ -33,7 +33,6 @@ class Judge:
         self.batch_of: dict[int, Batch] = {}  # by call
         self.in_flight: list[Send] = []
         self.kills: list[Kill] = []
-        self.unsaid: list[Abandoned] = []
         # Cancelled calls that run, and when the pool could see that: the first time, and the first
         # time after the grace.
         self.seen: dict[int, list[float]] = {}

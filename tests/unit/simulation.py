@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hybridexec.errors import ExecutorBroken, WorkerLost
+from hybridexec.events import names_of
 from hybridexec.options import CallOptions
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Send, Start
@@ -280,11 +281,10 @@ class Simulation(Judge):
                 # The engine has no process to signal before it was started.
                 if action.worker in self.workers and self.workers[action.worker].exists:
                     self.workers[action.worker].doomed = True
-        self.unsaid += self.pool.actions.take_unsaid()
         for sink, ended in self.pool.ledger.take_outcomes():
             self._note_outcomes(sink, ended)
         invariants.check(self.pool)
-        told = self.pool.actions.take_events(self.now)
+        told = self.pool.actions.tally.take_events(self.now, names_of())
         if told:
             self.account(told)
         assert self.account.unfinished == self.pool.ledger.unfinished, "each end is told once"

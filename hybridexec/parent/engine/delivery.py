@@ -1,5 +1,4 @@
-"""Deliver what may run user code: outcomes (callbacks), log records (handlers) and events
-(listeners); and the end.
+"""Deliver what may run user code: outcomes (callbacks) and events (listeners); and the end.
 
 Thread: the I/O thread, and whoever takes a turn in its place.
 Guarantees: no lock of gevent's is taken on a native thread: in a process that gevent has patched,
@@ -9,19 +8,16 @@ delivery is done in a greenlet (:mod:`.gevent_parent`).
 from __future__ import annotations
 
 import functools
-import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..work.batch import Delivery, deliver_all
 from .gevent_parent import Hubs
-from .hub_monitor import Record
 from .listeners import tell_all
 
 if TYPE_CHECKING:
     from .listeners import News
-
-_logger = logging.getLogger("hybridexec")
 
 
 class Deliverer:
@@ -37,13 +33,6 @@ class Deliverer:
         elif outcomes:
             self._hubs.call(functools.partial(deliver_all, outcomes))
 
-    def log(self, records: list[Record]) -> None:
-        """Log the records."""
-        if self._hubs is None:
-            _log(records)
-        elif records:
-            self._hubs.call(functools.partial(_log, records))
-
     def events(self, news: list[News]) -> None:
         """Give each listener its events."""
         if self._hubs is None:
@@ -51,12 +40,12 @@ class Deliverer:
         elif news:
             self._hubs.call(functools.partial(tell_all, news))
 
-    def end(self, ended: threading.Event) -> None:
-        """Set ``ended``, after everything else was delivered."""
+    def end(self, ended: Callable[[], None]) -> None:
+        """Call ``ended``, after everything else was delivered."""
         if self._hubs is None:
-            ended.set()
+            ended()
         else:
-            self._hubs.call(ended.set)
+            self._hubs.call(ended)
             self._hubs.release()
 
 
@@ -69,8 +58,3 @@ class Told:
     def deliver(self, ended: object) -> None:
         """Set the event."""
         self._event.set()
-
-
-def _log(records: list[Record]) -> None:
-    for level, message, arguments in records:
-        _logger.log(level, message, *arguments)

@@ -40,6 +40,7 @@ from .inline_calls import InlineCalls
 from .io_thread import IoThread
 from .link import Launcher
 from .listeners import Listeners
+from .observers import Observers
 from .snapshot import Snapshot
 from .supervisor import Supervisor
 
@@ -76,6 +77,7 @@ class Engine:
         #: Whether this process is a fork of the one that made the engine.
         self.inert = False
         self.listeners = Listeners(pool, self._turning, self._io.is_current)
+        self.observers = Observers(self.listeners, self.wait_for)
         self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
@@ -159,8 +161,7 @@ class Engine:
             return  # there is no call yet
         told = threading.Event()
         self._queue.post(self._pool.cancel_all, Told(told))
-        if self._can_wait():
-            native.wait(lambda seconds: told.wait(seconds) or self._ended.is_set(), None)
+        self.wait_for(told, None)
 
     def shutdown(self, cancel_unstarted: bool, why: str = _SHUT_DOWN) -> None:
         """Refuse new calls, finish those there are (or only the started ones), and end."""
@@ -182,7 +183,7 @@ class Engine:
         self._launcher.close()
         self._queue.close()  # a start of the I/O thread may have failed
         lifecycle.unregister(self)
-        self._ended.set()
+        self._end()
 
     def kill(self, signal_number: int) -> None:
         """Signal every worker, now."""
@@ -201,8 +202,8 @@ class Engine:
         Returns at once where it cannot end before this returns: on the I/O thread, in a finalizer
         or signal handler that has interrupted a holder of its locks, and in a forked process.
         """
-        if self._can_wait():
-            native.wait(self._ended.wait, seconds)
+        if self._can_wait() and native.wait(self._ended.wait, seconds):
+            self.observers.join(seconds)
 
     def _can_wait(self) -> bool:
         """Whether a caller may wait for what the I/O thread does."""
@@ -213,6 +214,13 @@ class Engine:
         if self._hubs is not None:
             self._hubs.hold()
         return True
+
+    def wait_for(self, told: threading.Event, seconds: float | None) -> None:
+        """Wait for what the I/O thread is about to tell, for ``seconds`` at most; not where that
+        cannot happen before this returns."""
+        self._queue.nudge()
+        if self._can_wait():
+            native.wait(lambda left: told.wait(left) or self._ended.is_set(), seconds)
 
     @property
     def broken(self) -> BaseException | None:
@@ -314,13 +322,12 @@ class Engine:
             now = native.monotonic()
             if self._tick_at is not None and now >= self._tick_at:
                 pool.tick(now)
-            records = self._supervisor.look(now)
+            self._supervisor.look(now)
             pool.dispatch(now)
             self._supervisor.act()
             outcomes = self._ledger.take_outcomes()
             events = self.listeners.take(now)
         self._tell.outcomes(outcomes)
-        self._tell.log(records)
         self._tell.events(events)
 
     def _abort(self, error: BaseException) -> None:
@@ -347,4 +354,9 @@ class Engine:
             self._poller.close()
             self._queue.close()
             lifecycle.unregister(self)
-            self._tell.end(self._ended)
+            self._tell.end(self._end)
+
+    def _end(self) -> None:
+        """All has been delivered."""
+        self.observers.end()
+        self._ended.set()

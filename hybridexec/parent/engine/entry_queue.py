@@ -57,6 +57,10 @@ class EntryQueue:
             if self.asleep:
                 self._wake()
 
+    def nudge(self) -> None:
+        """Have the I/O thread take a turn."""
+        self.post(_nothing)
+
     def _wake(self) -> None:
         self.asleep = False
         try:
@@ -122,3 +126,7 @@ class EntryQueue:
         with self._waking:
             wake_fd, self._wake_fd = self._wake_fd, -1
             lifecycle.close(fd, wake_fd)
+
+
+def _nothing() -> None:
+    pass

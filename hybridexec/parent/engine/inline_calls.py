@@ -188,7 +188,7 @@ class InlineCalls:
             batch = None if call is None else call.batch
             if call is None or (batch is not None and batch.first == first):
                 self._sent = (0, 0)
-                self._queue.post(_nothing)
+                self._queue.nudge()
 
     def _spin(self, poll: Callable[[int], Any]) -> bool:
         """Spin until the outcome is there or should have been; returns whether it is."""
@@ -229,7 +229,7 @@ class InlineCalls:
                     leader.rest()
                 else:
                     leader.give_back()
-                    self._queue.post(_nothing)  # wake it to act on what has changed
+                    self._queue.nudge()  # wake it to act on what has changed
             except BaseException:
                 leader.rest()
                 self.interrupted()
@@ -255,7 +255,3 @@ class InlineCalls:
 
 def _interruption() -> ExecutorBroken:
     return ExecutorBroken("interrupted while it handled a call")
-
-
-def _nothing() -> None:
-    """An event that does nothing but have the I/O thread take a turn."""

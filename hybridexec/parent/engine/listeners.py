@@ -6,23 +6,25 @@ turn were delivered, with all its events since the last time; by one thread, so 
 greenlet for each list in a process that gevent has patched). What it raises is logged, and hurts
 neither calls nor other listeners.
 
-While nobody listens, the pool has no emitter, and the events' module is not loaded.
+Calls are told of only while somebody wants to hear of them. The events' module is not loaded before
+something happens that somebody wants to hear of.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from ..pool.pool import Pool
+from ..pool.tally import OF_CALLS
 
 if TYPE_CHECKING:
     from ...events import Event
 
     #: It must return soon: the I/O thread waits for it.
     Listener = Callable[[list[Event]], object]
-    _Entry = tuple[Listener, frozenset[type[Event]]]
+    _Entry = tuple[Listener, frozenset[str]]
     #: A listener, and what to tell it.
     News = tuple[Listener, list[Event]]
 
@@ -37,53 +39,65 @@ class Listeners:
         Args:
             turning: the turn.
         """
-        self._actions = pool.actions
         self._tally = pool.actions.tally
         self._workers = pool.workers
         self._turning = turning
         self._on_io_thread = on_io_thread
-        # Changed in a turn.
+        # These two are changed in a turn. The second: who is to be called, once, after what has
+        # happened until then was told.
         self._entries: list[_Entry] = []
+        self._after: list[Listener] = []
 
-    def listen(
-        self, listener: Listener, classes: tuple[type[Event], ...] | None = None
-    ) -> Callable[[], None]:
+    def listen(self, listener: Listener, names: Collection[str]) -> Callable[[], None]:
         """Tell ``listener`` what happens from here on. Of calls that the pool has by now it hears
         how they go on, but not that they were submitted.
 
         Args:
-            classes: which events, by their classes or what these derive from; None for all.
+            names: those of the events' classes that it wants.
 
         Returns:
             What ends that. The list that is on its way may still come.
         """
-        from ... import events
-        from ..pool.emitter import Emitter
-
-        wanted = (kind for kind in events.KINDS if issubclass(kind, classes or events.Event))
-        entry = listener, frozenset(wanted)
+        entry = listener, frozenset(names)
         with self._turning:
             self._entries.append(entry)
-            if self._tally.emitter is None:
+            if self._tally.emitter is None and _is_of_calls(entry):
+                from ..pool.emitter import Emitter
+
                 self._tally.emitter = Emitter(self._workers)
         return lambda: self._cease(entry)
 
     def _cease(self, entry: _Entry) -> None:
         with self._turning:
             self._entries = [other for other in self._entries if other is not entry]
-            if not self._entries:
+            if not any(map(_is_of_calls, self._entries)):
                 self._tally.emitter = None
+
+    def after(self, called: Callable[[], object]) -> None:
+        """Have ``called`` called when all has been told that has happened by now. The I/O thread
+        must be woken, if it sleeps."""
+        with self._turning:
+            self._after.append(lambda _: called())
 
     def take(self, now: float) -> list[News]:
         """What there is to tell, if this is the thread that tells it; in a turn."""
-        if self._tally.emitter is None or not self._on_io_thread():
+        tally = self._tally
+        if tally.emitter is None and not tally.happened and not self._after:
             return []
-        events = self._actions.take_events(now)
+        if not self._on_io_thread():
+            return []
+        wanted: frozenset[str] = frozenset().union(*(names for _, names in self._entries))
+        events = tally.take_events(now, wanted)
         news = [
-            (listener, [event for event in events if type(event) in wanted])
-            for listener, wanted in self._entries
+            (listener, [event for event in events if type(event).__name__ in names])
+            for listener, names in self._entries
         ]
-        return [(listener, told) for listener, told in news if told]
+        after, self._after = self._after, []
+        return [each for each in news if each[1]] + [(called, []) for called in after]
+
+
+def _is_of_calls(entry: _Entry) -> bool:
+    return not OF_CALLS.isdisjoint(entry[1])
 
 
 def tell_all(news: list[News]) -> None:

@@ -6,7 +6,6 @@ Guarantees: never waits for a worker, except for the exit status of one that has
 
 from __future__ import annotations
 
-import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,12 +19,10 @@ from ..pool.actions import Action, Kill, Send, Start
 from ..pool.pool import Phase, Pool
 from ..pool.watchdog import Watchdog
 from .entry_queue import EntryQueue
-from .hub_monitor import HubMonitor, Record, abandoned
+from .hub_monitor import HubMonitor
 from .leader import Leader
 from .link import Launcher, Link
 from .starter import Starter
-
-_logger = logging.getLogger("hybridexec")
 
 #: How many of the calls that a dead worker was running its errors name.
 _MAX_NAMED = 10
@@ -47,6 +44,7 @@ class Supervisor:
             watchdog: decides which blocked hubs are reported; None reports none.
         """
         self._pool = pool
+        self._tally = pool.actions.tally
         self._launcher = launcher
         self._starter = Starter(launcher, queue, self._started, self._not_started)
         #: See :class:`.starter.Starter`.
@@ -55,13 +53,11 @@ class Supervisor:
         #: Who reads the results.
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Link, int]] = {}
-        self._monitor = HubMonitor(
-            watchdog, pool.workers, self.connections, self.send, pool.actions.tally
-        )
+        self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send, self._tally)
         self._measure_at = 0.0  # when to measure the workers' memory
         # Workers that have ended, how is not known yet: until when to wait for that.
         self._ends: dict[int, float] = {}
-        self._breakage_logged = False
+        self._breakage_told = False
         #: The bytes sent to workers that are gone, and received from them.
         self.moved = (0, 0)
         # Handlers of all messages but Results: called with the worker's number, the time and the
@@ -133,8 +129,8 @@ class Supervisor:
         measure = max(0.0, self._measure_at - now)
         return measure if seconds is None else min(seconds, measure)
 
-    def look(self, now: float) -> list[Record]:
-        """Check what no event reports, where that is due; returns what to log."""
+    def look(self, now: float) -> None:
+        """Check what no event reports, where that is due."""
         for number, due in list(self._ends.items()):
             connection = self.connections[number]
             if now >= due or not connection.ended():
@@ -147,10 +143,7 @@ class Supervisor:
                 )
                 if resident is not None:
                     self._pool.measured(number, resident)
-        records = self._monitor.look(now)
-        if self._pool.actions.unsaid:
-            records += map(abandoned, self._pool.actions.take_unsaid())
-        return records
+        self._monitor.look(now)
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known; callable on any
@@ -185,8 +178,8 @@ class Supervisor:
             self._pool.unready(number, broken)
         self._pool.lost(number, broken, native.monotonic())
         if self._pool.phase is Phase.RUNNING:
-            _logger.warning("%s; it is tried again", broken)
-        self._log_breakage()
+            self._tally.happen("WorkerStartFailed", number, None, str(broken))
+        self._tell_of_breakage()
 
     # -- results and ends -------------------------------------------------------------------------
 
@@ -253,14 +246,14 @@ class Supervisor:
             lost = connection.lost(running, calls, self._pool.phase is Phase.RUNNING)
         self._pool.lost(number, lost, native.monotonic())
         connection.close()
-        self._log_breakage()
+        self._tell_of_breakage()
 
-    def _log_breakage(self) -> None:
-        """Log once that no call can run any more: errors in futures may be seen late, or never."""
+    def _tell_of_breakage(self) -> None:
+        """Tell once that no call can run any more: errors in futures may be seen late, or never."""
         broken: BaseException | None = self._pool.ledger.broken_because
-        if broken is not None and not self._breakage_logged:
-            self._breakage_logged = True
-            _logger.error("%s", broken)
+        if broken is not None and not self._breakage_told:
+            self._breakage_told = True
+            self._tally.happen("ExecutorBroke", str(broken))
 
     def close(self) -> None:
         """Kill the processes that a fault has left, and close the launcher."""

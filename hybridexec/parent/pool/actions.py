@@ -1,16 +1,13 @@
-"""Actions: what the pool decides that the supervisor is to do, and what it tells of."""
+"""Actions: what the pool decides that the supervisor is to do; and the tally of what has been."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...wire.messages import ToWorker
 from ...wire.shared import Part
 from .tally import Tally
-
-if TYPE_CHECKING:
-    from ...events import Event
 
 
 class Start(NamedTuple):
@@ -37,22 +34,12 @@ class Kill(NamedTuple):
 Action = Start | Send | Kill
 
 
-class Abandoned(NamedTuple):
-    """Report that calls with these names were cancelled and go on in a worker, after the grace
-    period."""
-
-    pid: int | None
-    names: list[str]
-
-
 class Actions:
     """What has been decided and not been carried out yet."""
 
     def __init__(self) -> None:
         #: In order.
         self.decided: list[Action] = []
-        #: What is to be reported.
-        self.unsaid: list[Abandoned] = []
         #: What has happened.
         self.tally = Tally()
 
@@ -68,21 +55,7 @@ class Actions:
         """Decide on a :class:`Kill`."""
         self.decided.append(Kill(worker, signal))
 
-    def say(self, pid: int | None, names: list[str]) -> None:
-        """Decide on an :class:`Abandoned`."""
-        self.unsaid.append(Abandoned(pid, names))
-
-    def take_unsaid(self) -> list[Abandoned]:
-        """The reports since the last time."""
-        unsaid, self.unsaid = self.unsaid, []
-        return unsaid
-
     def take(self) -> list[Action]:
         """The actions since the last time."""
         decided, self.decided = self.decided, []
         return decided
-
-    def take_events(self, now: float) -> list[Event]:
-        """What has happened since the last time, as far as somebody listens."""
-        emitter = self.tally.emitter
-        return [] if emitter is None else emitter.take(now)

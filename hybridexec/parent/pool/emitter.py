@@ -1,11 +1,11 @@
-"""Collects events for those who listen. The tally tells it whatever it counts.
+"""Collects events of calls, for those who listen. The tally tells it whatever it counts.
 
 Thread: turn holder.
 Guarantees: what is kept until it is taken grows with the number of functions, workers and different
 errors, not with that of calls.
 
-While nobody listens there is no emitter (see :attr:`.tally.Tally.emitter`), nothing is built, and
-this module and :mod:`hybridexec.events` are not even loaded.
+While nobody wants them there is no emitter (see :attr:`.tally.Tally.emitter`), nothing is built,
+and this module and :mod:`hybridexec.events` are not even loaded.
 """
 
 from __future__ import annotations
@@ -25,12 +25,6 @@ from ...events import (
     CallsSubmitted,
     CallsTimedOut,
     Event,
-    WorkerBlocked,
-    WorkerEnded,
-    WorkerReady,
-    WorkerRecycled,
-    WorkerStarted,
-    WorkerUnblocked,
 )
 from ...wire import messages
 from ..work.batch import PACKED, Batch, Call, Ended, Loss
@@ -51,23 +45,18 @@ class Emitter:
         self._calls: Counter[tuple[Any, ...]] = Counter()
         # The first traceback of each of those that failed.
         self._traces: dict[tuple[Any, ...], str] = {}
-        # What workers did, in order: the kind of the event, and its fields after the time.
-        self._workers: list[tuple[Any, ...]] = []
         # How many calls a worker had taken when it was looked at last.
         self._taken = {worker.id: worker.taken for worker in workers.values()}
 
     def take(self, now: float) -> list[Event]:
-        """The events since the last time, those of calls first."""
+        """The events since the last time."""
         calls, self._calls = self._calls, Counter()
         traces, self._traces = self._traces, {}
-        workers, self._workers = self._workers, []
         events: list[Event] = []
         for key in sorted(calls, key=lambda key: _RANK[key[0]]):
             more = (traces[key],) if key in traces else ()
             events.append(key[0](now, calls[key], *key[1:], *more))
-        return events + [kind(now, *fields) for kind, *fields in workers]
-
-    # -- calls ------------------------------------------------------------------------------------
+        return events
 
     def submitted(self, batch: Batch) -> None:
         """The calls of a batch have entered the pool."""
@@ -114,30 +103,7 @@ class Emitter:
                 lost = value.error if type(value) is Loss else value
                 self._calls[CallsLost, function, pid, type(lost).__name__, str(lost)] += 1
 
-    # -- workers ----------------------------------------------------------------------------------
-
-    def worker_started(self, worker: Worker) -> None:
-        """Its process exists."""
-        self._workers.append((WorkerStarted, worker.id, worker.pid))
-
-    def worker_ready(self, worker: Worker) -> None:
-        """It said Hello."""
-        self._workers.append((WorkerReady, worker.id, worker.pid))
-
-    def worker_blocked(self, worker: Worker, seconds: float, call: str, stack: str) -> None:
-        """Its hub does not run."""
-        self._workers.append((WorkerBlocked, worker.id, worker.pid, seconds, call, stack))
-
-    def worker_unblocked(self, worker: Worker, seconds: float) -> None:
-        """Its hub runs again."""
-        self._workers.append((WorkerUnblocked, worker.id, worker.pid, seconds))
-
-    def worker_recycled(self, worker: Worker, cause: str) -> None:
-        """It gets no more calls."""
-        self._workers.append((WorkerRecycled, worker.id, worker.pid, cause))
-
-    def worker_ended(self, worker: Worker, lost: bool, cause: str) -> None:
-        """It is gone; ``lost``: that was not planned, and had this cause."""
+    def worker_ended(self, worker: Worker) -> None:
+        """It is gone."""
         self.started((worker,))
         self._taken.pop(worker.id, None)
-        self._workers.append((WorkerEnded, worker.id, worker.pid, lost, cause))

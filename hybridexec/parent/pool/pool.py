@@ -202,7 +202,7 @@ class Pool:
         worker.pid = pid
         if page is not None:
             worker.page = page
-        self.actions.tally.worker_started(worker)
+        self.actions.tally.happen("WorkerStarted", number, pid)
         if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
             self.actions.kill(number, signal.SIGKILL)
         self._settle()
@@ -214,7 +214,7 @@ class Pool:
             return  # it was told to end meanwhile
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
-        self.actions.tally.worker_ready(worker)
+        self.actions.tally.happen("WorkerReady", number, worker.pid)
         self._settle()
 
     def results(

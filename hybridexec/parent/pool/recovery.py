@@ -101,7 +101,7 @@ class Recovery:
             batch = worker.in_flight.get(call)
             assert batch is not None, "it runs here"
             names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
-        self._actions.say(worker.pid, names)
+        self._actions.tally.happen("CallsAbandoned", len(names), worker.pid, tuple(names))
 
     # -- calls that lose their worker -------------------------------------------------------------
 

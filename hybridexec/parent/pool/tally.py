@@ -4,15 +4,15 @@ Thread: turn holder; any thread reads the numbers.
 Guarantees: whatever adds to :attr:`.ledger.Ledger.unfinished`, or takes from it, is counted here
 once, so ``submitted == finished + failed + timed_out + cancelled + lost + unfinished``.
 
-While somebody listens, there is an emitter (:mod:`.emitter`), which is told the same. While nobody
-does, there is none, and nothing more is built than the sums.
+While somebody wants to hear of calls, there is an emitter (:mod:`.emitter`), which is told the
+same. While nobody does, there is none, and nothing more is built than the sums.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...errors import WorkerLost
 from ...wire import histogram, messages
@@ -20,6 +20,7 @@ from ..work.batch import PACKED, Batch, Call, Ended
 from .worker import Worker, WorkerState
 
 if TYPE_CHECKING:
+    from ...events import Event
     from .emitter import Emitter
 
 #: Over how many seconds the rate of calls is a mean, and how often it is marked how many there are.
@@ -27,6 +28,19 @@ _RATE_SECONDS, _MARK_SECONDS = 10.0, 1.0
 #: How many restarts are remembered.
 _MOST_RESTARTS = 10
 
+#: Names of the classes of events that an emitter tells.
+OF_CALLS = frozenset(
+    {
+        "CallsSubmitted",
+        "CallsStarted",
+        "CallsRetried",
+        "CallsFinished",
+        "CallsFailed",
+        "CallsTimedOut",
+        "CallsCancelled",
+        "CallsLost",
+    }
+)
 _RETURNED = frozenset({messages.VALUE, messages.PICKLED, PACKED})
 
 
@@ -34,8 +48,11 @@ class Tally:
     """One pool's."""
 
     def __init__(self) -> None:
-        #: Who tells what happens; None while nobody listens.
+        #: Who tells what happens to calls; None while nobody wants to hear of it.
         self.emitter: Emitter | None = None
+        #: What else has happened since it was taken: the name of the event's class, and its fields
+        #: after the time. (The classes take long to load, and few programs need them.)
+        self.happened: list[tuple[Any, ...]] = []
         self.submitted = 0
         self.finished = 0
         self.failed = 0
@@ -122,24 +139,33 @@ class Tally:
         if self.emitter is not None:
             self.emitter.ended(batch, outcomes)
 
-    # -- workers ----------------------------------------------------------------------------------
+    # -- all else ---------------------------------------------------------------------------------
 
-    def worker_started(self, worker: Worker) -> None:
-        """Its process exists."""
-        if self.emitter is not None:
-            self.emitter.worker_started(worker)
+    def take_events(self, now: float, wanted: Collection[str]) -> list[Event]:
+        """What has happened since the last time, calls first, of the classes with these names."""
+        events: list[Event] = [] if self.emitter is None else self.emitter.take(now)
+        happened, self.happened = self.happened, []
+        for name, *fields in happened:
+            if name in wanted:
+                from ... import events as kinds
 
-    def worker_ready(self, worker: Worker) -> None:
-        """It said Hello."""
-        if self.emitter is not None:
-            self.emitter.worker_ready(worker)
+                events.append(getattr(kinds, name)(now, *fields))
+        return events
+
+    def happen(self, name: str, *fields: object) -> None:
+        """Something else has happened.
+
+        Args:
+            name: that of the event's class.
+            fields: the event's, after the time.
+        """
+        self.happened.append((name, *fields))
 
     def worker_recycled(self, worker: Worker, cause: str) -> None:
         """It gets no more calls."""
         if not worker.quarantine:  # whose place nobody takes
             worker.recycled = cause
-        if self.emitter is not None:
-            self.emitter.worker_recycled(worker, cause)
+        self.happen("WorkerRecycled", worker.id, worker.pid, cause)
 
     def worker_ended(self, worker: Worker, lost: BaseException, killed: bool, now: float) -> None:
         """It is gone; ``killed``: all were to be."""
@@ -151,7 +177,8 @@ class Tally:
             self.restarts += 1
             self.last_restarts.append((now, worker.pid, cause))
         if self.emitter is not None:
-            self.emitter.worker_ended(worker, not planned, "" if planned else cause)
+            self.emitter.worker_ended(worker)
+        self.happen("WorkerEnded", worker.id, worker.pid, not planned, "" if planned else cause)
 
 
 def _cause(worker: Worker, lost: BaseException) -> str:

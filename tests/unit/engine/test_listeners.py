@@ -8,7 +8,14 @@ import threading
 
 import pytest
 
-from hybridexec.events import CallsEvent, CallsFinished, CallsSubmitted, Event, WorkerReady
+from hybridexec.events import (
+    CallsEvent,
+    CallsFinished,
+    CallsSubmitted,
+    Event,
+    WorkerReady,
+    names_of,
+)
 from hybridexec.parent.engine.listeners import Listeners, tell_all
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.work.batch import Batch
@@ -28,9 +35,9 @@ def submit(pool: Pool) -> None:
 def test_each_listener_is_told_what_it_wants() -> None:
     pool, listeners = make()
     got: dict[str, list[Event]] = {"all": [], "calls": [], "ready": []}
-    listeners.listen(got["all"].extend)
-    listeners.listen(got["calls"].extend, (CallsEvent,))
-    listeners.listen(got["ready"].extend, (WorkerReady, CallsFinished))
+    listeners.listen(got["all"].extend, names_of())
+    listeners.listen(got["calls"].extend, names_of(CallsEvent))
+    listeners.listen(got["ready"].extend, names_of((WorkerReady, CallsFinished)))
     submit(pool)
     tell_all(listeners.take(1.0))
     submitted = [CallsSubmitted(1.0, 1, "...")]
@@ -39,7 +46,7 @@ def test_each_listener_is_told_what_it_wants() -> None:
 
 def test_nobody_is_called_for_nothing() -> None:
     pool, listeners = make()
-    listeners.listen(lambda told: pytest.fail("for nothing"), (WorkerReady,))
+    listeners.listen(lambda told: pytest.fail("for nothing"), names_of(WorkerReady))
     submit(pool)
     assert not listeners.take(1.0)
     assert not listeners.take(2.0)
@@ -48,15 +55,15 @@ def test_nobody_is_called_for_nothing() -> None:
 def test_events_wait_for_the_thread_that_tells_them() -> None:
     pool, elsewhere = make(here=False)
     got: list[Event] = []
-    elsewhere.listen(got.extend)
+    elsewhere.listen(got.extend, names_of())
     submit(pool)
     assert not elsewhere.take(1.0)
-    assert pool.actions.take_events(2.0) == [CallsSubmitted(2.0, 1, "...")]
+    assert pool.actions.tally.take_events(2.0, names_of()) == [CallsSubmitted(2.0, 1, "...")]
 
 
 def test_the_pool_tells_nothing_once_the_last_listener_has_gone() -> None:
     pool, listeners = make()
-    ends = [listeners.listen(print), listeners.listen(print)]
+    ends = [listeners.listen(print, names_of()) for _ in range(2)]
     assert pool.actions.tally.emitter is not None
     ends[0]()
     ends[0]()  # again is no harm

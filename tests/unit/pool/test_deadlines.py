@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from hybridexec.errors import ExecutorBroken
+from hybridexec.events import CallsAbandoned
 from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
 from hybridexec.parent.work.batch import LOST
 from hybridexec.wire import messages
@@ -323,14 +324,15 @@ def test_cancelled_calls_that_go_on_are_told_of_once_by_name() -> None:
     odd = [
         n for n, call in enumerate(range(batch.first, batch.first + 4), batch.offset) if call % 2
     ]
-    (said,) = simulation.unsaid
+    (said,) = simulation.account.those(CallsAbandoned)
     assert said.pid == simulation.workers[1].pid
-    assert said.names == [f"{batch.function.name}({n})" for n in odd]
+    assert said.calls == tuple(f"{batch.function.name}({n})" for n in odd)
+    assert said.count == len(odd)
     worker = simulation.pool.workers[1]
     assert len(worker.deadlines.abandoned) == 2
     assert simulation.pool.wait_seconds(simulation.now) is None
     simulation.turn(60)
-    assert len(simulation.unsaid) == 1
+    assert len(simulation.account.those(CallsAbandoned)) == 1
     simulation.answer(1)
     assert not worker.deadlines.abandoned
     simulation.finish()

@@ -22,6 +22,7 @@ from hybridexec.events import (
     WorkerReady,
     WorkerRecycled,
     WorkerStarted,
+    names_of,
 )
 from hybridexec.parent.pool.emitter import Emitter
 from hybridexec.parent.work.batch import LOST, Batch
@@ -187,7 +188,7 @@ def test_a_call_whose_caller_was_interrupted_is_told_of_once() -> None:
     simulation.pool.workers[1].in_flight.pop(batch.first)  # half of its end was noted
     for _ in range(2):
         simulation.pool.ledger.repair(batch, 0, ExecutorBroken("interrupted"))
-    assert simulation.pool.actions.take_events(0.0) == [
+    assert simulation.pool.actions.tally.take_events(0.0, names_of()) == [
         CallsLost(0.0, 1, "...", None, "ExecutorBroken", "interrupted")
     ]
 
@@ -195,4 +196,4 @@ def test_a_call_whose_caller_was_interrupted_is_told_of_once() -> None:
 def test_nothing_is_kept_while_nobody_listens() -> None:
     simulation = running()
     simulation.pool.actions.tally.emitter = None
-    assert simulation.pool.actions.take_events(0.0) == []
+    assert simulation.pool.actions.tally.take_events(0.0, names_of()) == []

@@ -110,13 +110,17 @@ def test_a_cancelled_call_that_is_not_answered_is_reported_once() -> None:
     assert [type(action) for action in unseen.decided()] == [Send]
     for now in (0.0, GRACE / 2):
         unseen.turn(now)
-        assert not unseen.pool.actions.take_unsaid()
+        assert not abandoned(unseen.pool)
     unseen.turn(GRACE)
-    (report,) = unseen.pool.actions.take_unsaid()
+    (report,) = abandoned(unseen.pool)
     assert report.pid is None
-    assert len(report.names) == 1
+    assert len(report.calls) == 1
     assert unseen.turn(10.0) == []
-    assert not unseen.pool.actions.take_unsaid()
+    assert not abandoned(unseen.pool)
+
+
+def abandoned(pool: Pool) -> list[Any]:
+    return pool.actions.tally.take_events(0.0, {"CallsAbandoned"})
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 100.0])

@@ -1,0 +1,66 @@
+"""Those who observe an executor: who they are, and that they have had all when it ends.
+
+Thread: any may begin to observe or cease; the I/O thread ends.
+Guarantees: who ceases to observe has had what happened until then; the end of an executor waits for
+its observers, for some seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ... import native
+from . import warnings
+from .listeners import Listeners
+from .observation import PATIENCE, Observation
+
+if TYPE_CHECKING:
+    from ...events import Event
+
+
+class Observers:
+    """One engine's. The first is the library's own log."""
+
+    def __init__(
+        self, listeners: Listeners, wait_for: Callable[[threading.Event, float | None], None]
+    ) -> None:
+        """
+        Args:
+            wait_for: waits until the I/O thread has told something, for so many seconds at most.
+        """
+        self._listeners = listeners
+        self._wait_for = wait_for
+        self._observations: list[Observation] = []
+        self.observe(warnings.log, warnings.LEVELS)
+
+    def observe(self, observer: Callable[[Event], object], names: Collection[str]) -> Observation:
+        """Have ``observer`` called with each event of the classes with these names, on a thread of
+        its own."""
+        observation = Observation(observer)
+        cease = self._listeners.listen(observation.put, names)
+        observation.cease_with(partial(self._cease, observation, cease))
+        self._observations.append(observation)
+        return observation
+
+    def _cease(self, observation: Observation, cease: Callable[[], None]) -> None:
+        """Tell an observation what has happened until now, and no more."""
+        if observation in self._observations:
+            told = threading.Event()
+            self._listeners.after(told.set)
+            self._wait_for(told, PATIENCE)
+            cease()
+            self._observations.remove(observation)
+
+    def end(self) -> None:
+        """There is nothing more to tell."""
+        for observation in list(self._observations):
+            observation.end()
+
+    def join(self, seconds: float | None) -> None:
+        """Wait until all have been told, for so many seconds at most, and not for too long."""
+        end = native.monotonic() + (PATIENCE if seconds is None else min(seconds, PATIENCE))
+        for observation in list(self._observations):
+            observation.join(max(0.0, end - native.monotonic()))

@@ -1,0 +1,26 @@
+"""The library's own log records: an observer of what somebody should look at.
+
+Thread: an observer's own, so that a handler that blocks keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+#: How much each kind of event matters, by its name; the others are not logged.
+LEVELS = {
+    "CallsAbandoned": logging.WARNING,
+    "WorkerBlocked": logging.WARNING,
+    "WorkerUnblocked": logging.INFO,
+    "WorkerHeldUp": logging.WARNING,
+    "WorkerStartFailed": logging.WARNING,
+    "ExecutorBroke": logging.ERROR,
+}
+
+_logger = logging.getLogger("hybridexec")
+
+
+def log(event: Any) -> None:
+    """Log such an event."""
+    _logger.log(LEVELS[type(event).__name__], "%s", event.message)

@@ -41,6 +41,7 @@ from .io_thread import IoThread
 from .link import Launcher
 from .listeners import Listeners
 from .observers import Observers
+from .sampler import Sampler
 from .snapshot import Snapshot
 from .supervisor import Supervisor
 
@@ -78,6 +79,7 @@ class Engine:
         self.inert = False
         self.listeners = Listeners(pool, self._turning, self._io.is_current)
         self.observers = Observers(self.listeners, self.wait_for)
+        self.sampler = Sampler(self.snapshot, self._turning)
         self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
@@ -312,7 +314,8 @@ class Engine:
         if watching or (self._supervisor.leader.led and (timeout or 0.0) > _WATCH_TICK):
             timeout = _WATCH_TICK
         look = self._supervisor.look_seconds(now)
-        return min((seconds for seconds in (timeout, look) if seconds is not None), default=None)
+        sample = self.sampler.seconds(now) if self._ledger.unfinished else None
+        return min((s for s in (timeout, look, sample) if s is not None), default=None)
 
     def _turn(self) -> None:
         """Handle events, decide, act, deliver."""
@@ -323,6 +326,7 @@ class Engine:
             if self._tick_at is not None and now >= self._tick_at:
                 pool.tick(now)
             self._supervisor.look(now)
+            self.sampler.look(now)
             pool.dispatch(now)
             self._supervisor.act()
             outcomes = self._ledger.take_outcomes()

@@ -6,6 +6,8 @@ Thread: any, without a lock: each answer was true a moment ago.
 from __future__ import annotations
 
 import contextlib
+import heapq
+import operator
 from typing import Any
 
 from ..pool.pool import Pool
@@ -13,6 +15,10 @@ from ..pool.tally import Tally
 from ..pool.worker import Worker, WorkerState
 from .entry_queue import EntryQueue
 from .supervisor import Supervisor
+
+#: How many of the running calls are told.
+_LONGEST = 10
+_start = operator.itemgetter(0)
 
 
 class Snapshot:
@@ -64,6 +70,32 @@ class Snapshot:
     def unfinished(self) -> int:
         """Calls that have not ended."""
         return 0 if self._inert else self._pool.ledger.unfinished + self.submitted
+
+    def hub_lag(self, worker: Worker, now: float) -> float:
+        """For how many seconds a worker's hub has been overdue."""
+        heartbeat = worker.page.heartbeat
+        return max(0.0, now - heartbeat - 0.1) if heartbeat else 0.0
+
+    def longest(self, now: float) -> list[tuple[int, float, str, int | None]]:
+        """The calls that have been running for longest, the longest first: for each its id, for how
+        many seconds, itself in a few words, and its worker's pid."""
+        first: list[tuple[float, Worker]] = []
+        for worker in self.workers():
+            with contextlib.suppress(ValueError):
+                if starts := worker.page.starts():
+                    first.append((min(starts), worker))
+        found: list[tuple[float, int, Worker]] = []
+        # They are in these workers: a look at the first of each of the others was enough.
+        for _, worker in heapq.nsmallest(_LONGEST, first, key=_start):
+            with contextlib.suppress(ValueError):
+                found += [(since, call, worker) for call, since in worker.page.running().items()]
+        told = []
+        for since, call, worker in heapq.nsmallest(_LONGEST, found, key=_start):
+            batch = worker.in_flight.get(call)
+            if batch is not None:  # else it has ended
+                text = batch.text(call - batch.first)
+                told.append((call, max(0.0, now - since), text, worker.pid))
+        return told
 
     def age(self, worker: int, now: float) -> float:
         """For how many seconds there has been this worker; 0 while it is being started."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import WorkerLost
 from ...wire import histogram, messages
-from ..work.batch import PACKED, Batch, Call, Ended
+from ..work.batch import PACKED, Batch, Call, Ended, Loss
+from .failures import Failures
 from .worker import Worker, WorkerState
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _RATE_SECONDS, _MARK_SECONDS = 10.0, 1.0
 #: How many restarts are remembered.
 _MOST_RESTARTS = 10
 
+#: How much of what has happened to workers is remembered.
+_MOST_LOGGED = 2000
 #: Names of the classes of events that an emitter tells.
 OF_CALLS = frozenset(
     {
@@ -53,6 +56,10 @@ class Tally:
         #: What else has happened since it was taken: the name of the event's class, and its fields
         #: after the time. (The classes take long to load, and few programs need them.)
         self.happened: list[tuple[Any, ...]] = []
+        #: The last of that, with its time before it.
+        self.log: deque[tuple[Any, ...]] = deque(maxlen=_MOST_LOGGED)
+        #: How calls have failed.
+        self.failures = Failures()
         self.submitted = 0
         self.finished = 0
         self.failed = 0
@@ -67,7 +74,7 @@ class Tally:
         self.run_seconds = self.wait_seconds = histogram.Histogram()
         # How many calls had ended at some times, at least a second apart.
         self._marks: deque[tuple[float, int]] = deque(maxlen=int(_RATE_SECONDS) + 2)
-        self._mark_at = 0.0
+        self._mark_at = self._now = 0.0
         self._first_at: float | None = None
 
     @property
@@ -77,6 +84,7 @@ class Tally:
 
     def mark(self, now: float) -> None:
         """Some calls are about to end; for :meth:`per_second`."""
+        self._now = now
         if now >= self._mark_at:
             self._mark_at = now + _MARK_SECONDS
             self._marks.append((now, self.ended))
@@ -128,16 +136,26 @@ class Tally:
             status = outcome[1]
             if status in _RETURNED:
                 self.finished += 1
-            elif status == messages.ERROR:
-                self.failed += 1
-            elif status == messages.TIMED_OUT:
-                self.timed_out += 1
             elif status == messages.CANCELLED:
                 self.cancelled += 1
             else:
-                self.lost += 1
+                self._fail(batch.function.name, status, outcome[2], outcome[4])
         if self.emitter is not None:
             self.emitter.ended(batch, outcomes)
+
+    def _fail(self, function: str, status: int, value: Any, pid: int | None) -> None:
+        """A call has ended in another way than it should."""
+        if status == messages.ERROR:
+            self.failed += 1
+            _, trace, _, error, text = value
+        elif status == messages.TIMED_OUT:
+            self.timed_out += 1
+            error, text, trace = "CallTimeout", f"stopped after {value} s", ""
+        else:
+            self.lost += 1
+            lost = value.error if type(value) is Loss else value
+            error, text, trace = type(lost).__name__, str(lost), ""
+        self.failures.note(function, error, text, trace, pid, self._now)
 
     # -- all else ---------------------------------------------------------------------------------
 
@@ -146,6 +164,7 @@ class Tally:
         events: list[Event] = [] if self.emitter is None else self.emitter.take(now)
         happened, self.happened = self.happened, []
         for name, *fields in happened:
+            self.log.append((now, name, *fields))
             if name in wanted:
                 from ... import events as kinds
 

@@ -1,0 +1,113 @@
+"""What an executor did over time, in a bounded amount of memory: for plots and reports.
+
+Thread: the I/O thread samples, in a turn, while there are calls; any thread reads copies.
+Guarantees: a run of any length is told in as many samples: when there are too many, every other one
+is dropped, and from then on they are taken half as often.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .snapshot import Snapshot
+
+#: How many samples there may be; fewer, if that were more than so many of single workers, but at
+#: least so many.
+_MOST, _MOST_WORKERS, _LEAST = 600, 16_000, 20
+#: How many of the calls that ran for longest are remembered.
+_SLOWEST = 20
+
+
+class WorkerSample(NamedTuple):
+    """One worker at one time. See ``WorkerStats``; the first is its number, by which it is told
+    from others that had the same pid."""
+
+    worker: int
+    running: int
+    queued: int
+    busy: float
+    hub_lag: float
+    rss: int
+
+
+class Sample(NamedTuple):
+    """An executor at one time, in monotonic seconds. See ``ExecutorStats``."""
+
+    at: float
+    submitted: int
+    finished: int
+    failed: int
+    retried: int
+    timed_out: int
+    cancelled: int
+    lost: int
+    pending: int
+    workers: tuple[WorkerSample, ...]
+
+
+class SlowCall(NamedTuple):
+    """A call that was seen running for so many seconds."""
+
+    seconds: float
+    call: str
+    pid: int | None
+
+
+class History:
+    """One executor's."""
+
+    def __init__(self, snapshot: Snapshot, every: float) -> None:
+        self._snapshot = snapshot
+        self._samples: list[Sample] = []
+        #: How often samples are to be taken, in seconds.
+        self.every = every
+        self._slow: dict[int, SlowCall] = {}
+
+    def samples(self) -> list[Sample]:
+        """The samples so far."""
+        return list(self._samples)
+
+    def slowest(self) -> list[SlowCall]:
+        """The calls that were seen to run for longest, the longest first."""
+        return sorted(self._slow.values(), reverse=True)
+
+    def sample(self, now: float) -> None:
+        """Take a sample."""
+        self._samples.append(_sample(self._snapshot, now))
+        workers = max(1, len(self._samples[-1].workers))
+        if len(self._samples) > min(_MOST, max(_LEAST, _MOST_WORKERS // workers)):
+            self._samples = self._samples[::2]
+            self.every *= 2
+        for call, seconds, text, pid in self._snapshot.longest(now):
+            self._slow[call] = SlowCall(seconds, text, pid)
+        if len(self._slow) > _SLOWEST:
+            kept = heapq.nlargest(_SLOWEST, self._slow.items(), key=lambda each: each[1].seconds)
+            self._slow = dict(kept)
+
+
+def _sample(snapshot: Snapshot, now: float) -> Sample:
+    tally = snapshot.tally
+    workers: list[WorkerSample] = []
+    for worker in snapshot.workers():
+        page = worker.page
+        try:
+            running = max(0, worker.running)
+            queued = max(0, len(worker.in_flight) - running)
+            lag = snapshot.hub_lag(worker, now)
+            workers.append(WorkerSample(worker.id, running, queued, page.busy, lag, page.resident))
+        except ValueError:  # it has just ended, and its page was unmapped
+            continue
+    return Sample(
+        now,
+        tally.submitted + snapshot.submitted,
+        tally.finished,
+        tally.failed,
+        tally.retried,
+        tally.timed_out,
+        tally.cancelled,
+        tally.lost,
+        snapshot.pending,
+        tuple(workers),
+    )

@@ -1,0 +1,127 @@
+"""The history of an executor: as many samples for a long run as for a short one."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hybridexec.errors import WorkerLost
+from hybridexec.parent.engine import sampler
+from hybridexec.parent.engine.history import History
+from hybridexec.parent.engine.sampler import Sampler
+from hybridexec.parent.engine.snapshot import Snapshot
+from hybridexec.parent.pool.tally import Tally
+from hybridexec.parent.work.batch import LOST, Batch
+from hybridexec.wire import messages
+
+from ..fakes import FUNCTION, OPTIONS, Sink
+from ..simulation import Simulation
+
+
+def snapshot(simulation: Simulation) -> Snapshot:
+    supervisor: Any = SimpleNamespace(connections={})
+    queue: Any = SimpleNamespace(submitted=[])
+    return Snapshot(simulation.pool, supervisor, queue)
+
+
+def test_a_long_run_is_told_in_as_many_samples_as_a_short_one() -> None:
+    simulation = Simulation()
+    history = History(snapshot(simulation), 1.0)
+    now, taken = 0.0, 0
+    while now < 100_000:
+        history.sample(now)
+        now += history.every
+        taken += 1
+    samples = history.samples()
+    assert 300 <= len(samples) <= 600
+    assert taken < 5000, "the longer it runs, the fewer are taken"
+    times = [sample.at for sample in samples]
+    assert times[0] == 0.0
+    assert times[-1] > 99_000
+    steps = {later - earlier for earlier, later in itertools.pairwise(times)}
+    assert len(steps) <= 2, "they are evenly spaced"
+
+
+def test_a_sample_tells_how_calls_and_workers_are() -> None:
+    simulation = Simulation(max_workers=1, slots=2)
+    simulation.submit(5)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 2)
+    history = History(snapshot(simulation), 1.0)
+    history.sample(simulation.now)
+    (sample,) = history.samples()
+    assert (sample.submitted, sample.finished) == (5, 0)
+    (worker,) = sample.workers
+    assert (worker.worker, worker.running) == (1, 2)
+    assert sample.pending + worker.queued == 3
+
+
+def test_the_slowest_calls_are_remembered_after_their_end() -> None:
+    simulation = Simulation(max_workers=1, slots=30)
+    simulation.submit(30)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1, 4)
+    history = History(snapshot(simulation), 1.0)
+    history.sample(simulation.now + 5)
+    simulation.answer(1)
+    history.sample(simulation.now + 60)
+    slowest = history.slowest()
+    assert len(slowest) == 4
+    assert all(call.seconds == pytest.approx(5, abs=1) for call in slowest)
+
+
+def test_samples_are_taken_when_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(sampler.native, "monotonic", lambda: now)
+    ours = Sampler(snapshot(Simulation()), threading.RLock())
+    assert ours.seconds(100.25) == 0.75
+    ours.look(100.5)
+    ours.look(101.0)
+    ours.look(101.5)
+    now = 101.75
+    assert [sample.at for sample in ours.history().samples()] == [101.0, 101.75]
+    assert ours.seconds(101.75) == 1.0
+
+
+def test_failures_are_grouped_by_type_and_place() -> None:
+
+    tally = Tally()
+    batch = Batch(FUNCTION, [()] * 5, Sink(), OPTIONS, 0)
+
+    def trace(line: int) -> str:
+        return f'Traceback:\n  File "/a/b/code.py", line {line}, in run\n    boom\nOSError: no\n'
+
+    for place, line in enumerate((3, 3, 4)):
+        value = (b"", trace(line), "", "builtins.OSError", f"no {place}")
+        tally.mark(50.0 + place)
+        tally.end(batch, [(place, messages.ERROR, value, None, 7, None)])
+    tally.end(batch, [(3, messages.TIMED_OUT, 0.5, None, 7, None)])
+    tally.end(batch, [(4, LOST, WorkerLost("gone"), None, None, None)])
+    told = [
+        (group.error, group.place, group.count, group.text) for group in tally.failures.groups()
+    ]
+    assert told == [
+        ("builtins.OSError", "code.py:3 in run", 2, "no 1"),
+        ("builtins.OSError", "code.py:4 in run", 1, "no 2"),
+        ("CallTimeout", "", 1, "stopped after 0.5 s"),
+        ("WorkerLost", "", 1, "gone"),
+    ]
+    first = tally.failures.groups()[0]
+    assert (first.first_at, first.last_at, first.pid, first.trace) == (50.0, 51.0, 7, trace(3))
+
+
+def test_groups_of_failures_are_bounded() -> None:
+    tally = Tally()
+    for number in range(1000):
+        tally.failures.note("f", f"Error{number}", "text" * 1000, "x" * 100_000, None, 1.0)
+    groups = tally.failures.groups()
+    assert [group.error for group in groups] == [f"Error{number}" for number in range(900, 1000)]
+    assert all(len(group.text) <= 500 and len(group.trace) <= 10_000 for group in groups)

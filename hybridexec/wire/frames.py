@@ -108,13 +108,17 @@ def encode(
 class FrameReader:
     """Cuts what a pipe delivers into frames; blocks only if the descriptor does."""
 
-    def __init__(self, fd: int, take: Callable[[], File] | None = None) -> None:
+    def __init__(
+        self, fd: int, take: Callable[[], File] | None = None, later: bool = False
+    ) -> None:
         """
         Args:
             take: returns the next file that was handed over.
+            later: whether large parts may be copied out of it when they are unpickled.
         """
         self._fd = fd
         self._take = take
+        self._later = later
         #: How many bytes have arrived, in memory files too.
         self.received = 0
         #: Whether the last read left nothing in the pipe.
@@ -253,7 +257,7 @@ class FrameReader:
                     file.received()
                 file = self._take()
             assert file is not None
-            self._segments.append(file.receive(size, exact))
+            self._segments.append(file.receive(size, exact, self._later))
             self.received += size
         if file is not None:
             file.received()

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Sequence
 
 from .shared import Buffer, File, Part, Region, file_to_write
 
-#: Size from which a part of a payload goes into a file: below, a pipe is as fast.
+#: Size from which a part of a payload goes into a file, or the small ones of a frame together do:
+#: below, a pipe is as fast.
 SHARED_FROM = 256 * 1024
+#: Size of the least such part, because each takes whole pages.
+_SMALL_FROM = 32 * 1024
 #: Size from which bytes are put there when they become a payload, and so by the thread that
 #: pickles. Below, whoever writes the frame does it: then bytes that wait need no second copy.
 _AT_ONCE = 4 * 1024 * 1024
@@ -42,19 +45,22 @@ def keep(parts: Iterable[Sequence[Buffer]]) -> tuple[Part, ...]:
 
 
 def move(parts: Sequence[Part]) -> Sequence[Part]:
-    """The parts of a frame that is about to be written, with large bytes in files, several in
-    each."""
+    """The parts of a frame that is about to be written: those in memory are put into files, several
+    in each, if there is much of them."""
+    sizes = [len(part) if isinstance(part, bytes | bytearray) else 0 for part in parts]
+    if sum(sizes) < SHARED_FROM or not hasattr(os, "memfd_create"):
+        return parts
     moved: list[Part] = []
     file: File | None = None
-    for place, part in enumerate(parts):
+    for place, (part, size) in enumerate(zip(parts, sizes, strict=True)):
         if isinstance(part, Region):
             file = None  # a frame has the parts of a file together
-        elif type(part) is bytes and len(part) >= SHARED_FROM:
+        elif isinstance(part, bytes | bytearray) and size >= _SMALL_FROM:
             if file is not None and file.size > _ENOUGH:
                 file = None
             try:
                 file = file or file_to_write()
-                part = file.append((part,), len(part), exact=True)
+                part = file.append((part,), size, exact=type(part) is bytes)
             except OSError:
                 return [*moved, *parts[place:]]
         moved.append(part)

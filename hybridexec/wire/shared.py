@@ -17,6 +17,9 @@ Who owns what:
 - A file does not change while its payload exists. A reader copies what it gets, and then marks the
   file as read; huge parts are mapped instead, privately: the kernel copies the pages that the
   reader writes to.
+- The parent copies large parts of a few files when they are unpickled, so mostly in the thread that
+  wants the result, not in the one that reads frames. The last such part marks the file when it is
+  gone, read or not.
 - Large ``bytes``, which nobody can change, are put into a file only when their frame is written,
   several of a frame into one; a file then lives until that has been written.
 - A process reuses a file for a later payload if it was never handed over, or if the only process
@@ -50,6 +53,11 @@ MAPPED_FROM = 32 * 1024 * 1024
 SPARE_BYTES = 48 * 1024 * 1024
 _LARGEST_SPARE = 24 * 1024 * 1024
 _MAX_SPARES = 16
+#: Size from which a part may be copied by who unpickles it, because memory for it, which is mostly
+#: new, takes longer than the copy; and how many files may be left to be read then. (More, and their
+#: writer would need new ones.)
+_PUT_OFF_FROM = 512 * 1024
+_MOST_UNREAD = 4
 
 #: How many descriptors are held here at most, and what share of those that the process may have.
 _MOST = 1024
@@ -79,6 +87,8 @@ class File:
     def __del__(self) -> None:
         if self.ours and self.readers <= 1:
             _spares.put(self)
+        if _unread.pop(id(self), None) is not None and not self.lasts:
+            self._mark()
         self.close()
 
     def close(self) -> None:
@@ -101,22 +111,34 @@ class File:
                 left[0] = left[0][count:]
         return region
 
-    def receive(self, size: int, exact: bool) -> bytes | bytearray | Region:
-        """The next part, of ``size`` bytes, of a file that was taken from the channel."""
+    def receive(self, size: int, exact: bool, later: bool = False) -> bytes | bytearray | Region:
+        """The next part, of ``size`` bytes, of a file that was taken from the channel; with
+        ``later``, it need not be copied now."""
         region = Region(self, size, exact)
         if self.fd < 0 or (size >= MAPPED_FROM and has_room()):
             self.lasts = True
             return region
+        if later and size >= _PUT_OFF_FROM and (len(_unread) < _MOST_UNREAD or self.unread):
+            _unread[id(self)] = weakref.ref(self)
+            return region
         return region.copy()
 
+    @property
+    def unread(self) -> bool:
+        """Whether a part of it is copied when it is unpickled: when none is left, it was read."""
+        return id(self) in _unread
+
     def received(self) -> None:
-        """All parts were received: if they were copied, mark the file, so that its writer may reuse
-        it."""
-        if not self.lasts:
-            # A limit on the size of files may forbid this: then the file is not reused.
-            with contextlib.suppress(OSError):
-                os.pwrite(self.fd, _READ, 0)
+        """All parts were received: if they were copied, the file was read."""
+        if not self.lasts and not self.unread:
+            self._mark()
             self.close()
+
+    def _mark(self) -> None:
+        """It was read: its writer may reuse it."""
+        # A limit on the size of files may forbid this: then the file is not reused.
+        with contextlib.suppress(OSError):
+            os.pwrite(self.fd, _READ, 0)
 
 
 class _Mapping(mmap.mmap):
@@ -183,6 +205,8 @@ Part = bytes | bytearray | memoryview | Region
 
 #: The objects that hold a descriptor.
 _holders: weakref.WeakSet[File | _Mapping] = weakref.WeakSet()
+#: The files of which parts are still to be copied, by id.
+_unread: dict[int, weakref.ref[File]] = {}
 
 
 def has_room() -> bool:
@@ -331,6 +355,14 @@ def open_channel() -> tuple[Channel, int]:
     return Channel(ours.detach()), theirs.detach()
 
 
+def _before_fork() -> None:
+    """Have what is still to be read stay as it is: the child may read it, too."""
+    for reference in list(_unread.values()):
+        file = reference()
+        if file is not None:
+            file.lasts = True
+
+
 def _after_fork_in_child() -> None:
     """Close what belongs to the parent: the child must neither keep its memory nor write to it.
 
@@ -343,4 +375,4 @@ def _after_fork_in_child() -> None:
         channel.close()  # the last one closes the spare files, too
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

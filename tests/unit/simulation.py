@@ -48,9 +48,11 @@ class Simulation(Judge):
         size: int = 1,
         function: Function | None = None,
         sink: Sink | None = None,
+        weight: int = 0,
         **options: Any,
     ) -> Batch:
         batch = self._make_batch(size, function, sink, **options)
+        batch.weight = weight
         self._event(self.pool.submit, batch)
         return batch
 

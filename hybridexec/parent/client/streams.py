@@ -172,7 +172,7 @@ class Stream:
                 raise
             except BaseException as error:
                 # This item's failure is its own: those around it go as two batches.
-                self._send(items, offset + start, chunk[start:place], prelude)
+                self._send(items, offset + start, chunk[start:place], prelude, weight)
                 if type(arguments) is tuple:
                     tell_refusal(error, self._function.name)
                 else:
@@ -187,9 +187,9 @@ class Stream:
                 weight += item.size
                 if weight > _MAX_WEIGHT:
                     # Sent before more is pickled, so that its memory can be freed.
-                    self._send(items, offset + start, chunk[start : place + 1], prelude)
+                    self._send(items, offset + start, chunk[start : place + 1], prelude, weight)
                     items, start, weight = [], place + 1, 0
-        self._send(items, offset + start, chunk[start:], prelude)
+        self._send(items, offset + start, chunk[start:], prelude, weight)
 
     def _unpacked(self, chunk: list[Any], place: int, offset: int) -> tuple[Any, ...]:
         """The item at ``place``, replaced by a tuple."""
@@ -207,13 +207,19 @@ class Stream:
         return pickled
 
     def _send(
-        self, items: list[Item], offset: int, arguments: object, prelude: bytes | None = None
+        self,
+        items: list[Item],
+        offset: int,
+        arguments: object,
+        prelude: bytes | None = None,
+        weight: int = 0,
     ) -> None:
         if items:
             assert self._function is not None
             bare = self._single and (prelude is not None or arguments is None)
             batch = Batch(self._function, items, self, self._options, offset, bare, prelude)
             batch.arguments = arguments
+            batch.weight = weight // len(items)
             self._batches[offset] = batch
             self._engine.submit(batch)
 

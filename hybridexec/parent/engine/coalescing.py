@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...wire.payload import Segments
 from ..work.batch import ENDED, Batch, Ended, Values, deliver
 from ..work.future import CallFuture, finish_all
 
@@ -90,6 +91,8 @@ def alone(future: CallFuture[Any]) -> Batch:
     batch = future.batch = Batch(
         future.function, [future.item], future, future.options, 0, False, future.prelude
     )
+    if type(future.item) is Segments:
+        batch.weight = future.item.size
     future.item = None
     return batch
 
@@ -102,6 +105,8 @@ def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     items = [future.item for future in futures]
     sink = Futures(futures)
     batch = Batch(first.function, items, sink, first.options, 0, False, first.prelude)
+    if Segments in set(map(type, items)):
+        batch.weight = sum(i.size for i in items if type(i) is Segments) // len(items)
     for place, future in enumerate(futures):
         future.enter(batch, place)
     return batch

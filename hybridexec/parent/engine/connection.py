@@ -56,7 +56,7 @@ class Connection:
         #: What becomes readable when the process has ended.
         self.ends = (started.process.sentinel,)
         self._channel = started.channel
-        self._reader = frames.FrameReader(started.results_fd, self._channel.take)
+        self._reader = frames.FrameReader(started.results_fd, self._channel.take, later=True)
         #: What is to be written to the call pipe.
         self.backlog: deque[Buffer] = deque()
         self._bell_fd = started.bell_fd

@@ -44,10 +44,16 @@ class Backlog:
                 spans.append((batch, place, place + 1))
         self._returned.extendleft(reversed(spans))
 
+    @property
+    def weight(self) -> int:
+        """The weight of the batch whose calls come next; there must be some."""
+        return self._returned[0][0].weight if self._returned else self._batches[0].weight
+
     def take(self, count: int) -> list[Span]:
-        """Hand out the next calls, up to ``count`` of them."""
+        """Hand out the next calls, up to ``count`` of them, and none of a heavier batch."""
         spans: list[Span] = []
         missing = min(count, self.count)
+        weight = self.weight if missing else 0
         self.count -= missing
         while missing:
             if self._returned:
@@ -55,6 +61,9 @@ class Backlog:
             else:
                 batch = self._batches[0]
                 low, high = batch.next, batch.size
+            if spans and batch.weight > weight:
+                self.count += missing
+                break
             low = batch.states.find(WAITING, low, high)
             if low < 0:
                 low = stop = high

@@ -4,8 +4,9 @@ Thread: turn holder.
 
 Credit: a worker is sent calls ahead of its free slots, so that it never waits for the parent, but
 only as many as it takes in about a round trip (its window), and only as many beyond its slots as it
-finishes in that time, because a call sent ahead waits behind whatever its worker is doing. If more
-calls wait, the worker is asked to say when its inbox runs low.
+finishes in that time, because a call sent ahead waits behind whatever its worker is doing. Of calls
+with large arguments, it gets only as many ahead as caches and pipes hold; how many of them run is
+not limited by that. If more calls wait, the worker is asked to say when its inbox runs low.
 """
 
 from __future__ import annotations
@@ -73,22 +74,21 @@ class Dispatch:
         # Starting workers get a share, too: n blocking calls must run on n workers.
         share = ceil(unfinished / max(1, len(ready) + starting)) if starting else None
         grants: dict[int, list[Span]] = {}
-        open_to: list[_Open] = []
-        for worker in ready:
-            ahead = worker.waiting
-            credit = min(self._room(worker, share), worker.window - ahead)
-            # Small frames are costly: a worker that has enough calls can wait for a larger one.
-            if credit > 0 and (4 * credit >= worker.window or 2 * ahead < worker.window):
-                open_to.append(_Open(worker, worker.is_kept(now), credit))
+        weight = waiting.weight
+        open_to = self._open(ready, share, weight, now)
         while waiting.count and open_to:
+            if waiting.weight > weight:
+                weight = waiting.weight
+                open_to = self._open(ready, share, weight, now)
+                continue
             chosen = min(open_to, key=_LOAD)
             worker = chosen.worker
             # An even part of the calls left, so that the last ones are spread evenly, too.
             count = min(chosen.credit, ceil(waiting.count / (2 * len(open_to))))
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).extend(self._grant(worker, count))
-            chosen.held += count
-            chosen.credit -= count
+            chosen.credit -= len(worker.in_flight) - chosen.held
+            chosen.held = len(worker.in_flight)
             if chosen.credit <= 0:
                 open_to.remove(chosen)
         for worker in ready:
@@ -100,7 +100,19 @@ class Dispatch:
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)
             if ask:
-                self._actions.send(worker.id, messages.NotifyLow(worker.window // 2))
+                low = worker.window_for(waiting.weight) // 2
+                self._actions.send(worker.id, messages.NotifyLow(low))
+
+    def _open(self, ready: list[Worker], share: int | None, weight: int, now: float) -> list[_Open]:
+        """The workers that may be sent calls of this weight."""
+        found: list[_Open] = []
+        for worker in ready:
+            ahead, window = worker.waiting, worker.window_for(weight)
+            credit = min(self._room(worker, share), window - ahead)
+            # Small frames are costly: a worker that has enough calls can wait for a larger one.
+            if credit > 0 and (4 * credit >= window or 2 * ahead < window):
+                found.append(_Open(worker, worker.is_kept(now), credit))
+        return found
 
     def _send_one(self, now: float) -> bool:
         """Send the only waiting call to an idle worker, if there is one. (A fast path for programs

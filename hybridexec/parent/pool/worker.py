@@ -15,6 +15,9 @@ from .page import Page, Unseen
 #: Calls sent ahead of free slots: enough to hide one round trip; more would delay cancel().
 MIN_WINDOW = 2
 MAX_WINDOW = 16384
+#: Bytes of large payloads in the calls of a window, but that MIN_WINDOW calls may have more. More
+#: would only be copied twice, and to memory that no cache has.
+MAX_AHEAD = 1024 * 1024
 #: A new worker's window, before anything is known about its calls.
 FIRST_WINDOW = 4
 #: Seconds' worth of calls that a window holds, at the rate at which the worker takes them.
@@ -125,6 +128,10 @@ class Worker:
     def waiting(self) -> int:
         """How many calls were sent and have not started."""
         return len(self.in_flight) - self.running
+
+    def window_for(self, weight: int) -> int:
+        """How many unstarted calls it may have, if they have ``weight`` bytes each."""
+        return min(self.window, max(MIN_WINDOW, MAX_AHEAD // weight)) if weight else self.window
 
     def is_kept(self, now: float) -> bool:
         """Whether a call blocks its hub, so that no other can start."""

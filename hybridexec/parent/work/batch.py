@@ -174,6 +174,7 @@ class Batch:
         "sink",
         "size",
         "states",
+        "weight",
     )
 
     def __init__(
@@ -199,6 +200,8 @@ class Batch:
         #: The place of the first call among all calls of the sink.
         self.offset = offset
         self.options = options
+        #: Bytes of large payloads for each call, on average.
+        self.weight = 0
         #: Whether it has entered the pool: a submission may be refused, or interrupted.
         self.entered = False
         #: When it did, in monotonic seconds.

@@ -235,11 +235,22 @@ def test_large_items_are_submitted_before_all_are_pickled() -> None:
     stream.fill()
     assert len(engine.batches) > 2
     assert all(batch.size <= 6 for batch in engine.batches)
+    assert {batch.weight // 100_000 for batch in engine.batches} == {10}
     assert [batch.offset for batch in engine.batches] == [
         sum(batch.size for batch in engine.batches[:n]) for n in range(len(engine.batches))
     ]
     engine.finish_all()
     assert [value[0] for value in values(outcomes_of(stream))] == list(range(20))
+
+
+def test_what_large_items_weigh_is_spread_over_their_batch() -> None:
+    engine, stream = make([1, bytes(100_000), "3", [4]])
+    stream.fill()
+    (batch,) = engine.batches
+    assert batch.weight // 1000 == 25
+    engine, stream = make(range(4))
+    stream.fill()
+    assert engine.batches[0].weight == 0
 
 
 # -- time -------------------------------------------------------------------------------------

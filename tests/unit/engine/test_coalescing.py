@@ -18,7 +18,7 @@ from hybridexec.parent.pool.actions import Start
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.work.batch import ENDED, Batch, Values
 from hybridexec.parent.work.future import CallFuture
-from hybridexec.wire import messages
+from hybridexec.wire import messages, payload
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine, other_function
 from ..simulated_worker import Page
@@ -41,6 +41,18 @@ def warm_pool() -> Pool:
     pool.started(start.worker, 7, Page())
     pool.ready(start.worker, 1.0)
     return pool
+
+
+def test_what_large_arguments_weigh_is_known_of_a_batch() -> None:
+    def weight(*sizes: int) -> int:
+        futures = make(*sizes)
+        for future, size in zip(futures, sizes, strict=True):
+            if size:
+                future.item = payload.dumps(((bytes(size),), {}))
+        return batch_of(futures).weight // 1000
+
+    assert weight(0) == weight(0, 0) == 0
+    assert weight(40_000) == weight(40_000, 80_000, 0) == 40
 
 
 def test_calls_alike_that_come_one_after_another_share_a_batch() -> None:

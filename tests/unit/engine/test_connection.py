@@ -16,6 +16,11 @@ from .connections import Ends, result_frame
 # -- writing ----------------------------------------------------------------------------------
 
 
+def pieces(size: int) -> list[bytearray]:
+    """So many bytes in parts that are too small to go into a file."""
+    return [bytearray(os.urandom(10_000)) for _ in range(size // 10_000)]
+
+
 def test_a_frame_that_fits_is_written_at_once(ends: Ends) -> None:
     ends.connection.write(messages.Forget(5), [b"segment"])
     assert ends.connection.flush()
@@ -36,8 +41,8 @@ def test_a_flush_with_nothing_to_write_is_done(ends: Ends) -> None:
 
 
 def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends) -> None:
-    large = bytearray(os.urandom(3_000_000))
-    ends.connection.write(messages.Calls((), ()), [large, b"", b"tail"])
+    large = pieces(3_000_000)
+    ends.connection.write(messages.Calls((), ()), [*large, b"", b"tail"])
     ends.connection.write(messages.Stop())
     assert not ends.connection.flush(), "a pipe does not hold that much, and nobody has waited"
     received = []
@@ -50,7 +55,7 @@ def test_what_does_not_fit_waits_for_a_slow_reader_and_arrives_whole(ends: Ends)
         messages.Calls((), ()).head,
         messages.Stop().head,
     ]
-    assert received[0][1] == (large, b"", b"tail")
+    assert received[0][1] == (*large, b"", b"tail")
 
 
 def test_more_buffers_than_one_write_takes_arrive_in_order(ends: Ends) -> None:
@@ -79,7 +84,7 @@ def test_many_small_frames_for_a_reader_that_stands_still_then_reads(ends: Ends)
 
 def test_a_pipe_that_an_urgent_frame_has_found_empty_may_fill_up_again(ends: Ends) -> None:
     for _ in range(2):
-        ends.connection.write(messages.Calls((), ()), [bytearray(300_000)])
+        ends.connection.write(messages.Calls((), ()), pieces(300_000))
         assert not ends.connection.flush()
         while not ends.poller.wait(0):
             assert not ends.worker.read()
@@ -114,7 +119,7 @@ def test_only_urgent_frames_ring_the_bell(ends: Ends) -> None:
 
 
 def test_the_bell_is_rung_again_when_an_urgent_frame_that_did_not_fit_is_there(ends: Ends) -> None:
-    ends.connection.write(messages.Calls((), ()), [bytearray(1_000_000)])
+    ends.connection.write(messages.Calls((), ()), pieces(1_000_000))
     ends.connection.write(messages.Recall(1))
     assert not ends.connection.flush()
     assert rings(ends) == 1, "so that what is in its way is read"
@@ -142,7 +147,7 @@ def test_a_reader_that_is_gone_is_noticed_and_no_error(ends: Ends) -> None:
 
 
 def test_a_reader_that_goes_with_much_unread_is_noticed_too(ends: Ends) -> None:
-    ends.connection.write(messages.Calls((), ()), [bytearray(1_000_000)])
+    ends.connection.write(messages.Calls((), ()), pieces(1_000_000))
     assert not ends.connection.flush()
     os.close(ends.calls_read)
     assert ends.connection.flush(there_is_room=True)

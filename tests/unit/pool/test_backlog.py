@@ -6,8 +6,9 @@ import weakref
 
 from hybridexec.parent.pool.backlog import Backlog
 from hybridexec.parent.pool.recall import STUCK_SECONDS
+from hybridexec.parent.work.batch import Batch
 
-from ..fakes import cancel, is_gone, watched
+from ..fakes import FUNCTION, OPTIONS, Sink, cancel, is_gone, watched
 from ..simulation import Simulation
 from .situations import far_behind, running, stuck
 
@@ -19,6 +20,18 @@ def test_a_cancelled_call_that_waits_for_a_worker_is_let_go() -> None:
     cancel(made, batch, 0, 1)
     del batch
     assert is_gone(seen)
+
+
+def test_calls_of_a_heavier_batch_are_not_handed_out_with_others() -> None:
+    made = Backlog()
+    batches = [Batch(FUNCTION, [(n,) for n in range(3)], Sink(), OPTIONS, 0) for _ in range(4)]
+    for batch, weight in zip(batches, (5, 3, 5, 6), strict=True):
+        batch.weight = weight
+        made.add(batch)
+    assert made.take(20) == [(batch, 0, 3) for batch in batches[:3]]
+    assert made.count == 3
+    assert made.weight == 6
+    assert made.take(2) == [(batches[3], 0, 2)]
 
 
 def test_cancelled_pending_calls_are_never_sent_and_their_sink_hears_nothing() -> None:

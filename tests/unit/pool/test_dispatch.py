@@ -4,7 +4,7 @@ its inbox is low."""
 from __future__ import annotations
 
 from hybridexec.parent.pool.dispatch import MAX_FRAME
-from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_WINDOW
+from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_AHEAD, MAX_WINDOW
 from hybridexec.wire import messages
 
 from ..simulation import Simulation
@@ -66,6 +66,50 @@ def test_no_frame_holds_more_than_its_limit() -> None:
     simulation.turn()
     sizes = [sum(len(span[3]) for span in spans) for *_, spans in simulation.heads(messages.Calls)]
     assert max(sizes) <= MAX_FRAME
+
+
+# -- large payloads ---------------------------------------------------------------------------
+
+
+def test_of_heavy_calls_few_wait_in_a_worker_and_more_follow_as_they_are_taken() -> None:
+    simulation = running(max_workers=2, slots=100)
+    for worker in simulation.pool.workers.values():
+        worker.window = worker.ahead = 64
+    simulation.submit(100, weight=MAX_AHEAD // 4)
+    simulation.turn()
+    assert [len(simulation.calls_at(number)) for number in (1, 2)] == [4, 4]
+    simulation.take(1, 3)
+    simulation.read(1)
+    simulation.hear(1)
+    simulation.turn()
+    assert [len(simulation.calls_at(number)) for number in (1, 2)] == [7, 4]
+
+
+def test_the_heaviest_calls_are_sent_ahead_too_and_all_may_run_at_once() -> None:
+    simulation = running(slots=50)
+    simulation.submit(50, weight=10 * MAX_AHEAD)
+    simulation.turn()
+    for sent in range(2, 50, 2):
+        assert len(simulation.calls_at(1)) == sent
+        simulation.read(1)
+        simulation.take(1, 2)
+        simulation.hear(1)
+        simulation.turn()
+    assert len(simulation.calls_at(1)) == 50
+
+
+def test_heavy_calls_behind_light_ones_wait_until_few_of_these_do() -> None:
+    simulation = running(slots=100)
+    simulation.pool.workers[1].window = 64
+    simulation.submit(30)
+    simulation.submit(30, weight=MAX_AHEAD // 8)
+    simulation.turn()
+    assert len(simulation.calls_at(1)) == 30
+    simulation.read(1)
+    simulation.take(1, 28)
+    simulation.hear(1)
+    simulation.turn()
+    assert len(simulation.calls_at(1)) == 36
 
 
 # -- asking -----------------------------------------------------------------------------------

@@ -33,6 +33,14 @@ def sides() -> Iterator[Sides]:
 
 
 @pytest.fixture
+def later() -> Iterator[Sides]:
+    """As the parent does, the reader copies large parts when they are unpickled."""
+    sides = Sides(later=True)
+    yield sides
+    sides.close()
+
+
+@pytest.fixture
 def map_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is shared is mapped by its readers, and so never written again."""
     monkeypatch.setattr(shared, "MAPPED_FROM", SHARED_FROM)

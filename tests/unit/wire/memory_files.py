@@ -45,11 +45,11 @@ def number_of(payload: Payload) -> int:
 class Sides:
     """A writer and a reader of frames, with a channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: bool = False) -> None:
         self.read_fd, self.write_fd = os.pipe()
         self.ours, other = open_channel()
         self.theirs = Channel(other)
-        self.reader = FrameReader(self.read_fd, self.theirs.take)
+        self.reader = FrameReader(self.read_fd, self.theirs.take, later)
 
     def write(self, *payloads: Payload) -> int:
         """Send payloads in one frame; how many bytes of it went through the pipe."""

@@ -59,6 +59,17 @@ def test_bytes_are_copied_when_they_are_written_several_into_one_file(sides: Sid
     assert [loads(received) for received in sides.read()] == values
 
 
+def test_many_small_parts_of_a_frame_share_a_file_few_go_through_the_pipe(sides: Sides) -> None:
+    values = [bytes([n]) * 50_000 for n in range(1, 8)]
+    payloads = [dumps(value) for value in values] + [dumps(bytearray(50_000)), dumps(b"small")]
+    assert sides.write(payloads[0]) > 50_000
+    assert files() == []
+    sides.read()
+    assert sides.write(*payloads) < 1000
+    assert len(files()) == 1
+    assert [loads(received) for received in sides.read()] == [*values, bytearray(50_000), b"small"]
+
+
 def test_bytes_among_arrays_keep_their_order(sides: Sides) -> None:
     """A frame has the parts of each file together."""
     values = [

@@ -11,7 +11,7 @@ from hybridexec.wire import shared
 from hybridexec.wire.parts import SHARED_FROM
 from hybridexec.wire.payload import dumps, loads
 
-from .memory_files import SIZE, Sides, files, number_of
+from .memory_files import SIZE, Sides, arrays, files, number_of
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd"),
@@ -98,6 +98,48 @@ def test_with_the_last_channel_the_spare_files_go() -> None:
     assert shared._reserve == []
 
 
+# -- parts that are copied when they are unpickled ------------------------------------------------
+
+LARGE = shared._PUT_OFF_FROM
+
+
+def test_a_file_is_written_again_once_what_was_left_in_it_is_gone(later: Sides) -> None:
+    value = bytes(range(256)) * (LARGE // 256)
+    for dropped in (True, False):
+        shared._spares.clear()
+        later.write(dumps(value), dumps(bytes(1000)))
+        ((_, number),) = files()
+        received = later.read()
+        assert {n for _, n in files()} == {number}, "it is still to be copied"
+        later.write(dumps(bytes(LARGE)))
+        assert len({n for _, n in files()}) == 2, "and so not written"
+        later.read()
+        assert dropped or [loads(payload) for payload in received] == [value, bytes(1000)]
+        del received
+        later.write(dumps(bytes(LARGE)))
+        assert number in {n for _, n in files()}
+        assert len({n for _, n in files()}) == 2, "a new one was not needed"
+        later.read()
+
+
+def test_few_files_are_left_to_be_copied_and_no_small_parts(later: Sides) -> None:
+    received = [later.send(dumps(bytes([n]) * LARGE)) for n in range(2 * shared._MOST_UNREAD)]
+    received += [later.send(dumps(bytes([9]) * (LARGE - 1)))]
+    assert len(shared._unread) == shared._MOST_UNREAD
+    assert [loads(payload)[0] for (payload,) in received] == [*range(2 * shared._MOST_UNREAD), 9]
+    del received
+    assert not shared._unread
+
+
+def test_parts_that_are_copied_later_may_be_changed_if_others_may(later: Sides) -> None:
+    values = [*arrays(LARGE, SIZE), bytearray(LARGE)]
+    received = [loads(payload) for payload in later.send(*map(dumps, values))]
+    for back, value in zip(received, values, strict=True):
+        assert type(back) is type(value)
+        assert np.array_equal(back, value)
+        back[0] ^= 255
+
+
 # -- forks ----------------------------------------------------------------------------------------
 
 
@@ -139,3 +181,19 @@ def test_an_array_is_not_shared_with_a_forked_child(sides: Sides) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert (array == 5).all()
+
+
+def test_what_is_still_to_be_copied_at_a_fork_stays_as_it_is(later: Sides) -> None:
+    (received,) = later.send(dumps(bytes([5]) * LARGE))
+    begin, go = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(go)
+        os.read(begin, 1)
+        os._exit(0 if loads(received) == bytes([5]) * LARGE else 1)
+    assert loads(received) == bytes([5]) * LARGE
+    del received
+    later.send(dumps(bytes([6]) * LARGE))
+    os.close(begin)
+    os.close(go)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

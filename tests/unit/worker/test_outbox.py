@@ -215,9 +215,12 @@ def test_the_helper_thread_is_called_in_case_the_turn_does_not_end(ends: Ends) -
     assert ends.results() == {}
 
 
+#: In parts that are too small to go into a file.
+LARGE = payload.Segments(tuple(bytearray(30_000) for _ in range(100)))
+
+
 def test_what_does_not_fit_is_left_to_the_helper_thread_and_arrives_whole(ends: Ends) -> None:
-    large = payload.Segments((bytearray(3_000_000),))
-    ends.outbox.put((1, messages.PICKLED, large, None))
+    ends.outbox.put((1, messages.PICKLED, LARGE, None))
     ends.outbox.put(result(2))
     ends.end_turn()
     assert ends.outbox.pending
@@ -234,7 +237,7 @@ def test_what_does_not_fit_is_left_to_the_helper_thread_and_arrives_whole(ends: 
 
 
 def test_the_hub_goes_on_when_there_is_room(ends: Ends) -> None:
-    ends.outbox.put_first((1, messages.PICKLED, payload.Segments((bytearray(3_000_000),)), None))
+    ends.outbox.put_first((1, messages.PICKLED, LARGE, None))
     assert ends.room.active
     got: list[Any] = []
     while not got:

@@ -21,18 +21,16 @@ Objects are asked for what they would tell protocol 5.
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 import re
-import struct
-import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import payload
 from .data import EXTRA, REGISTERED, NoData, Reducers
+from .preludes import BEGINNING, POP, forget, is_found, opened
 
 #: How many values a packer looks at before it decides on its prelude.
 SAMPLE = 4
@@ -43,20 +41,11 @@ _PATIENCE = 16
 #: Bytes of a fragment at most: what is larger is better off on its own.
 _LIMIT = payload.INLINE_LIMIT
 
-_BEGINNING = b"\x80\x03"  # of a pickle of protocol 3
 _FRAME = b"\x95"
-_POP, _MARK, _LIST_STOP, _STOP = b"0", b"(", b"l.", b"."
+_MARK, _LIST_STOP = b"(", b"l."
 
 #: What is pickled as a name.
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
-
-
-def _is_found(thing: Any) -> bool:
-    """Whether a class or function is what its name refers to."""
-    found: Any = sys.modules.get(thing.__module__)
-    for part in thing.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is thing
 
 
 class _Pickler:
@@ -82,7 +71,7 @@ class Packer:
         """
         self.by_value = by_value
         #: What a fragment leaves out.
-        self.prelude: bytes = _BEGINNING
+        self.prelude: bytes = BEGINNING
         self._reducers = Reducers()
         # What occurred in the first values, by id, and in how many of them; how many more to note.
         self._found: dict[int, list[Any]] = {}
@@ -96,7 +85,7 @@ class Packer:
         first = _Pickler(self._reducers)
         if things:
             first.pickler.dump(things)
-            self.prelude = _BEGINNING + first.written[0][2:-1] + _POP
+            self.prelude = BEGINNING + first.written[0][2:-1] + POP
         self._memo = first.pickler.memo
         pickler = _Pickler(self._reducers)
         self._pickler = pickler.pickler
@@ -197,7 +186,7 @@ class Packer:
         if len(REGISTERED) + len(EXTRA) != self._reducers.registered:
             self._reducers.refresh()
         for thing in self._named:
-            if not _is_found(thing):
+            if not is_found(thing):
                 self._idle = []
 
     def _note(self) -> None:
@@ -211,7 +200,7 @@ class Packer:
         things = [
             thing
             for thing, count in self._found.values()
-            if (count > 1 if type(thing) is str else _is_found(thing))
+            if (count > 1 if type(thing) is str else is_found(thing))
             and not (self.by_value and getattr(thing, "__module__", None) == "__main__")
         ][:_MOST]
         self._found.clear()
@@ -220,94 +209,17 @@ class Packer:
             self._begin_with(tuple(things))
 
 
-class _Missing:
-    """Stands for a thing that cannot be found here; only those fragments fail that refer to it."""
-
-    def __init__(self, find: Callable[[], Any]) -> None:
-        #: Raises why.
-        self.find = find
-
-
-class _Opener(pickle.Unpickler):
-    """Unpickles a prelude."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """For the base class."""
-        if (module, name) == ("builtins", "getattr"):
-            return self._member
-        return _found(functools.partial(super().find_class, module, name))
-
-    def _member(self, owner: Any, name: str) -> Any:
-        find = (
-            owner.find if isinstance(owner, _Missing) else functools.partial(getattr, owner, name)
-        )
-        return _found(find)
-
-
-def _found(find: Callable[[], Any]) -> Any:
-    try:
-        return find()
-    except Exception:
-        return _Missing(find)
-
-
-class _Prelude(pickle.Unpickler):
-    """A prelude that was received: an unpickler with its things in the memo, for others to copy."""
-
-    def __init__(self, prelude: bytes) -> None:
-        first: Any = _Opener(io.BytesIO(prelude[: -len(_POP)] + _STOP))
-        named = [thing for thing in first.load() if type(thing) is not str]
-        self._things: dict[int, Any] = first.memo.copy()
-        #: What is not found, by place.
-        self.missing = {
-            place: thing for place, thing in self._things.items() if isinstance(thing, _Missing)
-        }
-        self._named = [thing for thing in named if not isinstance(thing, _Missing)]
-        # An unpickler's memo takes no dict; so it is filled by a pickle: get this thing, put it
-        # there, drop it.
-        steps = [
-            struct.pack("<ciccic", b"J", place, b"Q", b"r", place, _POP)
-            for place in self._things.keys() - self.missing.keys()
-        ]
-        super().__init__(io.BytesIO(b"".join((_BEGINNING, *steps, b"N."))))
-        self.load()
-
-    def persistent_load(self, place: int) -> Any:
-        """What belongs there; for the base class."""
-        thing = self._things[place]
-        # Texts become the objects that code and other preludes have: who packs values that come
-        # from here finds them.
-        return sys.intern(thing) if type(thing) is str else thing
-
-    @property
-    def holds(self) -> bool:
-        """Whether the names still stand for the same."""
-        return all(map(_is_found, self._named))
-
-
-_received: dict[bytes, _Prelude] = {}
-
-
-def _open(prelude: bytes) -> _Prelude:
-    received = _received.get(prelude)
-    if received is None or not received.holds:
-        if len(_received) >= _MOST:
-            _received.clear()
-        received = _received[prelude] = _Prelude(prelude)
-    return received
-
-
 def load_all(prelude: bytes, fragments: Sequence[bytes]) -> list[Any]:
     """The values of fragments; raises whatever the unpickling of one raises."""
     values: list[Any]
-    if prelude == _BEGINNING:
+    if prelude == BEGINNING:
         values = pickle.loads(b"".join((prelude, _MARK, *fragments, _LIST_STOP)))
         return values
     size = sum(map(len, fragments)) + len(_MARK) + len(_LIST_STOP)
     frame = _FRAME + size.to_bytes(8, "little")  # so that all is read at once
-    pickled = b"".join((_BEGINNING, frame, _MARK, *fragments, _LIST_STOP))
+    pickled = b"".join((BEGINNING, frame, _MARK, *fragments, _LIST_STOP))
     unpickler: Any = pickle.Unpickler(io.BytesIO(pickled))
-    unpickler.memo = _open(prelude).memo
+    unpickler.memo = opened(prelude).memo
     values = unpickler.load()
     return values
 
@@ -318,11 +230,11 @@ def load(prelude: bytes, fragment: bytes) -> Any:
         return load_all(prelude, (fragment,))[0]
     except pickle.UnpicklingError as error:
         place = re.search(r"Memo value not found at index (\d+)", str(error))
-        if place is None or prelude == _BEGINNING:
+        if place is None or prelude == BEGINNING:
             raise
-        missing = _open(prelude).missing.get(int(place[1]))
+        missing = opened(prelude).missing.get(int(place[1]))
         if missing is None:
             raise
     missing.find()  # this says why
-    _received.pop(prelude, None)  # or it does not any more
+    forget(prelude)  # or it does not any more
     return load(prelude, fragment)

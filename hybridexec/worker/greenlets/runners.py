@@ -17,20 +17,18 @@ import gevent
 
 from ... import native
 from ...wire import messages, payload
-from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
+from ...wire.page import HELD, TAKEN, StatusPage
 from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
 from ..rows import BY_ITSELF, NO_ROW, PLAIN, Entry, Put, Row
 from ..vitals import Vitals
-from . import forks, tracing
+from . import forks
 from .feed import Feed, Runner
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
+from .watch import LOAD_SECONDS, Watch
 
-#: A call's time does not begin before its function is there, but after so many seconds: importing
-#: its module may take long, and must not take for ever.
-_LOAD_SECONDS = 60.0
 #: While at least so many other calls wait, the result of one that has waited may leave with theirs.
 _CROWD = 32
 
@@ -41,7 +39,7 @@ _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
 
 
-class Runners:
+class Runners(Watch):
     """Runs calls in a gevent pool."""
 
     def __init__(
@@ -88,6 +86,7 @@ class Runners:
             function.__code__.co_filename
             for function in (
                 Runners.__init__,
+                Watch._trace,
                 Feed.__init__,
                 Job.__init__,
                 Functions.__init__,
@@ -104,7 +103,6 @@ class Runners:
         self._vitals = Vitals(page)
         #: Wakes the hub, and ends it.
         self.service = Service(self.look, self._vitals.beat)
-        self._traced = False  # whether CURRENT is kept
 
     # -- on the hub ---------------------------------------------------------------------------
 
@@ -202,7 +200,7 @@ class Runners:
             try:
                 if function is None:
                     stage = "arguments"
-                    self._times[slot_id + 1] = _monotonic() + _LOAD_SECONDS
+                    self._times[slot_id + 1] = _monotonic() + LOAD_SECONDS
                     function = self._load(job)
                     expiry = self._begin_time(call, job, slot_id)
                     began = self._times[slot_id + 1]
@@ -306,29 +304,6 @@ class Runners:
     #: What calls are called from.
     run_code = _run_calls.__code__
 
-    def _trace(self, call: int, job: Job) -> None:
-        """A call is about to start about which there is more to do than to run it: have the status
-        page tell when it has the CPU, if that is wanted."""
-        if job.traced and not self._traced:
-            self._traced = True
-            tracing.trace(self._words, self.call_of)
-        if self._traced:
-            self._words[CURRENT] = call
-
-    def _begin_time(self, call: int, job: Job, slot_id: int) -> Any:
-        """A call's time begins; its timer, if it has one."""
-        self._times[slot_id + 1] = _monotonic()
-        return None if job.timeout is None else self.stops.timer(call, job.timeout)
-
-    def _end_special(self, expiry: Any, job: Job, slot_id: int, loaded: bool) -> float | None:
-        """Such a call has ended; how many seconds it took, if that is wanted."""
-        if expiry is not None:
-            expiry.close()
-        if self._traced:
-            self._words[CURRENT] = 0
-        began = self._times[slot_id + 1] - (0.0 if loaded else _LOAD_SECONDS)
-        return _monotonic() - began if job.timed else None
-
     def let_go(self) -> None:
         """In a child of the process: take no calls, and keep the status page to itself."""
         for span in self._inbox.spans:
@@ -337,10 +312,6 @@ class Runners:
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
         self._vitals.let_go()
-
-    def call_of(self, who: object) -> int:
-        """The call that a greenlet runs; 0 if it runs none."""
-        return self._words[slot_index(who.slot)] if type(who) is Runner and who.slot >= 0 else 0
 
     # -- from who reads the call pipe -----------------------------------------------------------
 

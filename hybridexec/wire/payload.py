@@ -25,7 +25,7 @@ import pickle
 import sys
 import types
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, final
@@ -132,13 +132,20 @@ def are_plain(values: tuple[Any, ...]) -> bool:
 
 
 def are_all_plain(values: list[Any]) -> bool:
-    """As :func:`are_plain`, for many values, most likely of one type."""
+    """As :func:`are_plain`, for many values, most likely of one type, or of one shape."""
     kinds = set(map(type, values))
-    if kinds == _RECORDS:
-        if max(map(len, values)) > LONGEST_RECORD:
-            return False
-        values = list(chain.from_iterable(values))
-        kinds = set(map(type, values))
+    if kinds != _RECORDS:
+        return _have_plain(kinds, values)
+    lengths = set(map(len, values))
+    if max(lengths) > LONGEST_RECORD:
+        return False
+    columns: Iterable[Sequence[Any]]
+    columns = zip(*values, strict=True) if len(lengths) == 1 else [list(chain(*values))]
+    return all(_have_plain(set(map(type, column)), column) for column in columns)
+
+
+def _have_plain(kinds: set[type], values: Sequence[Any]) -> bool:
+    """Whether all of ``values``, which are of these types, are plain, and none is a tuple."""
     if kinds <= _PLAIN_NUMBERS:
         return True
     if not kinds <= _PLAIN:

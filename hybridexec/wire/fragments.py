@@ -25,7 +25,7 @@ import io
 import pickle
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from . import payload
@@ -58,6 +58,37 @@ class _Pickler:
         self.pickler.dispatch_table = reducers
 
 
+def _press(pickler: _Pickler, memo: Any, by_value: bool) -> Generator[bytes | None, object, None]:
+    """Gets values and yields their fragments; None for what must be pickled in another way."""
+    press, written = pickler.pickler, pickler.written
+    dump, take = press.dump, written.pop
+    press.memo = memo
+    fragment: bytes | None = None
+    failed = 0  # values in a row, the last ones
+    while True:
+        value = yield fragment
+        fragment = None
+        if failed >= _PATIENCE:
+            continue
+        try:
+            dump(value)
+            press.memo = memo  # now and not later: it keeps alive what it refers to
+            fragment = take()[2:-1]
+            if written or len(fragment) > _LIMIT or (by_value and b"__main__" in fragment):
+                raise NoData
+            failed = 0
+        except Exception:  # who pickles it in another way finds out why
+            fragment = None
+            failed += 1
+            press.memo = memo
+            written.clear()
+        value = None
+
+
+def _refuse(value: object) -> None:
+    """Stands in for a press that is not to be used."""
+
+
 class Packer:
     """Makes fragments of values that are likely to be alike.
 
@@ -72,16 +103,22 @@ class Packer:
         self.by_value = by_value
         #: What a fragment leaves out.
         self.prelude: bytes = BEGINNING
+        #: As :meth:`pack` without its overhead, as long as there is the same prelude. ValueError:
+        #: it is in use, by another thread or by what this call interrupts. StopIteration: it was
+        #: interrupted itself, and :meth:`pack` makes another.
+        self.press: Callable[[object], bytes | None]
         self._reducers = Reducers()
-        # What occurred in the first values, by id, and in how many of them; how many more to note.
-        self._found: dict[int, list[Any]] = {}
+        # How many of the first values are still to be noted; what occurred in those so far, by id,
+        # and in how many, while nobody is at it.
         self._to_note = SAMPLE
+        self._found: list[dict[int, list[Any]]] = [{}]
         self._named: list[Any] = []  # the classes and functions in the prelude
         self._failed = 0  # values in a row, the last ones
         self._begin_with(())
 
     def _begin_with(self, things: tuple[Any, ...]) -> None:
         """Have all fragments from now on refer to these things."""
+        self.press = _refuse  # a thread that has seen one prelude must not pack for another
         first = _Pickler(self._reducers)
         if things:
             first.pickler.dump(things)
@@ -93,6 +130,12 @@ class Packer:
         # What the pickler writes to, while nobody uses it: another thread that comes meanwhile, or
         # a finalizer that interrupts, goes without.
         self._idle = [pickler.written]
+        self._renew()
+
+    def _renew(self) -> None:
+        press = _press(_Pickler(self._reducers), self._memo, self.by_value)
+        next(press)
+        self.press = press.send
 
     @property
     def undecided(self) -> bool:
@@ -106,27 +149,15 @@ class Packer:
         It belongs to the :attr:`prelude` that there was before; if other threads pack, too, only
         if there is the same one after that.
         """
-        idle = self._idle
         try:
-            written = idle.pop()
-        except IndexError:
+            fragment = self.press(value)
+        except ValueError:
             return None
-        pickler, memo = self._pickler, self._memo
-        try:
-            pickler.dump(value)
-            if self._to_note:
-                self._note()
-            fragment = written.pop()[2:-1]
-            if written or len(fragment) > _LIMIT or (self.by_value and b"__main__" in fragment):
-                raise NoData
-        except Exception:  # who pickles it in another way finds out why
-            written.clear()
-            self._fail()
-            return None
-        finally:
-            pickler.memo = memo  # now and not later: it keeps alive what it refers to
-            idle.append(written)
-        self._failed = 0
+        except StopIteration:
+            self._renew()
+            return self.pack(value)
+        if self._found and fragment is not None:
+            self._note(value)
         return fragment
 
     def pack_all(self, values: Sequence[object]) -> list[bytes | None]:
@@ -163,11 +194,11 @@ class Packer:
             written.clear()
             idle.append(written)
         if large:
-            to_note, self._to_note = self._to_note, 0  # all are to have one prelude
+            found, self._found = self._found, []  # all are to have one prelude
             try:
                 return [self.pack(value) for value in values]
             finally:
-                self._to_note = to_note
+                self._found = found
         failed = packed.count(None)
         if failed == len(values):
             self._fail(failed)
@@ -175,10 +206,14 @@ class Packer:
             self._failed = 0
         return packed
 
-    def _fail(self, count: int = 1) -> None:
+    def _fail(self, count: int) -> None:
         self._failed += count
         if self._failed >= _PATIENCE:
-            self._idle = []  # from now on, it is as if somebody used it
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._idle = []  # as if somebody used it
+        self.press = _refuse
 
     def refresh(self) -> None:
         """Find out anew what may not hold any more; to be called before values are packed, now and
@@ -187,23 +222,29 @@ class Packer:
             self._reducers.refresh()
         for thing in self._named:
             if not is_found(thing):
-                self._idle = []
+                self._give_up()
 
-    def _note(self) -> None:
-        """Note what was pickled just now, and decide on the prelude if that is enough."""
+    def _note(self, value: object) -> None:
+        """Note what a value consists of, and decide on the prelude if that is enough."""
+        noted = _Pickler(self._reducers).pickler
+        try:
+            noted.dump(value)
+            found = self._found.pop()
+        except Exception:  # another thread changes the value, or is at this
+            return
         self._to_note -= 1
-        for _, thing in self._pickler.memo.copy().values():
+        for _, thing in noted.memo.copy().values():
             if isinstance(thing, _NAMED) or (type(thing) is str and len(thing) <= _LONGEST):
-                self._found.setdefault(id(thing), [thing, 0])[1] += 1
+                found.setdefault(id(thing), [thing, 0])[1] += 1
         if self._to_note:
+            self._found.append(found)
             return
         things = [
             thing
-            for thing, count in self._found.values()
+            for thing, count in found.values()
             if (count > 1 if type(thing) is str else is_found(thing))
             and not (self.by_value and getattr(thing, "__module__", None) == "__main__")
         ][:_MOST]
-        self._found.clear()
         self._named = [thing for thing in things if type(thing) is not str]
         if things:
             self._begin_with(tuple(things))

@@ -55,6 +55,15 @@ class Job:
         self.packer = fragments.Packer(payload.main_by_value)
         return self.packer
 
+    def press(self, prelude: bytes | None) -> Callable[[object], bytes | None] | None:
+        """A row of results begins: what makes its fragments from now on, if it is of fragments, and
+        will be of this prelude."""
+        packer = self.packer
+        if packer is None:
+            return None
+        packer.refresh()
+        return packer.press if packer.prelude is prelude and not packer.undecided else None
+
     def is_retriable(self, error: BaseException) -> bool:
         """Whether the call that raised ``error`` may be tried again; stopped ones may not."""
         if self._retry_types is None:
@@ -73,7 +82,18 @@ class Job:
 class Span:
     """Calls in a row that share a job: their ids are consecutive."""
 
-    __slots__ = ("_singly", "ahead", "bare", "end", "items", "job", "next", "prelude", "since")
+    __slots__ = (
+        "_singly",
+        "ahead",
+        "bare",
+        "end",
+        "first_ahead",
+        "items",
+        "job",
+        "next",
+        "prelude",
+        "since",
+    )
 
     def __init__(
         self,
@@ -90,14 +110,16 @@ class Span:
         self.bare = bare
         self.prelude = prelude
         self.since = since
-        #: What is unpickled of the next calls' arguments, by id; for who takes them.
-        self.ahead: dict[int, Any] = {}
+        #: What is unpickled of some calls' arguments, and the id of the first of these; who takes a
+        #: call empties its place.
+        self.ahead: list[Any] = []
+        self.first_ahead = first
         self._singly = False  # whether each is unpickled by itself
         # Invariant: while nobody is taking a call, end - next == len(items).
         self.next = first  # the id of the first call, written only where calls are taken
         self.end = first + len(self.items)  # the id after the last, written by the reader only
 
-    def unpickle(self, call: int, fragment: bytes) -> None:
+    def unpickle(self, call: int, fragment: bytes) -> list[Any]:
         """Put ahead what a call has, which was taken just now, and what some have that follow it.
 
         Raises:
@@ -105,18 +127,19 @@ class Span:
         """
         assert self.prelude is not None
         together = [fragment]
-        count = 0 if self._singly else min(_MOST_AHEAD - 1, _BYTES_AHEAD // len(fragment))
-        # A copy, because some may be taken back meanwhile.
-        following = list(islice(self.items, count))
-        if set(map(type, following)) <= _FRAGMENTS and sum(map(len, following)) <= _BYTES_AHEAD:
-            together += following
+        if not self._singly:
+            # A copy, because some may be taken back meanwhile.
+            together += islice(self.items, min(_MOST_AHEAD - 1, _BYTES_AHEAD // len(fragment)))
+            if set(map(type, together)) != _FRAGMENTS or sum(map(len, together)) > _BYTES_AHEAD:
+                del together[1:]
         try:
             values = fragments.load_all(self.prelude, together)
-            self.ahead.update(zip(range(call, call + len(values)), values, strict=True))
         except Exception:
             # One of them is no good, and that is for its own call to say.
             self._singly = True
-            self.ahead[call] = fragments.load(self.prelude, fragment)
+            values = [fragments.load(self.prelude, fragment)]
+        self.first_ahead, self.ahead = call, values
+        return values
 
 
 class Inbox:

@@ -145,8 +145,9 @@ class Runners(Watch):
         copy_context = self._context.copy
         loop = self._loop
         feed = self.feed
-        items, job, prelude, ahead = span.items, span.job, span.prelude, span.ahead
-        bare = span.bare and prelude is None
+        items, job, prelude = span.items, span.job, span.prelude
+        ahead, first_ahead = span.ahead, span.first_ahead
+        single, bare = span.bare, span.bare and prelude is None
         function, packer = job.function, job.packer
         released = inbox.released
         special = job.special or self._traced
@@ -155,6 +156,9 @@ class Runners(Watch):
         first = following = span.next
         row: Any = None
         values, in_row = [], NO_ROW  # the row's, and their form
+        # What makes the row's fragments; the type of its values that are plain whatever they are.
+        press: Any = None
+        number: Any = None
         expiry: Any = None
         stage = "call"
         if self._call:  # it has not ended, so it waits
@@ -185,9 +189,10 @@ class Runners(Watch):
                 put(messages.LowWatermark())
             if inbox.dropped and call in inbox.dropped:
                 inbox.dropped.discard(call)
-                ahead.pop(call, None)
+                if call - first_ahead < len(ahead):
+                    ahead[call - first_ahead] = None
                 put((call, messages.CANCELLED, None, None))
-                in_row = NO_ROW
+                in_row, press, number = NO_ROW, None, None
                 continue
             # Begin.
             words[slot_id] = call
@@ -210,14 +215,17 @@ class Runners(Watch):
                 elif type(item) is tuple:
                     value = copy_context().run(function, *item)
                 elif prelude is not None and type(item) is bytes:
-                    if call not in ahead:
+                    place = call - first_ahead
+                    if place >= len(ahead):
                         stage = "arguments"
-                        span.unpickle(call, item)
+                        ahead, first_ahead, place = span.unpickle(call, item), call, 0
                         stage = "call"
-                    if span.bare:
-                        value = copy_context().run(function, ahead.pop(call))
+                    args, ahead[place] = ahead[place], None
+                    if single:
+                        value = copy_context().run(function, args)
                     else:
-                        value = copy_context().run(function, *ahead.pop(call))
+                        value = copy_context().run(function, *args)
+                    args = None
                 else:
                     stage = "arguments"
                     args, kwargs = payload.loads(item)
@@ -225,20 +233,29 @@ class Runners(Watch):
                     value = copy_context().run(function, *args, **kwargs)
                     args = kwargs = None
                 kind = type(value)
-                if (packer is None or type(in_row) is not bytes) and (
-                    kind in _PLAIN_NUMBERS
-                    or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT)
-                    or (kind is tuple and _is_record(value))
+                if kind is number or (
+                    (packer is None or type(in_row) is not bytes)
+                    and (
+                        kind in _PLAIN_NUMBERS
+                        or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT)
+                        or (kind is tuple and _is_record(value))
+                    )
                 ):
                     status, form = messages.VALUE, PLAIN
                 else:
                     stage = "result"
                     status, fragment = messages.PICKLED, None
                     # What leaves in no row is not packed: see below.
-                    if not special and self._call is call and loop.iteration == self._last_turn:
+                    if press is not None and self._call is call:
+                        form = in_row
+                        try:
+                            fragment = press(value)
+                        except (ValueError, StopIteration):
+                            press = None  # see Packer.press
+                    elif not special and self._call is call and loop.iteration == self._last_turn:
                         packer = packer or job.new_packer()
                         form, fragment = packer.prelude, packer.pack(value)
-                    if fragment is None:
+                    if fragment is None or self._call is not call:
                         form, value = BY_ITSELF, payload.dumps(value)
                     else:
                         value = fragment
@@ -277,13 +294,13 @@ class Runners(Watch):
             elif turn != self._last_turn:
                 self._last_turn = turn
                 self._put_first((call, status, value, seconds))
-                in_row = NO_ROW
+                in_row, press, number = NO_ROW, None, None
                 if not waited and (items or len(inbox.spans) > 1):
                     feed.look_at_clock(self._times[slot_id + 1])
             elif form is not BY_ITSELF and not special:
                 row, in_row = Row(call, form), form
-                if packer is not None:
-                    packer.refresh()
+                press = job.press(form)
+                number = kind if form is PLAIN and kind in _PLAIN_NUMBERS else None
                 values = row.values
                 values.append(value)
                 put(row)  # after which the helper thread looks at the clock
@@ -291,7 +308,7 @@ class Runners(Watch):
                     feed.look_at_clock(self._times[slot_id + 1])
             else:
                 put((call, status, value, seconds))
-                in_row = NO_ROW
+                in_row, press, number = NO_ROW, None, None
             # Nothing of a call is kept alive while others run.
             item = value = args = kwargs = None
             if waited:

@@ -203,3 +203,26 @@ def test_a_packer_is_not_used_by_what_interrupts_it() -> None:
     packer.pack(Nosy(a=1))
     assert inside == [None]
     assert packer.pack([1]) is not None
+
+
+def test_one_that_was_interrupted_is_used_again() -> None:
+    packer = Packer()
+    stop = True
+
+    class Slow(dict[str, Any]):
+        def items(self) -> Any:
+            if stop:
+                raise KeyboardInterrupt
+            return super().items()
+
+    Slow.__module__ = "collections"
+    prelude, press = packer.prelude, packer.press
+    with pytest.raises(KeyboardInterrupt):
+        press({"a": Slow(b=1)})
+    with pytest.raises(StopIteration):
+        press([1])
+    stop = False
+    fragment = packer.pack([{"a": 1}])
+    assert fragment is not None
+    assert fragments.load(prelude, fragment) == [{"a": 1}]
+    assert packer.press([{"a": 1}]) == fragment

@@ -1,6 +1,7 @@
 """The status page: memory that a worker writes and its parent reads, without messages.
 
-Behind it, in the same anonymous file, is the *fault log*: what faulthandler has written.
+Behind it, in the same anonymous file, are the *log ring* (:mod:`.log_ring`), if the worker's log
+records are wanted, and the *fault log*: what faulthandler has written.
 
 Thread: the worker's hub writes all fields but one; the parent's turn holder reads, and so do
 ``stats()`` and ``running()`` on any thread.
@@ -37,8 +38,9 @@ from itertools import compress
 from typing import Any
 
 from .. import native
-from . import histogram
+from . import histogram, log_ring
 from .histogram import Histogram
+from .log_ring import LogRing
 
 HEARTBEAT, TAKEN, CURRENT, HELD, BUSY, CPU, RESIDENT = range(7)
 _HEADER = 8
@@ -64,19 +66,28 @@ class StatusPage:
     """One worker's page and fault log, as either side sees them."""
 
     def __init__(
-        self, fd: int, slots: int, map_them: Callable[[int, int], memoryview] = map_memory
+        self,
+        fd: int,
+        slots: int,
+        map_them: Callable[[int, int], memoryview] = map_memory,
+        *,
+        with_ring: bool = False,
     ) -> None:
-        """Map what is behind ``fd``, which stays the caller's to close."""
+        """Map what is behind ``fd``, which stays the caller's to close; the last argument is that
+        of :func:`create_fd`."""
         self._fd = fd
         self.slots = slots
-        self._size = size(slots)
+        fields = _fields_size(slots)
+        self._size = size(slots, with_ring)
         self._memory = map_them(fd, self._size + MAX_LOG)
         #: The fields by index, as integers and as times, for writers on hot paths.
-        self.words = self._memory[: self._size].cast("q")
-        self.times = self._memory[: self._size].cast("d")
+        self.words = self._memory[:fields].cast("q")
+        self.times = self._memory[:fields].cast("d")
         #: Where the histograms begin, in these.
         self.runs_at = slot_index(slots)
         self.waits_at = self.runs_at + histogram.WORDS
+        #: Where the worker leaves its log records.
+        self.ring = LogRing(self._memory[fields : self._size]) if with_ring else None
 
     @property
     def taken(self) -> int:
@@ -161,10 +172,13 @@ class StatusPage:
         """Unmap the page; using it afterwards raises ValueError."""
         for view in (self.words, self.times, self._memory):
             view.release()
+        if self.ring is not None:
+            self.ring.close()
 
 
-def create_fd(slots: int) -> int:
-    """A descriptor of zeroed memory for a page of so many slots; the caller closes it.
+def create_fd(slots: int, with_ring: bool = False) -> int:
+    """A descriptor of zeroed memory for a page of so many slots, with a log ring if that is wanted;
+    the caller closes it.
 
     It is anonymous: it leaves no name in a file system, and needs no ``/dev/shm``. What is written
     to the descriptor, in this process or one that inherits it, goes to the fault log.
@@ -178,17 +192,17 @@ def create_fd(slots: int) -> int:
         with tempfile.TemporaryFile(prefix="hybridexec-") as file:
             fd = os.dup(file.fileno())
     try:
-        _give_size(fd, slots)
-        os.lseek(fd, size(slots), os.SEEK_SET)
+        fault_log = size(slots, with_ring)
+        _give_size(fd, fault_log + MAX_LOG)
+        os.lseek(fd, fault_log, os.SEEK_SET)
     except BaseException:
         native.close(fd)
         raise
     return fd
 
 
-def _give_size(fd: int, slots: int) -> None:
+def _give_size(fd: int, whole: int) -> None:
     """Give the file its size, even if the soft limit on the size of files is lower."""
-    whole = size(slots) + MAX_LOG
     try:
         os.ftruncate(fd, whole)
     except OSError as error:
@@ -210,8 +224,12 @@ def _give_size(fd: int, slots: int) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def size(slots: int) -> int:
-    """How many bytes a page of so many slots has, and so where the fault log begins."""
+def size(slots: int, with_ring: bool = False) -> int:
+    """How many bytes the page and the ring take, and so where the fault log begins."""
+    return _fields_size(slots) + (log_ring.SIZE if with_ring else 0)
+
+
+def _fields_size(slots: int) -> int:
     return (slot_index(slots) + 2 * histogram.WORDS) * _WORD
 
 

@@ -4,9 +4,12 @@ given, functions, and a batch whose end can be seen."""
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
+
+import pytest
 
 from hybridexec.options import CallOptions
 from hybridexec.parent.engine.coalescing import batch_of
@@ -151,3 +154,19 @@ def cancel(keeper: Keeper, batch: Batch, *places: int) -> None:
 def is_gone(seen: weakref.ref[Batch]) -> bool:
     gc.collect()
     return seen() is None
+
+
+class Root(logging.RootLogger):
+    """The root of loggers for one test."""
+
+    def addHandler(self, handler: logging.Handler) -> None:
+        if not type(handler).__module__.startswith("_pytest"):
+            super().addHandler(handler)
+
+
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have loggers for one test alone, as in a process where nobody has set up logging."""
+    root = Root(logging.WARNING)
+    monkeypatch.setattr(logging, "root", root)
+    monkeypatch.setattr(logging.Logger, "root", root)
+    monkeypatch.setattr(logging.Logger, "manager", logging.Manager(root))

@@ -115,6 +115,7 @@ class HybridExecutor(Calls):
         hub_lag_warning: float | None = 5.0,
         monkey_patch: bool | Mapping[str, bool] = True,
         preload: Iterable[str] = (),
+        worker_logs: bool = True,
     ) -> None:
         """
         Args:
@@ -147,6 +148,8 @@ class HybridExecutor(Calls):
                 ``gevent.monkey.patch_all``.
             preload: names of modules to import, after patching, before workers are forked from the
                 fork server (with other start methods: in each worker).
+            worker_logs: whether what is logged in workers is handled here, as if it had been logged
+                in this process: records that a handler of this process would take are sent to it.
 
         Warns:
             RuntimeWarning: workers may run more calls than they may open files.
@@ -197,6 +200,7 @@ class HybridExecutor(Calls):
             preload=modules,
             main_file=methods.main_file(),
             main_by_value=methods.main_travels_by_value(),
+            worker_logs=bool(worker_logs),
         )
         self._assembly = Assembly(plan)
         self._options = CallOptions(on_worker_loss=on_worker_loss)

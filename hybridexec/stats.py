@@ -130,6 +130,8 @@ class ExecutorStats:
         bytes_sent: bytes of calls, to the workers.
         bytes_received: bytes of results.
         slowest: the ten calls that have been running for longest, the longest first.
+        logs_dropped: log records of workers that were dropped, because there were too many for this
+            process's handlers.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -149,6 +151,7 @@ class ExecutorStats:
     bytes_sent: int = 0
     bytes_received: int = 0
     slowest: tuple[RunningCall, ...] = ()
+    logs_dropped: int = 0
 
     @property
     def running(self) -> int:

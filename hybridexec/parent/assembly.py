@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     #: The script's path, which Python forgets when its last line has run.
     main_file: str | None
     main_by_value: bool
+    worker_logs: bool
 
 
 class Assembly:
@@ -147,6 +148,7 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
         plan.main_file,
         Connection,
         server,
+        plan.worker_logs,
     )
     lag = plan.hub_lag_warning
     # A call that has its worker to itself keeps nobody waiting.

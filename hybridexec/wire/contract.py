@@ -107,6 +107,8 @@ class WorkerStart(NamedTuple):
     #: How many files the parent may open; -1 for no limit.
     open_files: int
     setup: Setup | PickledSetup
+    #: What the parent's logging is like (``log_tree.Tree``), if log records are to be sent.
+    log_tree: tuple[Any, ...] | None
 
     def __call__(self) -> None:
         """Run the worker, until the parent stops it or is gone."""

@@ -163,6 +163,20 @@ class Where(ToWorker):
     urgent = True
 
 
+class Follow(ToWorker):
+    """The parent's logging has changed."""
+
+    __slots__ = ()
+    kind = 10
+
+    def __init__(self, tree: tuple[Any, ...]) -> None:
+        """
+        Args:
+            tree: what it is like, see ``log_tree.Tree``.
+        """
+        self.head = (10, tree)
+
+
 # -- worker to parent ---------------------------------------------------------------------------
 
 
@@ -228,3 +242,17 @@ class Here(ToParent):
             stack: the main thread's, as text; empty if the hub itself had time to answer.
         """
         self.head = (6, call, stack)
+
+
+class Logged(ToParent):
+    """There are log records in the ring."""
+
+    __slots__ = ()
+    kind = 7
+
+    def __init__(self, end: int) -> None:
+        """
+        Args:
+            end: the position up to which they are there, see :mod:`.log_ring`.
+        """
+        self.head = (7, end)

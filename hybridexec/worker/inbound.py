@@ -16,6 +16,7 @@ from ..options import How
 from ..wire import frames, messages
 from ..wire.page import TAKEN, StatusPage
 from ..wire.shared import Channel
+from . import logs
 from .functions import Functions
 from .inbox import Inbox, Job, Span
 from .outbox import Outbox
@@ -58,6 +59,7 @@ class Inbound:
             messages.Stop.kind: lane.stop,
             messages.Expire.kind: lane.expire,
             messages.Where.kind: self._say_where,
+            messages.Follow.kind: logs.follow,
         }
         # Held by whichever thread reads.
         self._lock = native.original("_thread", "allocate_lock")()

@@ -52,7 +52,8 @@ code.
 **Stop.** What stops a call is raised in that call and in no other, and once. One that cannot be
 stopped is no fault: the parent has a grace, after which it ends the worker.
 
-**Say where.** Whichever call keeps the main thread is named, without its help.
+**Say where.** Whichever call keeps the main thread is named, without its help; and whoever asks is
+told for which call it runs.
 
 A process that a call forks is no worker: the lane lets go of the page, the inbox and the outbox
 there (``Outbox.let_go``).
@@ -105,6 +106,13 @@ class Lane(Protocol):
         """The call that keeps the main thread, and that thread's stack, as text. The call is 0 if
         it is none, and the stack empty if it is the main thread that asks: then nothing keeps it.
         """
+
+    # -- any thread --------------------------------------------------------------------------
+
+    @property
+    def calling(self) -> Callable[[], str]:
+        """What tells the call that the current thread of control runs, in a few words; it returns
+        an empty text if there is none. A log record asks."""
 
     # -- the helper thread --------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from ..wire import messages, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, faults, lifeline, stacks
+from . import boot, faults, lifeline, logs, stacks
 from .functions import Functions
 from .greenlets import lane as greenlets
 from .helper import Helper
@@ -50,7 +50,8 @@ def run(start: WorkerStart) -> None:
         _raise_descriptor_limit(start.open_files, start.concurrency)
         native.keep_freed_memory()
         payload.set_main_by_value(start.boot.main_by_value)
-        page = StatusPage(start.status.fd, start.concurrency)
+        with_ring = start.log_tree is not None
+        page = StatusPage(start.status.fd, start.concurrency, with_ring=with_ring)
         stacks.record_faults(start.status.fd)
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
@@ -61,6 +62,8 @@ def run(start: WorkerStart) -> None:
     inbox, functions = Inbox(), Functions(kind.new_lock())
     lane = kind.make(page, inbox, functions, outbox, helper.call)
     inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane)
+    if start.log_tree is not None and page.ring is not None:
+        logs.Logs(start.log_tree, page.ring, outbox, helper.call, lane.calling).install()
     help_out = partial(helper.run, lane, inbound, outbox)
     native.start_thread(partial(faults.guard, help_out), "hybridexec-helper", deaf=True)
     if lane.set_up(partial(_initialize, start, functions), partial(_tell, outbox)):

@@ -159,6 +159,11 @@ class Connection:
         """What faulthandler has written in the worker."""
         return self.page.log
 
+    def take_logs(self, end: int | None) -> tuple[bytes, int]:
+        """See :meth:`.link.Link.take_logs`."""
+        ring = self.page.ring
+        return (b"", 0) if ring is None else (ring.take(end), ring.dropped)
+
     def request_dump(self) -> None:
         """Have faulthandler write the main thread's stack to the fault log, if that does no harm.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..work.batch import Delivery, deliver_all
 from .gevent_parent import Hubs
 from .listeners import tell_all
+from .worker_logs import WorkerLogs
 
 if TYPE_CHECKING:
     from .listeners import News
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 class Deliverer:
     """Delivers on the calling thread, or by way of ``hubs``."""
 
-    def __init__(self, hubs: Hubs | None) -> None:
+    def __init__(self, hubs: Hubs | None, worker_logs: bool) -> None:
         self._hubs = hubs
+        #: What workers log; None if that is not wanted.
+        self.logs = WorkerLogs(hubs) if worker_logs else None
 
     def outcomes(self, outcomes: list[Delivery]) -> None:
         """Give each sink its outcomes."""
@@ -40,8 +43,18 @@ class Deliverer:
         elif news:
             self._hubs.call(functools.partial(tell_all, news))
 
+    def is_logging(self) -> bool:
+        """Whether the caller is a handler of a worker's log record: the end waits for it."""
+        return self.logs is not None and self.logs.is_current()
+
     def end(self, ended: Callable[[], None]) -> None:
         """Call ``ended``, after everything else was delivered."""
+        if self.logs is None:
+            self._end(ended)
+        else:
+            self.logs.finish(functools.partial(self._end, ended))
+
+    def _end(self, ended: Callable[[], None]) -> None:
         if self._hubs is None:
             ended()
         else:

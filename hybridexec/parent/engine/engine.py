@@ -60,7 +60,9 @@ class Engine:
         self._ledger = pool.ledger  # read at each submit
         self._launcher = launcher
         self._queue = EntryQueue()
-        self._supervisor = Supervisor(pool, launcher, self._queue, watchdog)
+        self._hubs = Hubs() if native.is_patched("threading") else None
+        self._tell = Deliverer(self._hubs, launcher.worker_logs)
+        self._supervisor = Supervisor(pool, launcher, self._queue, watchdog, self._tell.logs)
         self.snapshot: Snapshot = Snapshot(pool, self._supervisor, self._queue)
         self.is_running = self.snapshot.is_running
         self.functions = Functions()
@@ -83,8 +85,6 @@ class Engine:
         self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
         self._ended = threading.Event()
-        self._hubs = Hubs() if native.is_patched("threading") else None
-        self._tell = Deliverer(self._hubs)
         #: Whether threads that wait may block; in a gevent-patched process they may not.
         self.blocking_waits = self._hubs is None
 
@@ -209,7 +209,7 @@ class Engine:
 
     def _can_wait(self) -> bool:
         """Whether a caller may wait for what the I/O thread does."""
-        if self.inert or not self._running or self._io.is_current():
+        if self.inert or not self._running or self._io.is_current() or self._tell.is_logging():
             return False
         if self._lock._is_owned() or self._turning._is_owned():
             return False
@@ -357,10 +357,10 @@ class Engine:
             self._supervisor.close()
             self._poller.close()
             self._queue.close()
-            lifecycle.unregister(self)
             self._tell.end(self._end)
 
     def _end(self) -> None:
         """All has been delivered."""
+        lifecycle.unregister(self)
         self.observers.end()
         self._ended.set()

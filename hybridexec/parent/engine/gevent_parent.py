@@ -52,6 +52,10 @@ class Hubs:
         if watcher is None:  # that hub's thread has ended
             function()
 
+    def give_way(self) -> None:
+        """Let other greenlets run; in one that runs such a function."""
+        self._gevent.sleep(0)
+
     def is_caller(self) -> bool:
         """Whether the current greenlet is one that runs such a function."""
         return self._gevent.getcurrent() in self._callers

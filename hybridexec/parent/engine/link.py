@@ -134,6 +134,11 @@ class Link(Protocol):
     def close(self) -> None:
         """Let go of everything."""
 
+    def take_logs(self, end: int | None) -> tuple[bytes, int]:
+        """What the worker has logged and nobody has taken yet, up to the position that it has told,
+        or all if it has ended; and how many records it has dropped so far. See
+        :mod:`hybridexec.wire.log_ring`."""
+
     # -- for reports of hubs that do not run -------------------------------------------------------
 
     @property
@@ -160,6 +165,10 @@ class Launcher(Protocol):
     @property
     def executable(self) -> str:
         """What was run to start a worker, if anything was; for messages."""
+
+    @property
+    def worker_logs(self) -> bool:
+        """Whether workers send their log records."""
 
     def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Any:
         """Have worker ``number``, and return what :meth:`connect` makes the link from. May block.

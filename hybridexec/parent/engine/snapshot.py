@@ -62,6 +62,11 @@ class Snapshot:
         return self._supervisor.current(worker)
 
     @property
+    def logs_dropped(self) -> int:
+        """How many log records of workers were dropped."""
+        return self._supervisor.logs_dropped
+
+    @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
         return 0 if self._inert else self._pool.pending + self.submitted

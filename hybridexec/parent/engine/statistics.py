@@ -50,6 +50,7 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         sent,
         received,
         tuple(RunningCall(text, seconds, pid) for _, seconds, text, pid in snapshot.longest(now)),
+        snapshot.logs_dropped,
     )
 
 

@@ -23,6 +23,7 @@ from .hub_monitor import HubMonitor
 from .leader import Leader
 from .link import Launcher, Link
 from .starter import Starter
+from .worker_logs import WorkerLogs
 
 #: How many of the calls that a dead worker was running its errors name.
 _MAX_NAMED = 10
@@ -36,12 +37,18 @@ class Supervisor:
     """The links to one pool's workers."""
 
     def __init__(
-        self, pool: Pool, launcher: Launcher, queue: EntryQueue, watchdog: Watchdog | None = None
+        self,
+        pool: Pool,
+        launcher: Launcher,
+        queue: EntryQueue,
+        watchdog: Watchdog | None = None,
+        logs: WorkerLogs | None = None,
     ) -> None:
         """
         Args:
             queue: the I/O thread's.
             watchdog: decides which blocked hubs are reported; None reports none.
+            logs: takes workers' log records; None if they send none.
         """
         self._pool = pool
         self._tally = pool.actions.tally
@@ -54,6 +61,7 @@ class Supervisor:
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Link, int]] = {}
         self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send, self._tally)
+        self._logs = logs
         self._measure_at = 0.0  # when to measure the workers' memory
         # Workers that have ended, how is not known yet: until when to wait for that.
         self._ends: dict[int, float] = {}
@@ -68,6 +76,7 @@ class Supervisor:
             messages.LowWatermark.kind: pool.low_watermark,
             messages.Recalled.kind: self._recalled,
             messages.Here.kind: self._monitor.answered,
+            messages.Logged.kind: self._take_logs,
         }
 
     def open(self, poller: native.Poller) -> None:
@@ -143,7 +152,16 @@ class Supervisor:
                 )
                 if resident is not None:
                     self._pool.measured(number, resident)
+        tree = None if self._logs is None else self._logs.look(now)
+        if tree is not None:
+            for number in self.connections:
+                self.send(number, messages.Follow(tree))
         self._monitor.look(now)
+
+    @property
+    def logs_dropped(self) -> int:
+        """How many log records of workers were dropped."""
+        return 0 if self._logs is None else self._logs.dropped
 
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known; callable on any
@@ -170,6 +188,8 @@ class Supervisor:
         for fd in (connection.results_fd, *connection.ends):
             self._by_fd[fd] = (connection, number)
             self._poller.register(fd, native.Poller.READABLE)
+        if self._logs is not None and self._logs.changed is not None:
+            connection.write(messages.Follow(self._logs.changed))
         self._pool.started(number, connection.pid, connection.page)
 
     def _not_started(self, number: int, error: BaseException) -> None:
@@ -201,6 +221,10 @@ class Supervisor:
     def _recalled(self, number: int, now: float, calls: list[int]) -> None:
         self._pool.recalled(number, calls)
 
+    def _take_logs(self, number: int, now: float, end: int | None) -> None:
+        if self._logs is not None:
+            self._logs.receive(number, *self.connections[number].take_logs(end))
+
     def _failed(self, number: int, now: float, stage: str, text: str) -> None:
         # The process is ending, and its log is complete only when it has.
         connection = self.connections[number]
@@ -221,6 +245,7 @@ class Supervisor:
         self._ends.pop(number, None)
         connection.finish()
         self.receive(number, connection, everything=True)
+        self._take_logs(number, 0.0, None)
         for fd in (connection.results_fd, connection.calls_fd, *connection.ends):
             self._poller.unregister(fd)
             del self._by_fd[fd]

@@ -20,6 +20,7 @@ from multiprocessing import resource_tracker
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ... import native
+from ...wire import log_tree
 from ...wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
 from ...wire.page import StatusPage, create_fd
 from ...wire.shared import Channel, open_channel
@@ -142,11 +143,13 @@ class Launcher(Generic[LinkT]):
         main_file: str | None,
         connect: Callable[[Started, native.Poller], LinkT],
         server: ForkServer | None = None,
+        worker_logs: bool = False,
     ) -> None:
         """
         Args:
             main_file: the script's path, if there is one.
             connect: makes the engine's link to what was started, in the engine.
+            worker_logs: whether workers are to send their log records.
             server: the fork server, if it was launched already.
         """
         self.method = method
@@ -159,6 +162,7 @@ class Launcher(Generic[LinkT]):
         self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
         self._main_file = main_file
         self._server = server
+        self.worker_logs = worker_logs
         self._given_up = False
         #: How many servers in a row ended before they had started a worker.
         self._ended_servers = 0
@@ -204,9 +208,9 @@ class Launcher(Generic[LinkT]):
                 os.set_blocking(fd, False)
             for fd in (calls_write, results_read):
                 _widen(fd)
-            status_fd = create_fd(self._slots)
+            status_fd = create_fd(self._slots, self.worker_logs)
             theirs.callback(native.close, status_fd)
-            page = StatusPage(status_fd, self._slots, map_memory)
+            page = StatusPage(status_fd, self._slots, map_memory, with_ring=self.worker_logs)
             ours.callback(page.close)
             channel, channel_other = open_channel()
             theirs.callback(native.close, channel_other)
@@ -229,6 +233,7 @@ class Launcher(Generic[LinkT]):
                 concurrency=self._slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,
+                log_tree=log_tree.describe() if self.worker_logs else None,
             )
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)

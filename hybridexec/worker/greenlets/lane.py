@@ -22,6 +22,7 @@ from ..inbox import Inbox
 from ..outbox import Outbox
 from . import errors, forks, loops, patching, timeouts, waits
 from .alarms import Alarms
+from .callers import Callers
 from .runners import Runners
 from .signals import Signals
 
@@ -63,6 +64,8 @@ class GreenletLane:
             page, inbox, functions, outbox.put, outbox.put_first, outbox.put_late, call_helper
         )
         self._feed, self._stops, self._service = runners.feed, runners.stops, runners.service
+        #: As :attr:`.Lane.calling`.
+        self.calling = Callers(runners.call_of, Runners.run_code).current
         # The context that each call starts from.
         self._context = contextvars.Context()
         timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)

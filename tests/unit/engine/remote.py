@@ -101,6 +101,9 @@ class RemoteLink:
         os.close(self.calls_fd)
         os.close(self._end)
 
+    def take_logs(self, end: int | None) -> tuple[bytes, int]:
+        return b"", 0
+
     def request_dump(self) -> None:
         raise AssertionError("nobody knows how its hub is")
 
@@ -177,6 +180,7 @@ class RemoteLauncher:
 
     method = "remote"
     executable = ""
+    worker_logs = False
 
     def __init__(self) -> None:
         self.far_ends: list[FarEnd] = []

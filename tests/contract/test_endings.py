@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
 import signal
 import threading
 import weakref
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from hybridexec import HybridExecutor
 
 from .conftest import Make
-from .helpers import is_alive, pid_of, run_script, square, start_script, wait_until
+from .helpers import Gate, is_alive, pid_of, run_script, square, start_script, wait_until
 
 # -- forks ----------------------------------------------------------------------------------------
 
@@ -214,6 +215,49 @@ def test_shutdown_in_what_interrupts_a_submit(make: Make, monkeypatch: pytest.Mo
     assert returned == [True]
     assert call.result(timeout=30) == 9
     executor.shutdown()
+    assert executor.stats().workers == ()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("cancel", [True, False])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_shutdown_in_the_midst_of_a_submit(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    wait: bool,
+    cancel: bool,
+    running: bool,
+) -> None:
+    executor = make()
+    gate = Gate(tmp_path / "gate")
+    before = executor.submit(gate.wait, 1)
+    gate.wait_for(1)
+    if not running:
+        gate.open()
+        before.result(timeout=30)
+    queue = executor._engine._queue
+    submit = queue.submit
+
+    def late(calls: Any) -> None:
+        # Another thread, which comes after the check whether the executor is open.
+        if wait:
+            gate.open()
+        executor.shutdown(wait=wait, cancel_futures=cancel)
+        submit(calls)
+
+    monkeypatch.setattr(queue, "submit", late)
+    monkeypatch.setattr(executor._engine._inline, "send", lambda call: False)
+    outcome = "refused"
+    with contextlib.suppress(RuntimeError, CancelledError):
+        call = executor.submit(square, 3)
+        outcome = "cancelled"
+        gate.open()
+        outcome = call.result(timeout=30)
+    if running and not wait:  # the I/O thread goes on
+        assert outcome == ("cancelled" if cancel else 9)
+    executor.shutdown()
+    assert before.result(timeout=0) == 1
     assert executor.stats().workers == ()
 
 

@@ -57,14 +57,17 @@ def take_batch(submitted: deque[Batch | CallFuture[Any]]) -> Batch:
         return first
     function, options, prelude = first.function, first.options, first.prelude
     futures = [first]
-    while submitted and len(futures) < _MAX_SIZE:
+    for _ in range(min(len(submitted), _MAX_SIZE - 1)):
         following = submitted[0]
-        if following.function is not function or following.options is not options:
+        if (
+            following.function is not function
+            or following.options is not options
+            or following.prelude is not prelude
+            or isinstance(following, Batch)
+        ):
             break
-        if isinstance(following, Batch) or following.prelude is not prelude:
-            break
-        submitted.popleft()
         futures.append(following)
+        submitted.popleft()
     return batch_of(futures)
 
 
@@ -108,5 +111,7 @@ def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     if Segments in set(map(type, items)):
         batch.weight = sum(i.size for i in items if type(i) is Segments) // len(items)
     for place, future in enumerate(futures):
-        future.enter(batch, place)
+        future.place = place
+        future.batch = batch
+        future.item = None
     return batch

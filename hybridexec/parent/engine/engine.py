@@ -109,13 +109,21 @@ class Engine:
         """
         queued = False
         try:
+            if self.closed is not None or self._ledger.broken_because is not None or self.inert:
+                self.check_open()
+            if self._hubs is not None:
+                self._hubs.hold()
+            if self._running:
+                # Without the lock, which takes longer than all of this.
+                queued = True
+                self._queue.submit(calls)
+                if self.closed is not None and self._queue.has_missed(calls):
+                    self.check_open()  # closed meanwhile
+                return
             with self._lock:
-                if self.closed is not None or self._ledger.broken_because is not None or self.inert:
-                    self.check_open()
+                self.check_open()
                 if not self._running:
                     self._open()
-                if self._hubs is not None:
-                    self._hubs.hold()
                 queued = True
                 self._queue.submit(calls)
                 if not self._running:
@@ -351,7 +359,7 @@ class Engine:
         with self._lock:
             self.closed = self.closed or _SHUT_DOWN
         try:
-            while self._queue.submitted or self._queue.events:  # queued before `closed` was set
+            while not self._queue.ends():
                 self._turn()
         finally:  # after a fault, the pool may be inconsistent and raise again
             self._supervisor.close()

@@ -3,7 +3,8 @@
 Thread: any thread puts in; the I/O thread takes out, and sleeps while there is nothing.
 Guarantees: putting in never blocks, and wakes the I/O thread only if it sleeps. Nothing is missed:
 the I/O thread sets ``asleep`` before it checks the deques, so whoever puts something in after that
-check finds ``asleep`` set, and wakes it.
+check finds ``asleep`` set, and wakes it. Whoever puts in calls when the I/O thread may have ended
+finds that out afterwards: it has taken them, or they are missed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class EntryQueue:
         self.fd = -1
         self._wake_fd = -1
         # Reentrant: a signal handler or finalizer that interrupts its holder may put something in.
-        self._waking = native.new_lock()
+        self._lock = native.new_lock()
+        self._over = False  # nothing is taken any more; guarded by _lock
         self._inert = False
 
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
@@ -49,6 +51,11 @@ class EntryQueue:
         self.submitted.append(calls)
         if self.asleep:
             self._wake()
+
+    def has_missed(self, calls: Batch | CallFuture[Any]) -> bool:
+        """Whether calls were put in when nothing was taken any more."""
+        with self._lock:
+            return self._over and calls in self.submitted
 
     def post(self, event: Callable[..., None], *arguments: Any) -> None:
         """Have the I/O thread call ``event``."""
@@ -64,7 +71,7 @@ class EntryQueue:
     def _wake(self) -> None:
         self.asleep = False
         try:
-            with self._waking:
+            with self._lock:
                 os.write(self._wake_fd, b"w")
         except OSError:
             pass  # the pipe is full, or closed
@@ -119,11 +126,17 @@ class EntryQueue:
             event, arguments = events.popleft()
             event(*arguments)
 
+    def ends(self) -> bool:
+        """Whether nothing is left; if so, nothing is taken any more."""
+        with self._lock:
+            self._over = not (self.submitted or self.events)
+        return self._over
+
     def close(self) -> None:
         """Close the pipe: nothing wakes the I/O thread any more."""
         fd, self.fd = self.fd, -1
         # Not while another thread is writing: the number may be reused for another file at once.
-        with self._waking:
+        with self._lock:
             wake_fd, self._wake_fd = self._wake_fd, -1
             lifecycle.close(fd, wake_fd)
 

@@ -123,8 +123,9 @@ class Pool:
     def submit(self, batch: Batch) -> None:
         """There are new calls. :meth:`dispatch` must follow, once for any number of batches."""
         ledger = self.ledger
+        too_late = ledger.closing or self.finished
         ledger.enter(batch)
-        if self.phase in (Phase.BROKEN, Phase.KILLED):
+        if too_late:
             # They were submitted before callers could know.
             ledger.refuse(batch, range(batch.size))
             return

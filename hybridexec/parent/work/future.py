@@ -104,12 +104,6 @@ class CallFuture(Future[T]):
         # Invariant: None, or a lock that is released when the future ends; never replaced.
         self._only_waiter: Any = None
 
-    def enter(self, batch: Batch, place: int) -> None:
-        """Note the call's batch and its place there."""
-        self.place = place
-        self.batch = batch
-        self.item = None
-
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition

@@ -53,6 +53,18 @@ def test_no_event_overtakes_the_call_it_is_about() -> None:
     assert pool.seen == [batch, "its cancellation"]
 
 
+def test_after_the_end_calls_are_missed() -> None:
+    queue, pool, batch, late = EntryQueue(), FakePool(), make_batch(), make_batch()
+    queue.submit(batch)
+    assert not queue.ends()
+    assert not queue.has_missed(batch)
+    queue.handle(pool)
+    assert queue.ends()
+    assert not queue.has_missed(batch)
+    queue.submit(late)
+    assert queue.has_missed(late)
+
+
 def make_call() -> CallFuture[Any]:
     engine: Any = FakeEngine()
     return CallFuture(engine, FUNCTION, (0,), OPTIONS)

@@ -186,6 +186,21 @@ def test_shutdown_with_cancel_reaches_a_worker_that_is_giving_back_some_calls() 
     assert len(simulation.may_have_started) == started
 
 
+@pytest.mark.parametrize("cancel", [True, False])
+def test_calls_that_come_too_late_for_a_shutdown_are_cancelled(cancel: bool) -> None:
+    simulation = running(slots=1)
+    simulation.submit(2)
+    simulation.turn()
+    simulation.take(1)
+    simulation.shutdown(cancel_unstarted=cancel)
+    simulation.submit(1)  # it finishes all calls, or only those that have started
+    simulation.run(lambda: simulation.pool.finished)
+    simulation.submit(1)
+    ends = [messages.CANCELLED] * 2 if cancel else [messages.VALUE] * 2
+    assert simulation.sink.statuses() == [messages.VALUE] * 2 + ends + [messages.CANCELLED]
+    assert simulation.pool.finished
+
+
 def test_a_second_shutdown_may_cancel_what_the_first_let_run() -> None:
     simulation = running(slots=1)
     simulation.submit(9)

@@ -24,6 +24,7 @@ QUESTIONS = (
     "cpu_bound",
     "short_call",
     "stream",
+    "watching",
     "arrays",
     "start_up",
     "stuck_worker",

@@ -212,10 +212,7 @@ class HybridExecutor(Calls):
 
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
-        from .parent.engine.statistics import stats
-
-        self._engine.follow()
-        return stats(self._engine.snapshot)
+        return self._assembly.watched.stats()
 
     def observe(
         self,

@@ -1,6 +1,7 @@
 """Imports run one way: executor → parent → wire, and worker → wire; within the parent's half, from
 room to room: client → engine → pool and launch → work. What only one kind of worker has is in a
-room of its own, which the rest of the worker enters by its doors only.
+room of its own, which the rest of the worker enters by its doors only. What shows an executor gets
+what it shows from the front, and imports neither half.
 
 A worker that imported the parent's half would start slowly; a parent that imported gevent would
 no longer be plain Python. Imports inside functions count, too; those for type checkers only do not.
@@ -21,7 +22,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 BOTTOM = {"base", "errors", "events", "native", "options", "outcomes", "stats"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {
-    "front": {"front", "parent", "wire", "bottom"},
+    "front": {"front", "watching", "parent", "wire", "bottom"},
+    "watching": {"watching", "bottom"},
     "parent": {"parent", "wire", "bottom"},
     "worker": {"worker", "wire", "bottom"},
     "wire": {"wire", "bottom"},
@@ -59,7 +61,7 @@ def layer_of(module: str) -> str:
         return "front"
     if first[0] in BOTTOM:
         return "bottom"
-    return first[0] if first[0] in {"parent", "worker", "wire"} else "front"
+    return first[0] if first[0] in {"watching", "parent", "worker", "wire"} else "front"
 
 
 def room_of(module: str) -> str | None:
@@ -139,6 +141,8 @@ PLANTED = [
     ("parent/engine/engine.py", "from ..client import streams", "engine may not import client"),
     ("parent/launch/launcher.py", "from .. import assembly", "launch may not import assembly"),
     ("parent/lifecycle.py", "from .engine import engine", "lifecycle may not import engine"),
+    ("watching/view.py", "from ..parent.engine import x", "watching may not import parent"),
+    ("parent/engine/engine.py", "from ...watching import view", "parent may not import watching"),
 ]
 ALLOWED = [
     (
@@ -154,6 +158,8 @@ ALLOWED = [
     ("parent/pool/pool.py", "if typing.TYPE_CHECKING:\n    from ...worker.hub import Hub"),
     ("wire/frames.py", "if TYPE_CHECKING:\n    import gevent"),
     ("errors.py", "from . import options"),
+    ("executor.py", "def f():\n    from .watching import view"),
+    ("watching/view.py", "if TYPE_CHECKING:\n    from ..parent.engine import x"),
 ]
 
 
@@ -173,7 +179,7 @@ def small_package(tmp_path: Path) -> Path:
     names = ["errors", "native", "options", "executor", "wire/frames", *rooms]
     names += ["worker/main", "worker/boot", "worker/hub"]
     names += ["worker/greenlets/lane", "worker/greenlets/runners"]
-    names += ["parent/assembly", "parent/lifecycle"]
+    names += ["parent/assembly", "parent/lifecycle", "watching/view"]
     for name in names:
         path = package / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -253,7 +259,9 @@ def test_importing_the_class_loads_its_base_and_little_more() -> None:
         "multiprocessing.synchronize",
     }
     assert not loaded & heavy
-    assert not [name for name in loaded if name.startswith("hybridexec.parent")]
+    assert not [
+        name for name in loaded if name.startswith(("hybridexec.parent", "hybridexec.watching"))
+    ]
 
 
 #: Modules without bytecode are compiled, too, but under the name of a file.

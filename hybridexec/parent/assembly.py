@@ -23,6 +23,7 @@ from .launch.beginning import Beginning
 if TYPE_CHECKING:
     from .client.submission import Submission
     from .engine.engine import Engine
+    from .engine.watched import Watched
     from .launch.fork_server import ForkServer
 
 #: The least default bound of a stream.
@@ -81,6 +82,13 @@ class Assembly:
         self._complete(for_calls=False)
         assert self._engine is not None
         return self._engine
+
+    @property
+    def watched(self) -> "Watched":
+        """The executor, for those who show it."""
+        from .engine.watched import Watched
+
+        return Watched(self.engine, self.plan.max_workers, self.plan.concurrency)
 
     def abandon(self) -> None:
         """Shut down because nobody is left to submit; safe in a finalizer."""

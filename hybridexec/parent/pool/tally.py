@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ...events import Event
     from .emitter import Emitter
 
-#: Over how many seconds the rate of calls is a mean, and how often it is marked how many there are.
-_RATE_SECONDS, _MARK_SECONDS = 10.0, 1.0
+#: Over how many seconds the rate of calls is a mean; how often it is marked how many there are, and
+#: for how many seconds that is remembered.
+_RATE_SECONDS, _MARK_SECONDS, _MARKED_SECONDS = 10.0, 1.0, 60
 #: How many restarts are remembered.
 _MOST_RESTARTS = 10
 
@@ -73,7 +74,7 @@ class Tally:
         #: For how long calls have run, and waited, in workers that are gone.
         self.run_seconds = self.wait_seconds = histogram.Histogram()
         # How many calls had ended at some times, at least a second apart.
-        self._marks: deque[tuple[float, int]] = deque(maxlen=int(_RATE_SECONDS) + 2)
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKED_SECONDS + 2)
         self._mark_at = self._now = 0.0
         self._first_at: float | None = None
 
@@ -96,8 +97,13 @@ class Tally:
         if self._first_at is None:
             return 0.0
         since, ended = now - _RATE_SECONDS - _MARK_SECONDS / 2, self.ended
-        before = next((count for at, count in list(self._marks) if at >= since), ended)
+        before = next((count for at, count in self.marks() if at >= since), ended)
         return (ended - before) / max(_MARK_SECONDS, min(_RATE_SECONDS, now - self._first_at))
+
+    def marks(self) -> list[tuple[float, int]]:
+        """How many calls had ended at some times, at least a second apart, each just before another
+        did; for the last minute at least."""
+        return list(self._marks)
 
     # -- calls ------------------------------------------------------------------------------------
 

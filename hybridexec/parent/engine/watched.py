@@ -1,0 +1,71 @@
+"""What those who show an executor may ask of it: the door for ``hybridexec.watching``.
+
+Thread: any, without a lock: each answer was true a moment ago.
+Guarantees: no worker is waited for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...stats import ExecutorStats
+from ..pool.failures import Failure
+from .history import History
+from .statistics import stats
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Watched:
+    """One executor, as it may be watched."""
+
+    def __init__(self, engine: Engine, max_workers: int, slots: int) -> None:
+        """
+        Args:
+            max_workers: how many workers run calls at most.
+            slots: how many calls each runs at once.
+        """
+        self.max_workers = max_workers
+        self.slots = slots
+        self._engine = engine
+        self._tally = engine.snapshot.tally
+
+    @property
+    def began_at(self) -> float:
+        """When the executor's parts were made, in monotonic seconds."""
+        return self._engine.sampler.began_at
+
+    @property
+    def state(self) -> str:
+        """``"running"``, ``"broken"``, ``"shutting down"`` or ``"ended"``."""
+        engine = self._engine
+        if engine.closed is None:
+            return "running" if engine.broken is None else "broken"
+        if engine.snapshot.workers() or engine.snapshot.unfinished:
+            return "shutting down"
+        return "ended"
+
+    def stats(self) -> ExecutorStats:
+        """As the executor's method of that name."""
+        self._engine.follow()
+        return stats(self._engine.snapshot)
+
+    def ended(self) -> tuple[list[tuple[float, int]], int]:
+        """How many calls had ended at some times of the last minute, in monotonic seconds and at
+        least a second apart, each just before another did; and how many have now."""
+        return self._tally.marks(), self._tally.ended
+
+    def failures(self) -> list[Failure]:
+        """How calls have failed, in groups; the latest last."""
+        return self._tally.failures.groups()
+
+    def log(self) -> list[tuple[Any, ...]]:
+        """What has happened to workers: for each event when, the name of its class, and its other
+        fields in their order; the latest last."""
+        return list(self._tally.log)
+
+    def history(self) -> History:
+        """What the executor did over time. This adds a sample: for a report, not for what is
+        looked at many times a second."""
+        return self._engine.sampler.history()

@@ -9,7 +9,7 @@ Thread: the worker's main thread adds; any thread of the parent reads.
 
 from __future__ import annotations
 
-from math import frexp
+from math import frexp, ldexp
 
 #: Buckets for each power of two, and the powers: values of 2 ** (e - 1) to 2 ** e seconds.
 _PARTS = 8
@@ -43,9 +43,11 @@ def add(
         times[at + _LARGEST] = seconds
 
 
-def _middle(bucket: int) -> float:
+def edge(bucket: float) -> float:
+    """Where a bucket begins, in seconds; the first also has all that is less, the last all that is
+    more. With half a bucket added, its middle."""
     exponent, part = divmod(bucket, _PARTS)
-    return 2.0 ** (exponent + _LOWEST - 1) * (1 + (part + 0.5) / _PARTS)
+    return ldexp(1 + part / _PARTS, int(exponent) + _LOWEST - 1)
 
 
 class Histogram:
@@ -96,5 +98,5 @@ class Histogram:
             while passed < max(1.0, share * count) and bucket < _LAST:
                 bucket += 1
                 passed += counts[bucket]
-            found.append(min(_middle(bucket), self.largest) if count else 0.0)
+            found.append(min(edge(bucket + 0.5), self.largest) if count else 0.0)
         return found

@@ -322,7 +322,7 @@ class Engine:
         if watching or (self._supervisor.leader.led and (timeout or 0.0) > _WATCH_TICK):
             timeout = _WATCH_TICK
         look = self._supervisor.look_seconds(now)
-        sample = self.sampler.seconds(now) if self._ledger.unfinished else None
+        sample = self.sampler.seconds(now, self._ledger.unfinished)
         return min((s for s in (timeout, look, sample) if s is not None), default=None)
 
     def _turn(self) -> None:
@@ -362,6 +362,7 @@ class Engine:
             while not self._queue.ends():
                 self._turn()
         finally:  # after a fault, the pool may be inconsistent and raise again
+            self.sampler.end()
             self._supervisor.close()
             self._poller.close()
             self._queue.close()

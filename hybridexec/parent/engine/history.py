@@ -2,7 +2,7 @@
 
 Thread: the I/O thread samples, in a turn, while there are calls; any thread reads copies.
 Guarantees: a run of any length is told in as many samples: when there are too many, every other one
-is dropped, and from then on they are taken half as often.
+is dropped, and from then on they are taken half as often. Who reads adds none.
 """
 
 from __future__ import annotations
@@ -61,13 +61,17 @@ class History:
     def __init__(self, snapshot: Snapshot, every: float) -> None:
         self._snapshot = snapshot
         self._samples: list[Sample] = []
-        #: How often samples are to be taken, in seconds.
+        self._latest: Sample | None = None
+        #: How often samples are to be taken at most, in seconds.
         self.every = every
         self._slow: dict[int, SlowCall] = {}
 
     def samples(self) -> list[Sample]:
-        """The samples so far."""
-        return list(self._samples)
+        """The samples so far, and how it was at the last look."""
+        samples, latest = list(self._samples), self._latest
+        if latest is not None and not (samples and samples[-1].at >= latest.at):
+            samples.append(latest)
+        return samples
 
     def slowest(self) -> list[SlowCall]:
         """The calls that were seen to run for longest, the longest first."""
@@ -75,16 +79,23 @@ class History:
 
     def sample(self, now: float) -> None:
         """Take a sample."""
-        self._samples.append(_sample(self._snapshot, now))
+        self._samples.append(self._look(now))
         workers = max(1, len(self._samples[-1].workers))
         if len(self._samples) > min(_MOST, max(_LEAST, _MOST_WORKERS // workers)):
-            self._samples = self._samples[::2]
-            self.every *= 2
+            left = self._samples = self._samples[::2]
+            self.every = (left[-1].at - left[0].at) / (len(left) - 1)
+
+    def look(self, now: float) -> None:
+        """See how it is: the last of the samples until then."""
+        self._latest = self._look(now)
+
+    def _look(self, now: float) -> Sample:
         for call, seconds, text, pid in self._snapshot.longest(now):
             self._slow[call] = SlowCall(seconds, text, pid)
         if len(self._slow) > _SLOWEST:
             kept = heapq.nlargest(_SLOWEST, self._slow.items(), key=lambda each: each[1].seconds)
             self._slow = dict(kept)
+        return _sample(self._snapshot, now)
 
 
 def _sample(snapshot: Snapshot, now: float) -> Sample:

@@ -1,7 +1,8 @@
-"""When the history gets its samples: once a second at first, while there are calls.
+"""When the history gets its samples: often at first, then once a second, while there are calls.
 
 Thread: the I/O thread, in a turn; :meth:`Sampler.history` on any thread.
-Guarantees: :mod:`.history` is not loaded before there is a second to tell of, or somebody asks.
+Guarantees: :mod:`.history` is not loaded before there is something to tell, or somebody asks; who
+asks after the end is told how it was then.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from .snapshot import Snapshot
 if TYPE_CHECKING:
     from .history import History
 
-#: How often, in seconds, samples are taken at first.
-_SECONDS = 1.0
+#: When the first sample is taken, in seconds after the executor was made.
+_FIRST = 0.25
+#: The next one is taken after this share of the time so far, in seconds at least and at most. (If
+#: there are many, after more.)
+_SHARE, _LEAST, _SECONDS = 1 / 40, 0.1, 1.0
 
 
 class Sampler:
@@ -30,28 +34,42 @@ class Sampler:
         self._turning = turning
         #: When this executor was made, in monotonic seconds.
         self.began_at = native.monotonic()
-        self._due = self.began_at + _SECONDS
-        self._history: History | None = None
+        self._due = self.began_at + _FIRST
+        self._busy = False  # there were calls when the last one was taken
+        self._ended_at: float | None = None
+        self._made: History | None = None
 
-    def seconds(self, now: float) -> float:
-        """Seconds until :meth:`look` is due."""
-        return max(0.0, self._due - now)
+    def seconds(self, now: float, unfinished: int) -> float | None:
+        """Seconds until :meth:`look` is due; None if nothing changes."""
+        # When calls have ended, that is to be seen, too.
+        return max(0.0, self._due - now) if unfinished or self._busy else None
 
     def look(self, now: float) -> None:
         """Take a sample if it is time to."""
         if now >= self._due:
-            self._sample(now)
+            history = self._history()
+            history.sample(now)
+            self._busy = self._snapshot.unfinished > 0
+            soon = min(_SECONDS, (now - self.began_at) * _SHARE)
+            self._due = now + max(history.every, soon)
+
+    def end(self) -> None:
+        """The executor has ended."""
+        with self._turning:
+            self._ended_at = native.monotonic()
+            if self._made is not None:
+                self._made.sample(self._ended_at)
 
     def history(self) -> History:
         """What the executor did until now."""
         with self._turning:
-            return self._sample(native.monotonic())
+            history = self._history()
+            history.look(self._ended_at or native.monotonic())
+            return history
 
-    def _sample(self, now: float) -> History:
-        if self._history is None:
+    def _history(self) -> History:
+        if self._made is None:
             from .history import History
 
-            self._history = History(self._snapshot, _SECONDS)
-        self._history.sample(now)
-        self._due = now + self._history.every
-        return self._history
+            self._made = History(self._snapshot, _LEAST)
+        return self._made

@@ -7,6 +7,7 @@ pages included.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from ... import native
@@ -23,13 +24,11 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
     now = native.monotonic()
     told: list[WorkerStats] = []
     tally = snapshot.tally
-    runs, waits = tally.run_seconds, tally.wait_seconds
+    runs, waits = histograms(snapshot)
     sent, received = snapshot.bytes_moved()
     for worker in snapshot.workers():
         try:
             told.append(_worker(snapshot, worker, now))
-            runs += worker.page.run_seconds
-            waits += worker.page.wait_seconds
         except ValueError:  # the worker has just ended, and its page was unmapped
             continue
     return ExecutorStats(
@@ -52,6 +51,16 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         tuple(RunningCall(text, seconds, pid) for _, seconds, text, pid in snapshot.longest(now)),
         snapshot.logs_dropped,
     )
+
+
+def histograms(snapshot: Snapshot) -> tuple[Histogram, Histogram]:
+    """For how long calls have run, and waited."""
+    runs, waits = snapshot.tally.run_seconds, snapshot.tally.wait_seconds
+    for worker in snapshot.workers():
+        with contextlib.suppress(ValueError):
+            runs += worker.page.run_seconds
+            waits += worker.page.wait_seconds
+    return runs, waits
 
 
 def _worker(snapshot: Snapshot, worker: Worker, now: float) -> WorkerStats:

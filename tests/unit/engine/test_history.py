@@ -82,13 +82,52 @@ def test_samples_are_taken_when_they_are_due(monkeypatch: pytest.MonkeyPatch) ->
     now = 100.0
     monkeypatch.setattr(sampler.native, "monotonic", lambda: now)
     ours = Sampler(snapshot(Simulation()), threading.RLock())
-    assert ours.seconds(100.25) == 0.75
-    ours.look(100.5)
-    ours.look(101.0)
-    ours.look(101.5)
-    now = 101.75
-    assert [sample.at for sample in ours.history().samples()] == [101.0, 101.75]
-    assert ours.seconds(101.75) == 1.0
+    assert ours.seconds(100.125, unfinished=1) == 0.125
+    ours.look(100.2)
+    ours.look(100.25)
+    ours.look(100.3)
+    ours.look(120.0)
+    assert ours.seconds(120.0, unfinished=1) == 0.5, "a fortieth of the time so far"
+    ours.look(200.0)
+    assert ours.seconds(200.0, unfinished=1) == 1.0
+    assert times(ours) == [100.25, 120.0, 200.0]
+    now = 201.75
+    assert times(ours) == [100.25, 120.0, 200.0, 201.75]
+    now = 202.0
+    assert times(ours) == [100.25, 120.0, 200.0, 202.0], "who reads adds none"
+
+
+def test_the_end_of_calls_is_sampled_too() -> None:
+    simulation = Simulation(max_workers=1, slots=1)
+    ours = Sampler(snapshot(simulation), threading.RLock())
+    assert ours.seconds(ours.began_at, unfinished=0) is None
+    simulation.submit(1)
+    ours.look(ours.began_at + 1)
+    assert ours.seconds(ours.began_at + 1, unfinished=0) is not None
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1)
+    simulation.answer(1)
+    ours.look(ours.began_at + 2)
+    assert ours.seconds(ours.began_at + 2, unfinished=0) is None
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_after_the_end_time_stands_still(monkeypatch: pytest.MonkeyPatch, sampled: bool) -> None:
+    now = 100.0
+    monkeypatch.setattr(sampler.native, "monotonic", lambda: now)
+    ours = Sampler(snapshot(Simulation()), threading.RLock())
+    if sampled:
+        ours.look(110.0)
+    now = 120.0
+    ours.end()
+    now = 1000.0
+    assert times(ours)[-1] == 120.0
+
+
+def times(ours: Sampler) -> list[float]:
+    return [sample.at for sample in ours.history().samples()]
 
 
 def test_failures_are_grouped_by_type_and_place() -> None:

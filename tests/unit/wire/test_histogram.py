@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridexec.wire.histogram import WORDS, Histogram, add
+from hybridexec.wire.histogram import WORDS, Histogram, add, edge
 
 SECONDS = st.floats(1e-6, 60_000)
 
@@ -37,6 +37,12 @@ def test_a_sum_is_the_histogram_of_all_values(some: list[float], others: list[fl
     assert both.count == len(some) + len(others)
     assert both.total == pytest.approx(whole.total)
     assert both.largest == whole.largest == max(some + others, default=0.0)
+
+
+@given(SECONDS)
+def test_a_value_is_between_its_buckets_edges(value: float) -> None:
+    bucket = histogram([value]).counts.index(1)
+    assert edge(bucket) <= value <= edge(bucket + 1) or bucket == 0
 
 
 def test_quantiles_rise() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
@@ -21,6 +20,8 @@ from .options import UNCHANGED, CallOptions
 from .privates import Privates
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     # Not at run time: these import dataclasses, which is slow to load, and every worker imports
     # this module if the user's script imports the executor at its top.
     from .executor import ExecutorView
@@ -248,6 +249,8 @@ class Calls(Privates):
         buffersize: int | None,
         star: bool,
     ) -> Iterator[T]:
+        from concurrent.futures import CancelledError
+
         items = iter(iterables[0]) if star else zip(*iterables, strict=False)
         futures: deque[Future[T]] = deque()
         try:

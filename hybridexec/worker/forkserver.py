@@ -43,7 +43,7 @@ _MAX_FDS = 256
 #: By pid: the number of the request, and the answer's pipe.
 Workers = dict[int, tuple[int, int]]
 #: Modules that the first result does not need, and most programs do.
-_LATER = ("traceback", "socket", "queue")
+_LATER = ("traceback", "socket", "queue", "logging", "concurrent.futures")
 
 # Taken before patching, which does not touch the C module either: the server itself must never get
 # a hub.

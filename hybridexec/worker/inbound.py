@@ -16,13 +16,13 @@ from ..options import How
 from ..wire import frames, messages
 from ..wire.page import TAKEN, StatusPage
 from ..wire.shared import Channel
-from . import logs
 from .functions import Functions
 from .inbox import Inbox, Job, Span
 from .outbox import Outbox
 
 if TYPE_CHECKING:
     from .lane import Lane
+    from .late_logs import LateLogs
 
 
 class Inbound:
@@ -37,6 +37,7 @@ class Inbound:
         functions: Functions,
         outbox: Outbox,
         lane: Lane,
+        logs: LateLogs,
     ) -> None:
         os.set_blocking(fd, False)
         self._reader = frames.FrameReader(fd, channel.take)

@@ -44,15 +44,16 @@ class Logs:
         outbox: Outbox,
         call_helper: Callable[[], None],
         calling: Callable[[], str],
+        main: int,
     ) -> None:
-        """Made on the main thread.
-
+        """
         Args:
             tree: the parent's logging.
             ring: where the records go.
             outbox: what the parent is told through.
             call_helper: has the helper thread look, within milliseconds.
             calling: the call that the current thread of control runs, in a few words.
+            main: the main thread's number.
         """
         self._outlooks = Outlooks(tree)
         self._ring = ring
@@ -62,7 +63,7 @@ class Logs:
         #: The process that is the worker.
         self.pid = os.getpid()
         self._ident: Callable[[], int] = native.original("_thread", "get_ident")
-        self._main = self._ident()
+        self._main = main
         # Packed records that whoever holds the lock puts into the ring: nobody waits for it, nor
         # does a signal handler that has interrupted its holder.
         self._packed: deque[bytes] = deque()
@@ -165,12 +166,6 @@ class _News(Logged):
         self._logs.telling = False  # first: what is put in from here on is told again
         self._logs.told = end = self._ring.written
         return self.kind, end
-
-
-def follow(tree: Tree) -> None:
-    """See :meth:`Logs.follow`."""
-    if _logs is not None:
-        _logs.follow(tree)
 
 
 def _handle(logger: logging.Logger, record: logging.LogRecord) -> None:

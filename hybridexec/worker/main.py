@@ -8,7 +8,6 @@ written before the process ends.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from functools import partial
@@ -20,12 +19,13 @@ from ..wire import messages, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, faults, lifeline, logs, stacks
+from . import boot, faults, lifeline, stacks
 from .functions import Functions
 from .greenlets import lane as greenlets
 from .helper import Helper
 from .inbound import Inbound
 from .inbox import Inbox
+from .late_logs import LateLogs
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ def run(start: WorkerStart) -> None:
     outbox = Outbox(results_fd, channel, helper.call, kind.loop())
     inbox, functions = Inbox(), Functions(kind.new_lock())
     lane = kind.make(page, inbox, functions, outbox, helper.call)
-    inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane)
+    logs = LateLogs()
+    inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane, logs)
     if start.log_tree is not None and page.ring is not None:
-        logs.Logs(start.log_tree, page.ring, outbox, helper.call, lane.calling).install()
+        logs.begin(start.log_tree, page.ring, outbox, helper.call, lane.calling)
     help_out = partial(helper.run, lane, inbound, outbox)
     native.start_thread(partial(faults.guard, help_out), "hybridexec-helper", deaf=True)
     if lane.set_up(partial(_initialize, start, functions), partial(_tell, outbox)):
@@ -85,6 +86,8 @@ def _initialize(start: WorkerStart, functions: Functions) -> None:
 
 def _tell(outbox: Outbox, error: BaseException) -> None:
     """The initializer has failed."""
+    import logging
+
     # The standard library's logger and text: programs filter on them.
     logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
     outbox.add(boot.failure("initializer", error))

@@ -289,3 +289,31 @@ if __name__ == "__main__":
 def test_all_workers_but_the_first_have_what_scripts_import(tmp_path: Path) -> None:
     out = run_script(tmp_path / "script.py", MANY_WORKERS)
     assert (out.stdout, out.stderr) == ("False\n", "")
+
+
+#: What scripts import at their top, and workers with them.
+LIGHT = """
+import sys
+from hybridexec import HybridExecutor
+
+def look():
+    before = [n for n in ("concurrent.futures", "logging", "textwrap") if n in sys.modules]
+    from gevent import config, monkey
+    monkey._errors.logger.debug("its own loggers work")
+    import concurrent.futures, textwrap, threading
+    executor = isinstance(HybridExecutor(1), concurrent.futures.Executor)
+    import concurrent.futures.process
+    pool = isinstance(HybridExecutor(1), concurrent.futures.ProcessPoolExecutor)
+    import logging
+    logging.getLogger("late").warning("from a worker")
+    return before, executor, pool, type(logging._lock) is type(threading.RLock())
+
+if __name__ == "__main__":
+    with HybridExecutor(1) as executor:
+        print(executor.submit(look).result())
+"""
+
+
+def test_a_worker_has_logging_and_futures_when_something_imports_them(tmp_path: Path) -> None:
+    out = run_script(tmp_path / "script.py", LIGHT)
+    assert (out.stdout, out.stderr) == ("([], True, True, True)\n", "from a worker\n")

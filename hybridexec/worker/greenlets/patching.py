@@ -50,7 +50,7 @@ def patch(
         sys.modules["_asyncio"] = None  # type: ignore[assignment]  # importing it fails now
     # While it is imported it tries what select offers, and gevent's would make a hub.
     importlib.import_module("selectors")
-    with declarations.postponed():
+    with declarations.postponed(), _quietly():
         from gevent import monkey
 
     with _without_plugins(), _sparingly(monkey, locks_held), warnings.catch_warnings():
@@ -112,6 +112,50 @@ def represent(value: object) -> str:
     import pprint
 
     return pprint.saferepr(value)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Let gevent be imported without what makes its own messages: two loggers that it does not
+    use, and the layout of its settings' descriptions."""
+    stand_ins = {
+        name: kind(name)
+        for name, kind in (("logging", _Logging), ("textwrap", _Textwrap))
+        if name not in sys.modules
+    }
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+class _Logging(ModuleType):
+    """Stands for ``logging``."""
+
+    class getLogger:  # as there
+        """A logger, which is looked for when it is used."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module("logging").getLogger(self._name), name)
+
+
+class _Textwrap(ModuleType):
+    """Stands for ``textwrap``."""
+
+    @staticmethod
+    def dedent(text: str) -> str:
+        """The text as it is."""
+        return text
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(importlib.import_module("textwrap"), name)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from hybridexec.wire.messages import Message, ToParent, ToWorker
 from hybridexec.worker.greenlets.lane import GreenletLane
 from hybridexec.worker.inbound import Inbound
 from hybridexec.worker.inbox import Inbox
+from hybridexec.worker.late_logs import LateLogs
 
 Handlers = dict[int, Callable[..., object]]
 
@@ -28,7 +29,9 @@ def handlers_of_worker() -> Handlers:
     try:
         channel: Any = type("Channel", (), {"take": None})
         page: Any = type("Page", (), {"words": None})
-        return Inbound(read_fd, channel, page, Inbox(), nothing, nothing, lane)._handlers
+        return Inbound(
+            read_fd, channel, page, Inbox(), nothing, nothing, lane, LateLogs()
+        )._handlers
     finally:
         os.close(read_fd)
         os.close(write_fd)

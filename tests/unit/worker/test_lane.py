@@ -23,6 +23,7 @@ from hybridexec.worker.functions import Functions
 from hybridexec.worker.inbound import Inbound
 from hybridexec.worker.inbox import Inbox
 from hybridexec.worker.lane import Kind, Lane
+from hybridexec.worker.late_logs import LateLogs
 from hybridexec.worker.outbox import Outbox
 from unit.worker import plain_lane
 
@@ -89,7 +90,7 @@ class Worker:
             inbox, self.functions = Inbox(), Functions(kind.new_lock())
             self.lane: Lane = kind.make(page, inbox, self.functions, self.outbox, lambda: None)
             self.inbound = Inbound(
-                inward, self._other, page, inbox, self.functions, self.outbox, self.lane
+                inward, self._other, page, inbox, self.functions, self.outbox, self.lane, LateLogs()
             )
             made.set()
             if self.lane.set_up(initialize, self.errors.append):

@@ -69,7 +69,9 @@ class Side:
 
     def begin(self, tree: Tree) -> logs.Logs:
         outbox: Any = self.outbox
-        made = logs.Logs(tree, self.ring, outbox, self.call_helper, lambda: "f(1)")
+        made = logs.Logs(
+            tree, self.ring, outbox, self.call_helper, lambda: "f(1)", threading.get_ident()
+        )
         made.install()
         return made
 
@@ -227,8 +229,9 @@ def test_a_forked_process_sends_nothing(side: Side, monkeypatch: pytest.MonkeyPa
 
 
 def test_changes_of_the_parents_are_followed(side: Side) -> None:
-    side.begin(tree_of(STDERR))
-    logs.follow((0, 30, (("", 40, True, False, (STDERR,)), ("new", 10, True, False, ()))))
+    side.begin(tree_of(STDERR)).follow(
+        (0, 30, (("", 40, True, False, (STDERR,)), ("new", 10, True, False, ())))
+    )
     side.log.warning("not taken any more")
     side.log.error("one")
     logging.getLogger("new").debug("two")

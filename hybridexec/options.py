@@ -181,22 +181,29 @@ def usable_cpus() -> int:
 def concurrency(value: int) -> int:
     """The number of calls that a worker runs at once; warns if they cannot open a file each."""
     integer(value, "concurrency", high=MAX_CONCURRENCY)
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    needed = value + _SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY and needed > hard and not _may_raise_limits():
+    most = most_concurrency()
+    if most is not None and value > most:
         import warnings
 
+        needed, hard = value + _SPARE_DESCRIPTORS, most + _SPARE_DESCRIPTORS
         warnings.warn(
             f"concurrency={value:,} takes up to {needed:,} open files in each worker, if each call "
             f"opens one, but the hard limit is {hard:,}: raise it (ulimit -Hn, or LimitNOFILE= of "
-            f"a systemd unit), or ask for at most {max(1, hard - _SPARE_DESCRIPTORS):,} and use "
-            "more workers",
+            f"a systemd unit), or ask for at most {max(1, most):,} and use more workers",
             RuntimeWarning,
             stacklevel=3,
         )
     return value
+
+
+def most_concurrency() -> int | None:
+    """For how many calls that open a file each the hard limit suffices; None if for any number."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or _may_raise_limits():
+        return None
+    return hard - _SPARE_DESCRIPTORS
 
 
 def _may_raise_limits() -> bool:

@@ -1,0 +1,169 @@
+"""Libraries that wait in C, so that gevent cannot let other calls run meanwhile, and their cures.
+
+Thread: any. Only names are looked at; nothing is imported.
+Guarantees: each entry has a section of the same name on the documentation's page "Doctor".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+
+
+class Driver:
+    """A library, the signs by which it is known, and what to do about it."""
+
+    def __init__(
+        self,
+        name: str,
+        *modules: str,
+        waits: str,
+        cure: str,
+        cured_by: tuple[str, ...] = (),
+        called: str = "",
+    ) -> None:
+        """
+        Args:
+            name: of the library, and of its section in the documentation.
+            modules: whose import means that it is used.
+            waits: what waits in C.
+            cure: what to do.
+            cured_by: modules whose import means that this is being done, and functions or keywords
+                whose use does.
+            called: a function without whose call it does no harm.
+        """
+        self.name = name
+        self.modules = modules
+        self.waits = waits
+        self.cure = cure
+        self.cured_by = cured_by
+        self.called = called
+
+    @property
+    def anchor(self) -> str:
+        """Where the documentation tells more."""
+        return f"doctor.html#{self.name}"
+
+
+_THREAD = "hand it to a real thread by gevent.get_hub().threadpool.apply()"
+
+DRIVERS = (
+    Driver(
+        "psycopg2",
+        "psycopg2",
+        waits="connecting and queries wait in libpq",
+        cure="call psycogreen.gevent.patch_psycopg() in the initializer, or use psycopg 3",
+        cured_by=("psycogreen", "set_wait_callback"),
+    ),
+    Driver(
+        "mysqlclient",
+        "MySQLdb",
+        waits="connecting and queries wait in libmysqlclient",
+        cure="use PyMySQL (pymysql.install_as_MySQLdb() has others find it)",
+        cured_by=("pymysql",),
+    ),
+    Driver(
+        "mysql-connector",
+        "mysql.connector",
+        waits="connecting and queries wait in C, where its C extension is installed",
+        cure="connect with use_pure=True",
+        cured_by=("use_pure",),
+    ),
+    Driver(
+        "grpc",
+        "grpc",
+        "google.cloud.bigtable",
+        "google.cloud.firestore",
+        "google.cloud.pubsub_v1",
+        "google.cloud.spanner",
+        waits="requests wait in its C core",
+        cure="call grpc.experimental.gevent.init_gevent() in the initializer",
+        cured_by=("grpc.experimental.gevent", "init_gevent"),
+    ),
+    Driver(
+        "confluent-kafka",
+        "confluent_kafka",
+        waits="poll(), consume() and flush() wait in librdkafka",
+        cure="poll with a timeout of 0 and time.sleep() between, or " + _THREAD,
+    ),
+    Driver(
+        "oracledb",
+        "oracledb",
+        waits="in its thick mode, all waits are in Oracle's client library",
+        cure="leave out init_oracle_client(), which leaves it in its thin mode",
+        called="init_oracle_client",
+    ),
+    Driver(
+        "cx-oracle",
+        "cx_Oracle",
+        waits="connecting and queries wait in Oracle's client library",
+        cure="use oracledb, its successor, in its thin mode",
+    ),
+    Driver(
+        "pyodbc",
+        "pyodbc",
+        waits="connecting and queries wait in the ODBC driver",
+        cure="use a driver in Python for this database, or " + _THREAD,
+    ),
+    Driver(
+        "pymssql",
+        "pymssql",
+        waits="connecting and queries wait in FreeTDS",
+        cure="call pymssql.set_wait_callback() in the initializer, with a function that waits for "
+        "the descriptor by gevent.socket.wait_read()",
+        cured_by=("set_wait_callback",),
+    ),
+    Driver(
+        "pyzmq",
+        "zmq",
+        waits="send(), recv() and poll() wait in libzmq",
+        cure="import zmq.green as zmq",
+        cured_by=("zmq.green",),
+    ),
+    Driver(
+        "pycurl",
+        "pycurl",
+        waits="perform() waits in libcurl",
+        cure="use requests, urllib3 or httpx, or " + _THREAD,
+    ),
+    Driver(
+        "python-ldap",
+        "ldap",
+        waits="requests wait in libldap",
+        cure="use ldap3",
+    ),
+    Driver(
+        "pylibmc",
+        "pylibmc",
+        waits="requests wait in libmemcached",
+        cure="use pymemcache",
+    ),
+    Driver(
+        "uvloop",
+        "uvloop",
+        waits="a loop of its kind waits in libuv until it has run to its end",
+        cure="leave it out: asyncio's own loops work in many calls at once",
+    ),
+)
+
+
+def of_module(name: str) -> Driver | None:
+    """The driver that is used by whoever imports this module."""
+    for driver in DRIVERS:
+        if any(f"{name}.".startswith(f"{module}.") for module in driver.modules):
+            return driver
+    return None
+
+
+def harmful(modules: Mapping[str, ModuleType] | None = None) -> list[str]:
+    """The names of drivers that this process has loaded and done nothing about, as far as can be
+    told."""
+    modules = sys.modules if modules is None else modules
+    return [
+        driver.name
+        for driver in DRIVERS
+        if not driver.called
+        and any(module in modules for module in driver.modules)
+        and not any(module in modules for module in driver.cured_by)
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
@@ -87,6 +88,7 @@ class Calls(Privates):
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = UNCHANGED,
         backoff: float = UNCHANGED,
         on_worker_loss: Literal["fail", "retry"] = UNCHANGED,
+        propagate: Iterable[ContextVar[Any]] = UNCHANGED,
     ) -> ExecutorView:
         """Return a view of the same executor with other options for the calls made through it.
 
@@ -107,10 +109,14 @@ class Calls(Privates):
                 as long, up to a minute; a random part of up to a half is taken off. The call holds
                 no slot meanwhile.
             on_worker_loss: as for the executor, for these calls.
+            propagate: context variables that calls find as they are, set or not, where the call is
+                submitted, or its ``map`` (or relative) is called, in the thread that does so. Each
+                must be a global of a module (``__main__`` is one). Its value travels as an argument
+                does, and what a call makes of it, no other call sees.
 
         Raises:
             TypeError: an option does not exist or is of a wrong type.
-            ValueError: a value is out of range.
+            ValueError: a value is out of range, or a context variable is no global of a module.
             Exception: whatever pickling ``retry_on`` raised.
         """
         changes = {
@@ -119,6 +125,7 @@ class Calls(Privates):
             "retry_on": retry_on,
             "backoff": backoff,
             "on_worker_loss": on_worker_loss,
+            "propagate": propagate,
         }
         return self._view(_ready(self._options.updated(changes)))
 

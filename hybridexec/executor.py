@@ -18,7 +18,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from . import options as checks
 from .calls import Calls
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from .events import Event
+    from .parent.assembly import Assembly
     from .parent.engine.engine import Engine
     from .parent.engine.observation import Observation
     from .stats import ExecutorStats
@@ -49,6 +50,10 @@ class ExecutorView(Calls):
         self._executor = executor
         self._assembly = executor._assembly
         self._options = options
+        if options.propagate:
+            from .parent.client.carrying import Carrier
+
+            self._assembly = cast("Assembly", Carrier(self._assembly, options.propagate))
 
     def _view(self, options: CallOptions) -> ExecutorView:
         return ExecutorView(self._executor, options)

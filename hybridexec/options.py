@@ -11,6 +11,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, Self
 
 from . import native
@@ -73,6 +74,8 @@ class _CallOptions(NamedTuple):
     timed: bool = False
     #: ``retry_on`` as workers get it, pickled; None if there are no retries.
     retry_types: bytes | None = None
+    #: Context variables that travel along.
+    propagate: tuple[ContextVar[Any], ...] = ()
 
 
 class CallOptions(_CallOptions):
@@ -98,6 +101,8 @@ class CallOptions(_CallOptions):
             seconds(changes["backoff"], "backoff", zero=True)
         if "on_worker_loss" in changes:
             on_worker_loss(changes["on_worker_loss"])
+        if "propagate" in changes:
+            changes["propagate"] = propagate(changes["propagate"])
         return self._replace(**changes)
 
 
@@ -140,6 +145,22 @@ def retry_on(value: object) -> tuple[type[BaseException], ...]:
                 f"retry_on must be an exception type or a tuple of them, not hold {kind!r}"
             )
     return types
+
+
+def propagate(value: object) -> tuple[ContextVar[Any], ...]:
+    """Context variables, each once."""
+    if not isinstance(value, Iterable):
+        raise TypeError(
+            f"propagate must hold contextvars.ContextVar objects, not be {type(value).__name__}; "
+            "one goes into a list"
+        )
+    variables = tuple(dict.fromkeys(value))
+    for variable in variables:
+        if not isinstance(variable, ContextVar):
+            raise TypeError(
+                f"propagate must hold contextvars.ContextVar objects, not {type(variable).__name__}"
+            )
+    return variables
 
 
 def hub_lag_warning(value: object) -> float | None:

@@ -11,12 +11,13 @@ import sys
 import types
 from collections import ChainMap
 from collections.abc import Callable
+from contextvars import ContextVar
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, ClassVar, Protocol
 
 import cloudpickle
 
-from . import mains, payload
+from . import mains, payload, variables
 
 _CachedFunction = type(functools.lru_cache(lambda: None))
 _FUNCTOOLS = vars(functools)
@@ -76,6 +77,10 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
             return NotImplemented if payload.travels_by_reference(value) else self._class(value)
         if isinstance(value, types.FunctionType):
             return NotImplemented if payload.travels_by_reference(value) else self._function(value)
+        if type(value) is ContextVar:
+            reference = variables.reference(value)
+            if reference is not None:
+                return reference
         main = self._main
         if main is not None:
             if type(value) is _CachedFunction and value.__module__ == "__main__":

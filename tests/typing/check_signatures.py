@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextvars import ContextVar
 from typing import assert_type
 
 from hybridexec import ExecutorView, HybridExecutor, Outcome
@@ -32,6 +33,8 @@ def check(executor: HybridExecutor) -> None:
     assert_type(executor.map(fetch, [("url", 2.0)], star=True), Iterator[bytes])
     view = executor.options(timeout=5)
     view = view.options(timeout=None, retries=2, retry_on=(OSError,), on_worker_loss="retry")
+    executor.options(propagate=[ContextVar[int]("number"), ContextVar[str]("text")])
+    executor.options(propagate=["text"])  # type: ignore[list-item]
     executor.options(timeout="5")  # type: ignore[arg-type]
     executor.options(retries=None)  # type: ignore[arg-type]
     executor.options(retry=1)  # type: ignore[call-arg]

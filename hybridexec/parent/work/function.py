@@ -14,16 +14,28 @@ from collections.abc import Callable
 from typing import Any
 
 from ...wire import fragments, payload, wording
+from ...wire.surrounded import Surrounded
 from . import session
 
 _numbers = itertools.count(1)
 _NOTHING = object()  # is no user's function
+_PLAIN = Surrounded(len)  # stands for what is none
 
 
 class Function:
     """A function as workers know it."""
 
-    __slots__ = ("_variant", "kept", "lasting", "name", "needs", "number", "packer", "payload")
+    __slots__ = (
+        "_variant",
+        "kept",
+        "lasting",
+        "listener",
+        "name",
+        "needs",
+        "number",
+        "packer",
+        "payload",
+    )
 
     def __init__(
         self,
@@ -46,6 +58,8 @@ class Function:
         self.packer: fragments.Packer | None = None
         #: The function itself, where it must be kept alive so that its id is not reused.
         self.kept: object = _NOTHING
+        #: See :attr:`.surrounded.Surrounded.listener`.
+        self.listener: Callable[[list[Any]], object] | None = None
 
     def needing(self, more: session.Pieces) -> Function:
         """This function for calls whose arguments need ``more`` to be unpickled."""
@@ -55,6 +69,7 @@ class Function:
         variant = self._variant
         if variant is None or variant.needs != needs:
             variant = self._variant = Function(self.payload, False, self.name, needs)
+            variant.listener = self.listener
         return variant
 
 
@@ -88,11 +103,18 @@ class Functions:
         check_callable(function)
         lasting = payload.travels_by_reference(function)
         pickled, needs = session.dumps(function)
+        around = function if isinstance(function, Surrounded) else _PLAIN
+        if around.needs:
+            needs = session.merged(needs, around.needs)
         again = self._again
         if needs and again.payload == pickled and again.needs == needs:
             return again
         interned = Function(pickled, lasting, wording.function_name(function), needs)
-        if lasting:
+        interned.listener = around.listener
+        if around.constant:
+            interned.kept = function
+            self.last = interned
+        elif lasting:
             interned.kept = function
             self._known[id(function)] = interned
         elif needs:

@@ -11,6 +11,7 @@ import sys
 import threading
 import types
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from ...wire import mains, payload, prompt
@@ -105,11 +106,21 @@ class References:
 
     def make_anew(self, value: Any) -> tuple[Any, ...] | None:
         """See :meth:`.byvalue.Main.make_anew`."""
-        if not self._is_global:
-            return None
+        reference = self._refer_to_variable(value) if type(value) is ContextVar else None
+        if reference is not None or not self._is_global:
+            return reference
         from ...wire import anew
 
         return anew.reduce(value)
+
+    def _refer_to_variable(self, value: ContextVar[Any]) -> tuple[Any, ...] | None:
+        for number, names in mains.namespaces():
+            for name, each in list(names.items()):
+                key = mains.key(number, name)
+                if each is value and key not in self._inside:
+                    self.first[key] = name
+                    return mains.attribute, (key,)
+        return None
 
 
 class WithLocks(References):

@@ -105,6 +105,6 @@ def test_a_fault_that_comes_again_on_the_way_out_keeps_nobody_waiting(
     engine._queue.post(lambda: None)  # its caller may have sent it
     assert isinstance(call.exception(timeout=30), ExecutorBroken)
     assert died.wait(30)
-    assert engine._ended.is_set()
+    assert engine.ended.is_set()
     assert lifecycle._descriptors <= descriptors
     wait_until(lambda: not any(map(is_alive, pids)))

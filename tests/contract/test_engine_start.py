@@ -120,7 +120,7 @@ def test_wherever_ctrl_c_hits_a_submit_that_forks_its_executor_ends(
         executor._engine  # noqa: B018
         hit = interrupted_at(code, offset, lambda: submit(leave_trace, str(tmp_path), name))  # noqa: B023
         executor.shutdown()
-        assert executor._engine._ended.is_set()
+        assert executor._engine.ended.is_set()
         assert not hit or name not in os.listdir(tmp_path)
 
 

@@ -264,7 +264,7 @@ def test_the_answer_to_a_call_whose_caller_was_interrupted_is_no_fault(
     with pytest.raises(KeyboardInterrupt):
         call_one_by_one()
     executor.shutdown(wait=False)
-    assert executor._engine._ended.wait(30)
+    assert executor._engine.ended.wait(30)
     assert "I/O thread failed" not in caplog.text
 
 
@@ -314,4 +314,4 @@ def test_an_inline_call_whose_caller_is_interrupted_ends_and_so_does_its_executo
     if future is not None:
         assert isinstance(future.exception(timeout=30), ExecutorBroken | None)
     executor.shutdown(wait=False)
-    assert executor._engine._ended.wait(30)
+    assert executor._engine.ended.wait(30)

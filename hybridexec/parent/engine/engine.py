@@ -84,7 +84,7 @@ class Engine:
         self.sampler = Sampler(self.snapshot, self._turning)
         self._tick_at: float | None = None  # when the pool's next tick is due
         self.callbacks = Callbacks(self._io.is_current)
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         #: Whether threads that wait may block; in a gevent-patched process they may not.
         self.blocking_waits = self._hubs is None
 
@@ -212,7 +212,7 @@ class Engine:
         Returns at once where it cannot end before this returns: on the I/O thread, in a finalizer
         or signal handler that has interrupted a holder of its locks, and in a forked process.
         """
-        if self._can_wait() and native.wait(self._ended.wait, seconds):
+        if self._can_wait() and native.wait(self.ended.wait, seconds):
             self.observers.join(seconds)
 
     def _can_wait(self) -> bool:
@@ -230,7 +230,7 @@ class Engine:
         cannot happen before this returns."""
         self._queue.nudge()
         if self._can_wait():
-            native.wait(lambda left: told.wait(left) or self._ended.is_set(), seconds)
+            native.wait(lambda left: told.wait(left) or self.ended.is_set(), seconds)
 
     @property
     def broken(self) -> BaseException | None:
@@ -262,7 +262,7 @@ class Engine:
             raise
         self._poller = poller
         self._supervisor.open(poller)
-        self._ended.clear()  # a shutdown may have come before the first call
+        self.ended.clear()  # a shutdown may have come before the first call
         lifecycle.register(self)
 
     def _start(self) -> None:
@@ -372,4 +372,4 @@ class Engine:
         """All has been delivered."""
         lifecycle.unregister(self)
         self.observers.end()
-        self._ended.set()
+        self.ended.set()

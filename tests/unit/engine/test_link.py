@@ -73,7 +73,7 @@ def remote() -> Iterator[Remote]:
     _gate.set()
     remote.engine.shutdown(True)
     remote.engine.join(30)
-    assert remote.engine._ended.is_set()
+    assert remote.engine.ended.is_set()
 
 
 def test_calls_go_out_and_results_come_back(remote: Remote) -> None:

@@ -97,6 +97,14 @@ class FakeEngine:
     def is_running(self, call: int) -> bool:
         return call in self.running
 
+    def running_calls(self) -> list[tuple[Batch, int]]:
+        return [(batch, place) for batch, place in self.open if batch.first + place in self.running]
+
+    def run(self, number: int) -> None:
+        """The open call of this number is being run."""
+        batch, place = self.open[number]
+        self.running.add(batch.first + place)
+
     def finish(self, number: int = 0) -> None:
         """End the open call of this number; its value is its first argument."""
         batch, place = self.open.pop(number)

@@ -44,6 +44,10 @@ class Futures:
                     deliver(future, (outcome,))
                     self.drop(outcome[0])
 
+    def at(self, place: int) -> CallFuture[Any] | None:
+        """The future at ``place``; None if it has ended."""
+        return self._futures[place]
+
     def drop(self, place: int) -> None:
         """Keep the future at ``place`` alive no longer."""
         self._futures[place] = None

@@ -64,7 +64,7 @@ class Engine:
         self._tell = Deliverer(self._hubs, launcher.worker_logs)
         self._supervisor = Supervisor(pool, launcher, self._queue, watchdog, self._tell.logs)
         self.snapshot: Snapshot = Snapshot(pool, self._supervisor, self._queue)
-        self.is_running = self.snapshot.is_running
+        self.is_running, self.running_calls = self.snapshot.is_running, self.snapshot.running_calls
         self.functions = Functions()
         # Native, because holders neither block nor switch greenlets. Reentrant, because a finalizer
         # or signal handler that shuts the executor down may interrupt a holder on its own thread.

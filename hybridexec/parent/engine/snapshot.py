@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import heapq
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 from ..pool.pool import Pool
 from ..pool.tally import Tally
 from ..pool.worker import Worker, WorkerState
+from ..work.batch import Call
 from .entry_queue import EntryQueue
 from .supervisor import Supervisor
 
@@ -41,6 +43,18 @@ class Snapshot:
                 if call in worker.page.running():
                     return True
         return False
+
+    def running_calls(self) -> Iterator[Call]:
+        """The calls that workers are running."""
+        for worker in list(self._workers.values()):
+            try:
+                running = worker.page.running()
+            except ValueError:  # its page was closed just now
+                continue
+            for call in running:
+                batch = worker.in_flight.get(call)
+                if batch is not None:  # it has not ended since
+                    yield batch, call - batch.first
 
     def processes(self) -> dict[int, Any]:
         """The processes of the workers that take calls, by pid."""

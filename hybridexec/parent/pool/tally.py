@@ -121,6 +121,7 @@ class Tally:
     def retry(self, call: Call, pid: int | None, error: str, text: str) -> None:
         """A call is to run again, because of an error."""
         self.retried += 1
+        call[0].retried += 1
         if self.emitter is not None:
             self.emitter.retried(call, pid, error, text)
 

@@ -170,6 +170,7 @@ class Batch:
         "options",
         "prelude",
         "remaining",
+        "retried",
         "since",
         "sink",
         "size",
@@ -214,6 +215,8 @@ class Batch:
         self.remaining = size
         #: The histories of calls that were run before, by place; None if there are none.
         self.histories: dict[int, AttemptHistory] | None = None
+        #: How many runs of its calls came to nothing and are followed by another.
+        self.retried = 0
         #: The objects that payloads were made from. A pickle may merely refer to one (a manager's
         #: proxy does), so they are kept alive until the calls have ended.
         self.arguments: object = None

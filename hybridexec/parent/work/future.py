@@ -105,6 +105,11 @@ class CallFuture(Future[T]):
         self._only_waiter: Any = None
 
     @property
+    def keeper(self) -> Keeper:
+        """Who runs the call."""
+        return self._keeper
+
+    @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
         condition = self._made_condition
         if condition is None:

@@ -5,11 +5,13 @@ Thread: any.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .callbacks import Callbacks
 
 if TYPE_CHECKING:
+    from .batch import Call
     from .future import CallFuture
 
 
@@ -28,6 +30,9 @@ class Keeper(Protocol):
 
     def is_running(self, call: int) -> bool:
         """Whether a worker runs the call with this id now."""
+
+    def running_calls(self) -> Iterator[Call]:
+        """The calls that workers run now."""
 
     def cancel_call(self, call: CallFuture[Any]) -> None:
         """Cancel a call whose future has ended."""

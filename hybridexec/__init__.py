@@ -14,10 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .completed import as_completed
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .outcomes import Outcome
     from .parent.engine.observation import Observation
+    from .progress import Progress
     from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
@@ -29,11 +31,13 @@ __all__ = [
     "HybridExecutor",
     "Observation",
     "Outcome",
+    "Progress",
     "RemoteError",
     "Restart",
     "RunningCall",
     "WorkerLost",
     "WorkerStats",
+    "as_completed",
 ]
 
 __version__ = "0.1.0"
@@ -47,11 +51,13 @@ _HOMES = {
     "HybridExecutor": "executor",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
+    "Progress": "progress",
     "RemoteError": "errors",
     "Restart": "stats",
     "RunningCall": "stats",
     "WorkerLost": "errors",
     "WorkerStats": "stats",
+    "as_completed": "completed",
 }
 
 

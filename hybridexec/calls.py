@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
     # Not at run time: these import dataclasses, which is slow to load, and every worker imports
     # this module if the user's script imports the executor at its top.
+    from .displays.reporter import Reporter
     from .executor import ExecutorView
     from .outcomes import Outcome
     from .parent.client.submission import Submission
+    from .progress import Shown
     from .stats import ExecutorStats
 
 P = ParamSpec("P")
@@ -165,6 +167,7 @@ class Calls(Privates):
         chunksize: int = 1,
         buffersize: int | None = None,
         star: bool = False,
+        progress: Shown = None,
     ) -> Iterator[T]:
         """Return an iterator of ``fn``'s results for the items, in their order.
 
@@ -178,6 +181,11 @@ class Calls(Privates):
                 3.14's semantics).
             star: each item of the one iterable holds all of a call's arguments, as for
                 ``itertools.starmap``. An item that cannot be iterated fails its own call.
+            progress: shows how far the calls have come. True: a tqdm bar at a terminal or in a
+                notebook (a line of text if tqdm is not installed), and nothing where standard error
+                is neither. A tqdm bar, or its class; a ``rich.progress.Progress``; or a callable
+                that is given a :class:`Progress` at most ten times a second, and once at the end:
+                these always show. False and None show nothing, and cost nothing.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
@@ -185,13 +193,24 @@ class Calls(Privates):
         checks.chunksize(chunksize)
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
+        reporter = self._reporter(progress, fn, iterables)
         deadline = None if timeout is None else native.monotonic() + timeout
         if self._submits_elsewhere():
             # A subclass that counts or wraps calls in submit() expects map() to go through it.
-            return self._map_through_submit(fn, iterables, deadline, buffersize, star)
+            items = iter(iterables[0]) if star else zip(*iterables, strict=False)
+            if reporter is None:
+                return _map_through(self.submit, items, fn, deadline, buffersize)
+            from .parent.client.counted import CountedFutures
+
+            counted = CountedFutures()
+            submit, items = counted.each(self.submit), counted.until_read(items)
+            run = partial(_map_through, submit, items, fn, deadline, buffersize)
+            return counted.watched(run, reporter)
         # A lazy map submits more later: the executor must not be garbage collected before.
         keep = None if buffersize is None else self
-        return self._submission.map(self._options, fn, iterables, star, buffersize, deadline, keep)
+        return self._submission.map(
+            self._options, fn, iterables, star, buffersize, deadline, keep, reporter
+        )
 
     @_named
     def map_unordered(
@@ -201,6 +220,7 @@ class Calls(Privates):
         buffersize: int | None = None,
         return_exceptions: bool = False,
         star: bool = False,
+        progress: Shown = None,
     ) -> Iterator[T]:
         """Return an iterator of results in the order in which the calls end.
 
@@ -214,14 +234,16 @@ class Calls(Privates):
             return_exceptions: yield the exception of a failed call instead of raising it, which
                 would end the iteration.
             star: each item holds all of a call's arguments; see :meth:`map`.
+            progress: shows how far the calls have come; see :meth:`map`.
 
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
+        reporter = self._reporter(progress, fn, iterables)
         return self._submission.map_unordered(
-            self._options, fn, iterables, star, buffersize, return_exceptions, self
+            self._options, fn, iterables, star, buffersize, return_exceptions, self, reporter
         )
 
     @_named
@@ -231,6 +253,7 @@ class Calls(Privates):
         *iterables: Iterable[Any],
         buffersize: int | None = None,
         star: bool = False,
+        progress: Shown = None,
     ) -> Iterator[Outcome[T]]:
         """Return an iterator of one :class:`Outcome` per item, in the order in which calls end.
 
@@ -243,52 +266,71 @@ class Calls(Privates):
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
         options = self._options._replace(timed=True)
-        return self._submission.outcomes(options, fn, iterables, star, buffersize, self)
+        reporter = self._reporter(progress, fn, iterables)
+        return self._submission.outcomes(options, fn, iterables, star, buffersize, self, reporter)
+
+    def _reporter(
+        self, progress: Shown, fn: Callable[..., object], iterables: tuple[Iterable[Any], ...]
+    ) -> Reporter | None:
+        """Who shows the progress of a stream; None if nobody is to."""
+        if progress is None or progress is False:
+            return None
+        from .displays.choice import maker
+        from .displays.lengths import length
+        from .displays.reporter import Reporter
+        from .wire.wording import function_name
+
+        make = maker(progress, function_name(fn))
+        if make is None:
+            return None
+        reporter = Reporter(make, length(iterables))
+        self._assembly.reporters.add(reporter)
+        return reporter
 
     def _submits_elsewhere(self) -> bool:
         return type(self).submit is not Calls.submit or "submit" in self.__dict__
 
-    def _map_through_submit(
-        self,
-        fn: Callable[..., T],
-        iterables: tuple[Iterable[Any], ...],
-        deadline: float | None,
-        buffersize: int | None,
-        star: bool,
-    ) -> Iterator[T]:
-        from concurrent.futures import CancelledError
 
-        items = iter(iterables[0]) if star else zip(*iterables, strict=False)
-        futures: deque[Future[T]] = deque()
+def _map_through(
+    submit: Callable[..., Future[T]],
+    items: Iterator[Iterable[Any]],
+    fn: Callable[..., T],
+    deadline: float | None,
+    buffersize: int | None,
+) -> Iterator[T]:
+    """``HybridExecutor.map``, of the results of futures."""
+    from concurrent.futures import CancelledError
+
+    futures: deque[Future[T]] = deque()
+    try:
+        for item in islice(items, buffersize):
+            futures.append(submit(fn, *item))
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+    def results() -> Iterator[T]:
         try:
-            for item in islice(items, buffersize):
-                futures.append(self.submit(fn, *item))
-        except BaseException:
+            while futures:
+                future = futures.popleft()
+                try:
+                    left = None if deadline is None else deadline - native.monotonic()
+                    future.exception(left)
+                except CancelledError:
+                    pass  # result() raises it below
+                except BaseException:
+                    future.cancel()
+                    raise
+                futures.extend(submit(fn, *item) for item in islice(items, 1))
+                done = [future.result]
+                del future  # the iterator must not keep results alive
+                yield done.pop()()
+        finally:
             for future in futures:
                 future.cancel()
-            raise
 
-        def results() -> Iterator[T]:
-            try:
-                while futures:
-                    future = futures.popleft()
-                    try:
-                        left = None if deadline is None else deadline - native.monotonic()
-                        future.exception(left)
-                    except CancelledError:
-                        pass  # result() raises it below
-                    except BaseException:
-                        future.cancel()
-                        raise
-                    futures.extend(self.submit(fn, *item) for item in islice(items, 1))
-                    done = [future.result]
-                    del future  # the iterator must not keep results alive
-                    yield done.pop()()
-            finally:
-                for future in futures:
-                    future.cancel()
-
-        return results()
+    return results()
 
 
 def _ready(options: CallOptions) -> CallOptions:

@@ -272,7 +272,10 @@ class HybridExecutor(Calls):
         from .parent import lifecycle
 
         if wait:
-            lifecycle.finish(self._engine, cancel_futures)
+            try:
+                lifecycle.finish(self._engine, cancel_futures)
+            finally:
+                self._assembly.end_reports()
         else:
             self._engine.shutdown(cancel_futures)
 
@@ -288,6 +291,7 @@ class HybridExecutor(Calls):
 
         if lifecycle.is_interrupt(kind):
             lifecycle.leave([self._engine])
+            self._assembly.end_reports()
         else:
             self.shutdown()
 

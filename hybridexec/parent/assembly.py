@@ -13,6 +13,7 @@ Nothing that takes long may be imported at the top of this module, or of those i
 # tests/test_layers.py.
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,7 @@ from . import lifecycle  # noqa: F401  # it registers itself
 from .launch.beginning import Beginning
 
 if TYPE_CHECKING:
+    from .client.counted import Watcher
     from .client.submission import Submission
     from .engine.engine import Engine
     from .engine.watched import Watched
@@ -69,6 +71,8 @@ class Assembly:
         self._engine: Engine | None = None
         #: The way in for calls; None before there was one.
         self.submission: Submission | None = None
+        #: What shows the progress of calls.
+        self.reporters: weakref.WeakSet[Watcher] = weakref.WeakSet()
 
     def open(self) -> "Submission":
         """The way in for calls, made if it has to be."""
@@ -94,6 +98,12 @@ class Assembly:
         """Shut down because nobody is left to submit; safe in a finalizer."""
         if self._engine is not None:
             self._engine.abandon()
+
+    def end_reports(self) -> None:
+        """Show for the last time how far calls have come, if no more can end."""
+        if self._engine is not None and self._engine.ended.is_set():
+            for reporter in list(self.reporters):
+                reporter.end()
 
     def _complete(self, for_calls: bool) -> None:
         if self.submission is not None:

@@ -43,6 +43,18 @@ def test_all_ways_to_call_and_wait_cooperate(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_progress_is_shown_by_a_greenlet(method: str) -> None:
+    expected = [
+        "as_completed: 20",
+        "moved: True 20 20",
+        "map: 190 True 20 20",
+        "break: True None",
+        "not iterated: 20",
+    ]
+    assert best_gap(method, "progress", expected) < GAP
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_megabytes_each_way_do_not_hold_up_the_hub(method: str) -> None:
     (gaps,) = run_scenario(method, "megabytes")
     assert min(map(float, gaps.split())) < GAP

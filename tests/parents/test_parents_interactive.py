@@ -216,6 +216,8 @@ class Notebook:
     """A kernel, and what its cells print."""
 
     def __init__(self, manager: KernelManager) -> None:
+        #: All that was ever sent to be shown.
+        self.messages: list[dict[str, Any]] = []
         self._interrupt = manager.interrupt_kernel
         self._client = manager.client()
         self._client.start_channels()
@@ -226,6 +228,7 @@ class Notebook:
         printed: list[str] = []
 
         def collect(message: dict[str, Any]) -> None:
+            self.messages.append(message)
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
                 if printed[-1] == interrupt_at:
@@ -323,3 +326,30 @@ def test_a_cell_that_is_interrupted_leaves_the_executor_of_use() -> None:
         )
         assert book.run(cell, interrupt_at="waiting\n") == "waiting\ninterrupted True\n"
         assert book.run("print(executor.submit(int, '7').result())") == "7\n"
+
+
+@pytest.mark.slow
+def test_progress_is_a_bar_in_a_notebook() -> None:
+    with notebook() as book:
+        book.run("import time\nfrom hybridexec import HybridExecutor")
+        book.run("def nap(n):\n    time.sleep(0.02)\n    return n\nexecutor = HybridExecutor(2)")
+        cell = "print(sum(executor.map(nap, (n for n in range(300)), progress=True)))"
+        assert book.run(cell) == "44850\n"
+        shown = [m for m in book.messages if m["msg_type"] == "display_data"]
+        assert [
+            "application/vnd.jupyter.widget-view+json" in m["content"]["data"] for m in shown
+        ] == [True]
+        states = [
+            m["content"]["data"]["state"]
+            for m in book.messages
+            if m["msg_type"].startswith("comm_") and "state" in m["content"]["data"]
+        ]
+        bars = [state for state in states if "max" in state or "value" in state]
+        assert any(state.get("max") == 300 for state in bars)
+        assert any(state.get("value") == 300 for state in bars)
+        assert any("300/300" in str(state.get("value")) for state in bars)
+        assert any(state.get("bar_style") == "success" for state in states)
+        book.messages.clear()
+        book.run("list(executor.map(nap, range(300), progress=print))")
+        prints = [m for m in book.messages if m["msg_type"] == "stream"]
+        assert "300 of 300 done" in prints[-1]["content"]["text"]

@@ -26,6 +26,7 @@ from .streams import Stream, tell_refusal
 
 if TYPE_CHECKING:
     from ...outcomes import Outcome
+    from .counted import Watcher
 
 T = TypeVar("T")
 
@@ -114,15 +115,16 @@ class Submission:
         buffersize: int | None,
         deadline: float | None,
         keep: object,
+        watcher: Watcher | None = None,
     ) -> Generator[T]:
         """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
-        stream = self._stream(options, fn, iterables, star, buffersize, ordered=True)
+        stream = self._stream(options, fn, iterables, star, buffersize, watcher, ordered=True)
         try:
             stream.fill()
         except BaseException:
             stream.close(running=True)  # the caller gets no iterator
             raise
-        return _results(stream, deadline, False, keep)
+        return _tied(_results(stream, deadline, False, keep), watcher)
 
     def map_unordered(
         self,
@@ -133,11 +135,12 @@ class Submission:
         buffersize: int | None,
         return_exceptions: bool,
         keep: object,
+        watcher: Watcher | None = None,
     ) -> Generator[T]:
         """See ``HybridExecutor.map_unordered``."""
         bound = self._buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
-        return _results(stream, None, return_exceptions, keep)
+        stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
+        return _tied(_results(stream, None, return_exceptions, keep), watcher)
 
     def outcomes(
         self,
@@ -147,12 +150,13 @@ class Submission:
         star: bool,
         buffersize: int | None,
         keep: object,
+        watcher: Watcher | None = None,
     ) -> Generator[Outcome[T]]:
         """See ``HybridExecutor.outcomes``."""
         bound = self._buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, star, bound, ordered=False)
+        stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
         kept = stream.keep_items()
-        return _outcomes(stream, kept, keep)
+        return _tied(_outcomes(stream, kept, keep), watcher)
 
     def _stream(
         self,
@@ -161,6 +165,7 @@ class Submission:
         iterables: tuple[Iterable[Any], ...],
         star: bool,
         bound: int | None,
+        watcher: Watcher | None,
         ordered: bool,
     ) -> Stream:
         engine = self._engine
@@ -178,11 +183,23 @@ class Submission:
             tell_refusal(error, function_name(fn))
             refusal = error
         try:
-            return Stream(
-                engine, function, refusal, items, one and not star, options, bound, ordered
+            single = one and not star
+            if watcher is None:
+                return Stream(engine, function, refusal, items, single, options, bound, ordered)
+            from .counted import CountedStream
+
+            return CountedStream(
+                watcher, engine, function, refusal, items, single, options, bound, ordered
             )
         finally:
             del refusal  # this frame is in its traceback
+
+
+def _tied(results: Generator[Any], watcher: Watcher | None) -> Generator[Any]:
+    """The results, whose end is the watcher's, even if nobody begins to iterate them."""
+    if watcher is not None:
+        watcher.tie(results)
+    return results
 
 
 def _results(

@@ -17,7 +17,7 @@ import time
 
 import gevent
 
-from hybridexec import HybridExecutor
+from hybridexec import HybridExecutor, as_completed
 
 MEGABYTE = 2**20
 
@@ -102,6 +102,24 @@ def use(context):
             print("from 50 greenlets:", [job.value for job in jobs] == [2 * n for n in range(50)])
             last = executor.submit(wait_and_return, 0.5, "finished")
         print("shutdown waited:", last.result(timeout=0))
+    print("worst gap:", heart.worst)
+
+
+def progress(context):
+    shown = []
+    with Heart() as heart, HybridExecutor(2, context) as executor:
+        waits = [executor.submit(wait_and_return, 0.3, n) for n in range(20)]
+        print("as_completed:", len(list(as_completed(waits, progress=shown.append))))
+        print("moved:", len(shown) > 1, shown[-1].done, shown[-1].total)
+        shown.clear()
+        results = executor.map(wait_and_return, [0.3] * 20, range(20), progress=shown.append)
+        print("map:", sum(results), len(shown) > 1, shown[-1].done, shown[-1].total)
+        shown.clear()
+        for _ in executor.map_unordered(double, range(10**6), progress=shown.append):
+            break
+        print("break:", shown[-1].done >= 1, shown[-1].eta)
+        executor.map(wait_and_return, [0.3] * 20, range(20), progress=shown.append)
+    print("not iterated:", shown[-1].done)
     print("worst gap:", heart.worst)
 
 

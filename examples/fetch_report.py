@@ -1,4 +1,4 @@
-"""What fetch_urls.py shows: a progress bar, a summary, and how long others would take.
+"""What fetch_urls.py shows beside its bar: failures, a summary, and how long others would take.
 
 Everything here takes the same memory for twenty URLs and for two million.
 """
@@ -29,24 +29,18 @@ from urllib3.exceptions import MaxRetryError
 from hybridexec import Outcome
 
 
-class Progress:
-    """Takes each outcome to where it belongs: the output, the summary, the progress bar."""
+class Record:
+    """Takes each outcome to where it belongs: the output, the summary."""
 
     #: Failures named on the terminal when there is no output to name them in.
     SHOWN_FAILURES = 20
     #: Seconds between two looks at memory, and between two flushes of the output.
     PERIOD = 0.5
 
-    def __init__(self, summary: "Summary", out: TextIO | None, total: int | None) -> None:
+    def __init__(self, summary: "Summary", out: TextIO | None) -> None:
         self._summary = summary
         self._out = out
-        self._total = total
         self._next_tick = 0.0
-
-    def __enter__(self) -> None:
-        tqdm.monitor_interval = 0  # no thread for what is updated all the time anyway
-        # disable=None: no bar where standard error is not a terminal.
-        self._bar = tqdm(total=self._total, unit=" URLs", disable=None)
 
     def add(self, outcome: Outcome[Any]) -> None:
         """Write and count one outcome."""
@@ -55,7 +49,6 @@ class Progress:
         elif outcome.error is not None:
             self._show(outcome.item, outcome.error)
         self._summary.add(outcome)
-        self._bar.update()
         if time.monotonic() >= self._next_tick:
             self._tick()
 
@@ -68,14 +61,13 @@ class Progress:
     def _tick(self) -> None:
         self._next_tick = time.monotonic() + self.PERIOD
         self._summary.memory.sample()
-        self._bar.set_postfix(errors=self._summary.failed, refresh=False)
         if self._out is not None:
             self._out.flush()
 
-    def __exit__(self, *exc_info: object) -> None:
+    def close(self) -> None:
+        """Nothing follows."""
         self._summary.stop_clock()
         self._tick()
-        self._bar.close()
 
 
 def as_dict(outcome: Outcome[Any]) -> dict[str, Any]:

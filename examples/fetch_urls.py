@@ -15,13 +15,14 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import NamedTuple, TextIO
 
 import demo_server
 import urllib3
-from fetch_report import Progress, Summary, rivals
+from fetch_report import Record, Summary, rivals
 from stop_signals import Stopped, StopSignals
+from tqdm import tqdm
 from url_file import UrlFile
 
 from hybridexec import HybridExecutor
@@ -80,7 +81,11 @@ def tls_context() -> ssl.SSLContext:
 
 
 def fetch_all(
-    urls: Iterable[str], args: argparse.Namespace, progress: Progress, stop: StopSignals
+    urls: Iterable[str],
+    total: int | None,
+    args: argparse.Namespace,
+    record: Record,
+    stop: StopSignals,
 ) -> None:
     """Fetch the URLs in worker processes and pass on each outcome as soon as it is there.
 
@@ -88,13 +93,15 @@ def fetch_all(
     """
     with (
         HybridExecutor(max_workers=args.workers, concurrency=args.concurrency) as executor,
-        progress,
+        # disable=None: no bar where standard error is not a terminal.
+        tqdm(total=total, unit=" URLs", disable=None) as bar,
+        closing(record),
     ):
         # The timeout is for a URL as a whole, from the look-up of its name to its last byte.
-        outcomes = executor.options(timeout=args.timeout).outcomes(fetch, urls)
+        outcomes = executor.options(timeout=args.timeout).outcomes(fetch, urls, progress=bar)
         try:
             for outcome in stop.during(outcomes):
-                progress.add(outcome)
+                record.add(outcome)
         except BaseException:
             executor.terminate_workers()  # rather than wait for the calls that are still running
             raise
@@ -122,7 +129,7 @@ def fetch_and_report(
     sample: list[str] = []
     with open_output(args.out) as out:
         try:
-            fetch_all(remember(urls, sample), args, Progress(summary, out, total), stop)
+            fetch_all(remember(urls, sample), total, args, Record(summary, out), stop)
         except Stopped as stopped:
             print(f"fetch_urls: {stopped}; what is done is kept", file=sys.stderr)
             print(summary, file=report, flush=True)

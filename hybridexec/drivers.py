@@ -6,9 +6,9 @@ Guarantees: each entry has a section of the same name on the documentation's pag
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from types import ModuleType
+import os
+import re
+from collections.abc import Collection, Iterable
 
 
 class Driver:
@@ -156,14 +156,47 @@ def of_module(name: str) -> Driver | None:
     return None
 
 
-def harmful(modules: Mapping[str, ModuleType] | None = None) -> list[str]:
-    """The names of drivers that this process has loaded and done nothing about, as far as can be
-    told."""
-    modules = sys.modules if modules is None else modules
+#: The modules that :func:`harmful` is told of, if they are loaded.
+SIGNS = tuple(sorted({module for each in DRIVERS for module in (*each.modules, *each.cured_by)}))
+
+
+def harmful(loaded: Collection[str]) -> list[str]:
+    """The names of drivers that a process has loaded and done nothing about, as far as can be told
+    by the names of its modules."""
     return [
         driver.name
         for driver in DRIVERS
         if not driver.called
-        and any(module in modules for module in driver.modules)
-        and not any(module in modules for module in driver.cured_by)
+        and not set(driver.modules).isdisjoint(loaded)
+        and set(driver.cured_by).isdisjoint(loaded)
     ]
+
+
+def advice(stack: str, names: Iterable[str], code: str) -> str:
+    """Which line of code keeps other calls waiting, and what to do about it, in words.
+
+    Args:
+        stack: that of the call, as text; may be empty.
+        names: the drivers that its process has loaded. If the stack leads through one of them, or
+            another, it is that.
+        code: the section of the documentation for what is in none of them.
+    """
+    places = _PLACE.findall(stack)
+    text = "It is at {}:{}. ".format(*places[-1]) if places else ""
+    through = [driver for file, _ in reversed(places) for driver in DRIVERS if _has(driver, file)]
+    known = through[:1] or [driver for driver in DRIVERS if driver.name in set(names)]
+    for driver in known:
+        text += (
+            f"That worker uses {driver.modules[0]}: {driver.waits}. To do: {driver.cure}; see "
+            f"{driver.anchor}. "
+        )
+    return text.rstrip() if known else f"{text}What to do: see doctor.html#{code}."
+
+
+_PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
+
+
+def _has(driver: Driver, file: str) -> bool:
+    """Whether a file belongs to a driver."""
+    parts = "/" + "/".join(file.removesuffix(".py").split(os.sep)) + "/"
+    return any(f"/{module.replace('.', '/')}/" in parts for module in driver.modules)

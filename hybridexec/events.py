@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .drivers import advice
+
 #: How many calls a message names at most.
 _MAX_NAMED = 5
 
@@ -223,6 +225,8 @@ class WorkerBlocked(WorkerEvent):
         why: what keeps it from running, as far as that is known, in words.
         no_stack: why no stack is known; empty if one is.
         unfinished: how many calls it has.
+        libraries: those that it has loaded which wait in C, if it waits: by the names of their
+            sections on the documentation's page "Doctor".
     """
 
     seconds: float
@@ -231,13 +235,15 @@ class WorkerBlocked(WorkerEvent):
     why: str
     no_stack: str
     unfinished: int
+    libraries: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
         """What the log says of it."""
         said = (
             f"the hub of worker process {self.pid} has not run for {self.seconds:.1f} s: "
-            f"{self.why}; unfinished calls there: {self.unfinished}."
+            f"{self.why}; unfinished calls there: {self.unfinished}. "
+            + advice(self.stack, self.libraries, "blocked")
         )
         stack = self.stack.rstrip()
         return (
@@ -272,6 +278,8 @@ class WorkerHeldUp(WorkerEvent):
         call: one of them, in a few words.
         stack: where it was waiting, as text.
         unfinished: how many calls the worker has.
+        libraries: those that it has loaded which wait in C: by the names of their sections on the
+            documentation's page "Doctor".
     """
 
     seconds: float
@@ -279,6 +287,7 @@ class WorkerHeldUp(WorkerEvent):
     call: str
     stack: str
     unfinished: int
+    libraries: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -287,9 +296,8 @@ class WorkerHeldUp(WorkerEvent):
             f"the calls of worker process {self.pid} wait one after another: in {self.looks} of "
             f"the looks taken in the last {self.seconds:.0f} s, one was waiting where gevent "
             f"cannot let others run, {self.call} for one; unfinished calls there: "
-            f"{self.unfinished}. psycopg2 needs psycogreen, grpc its init_gevent(), other clients "
-            'a driver that waits in Python, or gevent.get_hub().threadpool.apply(): see "Code '
-            f'that does not wait cooperatively" in the documentation. Its stack:\n{self.stack}'
+            f"{self.unfinished}. {advice(self.stack, self.libraries, 'held-up')} Its stack:\n"
+            f"{self.stack}"
         )
 
 

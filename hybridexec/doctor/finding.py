@@ -18,6 +18,9 @@ CODES = (
     "versions",
     "interpreter",
     "syntax",
+    # What is found while a program runs.
+    "blocked",
+    "held-up",
 )
 
 

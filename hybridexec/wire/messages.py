@@ -162,6 +162,13 @@ class Where(ToWorker):
     kind = 9
     urgent = True
 
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        """
+        Args:
+            modules: modules of which it is to be said whether they are loaded.
+        """
+        self.head = (9, modules)
+
 
 class Follow(ToWorker):
     """The parent's logging has changed."""
@@ -235,13 +242,14 @@ class Here(ToParent):
     __slots__ = ()
     kind = 6
 
-    def __init__(self, call: int, stack: str) -> None:
+    def __init__(self, call: int, stack: str, loaded: list[str]) -> None:
         """
         Args:
             call: the one that has the CPU; 0 for none.
             stack: the main thread's, as text; empty if the hub itself had time to answer.
+            loaded: those of the modules that are loaded.
         """
-        self.head = (6, call, stack)
+        self.head = (6, call, stack, loaded)
 
 
 class Logged(ToParent):

@@ -8,6 +8,7 @@ the process at once.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,8 @@ class Inbound:
         self._jobs.clear()  # first, so that it lets go of no function
         self._functions.forget(number)
 
-    def _say_where(self) -> None:
+    def _say_where(self, modules: tuple[str, ...]) -> None:
         # The parent has taken the stack that was dumped because nobody was here to answer, or will.
         self._page.rewind_log()
-        self._outbox.add(messages.Here(*self._lane.where()))
+        loaded = [name for name in modules if name in sys.modules]
+        self._outbox.add(messages.Here(*self._lane.where(), loaded))

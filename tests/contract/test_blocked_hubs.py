@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -116,9 +117,13 @@ def query(number: int) -> int:
     return number
 
 
+def load_a_driver() -> None:
+    sys.modules["psycopg2"] = ModuleType("psycopg2")
+
+
 @pytest.mark.slow
 def test_calls_that_wait_one_after_another_are_reported_once(make: Make, log: Log) -> None:
-    executor = make(max_workers=1, initializer=import_this_module)
+    executor = make(max_workers=1, initializer=load_a_driver)
 
     def reports() -> list[str]:
         return [text for text in log.warnings if "wait one after another" in text]
@@ -131,7 +136,9 @@ def test_calls_that_wait_one_after_another_are_reported_once(make: Make, log: Lo
     (worker,) = executor.stats().workers
     assert f"the calls of worker process {worker.pid} wait one after another" in report
     assert re.search(r"query\(\d+\) for one", report)
+    assert re.search(r"It is at .*test_blocked_hubs\.py:\d+\. That worker uses psycopg2", report)
     assert "psycogreen" in report
+    assert "doctor.html#psycopg2" in report
     assert report.endswith("in query\n    ctypes.CDLL(None).usleep(100_000)")
     for _ in range(20):
         next(queries)

@@ -223,7 +223,7 @@ def wait_until_heard(executor: HybridExecutor) -> None:
 
         supervisor._handlers[messages.Here.kind] = answer
         for number in supervisor.connections:
-            engine._pool.actions.send(number, messages.Where())
+            engine._pool.actions.send(number, messages.Where(()))
 
     engine._queue.post(ask)
     assert answered.wait(60)

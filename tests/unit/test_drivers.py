@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -36,7 +35,34 @@ def test_submodules_belong_to_their_package() -> None:
 
 
 def test_what_is_loaded_and_not_cured_is_harmful() -> None:
-    loaded = dict.fromkeys(["psycopg2", "grpc", "zmq", "zmq.green", "oracledb"], ModuleType("m"))
+    loaded = ["psycopg2", "grpc", "zmq", "zmq.green", "oracledb"]
+    assert set(loaded) - {"oracledb"} <= set(drivers.SIGNS)
     assert drivers.harmful(loaded) == ["psycopg2", "grpc"]
-    loaded["psycogreen"] = ModuleType("m")
-    assert drivers.harmful(loaded) == ["grpc"]
+    assert drivers.harmful([*loaded, "psycogreen"]) == ["grpc"]
+
+
+STACK = """  File "/app/jobs.py", line 3, in query
+    cursor.execute(statement)
+"""
+
+
+def test_advice_names_the_line_and_the_cure() -> None:
+    text = drivers.advice(STACK, ["psycopg2"], "held-up")
+    assert text.startswith("It is at /app/jobs.py:3. That worker uses psycopg2: ")
+    assert "psycogreen" in text
+    assert text.endswith("see doctor.html#psycopg2.")
+
+
+def test_a_stack_that_leads_through_a_library_tells_which() -> None:
+    stack = STACK + '  File "/venv/site-packages/grpc/_channel.py", line 7, in wait\n    wait()\n'
+    assert "doctor.html#grpc" in drivers.advice(stack, ["psycopg2"], "held-up")
+    assert "psycopg2" not in drivers.advice(stack, ["psycopg2"], "held-up")
+    stack = '  File "/src/psycopg2.py", line 1, in f\n'
+    assert "doctor.html#psycopg2" in drivers.advice(stack, [], "held-up")
+
+
+def test_without_a_known_library_there_is_a_section_to_read() -> None:
+    assert drivers.advice(STACK, [], "blocked") == (
+        "It is at /app/jobs.py:3. What to do: see doctor.html#blocked."
+    )
+    assert drivers.advice("", [], "blocked") == "What to do: see doctor.html#blocked."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from ... import drivers
 from ...wire import messages
 from ...wire.messages import ToWorker
 from ..pool.in_flight import InFlight
@@ -53,6 +54,8 @@ class HubMonitor:
         self._tally = tally
         self._look_at = 0.0
         self._holdups = Holdups()
+        # Which of the modules that it was asked for each worker had when it was asked last.
+        self._loaded: dict[int, list[str]] = {}
 
     def seconds(self, now: float) -> float | None:
         """Seconds until :meth:`look` is due; None if only events matter."""
@@ -68,7 +71,7 @@ class HubMonitor:
         if self._watchdog is None or now < self._look_at:
             return
         for number in self._holdups.look(now, self._asleep()):
-            self._send(number, messages.Where())
+            self._send(number, messages.Where(drivers.SIGNS))
         following = self._watchdog.following
         beats = {
             number: worker.page.heartbeat
@@ -80,7 +83,7 @@ class HubMonitor:
         for step in self._watchdog.look(now, beats):
             connection = self._connections[step.worker]
             if type(step) is Ask:
-                self._send(step.worker, messages.Where())
+                self._send(step.worker, messages.Where(drivers.SIGNS))
             elif type(step) is Dump:
                 connection.request_dump()
             elif type(step) is Discard:
@@ -107,16 +110,21 @@ class HubMonitor:
             why = "no call has the CPU, but code that one has left running"
         state = connection.state or ""
         no_stack = "" if stack else _WHY_NO_STACK.get(state, "it does not answer")
-        found = report.seconds, name, stack, why, no_stack, len(held)
+        # What computes does not wait for a library.
+        libraries = self._libraries(worker.id) if state in ("S", "D") else ()
+        found = report.seconds, name, stack, why, no_stack, len(held), libraries
         self._tally.happen("WorkerBlocked", worker.id, worker.pid, *found)
 
     def _held_up(self, found: HeldUp) -> None:
         worker = self._workers[found.worker]
         sent, stack = worker.in_flight, found.stack.rstrip()
         call = _text(sent, found.call) if found.call in sent else "a call that has ended"
-        self._tally.happen(
-            "WorkerHeldUp", worker.id, worker.pid, found.seconds, found.held, call, stack, len(sent)
-        )
+        told = found.seconds, found.held, call, stack, len(sent), self._libraries(worker.id)
+        self._tally.happen("WorkerHeldUp", worker.id, worker.pid, *told)
+
+    def _libraries(self, worker: int) -> tuple[str, ...]:
+        """The libraries that a worker has loaded and that wait in C."""
+        return tuple(drivers.harmful(self._loaded.get(worker, ())))
 
     def _asleep(self) -> Iterator[int]:
         """Workers with several calls whose main thread waits, in the hub or elsewhere."""
@@ -132,10 +140,11 @@ class HubMonitor:
         more = len(latest) - _MAX_NAMED
         return f"{named} and {more} more" if more > 0 else named or "no call"
 
-    def answered(self, number: int, now: float, call: int, stack: str) -> None:
+    def answered(self, number: int, now: float, call: int, stack: str, loaded: list[str]) -> None:
         """A worker has said what its main thread is doing."""
         if self._watchdog is None:
             return
+        self._loaded[number] = loaded
         held_up = self._holdups.answered(number, now, call, stack)
         if held_up is not None:
             self._held_up(held_up)
@@ -159,6 +168,7 @@ class HubMonitor:
         if self._watchdog is not None:
             self._watchdog.forget(number)
             self._holdups.forget(number)
+            self._loaded.pop(number, None)
 
 
 def _text(held: InFlight, call: int) -> str:

@@ -279,10 +279,11 @@ def test_it_says_when_few_calls_are_left(busy: Worker) -> None:
 
 
 def test_it_says_where_the_main_thread_is(busy: Worker) -> None:
-    busy.send(messages.Where())
+    busy.send(messages.Where(("sys", "no.such")))
     busy.until(busy.has_heard(messages.Here))
-    _, call, stack = busy.heard.pop()
+    _, call, stack, loaded = busy.heard.pop()
     assert call == 1
+    assert loaded == ["sys"]
     assert "in wait_at_gate" in stack
     assert "_run_one" not in stack
 

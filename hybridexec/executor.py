@@ -27,11 +27,14 @@ from .options import CallOptions
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
+    from rich.console import Console
+
     from .events import Event
     from .parent.assembly import Assembly
     from .parent.engine.engine import Engine
     from .parent.engine.observation import Observation
     from .stats import ExecutorStats
+    from .watching.live import Live
 
 _MISSING_GUARD = (
     "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
@@ -70,6 +73,10 @@ class ExecutorView(Calls):
     ) -> Observation:
         """Observe the executor this is a view of, all its calls included."""
         return self._executor.observe(observer, events=events)
+
+    def live(self, *, console: Console | None = None) -> Live:
+        """Show the executor this is a view of while a block runs."""
+        return self._executor.live(console=console)
 
     def cancel_all(self) -> None:
         """Cancel all calls of the executor this is a view of, those made otherwise too."""
@@ -248,6 +255,33 @@ class HybridExecutor(Calls):
         if not callable(observer):
             raise TypeError(f"an observer must be callable, not {type(observer).__name__}")
         return self._engine.observers.observe(observer, names_of(events))
+
+    def live(self, *, console: Console | None = None) -> Live:
+        """Return a context manager that shows the executor while a block runs.
+
+        In a terminal that is a table that is redrawn four times a second: the workers, how many
+        calls ended in each of the last seconds, how long they took, what runs for longest, and what
+        has failed. What the program prints or logs meanwhile is shown above it. In a notebook it is
+        the cell's output; elsewhere a line is written every five seconds. When the block ends,
+        however it does, the last state is left where it is.
+
+        Needs rich (``pip install 'hybridexec[rich]'``).
+
+        Args:
+            console: the ``rich.console.Console`` to show it on; by default one for standard error.
+
+        Raises:
+            ImportError: rich is not installed.
+        """
+        from .watching import need
+
+        need.rich("executor.live()")
+        from functools import partial
+
+        from .watching.live import Live
+        from .watching.view import view
+
+        return Live(partial(view, self._assembly.watched), console)
 
     def cancel_all(self) -> None:
         """Cancel all calls, running ones and those made through views included; the executor goes

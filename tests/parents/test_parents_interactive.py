@@ -8,6 +8,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,3 +354,37 @@ def test_progress_is_a_bar_in_a_notebook() -> None:
         book.run("list(executor.map(nap, range(300), progress=print))")
         prints = [m for m in book.messages if m["msg_type"] == "stream"]
         assert "300 of 300 done" in prints[-1]["content"]["text"]
+
+
+class Opening(list[dict[str, Any]]):
+    """Messages; opens a gate when a text is shown."""
+
+    def __init__(self, text: str, gate: Path) -> None:
+        self._text, self._gate = text, gate
+
+    def append(self, message: dict[str, Any]) -> None:
+        super().append(message)
+        if self._text in str(message["content"]):
+            self._gate.touch()
+
+
+@pytest.mark.slow
+def test_a_cell_shows_the_executor_live(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with notebook() as book:
+        book.run(
+            "import os, time\nfrom hybridexec import HybridExecutor\nexecutor = HybridExecutor(1)"
+        )
+        book.run(
+            f"def wait(n):\n    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.01)"
+        )
+        cell = "with executor.live():\n    list(executor.map(wait, range(3)))\n    print('printed')"
+        book.messages = Opening("0 finished, 0 failed; 3 running, 0 queued", gate)
+        assert book.run(cell) == "printed\n"
+        shown = [m["content"]["data"] for m in book.messages if "display" in m["msg_type"]]
+        first, *_, last = [data["text/html"] for data in shown]
+        assert "HybridExecutor in process" in first
+        assert "3 finished, 0 failed; 0 running, 0 queued" in last
+        assert book.run("import threading; print(threading.active_count())") == book.run(
+            "with executor.live():\n    pass\nprint(threading.active_count())"
+        )

@@ -1,0 +1,49 @@
+"""A view to draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hybridexec import ExecutorStats, WorkerStats
+from hybridexec.stats import Durations, RunningCall
+from hybridexec.watching.view import SECONDS
+
+
+def view(workers: int = 1, **given: Any) -> dict[str, Any]:
+    """A view of an executor with so many workers, each with more to do than the one before."""
+    told = tuple(
+        WorkerStats(1000 + n, "ready", n % 11, n, 2, 1, 0.5, rss=20_000_000) for n in range(workers)
+    )
+    stats = ExecutorStats(
+        told,
+        4,
+        finished=20,
+        failed=3,
+        calls_per_second=12.0,
+        run_seconds=Durations(23, 0.1, 0.1, 0.2, 0.3, 0.4),
+        slowest=(RunningCall("fetch('\x1b[31mhttp://x')", 9.5, 1000),),
+    )
+    failure = {
+        "function": "fetch",
+        "error": "builtins.OSError",
+        "place": "b.py:3 in fetch",
+        "count": 3,
+        "seconds_ago": 1.0,
+        "text": "no [bold]such[/bold] host",
+        "traceback": "",
+        "pid": 1000,
+    }
+    end = {"seconds_ago": 2.0, "worker": 1, "pid": 99, "lost": True, "cause": "killed by SIGKILL"}
+    shown = {
+        "pid": 4711,
+        "at": 0.0,
+        "age": 65.0,
+        "state": "running",
+        "max_workers": workers,
+        "slots": 10,
+        "stats": stats.as_dict(),
+        "rates": [0.0] * (SECONDS - 2) + [6.0, 12.0],
+        "failures": [failure],
+        "ends": [end, {**end, "pid": 98, "lost": False, "cause": ""}],
+    }
+    return {**shown, **given}

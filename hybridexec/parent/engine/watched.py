@@ -40,11 +40,11 @@ class Watched:
     def state(self) -> str:
         """``"running"``, ``"broken"``, ``"shutting down"`` or ``"ended"``."""
         engine = self._engine
-        if engine.closed is None:
-            return "running" if engine.broken is None else "broken"
-        if engine.snapshot.workers() or engine.snapshot.unfinished:
+        if engine.ended.is_set():
+            return "ended"
+        if engine.closed is not None:
             return "shutting down"
-        return "ended"
+        return "running" if engine.broken is None else "broken"
 
     def stats(self) -> ExecutorStats:
         """As the executor's method of that name."""
@@ -66,6 +66,5 @@ class Watched:
         return list(self._tally.log)
 
     def history(self) -> History:
-        """What the executor did over time. This adds a sample: for a report, not for what is
-        looked at many times a second."""
+        """What the executor did over time."""
         return self._engine.sampler.history()

@@ -189,6 +189,8 @@ class HybridExecutor(Calls):
         switches = checks.monkey_patch(monkey_patch)
         modules = checks.preload(preload)
         _check_main_guard()
+        # In a worker, it is this that gives the class its base, and so its __enter__.
+        import concurrent.futures.process  # noqa: F401
 
         # Here, not at the top: a worker that imports the user's script must not import this half.
         from .parent.assembly import Assembly, Plan

@@ -17,7 +17,7 @@ import pytest
 from hybridexec import ExecutorBroken, ExecutorView, HybridExecutor, WorkerLost
 
 from .conftest import METHODS, Make, make_executor
-from .helpers import Gate, is_alive, pid_of, wait_until
+from .helpers import Gate, is_alive, pid_of, run_script, wait_until
 
 #: Of the base's, what a program may call.
 METHODS_OF_BASE = [
@@ -91,6 +91,26 @@ def test_in_a_worker_it_becomes_one_when_somebody_can_ask(method: str, tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"[{method == 'fork'}, True, True]\n"
+
+
+WITHIN_A_CALL = """
+from hybridexec import HybridExecutor
+
+
+def work():
+    with HybridExecutor(1) as inner, inner.options(timeout=30) as view:
+        return view.submit(abs, -1).result()
+
+
+if __name__ == "__main__":
+    with HybridExecutor(1) as executor:
+        print(executor.submit(work).result())
+"""
+
+
+def test_a_call_may_make_an_executor_though_nobody_has_asked_for_its_base(tmp_path: Path) -> None:
+    done = run_script(tmp_path / "script.py", WITHIN_A_CALL)
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize("name", METHODS_OF_BASE)

@@ -33,6 +33,8 @@ _READ_SIZE = 256 * 1024
 #: head they pay, because a value that occurs many times is sent once.
 _PLAINLY = 2
 _LARGE = 256 * 1024
+#: A prefix is put before a head of up to so many bytes, and written with a larger one.
+_JOINED = 16 * 1024
 _PREFIX = struct.Struct("<II")
 _PREFIX_SIZE = _PREFIX.size
 _LENGTH = struct.Struct("<Q")
@@ -72,17 +74,18 @@ def encode(
     head: tuple[Any, ...],
     segments: Sequence[Part] = (),
     hand_over: Callable[[File], bool] | None = None,
+    distinct: bool = False,
 ) -> list[Buffer]:
-    """The buffers to write for one frame.
+    """The buffers to write for one frame; ``distinct``, if no value in it occurs twice.
 
     The files that ``hand_over`` takes are sent before them, so these buffers must be written next.
     """
     body = marshal.dumps(head, _PLAINLY)
-    if len(body) > _LARGE:
+    if len(body) > _LARGE and not distinct:
         body = marshal.dumps(head)
     if not segments:
-        # The packed prefix, made in a cheaper way.
-        return [len(body).to_bytes(_PREFIX_SIZE, "little") + body]
+        begun = len(body).to_bytes(_PREFIX_SIZE, "little")  # the packed prefix, in a cheaper way
+        return [begun + body] if len(body) <= _JOINED else [begun, body]
     lengths: list[int] = []
     written: list[Buffer] = []
     handed_over = False
@@ -127,7 +130,7 @@ class FrameReader:
         self._arrival = memoryview(bytearray(_READ_SIZE))
         # The same after a prefix: marshal ignores what follows its value.
         self._arrived_body = self._arrival[_PREFIX_SIZE:]
-        self._begun = bytearray()  # the beginning of a head
+        self._held = 0  # how much of it is the beginning of a head
         self._head: tuple[Any, ...] = ()
         self._segments: list[Part] = []
         # Segments that are still to arrive, the next one last: place, size, and whether as bytes.
@@ -159,28 +162,38 @@ class FrameReader:
             received = self._next_segment(self._partial)
             self._cut(self._arrival[:0], received)
             return received
-        count = os.readv(self._fd, [self._arrival])
+        room = self._arrival[self._held :] if self._held else self._arrival
+        count = os.readv(self._fd, [room])
         if not count:
             return None
         self.received += count
-        self.drained = count < _READ_SIZE
-        if not self._begun and count >= _PREFIX_SIZE:
+        self.drained = count < len(room)
+        size = self._held + count
+        if size >= _PREFIX_SIZE:
             # Fast path: exactly one frame, without segments.
             length, segments = _PREFIX.unpack_from(self._arrival)
-            if not segments and length + _PREFIX_SIZE == count:
+            if not segments and length + _PREFIX_SIZE == size:
+                self._held = 0
                 return [(marshal.loads(self._arrived_body), ())]
         received = []
-        arrived = self._arrival[:count]
-        if self._begun:
-            self._begun += arrived
-            with memoryview(self._begun) as view:
-                position = self._cut(view, received)
-            del self._begun[:position]
-        else:
-            position = self._cut(arrived, received)
-            if position < count:
-                self._begun += arrived[position:]
+        position = self._cut(self._arrival[:size], received)
+        self._hold(position, size)
         return received
+
+    def _hold(self, position: int, size: int) -> None:
+        """Keep what has arrived from ``position`` on, with room for all of its head."""
+        rest = self._held = size - position
+        if position:
+            self._arrival[:rest] = self._arrival[position:size]
+        wanted = 0
+        if rest >= _PREFIX_SIZE:
+            length, count = _PREFIX.unpack_from(self._arrival)
+            wanted = _PREFIX_SIZE + count * _LENGTH.size + length
+        # One that is large is kept while such heads come.
+        if wanted > len(self._arrival) or (len(self._arrival) > _READ_SIZE and not rest):
+            arrival = memoryview(bytearray(max(wanted, _READ_SIZE)))
+            arrival[:rest] = self._arrival[:rest]
+            self._arrival, self._arrived_body = arrival, arrival[_PREFIX_SIZE:]
 
     def _next(self) -> bytearray | memoryview:
         """Where the next segment is read into."""

@@ -39,6 +39,11 @@ class Message:
         #: What is sent: the kind and the fields, in the order of the constructor's arguments.
         self.head: tuple[Any, ...] = (self.kind,)
 
+    @property
+    def distinct(self) -> bool:
+        """Whether no value in it occurs twice, as far as is known."""
+        return False
+
 
 class ToWorker(Message):
     """A message from the parent."""
@@ -78,6 +83,11 @@ class Calls(ToWorker):
                 of the tuple of arguments, or if it is bare, of the one argument.
         """
         self.head = (1, functions, spans)
+
+    @property
+    def distinct(self) -> bool:
+        """Whether all that is passed are fragments."""
+        return all(span[5] is not None for span in self.head[2])
 
 
 class NotifyLow(ToWorker):
@@ -217,6 +227,11 @@ class Results(ToParent):
             rows: many at once, see :data:`Row`.
         """
         self.head = (3, results, rows)
+
+    @property
+    def distinct(self) -> bool:
+        """Whether all that is returned are fragments."""
+        return not self.head[1] and all(row[2] is not None for row in self.head[2])
 
 
 class LowWatermark(ToParent):

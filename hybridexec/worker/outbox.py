@@ -127,9 +127,9 @@ class Outbox:
         if not (self._entries or self._begun) and self._lock.acquire(False):
             try:
                 message, segments = _results([result], [])
-                frame = b"" if segments else frames.encode(message.head)[0]
-                if 0 < len(frame) <= _ATOMIC:
-                    os.write(self._fd, frame)
+                frame = [] if segments else frames.encode(message.head)
+                if len(frame) == 1 and len(frame[0]) <= _ATOMIC:
+                    os.write(self._fd, frame[0])
                     return
             except BlockingIOError:
                 pass
@@ -259,12 +259,12 @@ class Outbox:
             return before
         frame = self._views(*_results(results, rows))
         if rows and not results:
-            size = len(frame[0]) // sum(len(values) for _, values, _ in rows)
+            size = sum(map(len, frame)) // sum(len(values) for _, values, _ in rows)
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
         return before + frame + after
 
     def _views(self, message: ToParent, segments: Sequence[Part] = ()) -> list[memoryview]:
-        buffers = frames.encode(message.head, segments, self._channel.hand_over)
+        buffers = frames.encode(message.head, segments, self._channel.hand_over, message.distinct)
         return [memoryview(buffer).cast("B") for buffer in buffers]
 
 

@@ -97,7 +97,9 @@ class Connection:
         """Queue a message; :meth:`flush` writes it. Urgent ones are to be read even while a call
         keeps the worker's hub."""
         if not self.broken:
-            buffers = frames.encode(message.head, segments, self._channel.hand_over)
+            buffers = frames.encode(
+                message.head, segments, self._channel.hand_over, message.distinct
+            )
             self.bytes_sent += len(buffers[0])
             for segment in segments:
                 self.bytes_sent += segment.size if type(segment) is Region else len(segment)

@@ -21,7 +21,9 @@ seconds; the others are integers:
 - ``BUSY``, ``CPU``, ``RESIDENT``: the share of the last seconds for which the main thread was not
   to be had for another call, the seconds of CPU that the process has used, and its bytes in RAM, as
   they were at the last tick (see ``worker/vitals.py``);
-- a pair for each slot: the id of the call that runs there (0: none), and since when;
+- a pair for each slot: the id of the call that runs there (0: none), and since when. While calls
+  with consecutive ids run there one after another, and none waits, it is not the id that is there,
+  but ``TAKEN`` less the id, which stays the same and is below 0;
 - two histograms (:mod:`.histogram`): for how long calls have run, and for how long they had waited
   until then.
 """
@@ -110,8 +112,12 @@ class StatusPage:
 
     def running(self) -> dict[int, float]:
         """The running calls: start, in monotonic seconds, by id."""
-        calls, times = self._slots()
-        return {call: since for call, since in zip(calls, times, strict=True) if call}
+        words, times = self._slots()
+        return {self.call(word): since for word, since in zip(words, times, strict=True) if word}
+
+    def call(self, word: int) -> int:
+        """The id of the call that a slot's word stands for."""
+        return word if word >= 0 else self.words[TAKEN] - word
 
     def starts(self) -> list[float]:
         """When the running calls have started, in monotonic seconds."""

@@ -25,8 +25,7 @@ import pickle
 import sys
 import types
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, final
 
@@ -107,13 +106,21 @@ def is_plain(value: Any) -> bool:
 
 def is_record(value: tuple[Any, ...]) -> bool:
     """Whether a tuple may travel as it is: it is short and holds nothing but plain values."""
-    if len(value) > LONGEST_RECORD:
-        return False
-    for each in value:
-        kind = type(each)
-        if kind in _PLAIN_NUMBERS or (kind in _PLAIN_TEXT and len(each) <= INLINE_LIMIT):
-            continue
-        return False
+    return are_records((value,))
+
+
+def are_records(values: Iterable[tuple[Any, ...]]) -> bool:
+    """As :func:`is_record`, for many. (A loop takes less time here than passes in C.)"""
+    for value in values:
+        if len(value) > LONGEST_RECORD:
+            return False
+        for each in value:
+            kind = type(each)
+            if kind is str or kind is bytes:
+                if len(each) > INLINE_LIMIT:
+                    return False
+            elif kind is not int and kind not in _PLAIN_NUMBERS:
+                return False
     return True
 
 
@@ -132,22 +139,12 @@ def are_plain(values: tuple[Any, ...]) -> bool:
 
 
 def are_all_plain(values: list[Any]) -> bool:
-    """As :func:`are_plain`, for many values, most likely of one type, or of one shape."""
+    """As :func:`are_plain`, for many values, most likely of one type."""
     kinds = set(map(type, values))
-    if kinds != _RECORDS:
-        return _have_plain(kinds, values)
-    lengths = set(map(len, values))
-    if max(lengths) > LONGEST_RECORD:
-        return False
-    columns: Iterable[Sequence[Any]]
-    columns = zip(*values, strict=True) if len(lengths) == 1 else [list(chain(*values))]
-    return all(_have_plain(set(map(type, column)), column) for column in columns)
-
-
-def _have_plain(kinds: set[type], values: Sequence[Any]) -> bool:
-    """Whether all of ``values``, which are of these types, are plain, and none is a tuple."""
     if kinds <= _PLAIN_NUMBERS:
         return True
+    if kinds == _RECORDS:
+        return are_records(values)
     if not kinds <= _PLAIN:
         return False
     texts = values if kinds <= _PLAIN_TEXT else [v for v in values if type(v) in _PLAIN_TEXT]

@@ -24,6 +24,8 @@ def describe(
     """The exception as a payload, its traceback as text, a note that says where it was, its type's
     name and its text.
 
+    ``result`` is what could not be pickled, if that is the stage.
+
     What cannot be carried as an exception is a tuple in the payload: what to say of that, and those
     of its attributes that can be.
     """

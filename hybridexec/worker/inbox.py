@@ -152,15 +152,17 @@ class Inbox:
         self.arrived = 0
         #: Cancelled calls that have not started.
         self.dropped: set[int] = set()
-        #: Whether the parent wants to hear when few calls are left, and how many are few.
+        #: Whether the parent wants to hear when few calls are left, and at which value of ``TAKEN``
+        #: that is; written by the reader only.
         self.asked = False
-        self.low = 0
+        self.low_at = 0
         #: The number of the last Reclaim; while the status page's is another, no call is taken.
         self.released = 0
 
     def add(self, span: Span) -> None:
         """Put calls in."""
         self.arrived += len(span.items)
+        self.low_at += len(span.items)
         self.spans.append(span)
 
     def head(self) -> Span | None:
@@ -194,8 +196,8 @@ class Inbox:
     def notify_low(self, low: int, taken: int) -> bool:
         """Have it said when no more than ``low`` calls are left, of which ``taken`` have been taken
         so far; whether that is so now."""
-        self.low = low
-        self.asked = self.arrived - taken > low
+        self.low_at = self.arrived - low
+        self.asked = taken < self.low_at
         return not self.asked
 
     def _shorten(self, span: Span) -> bool:
@@ -206,6 +208,7 @@ class Inbox:
             return False
         span.end -= 1
         self.arrived -= 1
+        self.low_at -= 1
         return True
 
     def drop(self, calls: Iterable[int]) -> None:

@@ -39,7 +39,7 @@ back if the call was not to be had: what the parent believes to have started is 
 has. It takes none while ``HELD`` on the page, read when ``TAKEN`` is raised, differs from
 ``Inbox.released``; a ``look`` or ``wake`` follows when that is over. It drops a call that is in
 ``Inbox.dropped``, with ``CANCELLED`` as its result. It puts out a ``LowWatermark`` as soon as
-``Inbox.asked`` and no more than ``Inbox.low`` are left.
+``Inbox.asked`` and ``TAKEN`` is ``Inbox.low_at``.
 
 **Run.** No more calls run at once than the page has slots; the page tells which, and since when.
 Each runs in a copy of the context that ``set_up`` has left, with the function that

@@ -17,7 +17,7 @@ import gevent
 
 from ... import native
 from ...wire import messages, payload
-from ...wire.page import HELD, TAKEN, StatusPage
+from ...wire.page import HELD, TAKEN, StatusPage, slot_index
 from .. import failures, stacks
 from ..functions import Functions
 from ..inbox import Inbox, Job, Span
@@ -34,7 +34,7 @@ _CROWD = 32
 
 _CANCELLED = messages.CANCELLED, None
 _INLINE_LIMIT = payload.INLINE_LIMIT
-_is_record = payload.is_record
+_LONGEST_RECORD = payload.LONGEST_RECORD
 _PLAIN_NUMBERS, _PLAIN_TEXT = payload._PLAIN_NUMBERS, payload._PLAIN_TEXT
 _monotonic = native.monotonic
 
@@ -154,20 +154,19 @@ class Runners(Watch):
         feed_due = feed.is_due
         taken = words[TAKEN]
         first = following = span.next
-        row: Any = None
         values, in_row = [], NO_ROW  # the row's, and their form
-        # What makes the row's fragments; the type of its values that are plain whatever they are.
-        press: Any = None
-        number: Any = None
-        expiry: Any = None
-        stage = "call"
+        # press makes the row's fragments; values of the type number are plain whatever they are.
+        nothing: Any = None
+        row = press = number = expiry = value = nothing
+        stage, waited = "call", False
         if self._call:  # it has not ended, so it waits
             self._waiting[self._call] = self._runner
+            words[slot_index(self._runner.slot)] = self._call
             self._call = 0
         self._runner = me
+        words[slot_id] = taken + 1 - following  # this, until a call waits
         # Unless the calls are timed, when the first began is good enough for those after it.
         began = self._times[slot_id + 1] = _monotonic()
-        waited = False
         while items and not feed.turn_over:
             # Take.
             taken += 1
@@ -184,7 +183,7 @@ class Runners(Watch):
             if not feed_due and (items or len(inbox.spans) > 1):
                 feed_due = True
                 feed.schedule()
-            if inbox.asked and inbox.arrived - taken <= inbox.low:
+            if inbox.asked and taken >= inbox.low_at:
                 inbox.asked = False
                 put(messages.LowWatermark())
             if inbox.dropped and call in inbox.dropped:
@@ -195,9 +194,9 @@ class Runners(Watch):
                 in_row, press, number = NO_ROW, None, None
                 continue
             # Begin.
-            words[slot_id] = call
             self._call = call
             if special:
+                words[slot_id] = call
                 self._trace(call, job)
                 if function is not None:
                     expiry = self._begin_time(call, job, slot_id)
@@ -233,14 +232,22 @@ class Runners(Watch):
                     value = copy_context().run(function, *args, **kwargs)
                     args = kwargs = None
                 kind = type(value)
-                if kind is number or (
-                    (packer is None or type(in_row) is not bytes)
-                    and (
-                        kind in _PLAIN_NUMBERS
-                        or (kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT)
-                        or (kind is tuple and _is_record(value))
-                    )
-                ):
+                plain = kind is number
+                if not plain and (packer is None or type(in_row) is not bytes):
+                    if kind is tuple:  # see payload.is_record
+                        plain = len(value) <= _LONGEST_RECORD
+                        for each in value if plain else ():
+                            part = type(each)
+                            if part is str or part is bytes:
+                                if len(each) > _INLINE_LIMIT:
+                                    plain = False
+                            elif part not in _PLAIN_NUMBERS:
+                                plain = False
+                    else:
+                        plain = kind in _PLAIN_NUMBERS or (
+                            kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT
+                        )
+                if plain:
                     status, form = messages.VALUE, PLAIN
                 else:
                     stage = "result"
@@ -269,11 +276,9 @@ class Runners(Watch):
                     if not isinstance(error, Exception):
                         feed.wear(me)
                     status = messages.RETRIABLE if job.is_retriable(error) else messages.ERROR
-                    result = value if stage == "result" else None
                     item = (item,) if bare else item
                     forks.leave(error)
-                    value = failures.describe(error, stage, function, item, result)
-                    result = None
+                    value = failures.describe(error, stage, function, item, value)
             # Answer. From here on nothing is raised in it.
             waited = self._call is not call
             if waited:
@@ -310,7 +315,7 @@ class Runners(Watch):
                 put((call, status, value, seconds))
                 in_row, press, number = NO_ROW, None, None
             # Nothing of a call is kept alive while others run.
-            item = value = args = kwargs = None
+            item = value = args = kwargs = each = None
             if waited:
                 break
             stage = "call"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import native
-from ...wire.page import CURRENT, slot_index
+from ...wire.page import CURRENT, TAKEN, slot_index
 from ..inbox import Job
 from . import tracing
 from .feed import Runner
@@ -56,4 +56,7 @@ class Watch:
 
     def call_of(self, who: object) -> int:
         """The call that a greenlet runs; 0 if it runs none."""
-        return self._words[slot_index(who.slot)] if type(who) is Runner and who.slot >= 0 else 0
+        if type(who) is not Runner or who.slot < 0:
+            return 0
+        word = self._words[slot_index(who.slot)]
+        return word if word >= 0 else self._words[TAKEN] - word

@@ -162,7 +162,7 @@ class PlainLane:
             return False
         call = span.next
         span.next += 1
-        if inbox.asked and inbox.arrived - words[TAKEN] <= inbox.low:
+        if inbox.asked and words[TAKEN] >= inbox.low_at:
             inbox.asked = False
             self._put(messages.LowWatermark())
         if call in inbox.dropped:

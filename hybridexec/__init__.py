@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from . import events as events
+    from . import metrics as metrics
     from .completed import as_completed
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
@@ -59,15 +61,19 @@ _HOMES = {
     "WorkerStats": "stats",
     "as_completed": "completed",
 }
+#: Modules that need no import statement of their own.
+_MODULES = frozenset({"events", "metrics"})
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     try:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    import importlib
-
     value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -95,10 +95,11 @@ class History:
         if len(self._slow) > _SLOWEST:
             kept = heapq.nlargest(_SLOWEST, self._slow.items(), key=lambda each: each[1].seconds)
             self._slow = dict(kept)
-        return _sample(self._snapshot, now)
+        return sample(self._snapshot, now)
 
 
-def _sample(snapshot: Snapshot, now: float) -> Sample:
+def sample(snapshot: Snapshot, now: float) -> Sample:
+    """How it is."""
     tally = snapshot.tally
     workers: list[WorkerSample] = []
     for worker in snapshot.workers():

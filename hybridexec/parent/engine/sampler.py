@@ -1,6 +1,7 @@
 """When the history gets its samples: often at first, then once a second, while there are calls.
 
-Thread: the I/O thread, in a turn; :meth:`Sampler.history` on any thread.
+Thread: the I/O thread, in a turn; :meth:`Sampler.history` and :meth:`Sampler.measures` on any
+thread.
 Guarantees: :mod:`.history` is not loaded before there is something to tell, or somebody asks; who
 asks after the end is told how it was then.
 """
@@ -14,6 +15,7 @@ from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .history import History
+    from .measures import Measures
 
 #: When the first sample is taken, in seconds after the executor was made.
 _FIRST = 0.25
@@ -66,6 +68,13 @@ class Sampler:
             history = self._history()
             history.look(self._ended_at or native.monotonic())
             return history
+
+    def measures(self) -> Measures:
+        """All numbers, at one time."""
+        from .measures import measure
+
+        with self._turning:
+            return measure(self._snapshot, native.monotonic())
 
     def _history(self) -> History:
         if self._made is None:

@@ -10,7 +10,7 @@ same. While nobody does, there is none, and nothing more is built than the sums.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +71,11 @@ class Tally:
         #: How many workers have had to be replaced; of the last ones: when, the pid, and the cause.
         self.restarts = 0
         self.last_restarts: deque[tuple[float, int | None, str]] = deque(maxlen=_MOST_RESTARTS)
-        #: For how long calls have run, and waited, in workers that are gone.
+        #: The same by what kind of cause they had, of which there are few.
+        self.causes: Counter[str] = Counter()
+        #: For how long calls have run, and waited, in workers that are gone, and their CPU time.
         self.run_seconds = self.wait_seconds = histogram.Histogram()
+        self.cpu_seconds = 0.0
         # How many calls had ended at some times, at least a second apart.
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKED_SECONDS + 2)
         self._mark_at = self._now = 0.0
@@ -197,10 +200,12 @@ class Tally:
         """It is gone; ``killed``: all were to be."""
         self.run_seconds += worker.page.run_seconds
         self.wait_seconds += worker.page.wait_seconds
+        self.cpu_seconds += worker.page.cpu_seconds
         planned = killed or (worker.state is WorkerState.STOPPING and not worker.expired)
         cause = worker.recycled if planned else _cause(worker, lost)
         if cause:
             self.restarts += 1
+            self.causes[cause if planned else _kind(worker, lost)] += 1
             self.last_restarts.append((now, worker.pid, cause))
         if self.emitter is not None:
             self.emitter.worker_ended(worker)
@@ -216,3 +221,12 @@ def _cause(worker: Worker, lost: BaseException) -> str:
     if lost.signal is not None:
         return f"killed by {lost.signal}"
     return "how is unknown" if lost.exitcode is None else f"exit code {lost.exitcode}"
+
+
+def _kind(worker: Worker, lost: BaseException) -> str:
+    """The same in a word: one of ``CAUSES`` in :mod:`hybridexec.metrics`, or a signal's name."""
+    if worker.expired:
+        return "timeout"
+    if not isinstance(lost, WorkerLost):
+        return "start"
+    return lost.signal or ("unknown" if lost.exitcode is None else "exit")

@@ -46,6 +46,7 @@ def test_a_lost_worker_is_a_restart_with_its_cause() -> None:
     (worker,) = simulation.pool.workers.values()
     simulation.die(worker.id)
     assert tally.restarts == 1
+    assert sum(tally.causes.values()) == 1
     assert [(pid, bool(cause)) for _, pid, cause in tally.last_restarts] == [(worker.pid, True)]
 
 

@@ -231,7 +231,7 @@ ONE_AT_A_TIME = "hybridexec, concurrency=1"
 #: Where :data:`OURS` is what its ``map`` does.
 SUBMIT = "hybridexec, submit"
 THREADS, POOL, AIO = "ThreadPoolExecutor", "multiprocessing.Pool", "aiomultiprocess"
-LOKY, PEBBLE, MPIRE = "loky", "pebble", "mpire"
+LOKY, PEBBLE, MPIRE, DASK = "loky", "pebble", "mpire", "Dask"
 
 _PEERS: dict[str, Callable[[int], AbstractContextManager[Peer]]] = {
     OURS: _hybrid,

@@ -25,6 +25,7 @@ QUESTIONS = (
     "short_call",
     "stream",
     "watching",
+    "shown",
     "arrays",
     "start_up",
     "stuck_worker",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost
-from hybridexec.parent.engine import engine as engine_module
+from hybridexec.parent.engine import turns
 from hybridexec.parent.engine.connection import Connection
 from hybridexec.parent.engine.leader import Leader
 from hybridexec.parent.engine.supervisor import Supervisor
@@ -188,7 +188,7 @@ def test_an_outcome_that_is_left_to_a_leader_is_read_for_others(
     monkeypatch: pytest.MonkeyPatch, notice: Callable[[HybridExecutor, Future[int]], None]
 ) -> None:
     # The I/O thread must not look up by itself.
-    monkeypatch.setattr(engine_module, "_WATCH_TICK", 600.0)
+    monkeypatch.setattr(turns, "_WATCH_TICK", 600.0)
     with HybridExecutor(1) as executor:
         notice(executor, left_to_a_leader(executor))
 

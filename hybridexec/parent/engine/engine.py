@@ -12,7 +12,7 @@ parent neither needs a hub for it nor has one blocked by it; it never blocks on 
 when the engine has been shut down and no call or process is left.
 
 The *turn* is the right to use the pool and the supervisor, and a lock. The I/O thread holds it
-except while it polls or delivers outcomes; callers take it for inline calls
+except while it polls or delivers outcomes (:mod:`.turns`); callers take it for inline calls
 (:mod:`.inline_calls`). Whoever has it is the *turn holder*.
 """
 
@@ -44,10 +44,9 @@ from .observers import Observers
 from .sampler import Sampler
 from .snapshot import Snapshot
 from .supervisor import Supervisor
+from .turns import Turns
 
 _logger = logging.getLogger("hybridexec")
-#: How often, in seconds, the I/O thread wakes up while callers may send inline calls.
-_WATCH_TICK = 0.25
 #: Why submit refuses, in the standard library's words.
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
 
@@ -82,7 +81,16 @@ class Engine:
         self.listeners = Listeners(pool, self._turning, self._io.is_current)
         self.observers = Observers(self.listeners, self.wait_for)
         self.sampler = Sampler(self.snapshot, self._turning)
-        self._tick_at: float | None = None  # when the pool's next tick is due
+        self._turns = Turns(
+            pool,
+            self._supervisor,
+            self._queue,
+            self._inline,
+            self._turning,
+            self._tell,
+            self.listeners,
+            self.sampler,
+        )
         self.callbacks = Callbacks(self._io.is_current)
         self.ended = threading.Event()
         #: Whether threads that wait may block; in a gevent-patched process they may not.
@@ -271,7 +279,7 @@ class Engine:
         try:
             if self._launcher.method == "fork":
                 # On this thread, while the process may still have only one.
-                self._turn()
+                self._turns.take()
         except BaseException:
             self._inline.interrupted()
             raise
@@ -283,76 +291,16 @@ class Engine:
     def _run(self) -> None:
         try:
             while not (self._pool.finished and self._supervisor.empty):
-                self._wait()
+                self._turns.wait(self._poller)
         except BaseException as error:
             _logger.critical("hybridexec's I/O thread failed", exc_info=True)
-            self._abort(error)
+            self._turns.abort(error)
         finally:
             self._finish()
 
-    def _wait(self) -> None:
-        self._supervisor.start_left()
-        queue = self._queue
-        with self._turning:
-            now = native.monotonic()
-            timeout = self._plan(now)
-            queue.asleep = True
-        ready = self._poller.wait(0 if queue.submitted or queue.events else timeout)
-        queue.asleep = False
-        with self._turning:
-            if ready:
-                self._inline.active_at = now
-            self._supervisor.leader.awake(now)
-            for fd, _ in ready:
-                if fd == queue.fd:
-                    queue.awake()
-                else:
-                    self._supervisor.handle(fd)
-            # If nothing is to be sent, outcomes are delivered first.
-            busy = self._pool.pending or queue.submitted
-            outcomes = [] if busy else self._ledger.take_outcomes()
-        self._tell.outcomes(outcomes)
-        self._turn()
-
-    def _plan(self, now: float) -> float | None:
-        """Seconds to sleep at most; None if only events matter."""
-        timeout = self._pool.wait_seconds(now)
-        self._tick_at = None if timeout is None else now + timeout
-        watching = self._inline.watch(now, timeout is None and self._poller.live)
-        if watching or (self._supervisor.leader.led and (timeout or 0.0) > _WATCH_TICK):
-            timeout = _WATCH_TICK
-        look = self._supervisor.look_seconds(now)
-        sample = self.sampler.seconds(now, self._ledger.unfinished)
-        return min((s for s in (timeout, look, sample) if s is not None), default=None)
-
-    def _turn(self) -> None:
-        """Handle events, decide, act, deliver."""
-        pool = self._pool
-        with self._turning:
-            self._queue.handle(pool)
-            now = native.monotonic()
-            if self._tick_at is not None and now >= self._tick_at:
-                pool.tick(now)
-            self._supervisor.look(now)
-            self.sampler.look(now)
-            pool.dispatch(now)
-            self._supervisor.act()
-            outcomes = self._ledger.take_outcomes()
-            events = self.listeners.take(now)
-        self._tell.outcomes(outcomes)
-        self._tell.events(events)
-
-    def _abort(self, error: BaseException) -> None:
-        """After an internal fault, end every call with it, so that none waits for ever."""
-        broken = ExecutorBroken(f"hybridexec's I/O thread failed: {error!r}")
-        broken.__cause__ = error
-        self._pool.abort(broken)
-        self._tell.outcomes(self._ledger.take_outcomes())
-        self._tell.events(self.listeners.take(native.monotonic()))
-
     def _give_up(self, error: Exception) -> None:
         """The I/O thread cannot be started."""
-        self._abort(error)
+        self._turns.abort(error)
         self._finish()
 
     def _finish(self) -> None:
@@ -360,7 +308,7 @@ class Engine:
             self.closed = self.closed or _SHUT_DOWN
         try:
             while not self._queue.ends():
-                self._turn()
+                self._turns.take()
         finally:  # after a fault, the pool may be inconsistent and raise again
             self.sampler.end()
             self._supervisor.close()

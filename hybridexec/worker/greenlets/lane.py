@@ -65,7 +65,9 @@ class GreenletLane:
         )
         self._feed, self._stops, self._service = runners.feed, runners.stops, runners.service
         #: As :attr:`.Lane.calling`.
-        self.calling = Callers(runners.call_of, Runners.run_code).current
+        self.calling = Callers(
+            runners.call_of, runners.stops.call_for, runners.runner_of, Runners.run_code
+        ).current
         # The context that each call starts from.
         self._context = contextvars.Context()
         timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)

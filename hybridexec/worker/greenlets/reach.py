@@ -94,6 +94,8 @@ class Reach:
         self._run_code = run_code
         self._call_helper = call_helper
         self._descendants = Descendants(call_of)
+        #: See :meth:`.Descendants.call_for`.
+        self.call_for = self._descendants.call_for
         self._hub = gevent.get_hub()
         self._told: dict[int, _Told] = {}
         self._timer: Any = None

@@ -66,6 +66,8 @@ class Stops:
         self._note = tell
         # Tells what the calls have begun.
         self._reach = Reach(runner_of, call_of, run_code, call_helper)
+        #: See :meth:`.Descendants.call_for`.
+        self.call_for = self._reach.call_for
         # Reaches the call that keeps the CPU.
         self._interrupts = Interrupts(runner_of, run_code, ours, self._tell, self._has_to_give_way)
         self._loop = gevent.get_hub().loop

@@ -149,6 +149,8 @@ class Packer:
         It belongs to the :attr:`prelude` that there was before; if other threads pack, too, only
         if there is the same one after that.
         """
+        if self._reducers or self._named:  # there were not only the interpreter's own types
+            self.refresh()
         try:
             fragment = self.press(value)
         except ValueError:
@@ -216,8 +218,8 @@ class Packer:
         self.press = _refuse
 
     def refresh(self) -> None:
-        """Find out anew what may not hold any more; to be called before values are packed, now and
-        then."""
+        """Find out anew what may not hold any more; to be called now and then before :attr:`press`
+        is used."""
         if len(REGISTERED) + len(EXTRA) != self._reducers.registered:
             self._reducers.refresh()
         for thing in self._named:

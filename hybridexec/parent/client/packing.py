@@ -59,7 +59,6 @@ def pack_arguments(function: Function, args: tuple[Any, ...]) -> tuple[bytes, by
     packer = function.packer
     if packer is None or packer.by_value is not session.is_needed():
         packer = function.packer = fragments.Packer(session.is_needed())
-    packer.refresh()
     prelude = packer.prelude
     fragment = packer.pack(args)
     # Another thread may have changed the prelude.

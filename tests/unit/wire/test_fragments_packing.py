@@ -124,7 +124,6 @@ def test_a_class_that_is_defined_anew_counts(monkeypatch: pytest.MonkeyPatch) ->
     another = dataclasses.make_dataclass("Page", ["url", "links", "inner"])
     monkeypatch.setattr(sys.modules[__name__], "Page", another)
     assert type(fragments.load_all(prelude, [fragment])[0]) is another
-    packer.refresh()
     assert packer.pack({}) is None
 
 

@@ -30,15 +30,14 @@ def describe() -> Tree:
     last = logging.lastResort
     states = []
     for name, logger in [("", logging.root), *list(manager.loggerDict.items())]:
-        if isinstance(logger, logging.PlaceHolder):
+        if not isinstance(logger, logging.Logger):  # a place holder
             continue
         news = logger.level or logger.handlers or logger.disabled or not logger.propagate
         if news or not name:
             takers = tuple(map(describe_handler, logger.handlers))
-            states.append(
-                (name, int(logger.level), bool(logger.propagate), bool(logger.disabled), takers)
-            )
-    return int(manager.disable), None if last is None else int(last.level), tuple(states)
+            switches = bool(logger.propagate), bool(logger.disabled)
+            states.append((str(name), _level(logger), *switches, takers))
+    return int(manager.disable), None if last is None else _level(last), tuple(states)
 
 
 def describe_handler(handler: logging.Handler) -> Taker:
@@ -46,19 +45,30 @@ def describe_handler(handler: logging.Handler) -> Taker:
     kind = type(handler)
     # What a worker knows as __mp_main__.
     module = "__main__" if kind.__module__ == "__mp_main__" else kind.__module__
-    return int(handler.level), _place(handler), f"{module}.{kind.__qualname__}"
+    return _level(handler), _place(handler), f"{module}.{kind.__qualname__}"
+
+
+def _level(its: Any) -> int:
+    """The level of a logger or handler, which may be one of the user's making."""
+    try:
+        return int(its.level)
+    except Exception:
+        return logging.NOTSET
 
 
 def _place(handler: Any) -> str | None:
     """Where a handler writes, if that is a file, or the standard output or error."""
-    path = getattr(handler, "baseFilename", None)
-    if type(path) is str:
-        return path
-    stream = getattr(handler, "stream", None)
-    if stream is not None:
-        for name in ("stderr", "stdout"):
-            if stream is getattr(sys, name) or getattr(stream, "name", None) == f"<{name}>":
-                return f"<{name}>"
+    try:
+        path = getattr(handler, "baseFilename", None)
+        if type(path) is str:
+            return path
+        stream = getattr(handler, "stream", None)
+        if stream is not None:
+            for name in ("stderr", "stdout"):
+                if stream is getattr(sys, name) or getattr(stream, "name", None) == f"<{name}>":
+                    return f"<{name}>"
+    except Exception:  # the user's own attributes
+        pass
     return None
 
 

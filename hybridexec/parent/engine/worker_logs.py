@@ -124,7 +124,10 @@ class WorkerLogs:
         try:
             while self._waiting:
                 worker, data = self._waiting.popleft()
-                self._handle(worker, data)
+                try:
+                    self._handle(worker, data)
+                except Exception:  # a call has written over it
+                    self.dropped += 1
                 self._handled += len(data)
             self._report(native.monotonic())
         finally:

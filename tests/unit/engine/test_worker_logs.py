@@ -109,6 +109,16 @@ def test_a_filter_that_raises_hurts_no_other_record(
     assert "SystemExit: no" in capsys.readouterr().err
 
 
+def test_what_is_no_record_any_more_is_dropped(handler: Waiting) -> None:
+    handler.open.set()
+    logs = WorkerLogs(None)
+    logs.receive(1, b"\x05\0\0\0rubbish", 0)
+    logs.receive(1, data_of("good"), 0)
+    finish(logs)
+    assert handler.kept == ["good"]
+    assert logs.dropped == 1
+
+
 def test_what_is_too_much_is_dropped_counted_and_reported(
     handler: Waiting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

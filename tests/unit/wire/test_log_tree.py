@@ -104,6 +104,20 @@ def test_the_same_place_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert log_tree.describe_handler(Odd())[2] == "__main__.Odd"
 
 
+def test_odd_handlers_and_names_do_no_harm() -> None:
+    class Name(str):
+        pass
+
+    class Closed(logging.Handler):
+        level = property(lambda self: 1 / 0, lambda self, level: None)  # type: ignore[assignment]
+        stream = property(lambda self: 1 / 0)
+
+    logging.getLogger(Name("app")).addHandler(Closed())
+    tree = describe()
+    assert marshal.loads(marshal.dumps(tree)) == tree
+    assert Outlooks(tree).of("app").takers[0][:2] == (logging.NOTSET, None)
+
+
 def test_levels_are_adopted_and_followed() -> None:
     before: Tree = (0, 30, (("", 10, True, False, ()), ("app", 40, True, False, ())))
     adopt(changes(before))

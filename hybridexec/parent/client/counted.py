@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -166,6 +166,7 @@ class CountedFutures:
         self._ended: deque[tuple[Future[Any], int]] = deque()
         # Invariant: those that were added and not counted.
         self._open: set[Future[Any]] = set()
+        self._foreign: set[Future[Any]] = set()  # those of them that are not ours
         self._keepers: set[Keeper] = set()
         self._done = self._failed = self._cancelled = 0
         self._retried = 0
@@ -178,7 +179,12 @@ class CountedFutures:
         self._open.add(future)
         if isinstance(future, CallFuture):
             self._keepers.add(future.keeper)
-        future.add_done_callback(self._note)
+        else:
+            self._foreign.add(future)
+        if future.done():
+            self._note(future)  # a callback would take longer
+        else:
+            future.add_done_callback(self._note)
 
     def complete(self) -> None:
         """No more is added."""
@@ -237,12 +243,13 @@ class CountedFutures:
             future, runs = self._ended.popleft()
             if future in self._open:
                 self._open.discard(future)
+                self._foreign.discard(future)
                 self._retried += runs
-                if future.cancelled():
-                    self._cancelled += 1
-                else:
-                    self._done += 1
+                try:
                     self._failed += future.exception() is not None
+                    self._done += 1
+                except CancelledError:
+                    self._cancelled += 1
         return Counts(
             total=self._total,
             made=self._added,
@@ -254,9 +261,7 @@ class CountedFutures:
         )
 
     def _running(self) -> int:
-        running = sum(
-            not isinstance(future, CallFuture) and future.running() for future in list(self._open)
-        )
+        running = sum(future.running() for future in list(self._foreign))
         for keeper in self._keepers:
             for batch, place in keeper.running_calls():
                 sink: Any = batch.sink

@@ -156,6 +156,8 @@ class CallFuture(Future[T]):
             CancelledError: it was cancelled.
             RuntimeError: it had not ended when this process was forked.
         """
+        if self._state == _FINISHED:
+            return self._exception
         if self._state == _PENDING and self._keeper.inert:
             self._keeper.check_open()
         return super().exception(timeout)

@@ -62,7 +62,7 @@ class Bar:
 class Task:
     """A bar in a ``rich.progress.Progress``."""
 
-    def __init__(self, progress: Any, name: str) -> None:
+    def __init__(self, progress: Any, name: str, total: int | None) -> None:
         from rich.errors import LiveError
         from rich.markup import escape
 
@@ -78,7 +78,7 @@ class Task:
             except LiveError:  # it is shown as a part of something else
                 self._started = False
         fields: dict[str, Any] = {"failed": 0, "retried": 0, "running": 0, "per_second": 0.0}
-        self._task = progress.add_task(self._name, total=None, **fields)
+        self._task = progress.add_task(self._name, total=total, **fields)
 
     def show(self, progress: Progress, last: bool) -> None:
         """See :class:`.reporter.Display`."""

@@ -23,7 +23,11 @@ _ALLOWED = (
 )
 
 
-def maker(progress: object, name: str) -> Callable[[], Display] | None:
+#: Makes a display for so many calls; None if that is not known.
+Maker = Callable[[int | None], Display]
+
+
+def maker(progress: object, name: str) -> Maker | None:
     """What makes the display that ``progress`` asks for; None if there is to be none.
 
     Args:
@@ -38,14 +42,14 @@ def maker(progress: object, name: str) -> Callable[[], Display] | None:
         return partial(_automatic, name) if _is_seen() else None
     tqdm = _loaded("tqdm.std", "tqdm")
     if tqdm is not None and isinstance(progress, tqdm):
-        return partial(Bar, progress, ours=False)
+        return lambda total: Bar(progress, ours=False)
     if tqdm is not None and isinstance(progress, type) and issubclass(progress, tqdm):
         return partial(_own_bar, progress, name)
     rich = _loaded("rich.progress", "Progress")
     if rich is not None and isinstance(progress, rich):
         return partial(Task, progress, name)
     if _is_callable(progress):
-        return partial(Told, progress)
+        return lambda total: Told(progress)
     raise TypeError(_ALLOWED + _what_it_is(progress))
 
 
@@ -77,19 +81,19 @@ def _is_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def _automatic(name: str) -> Display:
+def _automatic(name: str, total: int | None) -> Display:
     """A bar if tqdm is installed, else a line."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return Line(sys.stderr, name)
-    return _own_bar(tqdm, name)
+    return _own_bar(tqdm, name, total)
 
 
-def _own_bar(tqdm: Any, name: str) -> Display:
+def _own_bar(tqdm: Any, name: str, total: int | None) -> Display:
     class Ours(tqdm):  # type: ignore[misc]  # known at run time only
         # It is redrawn often enough without tqdm's own thread, which would never end.
         monitor_interval = 0
 
-    bar = Ours(desc=name or None, unit="call", mininterval=0, dynamic_ncols=True)
+    bar = Ours(desc=name or None, total=total, unit="call", mininterval=0, dynamic_ncols=True)
     return Bar(bar, ours=True)

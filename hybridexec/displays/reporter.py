@@ -52,13 +52,13 @@ class Reporter:
 
     def __init__(
         self,
-        make: Callable[[], Display],
+        make: Callable[[int | None], Display],
         expected: int | None,
         clock: Callable[[], float] = native.monotonic,
     ) -> None:
         """
         Args:
-            make: makes the display, when the first call is about to be made.
+            make: makes the display for so many calls, when the first is about to be made.
             expected: how many calls there are to be; None if that is not known.
         """
         self._make = make
@@ -82,7 +82,7 @@ class Reporter:
             # Not a native thread: what it shows to may take locks that gevent has patched.
             self._thread = threading.Thread(
                 target=run,
-                args=(self._run, source, meter, self._make()),
+                args=(self._run, source, meter, self._make(self._expected)),
                 name="hybridexec-progress",
                 daemon=True,
             )

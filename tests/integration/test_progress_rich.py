@@ -24,7 +24,7 @@ def test_a_rich_progress_is_known() -> None:
     with rich.progress.Progress(console=console) as bars:
         make = maker(bars, "fetch")
         assert make is not None
-        assert isinstance(make(), Task)
+        assert isinstance(make(None), Task)
 
 
 def rich_progress(**arguments: Any) -> tuple[rich.progress.Progress, io.StringIO]:
@@ -36,7 +36,7 @@ def rich_progress(**arguments: Any) -> tuple[rich.progress.Progress, io.StringIO
 def test_a_task_is_added_updated_and_stopped() -> None:
     bars, shown = rich_progress(auto_refresh=False)
     with bars:
-        display = Task(bars, "fetch")
+        display = Task(bars, "fetch", None)
         (task,) = bars.tasks
         assert (task.total, task.completed) == (None, 0)
         display.show(progress(3, total=10, failed=1, retried=2), last=False)
@@ -52,7 +52,7 @@ def test_a_task_is_added_updated_and_stopped() -> None:
 
 def test_one_that_was_not_started_is_shown_meanwhile() -> None:
     bars, shown = rich_progress()
-    display = Task(bars, "[fetch]")
+    display = Task(bars, "[fetch]", None)
     assert bars.live.is_started
     display.show(progress(10, total=10), last=True)
     assert not bars.live.is_started
@@ -62,7 +62,7 @@ def test_one_that_was_not_started_is_shown_meanwhile() -> None:
 def test_what_it_drew_for_good_is_not_drawn_again() -> None:
     bars, _ = rich_progress()
     for name in ("first", "second"):
-        Task(bars, name).show(progress(10, total=10), last=True)
+        Task(bars, name, None).show(progress(10, total=10), last=True)
     assert [task.visible for task in bars.tasks] == [False, True]
     assert [task.completed for task in bars.tasks] == [10, 10]
 
@@ -70,7 +70,7 @@ def test_what_it_drew_for_good_is_not_drawn_again() -> None:
 def test_one_that_is_a_part_of_something_else_is_not_started() -> None:
     bars, shown = rich_progress()
     with rich.live.Live(bars, console=bars.console) as live:
-        display = Task(bars, "fetch")
+        display = Task(bars, "fetch", None)
         display.show(progress(10, total=10), last=True)
         live.refresh()
     assert "10 done" in shown.getvalue()
@@ -84,7 +84,7 @@ def test_columns_of_the_users_may_show_the_counts(started: bool) -> None:
     bars = rich.progress.Progress(*columns, console=console)
     if started:
         bars.start()
-    Task(bars, "fetch").show(progress(10, total=10, failed=4), last=True)
+    Task(bars, "fetch", None).show(progress(10, total=10, failed=4), last=True)
     bars.stop()
     assert "4 of 10" in shown.getvalue()
     assert "5.0" in shown.getvalue()

@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 def made(progress: object) -> Any:
     make = maker(progress, "fetch")
     assert make is not None
-    return make()
+    return make(10)
 
 
 def test_none_and_false_show_nothing() -> None:
@@ -51,7 +51,7 @@ def test_true_is_a_bar_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = made(True)
     assert isinstance(bar, Bar)
-    assert terminal.getvalue().startswith("\rfetch: 0call")
+    assert terminal.getvalue().startswith("\rfetch:   0%|")
     bar._bar.close()
 
 
@@ -95,7 +95,7 @@ def test_neither_library_is_imported_unless_it_is_needed() -> None:
     program = """
 import sys
 from hybridexec.displays.choice import maker
-assert maker(print, "fetch")()
+assert maker(print, "fetch")(None)
 assert maker(True, "fetch") is None
 assert not {"tqdm", "rich"} & set(sys.modules)
 """

@@ -60,7 +60,7 @@ class Display:
 
 
 def begun(display: Display, source: Source) -> Reporter:
-    reporter = Reporter(lambda: display, None)
+    reporter = Reporter(lambda total: display, None)
     reporter.begin(source)
     return reporter
 
@@ -100,7 +100,7 @@ def test_what_was_over_at_once_is_shown_once() -> None:
 
 
 def test_one_that_has_not_begun_shows_nothing() -> None:
-    Reporter(lambda: pytest.fail("not begun"), None).end()
+    Reporter(lambda total: pytest.fail("not begun"), None).end()
 
 
 def test_it_ends_when_the_results_are_dropped_before_all_calls_were_made() -> None:
@@ -157,7 +157,7 @@ def test_what_a_display_raises_is_logged_and_it_is_left_alone(
 
 
 def test_a_display_that_cannot_be_made_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    def make() -> Display:
+    def make(total: int | None) -> Display:
         raise BrokenPipeError
 
     reporter = Reporter(make, None)

@@ -22,6 +22,7 @@ Objects are asked for what they would tell protocol 5.
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 import re
 import types
@@ -44,6 +45,10 @@ _LIMIT = payload.INLINE_LIMIT
 _FRAME = b"\x95"
 _MARK, _LIST_STOP = b"(", b"l."
 
+#: What is left of a pickle: nothing of its beginning, and no end.
+_MIDDLE = slice(2, -1)
+_middle = operator.itemgetter(_MIDDLE)
+
 #: What is pickled as a name.
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
 
@@ -61,7 +66,7 @@ class _Pickler:
 def _press(pickler: _Pickler, memo: Any, by_value: bool) -> Generator[bytes | None, object, None]:
     """Gets values and yields their fragments; None for what must be pickled in another way."""
     press, written = pickler.pickler, pickler.written
-    dump, take = press.dump, written.pop
+    dump, take, middle = press.dump, written.pop, _MIDDLE
     press.memo = memo
     fragment: bytes | None = None
     failed = 0  # values in a row, the last ones
@@ -73,7 +78,7 @@ def _press(pickler: _Pickler, memo: Any, by_value: bool) -> Generator[bytes | No
         try:
             dump(value)
             press.memo = memo  # now and not later: it keeps alive what it refers to
-            fragment = take()[2:-1]
+            fragment = take()[middle]
             if written or len(fragment) > _LIMIT or (by_value and b"__main__" in fragment):
                 raise NoData
             failed = 0
@@ -173,7 +178,7 @@ class Packer:
         pickler, memo = self._pickler, self._memo
         dump = pickler.dump
         each = iter(values)
-        more = True
+        more, failed = True, False
         try:
             while more:
                 try:
@@ -184,11 +189,15 @@ class Packer:
                 except Exception:
                     pickler.memo = memo
                     written.append(b"")
+                    failed = True
             large = len(written) > len(values)  # they come in pieces
             if max(map(len, written)) > _LIMIT:
                 # Cut only what is wanted: to cut is to copy.
                 written[:] = [each if len(each) - 3 <= _LIMIT else b"" for each in written]
-            packed = [pickled[2:-1] or None for pickled in written]
+                failed = True
+            packed: list[bytes | None] = list(map(_middle, written))
+            if failed:
+                packed = [each or None for each in packed]
             if self.by_value:
                 packed = [None if each and b"__main__" in each else each for each in packed]
         finally:
@@ -201,11 +210,10 @@ class Packer:
                 return [self.pack(value) for value in values]
             finally:
                 self._found = found
-        failed = packed.count(None)
-        if failed == len(values):
-            self._fail(failed)
-        else:
+        if any(packed):
             self._failed = 0
+        else:
+            self._fail(len(packed))
         return packed
 
     def _fail(self, count: int) -> None:
@@ -258,10 +266,9 @@ def load_all(prelude: bytes, fragments: Sequence[bytes]) -> list[Any]:
     if prelude == BEGINNING:
         values = pickle.loads(b"".join((prelude, _MARK, *fragments, _LIST_STOP)))
         return values
-    size = sum(map(len, fragments)) + len(_MARK) + len(_LIST_STOP)
-    frame = _FRAME + size.to_bytes(8, "little")  # so that all is read at once
-    pickled = b"".join((BEGINNING, frame, _MARK, *fragments, _LIST_STOP))
-    unpickler: Any = pickle.Unpickler(io.BytesIO(pickled))
+    pickled = b"".join((_MARK, *fragments, _LIST_STOP))
+    frame = _FRAME + len(pickled).to_bytes(8, "little")  # so that all is read at once
+    unpickler: Any = pickle.Unpickler(io.BytesIO(BEGINNING + frame + pickled))
     unpickler.memo = opened(prelude).memo
     values = unpickler.load()
     return values

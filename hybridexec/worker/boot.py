@@ -19,6 +19,7 @@ from types import TracebackType
 
 from .. import base
 from ..wire import frames, messages
+from . import script
 from .atfork import be_first
 from .greenlets.patching import patch
 from .late import after_import
@@ -70,6 +71,7 @@ def begin(
         raise preload_failure
     patch(monkey_patch)
     base.postpone(after_import)
+    script.install()
     import_all(preload)
     if main_by_value:
         # multiprocessing would try to import whatever path it was given: "<stdin>", say.

@@ -34,7 +34,7 @@ atfork.be_first()  # the earlier, the quicker
 with late.postponed("subprocess", "traceback"), sockets.postponed():
     from multiprocessing import spawn, util
 
-    from . import boot, preloaded
+    from . import boot, preloaded, script
     from .greenlets import patching
 
 #: How a request's number and the answer are written; and that number with the exit status.
@@ -70,6 +70,7 @@ def main(
     connection = socket(AF_UNIX, SOCK_STREAM, 0, connection_fd)
     boot.reset_signals()
     base.postpone(late.after_import)
+    script.install()
     try:
         with late.postponed("traceback"):
             patching.patch(monkey_patch, locks_held=False)

@@ -29,7 +29,7 @@ from . import interpreter
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 
 #: What a worker needs to import the user's script, which most likely imports the executor.
-_FOR_MAIN = ("pkgutil", "hybridexec.executor")
+_FOR_MAIN = ("hybridexec.executor",)
 
 #: The fields of ``sys.flags`` that are set only by an option, or by the environment.
 _FLAGS = (

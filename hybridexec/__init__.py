@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from . import events as events
     from . import metrics as metrics
+    from . import tracing as tracing
     from .completed import as_completed
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
@@ -62,7 +63,7 @@ _HOMES = {
     "as_completed": "completed",
 }
 #: Modules that need no import statement of their own.
-_MODULES = frozenset({"events", "metrics"})
+_MODULES = frozenset({"events", "metrics", "tracing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -36,6 +36,11 @@ class Surrounded:
         """Call the function."""
         return self.function(*args, **kwargs)
 
+    def all_needs(self) -> tuple[Any, ...]:
+        """Those of this and of what is in it; after it was pickled."""
+        inner = self.function
+        return (*self.needs, *inner.all_needs()) if isinstance(inner, Surrounded) else self.needs
+
 
 class Set(Surrounded):
     """A function whose calls find context variables set, and others not set."""

@@ -82,7 +82,7 @@ class Listeners:
     def take(self, now: float) -> list[News]:
         """What there is to tell, if this is the thread that tells it; in a turn."""
         tally = self._tally
-        if tally.emitter is None and not tally.happened and not self._after:
+        if not (tally.emitter or tally.happened or tally.told_apart or self._after):
             return []
         if not self._on_io_thread():
             return []
@@ -93,7 +93,8 @@ class Listeners:
             for listener, names in self._entries
         ]
         after, self._after = self._after, []
-        return [each for each in news if each[1]] + [(called, []) for called in after]
+        told = [each for each in news if each[1]] + tally.take_apart(now)
+        return told + [(called, []) for called in after]
 
 
 def _is_of_calls(entry: _Entry) -> bool:

@@ -59,6 +59,8 @@ class Tally:
         self.happened: list[tuple[Any, ...]] = []
         #: The last of that, with its time before it.
         self.log: deque[tuple[Any, ...]] = deque(maxlen=_MOST_LOGGED)
+        #: Retries of calls whose functions have a listener of their own: that, and what it is told.
+        self.told_apart: list[tuple[Any, str, int | None, str, str]] = []
         #: How calls have failed.
         self.failures = Failures()
         self.submitted = 0
@@ -125,6 +127,9 @@ class Tally:
         """A call is to run again, because of an error."""
         self.retried += 1
         call[0].retried += 1
+        function = call[0].function
+        if function.listener is not None:
+            self.told_apart.append((function.listener, function.name, pid, error, text))
         if self.emitter is not None:
             self.emitter.retried(call, pid, error, text)
 
@@ -180,6 +185,18 @@ class Tally:
 
                 events.append(getattr(kinds, name)(now, *fields))
         return events
+
+    def take_apart(self, now: float) -> list[tuple[Any, list[Event]]]:
+        """What listeners of functions are told, for each of them."""
+        if not self.told_apart:
+            return []
+        from ...events import CallsRetried
+
+        told, self.told_apart = self.told_apart, []
+        return [
+            (listener, [CallsRetried(now, 1, function, pid, error, text)])
+            for listener, function, pid, error, text in told
+        ]
 
     def happen(self, name: str, *fields: object) -> None:
         """Something else has happened.

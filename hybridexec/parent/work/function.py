@@ -104,8 +104,9 @@ class Functions:
         lasting = payload.travels_by_reference(function)
         pickled, needs = session.dumps(function)
         around = function if isinstance(function, Surrounded) else _PLAIN
-        if around.needs:
-            needs = session.merged(needs, around.needs)
+        more = around.all_needs()
+        if more:
+            needs = session.merged(needs, more)
         again = self._again
         if needs and again.payload == pickled and again.needs == needs:
             return again

@@ -11,6 +11,7 @@ import pytest
 from hybridexec.events import (
     CallsEvent,
     CallsFinished,
+    CallsRetried,
     CallsSubmitted,
     Event,
     WorkerReady,
@@ -19,6 +20,7 @@ from hybridexec.events import (
 from hybridexec.parent.engine.listeners import Listeners, tell_all
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.work.batch import Batch
+from hybridexec.parent.work.function import Function
 
 from ..fakes import FUNCTION, OPTIONS, Sink
 
@@ -42,6 +44,20 @@ def test_each_listener_is_told_what_it_wants() -> None:
     tell_all(listeners.take(1.0))
     submitted = [CallsSubmitted(1.0, 1, "...")]
     assert got == {"all": submitted, "calls": submitted, "ready": []}
+
+
+def test_a_functions_own_listener_is_told_of_retries_only() -> None:
+    pool, listeners = make()
+    own: list[Event] = []
+    function = Function(b"", True, "name")
+    function.listener = own.extend
+    batch = Batch(function, [()], Sink(), OPTIONS, 0)
+    pool.submit(batch)
+    assert not listeners.take(1.0)
+    pool.actions.tally.retry((batch, 0), 7, "builtins.OSError", "no")
+    tell_all(listeners.take(2.0))
+    tell_all(listeners.take(3.0))
+    assert own == [CallsRetried(2.0, 1, "name", 7, "builtins.OSError", "no")]
 
 
 def test_nobody_is_called_for_nothing() -> None:

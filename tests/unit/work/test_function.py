@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from hybridexec.parent.work import session
 from hybridexec.parent.work.function import Functions, check_callable
 from hybridexec.wire import payload
+from hybridexec.wire.surrounded import Surrounded
 
 
 def plain(x: int) -> int:
@@ -122,3 +124,41 @@ def test_async_functions_are_refused_with_a_way_out(function: Any) -> None:
 def test_a_refusal_to_be_pickled_is_raised() -> None:
     with pytest.raises(RuntimeError, match="leave me here"):
         Functions().intern(Refuses(1))
+
+
+class Around(Surrounded):
+    def __init__(self, function: Any, *needs: Any) -> None:
+        super().__init__(function)
+        self.needs = needs
+
+    def __reduce__(self) -> Any:
+        return Around, (self.function,)
+
+
+class Constant(Around):
+    constant = True
+
+
+def test_what_is_around_a_function_has_its_name_and_passes_with_its_calls() -> None:
+    functions = Functions()
+    around = Around(functools.partial(plain, 1))
+    around.listener = print
+    interned = functions.intern(around)
+    assert (interned.name, interned.lasting, interned.listener) == ("plain", False, print)
+    assert functions.intern(around) is not interned
+    assert payload.loads(interned.payload)() == 1
+
+
+def test_what_always_pickles_to_the_same_is_not_pickled_again_in_a_row() -> None:
+    functions = Functions()
+    constant = Constant(plain)
+    interned = functions.intern(constant)
+    assert functions.last is interned
+    assert interned.kept is constant
+    assert not interned.lasting, "workers forget it after its calls"
+
+
+def test_all_that_is_around_a_function_needs_comes_before_it() -> None:
+    piece, other = session.Piece("name", 1, 0), session.Piece("other", 2, 0)
+    interned = Functions().intern(Around(Around(plain, piece), other))
+    assert set(interned.needs) == {piece, other}

@@ -1,0 +1,322 @@
+"""An executor's calls as OpenTelemetry spans.
+
+Thread: callers' threads begin the spans of calls; the thread that delivers an outcome ends them, or
+the one that iterates; workers make those of runs.
+Guarantees: a span that was begun is ended, however the call ends; calls made while nobody traces
+take no step more.
+
+A submitted call has a span ``submit NAME``; a ``map`` (or relative) has one, ``map NAME``, for all
+of its calls, until its results were fetched or its iterator is closed. It is a child of the
+caller's current span, and its context, baggage included, travels to the workers: each run of a call
+has there a span ``NAME``, a child of it, which is the current one for what the call does. Those are
+made with the tracer provider that the worker has, which the executor's ``initializer`` sets (see
+"Watching" in the documentation).
+
+==================== =========================================================================
+attribute            of
+==================== =========================================================================
+``code.function.name`` all: the function, with its module
+``process.pid``      runs: the worker's process id; events
+``error.type``       what has failed: the exception's type
+==================== =========================================================================
+
+=========================== ==================================================================
+event of the call's span    says
+=========================== ==================================================================
+``hybridexec.retry``        a run came to nothing, and the call is to run again; with
+                            ``exception.type`` and ``exception.message`` of what ended it
+``hybridexec.worker_lost``  a run ended with its worker's process; the same attributes
+``hybridexec.cancelled``    the call was cancelled
+``exception``               the call has failed; the span's status is an error then
+=========================== ==================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from . import native
+from .errors import WorkerLost
+from .wire.surrounded import Surrounded
+from .wire.wording import function_name
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+
+    from .events import CallsRetried
+    from .executor import ExecutorView, HybridExecutor
+    from .parent.assembly import Assembly
+    from .parent.client.submission import Submission
+
+__all__ = ["Tracing", "opentelemetry"]
+
+_NAME = "hybridexec"
+
+
+def opentelemetry(
+    executor: HybridExecutor | ExecutorView, tracer_provider: TracerProvider | None = None
+) -> Tracing:
+    """Trace the calls of ``executor`` from here on, those made through its views included.
+
+    Args:
+        executor: an executor, or a view of one.
+        tracer_provider: makes the spans of calls; None for the global one. Workers use the global
+            one that they have.
+
+    Returns:
+        What ends that, with ``close()``.
+
+    Raises:
+        ImportError: the API is not installed: ``pip install 'hybridexec[opentelemetry]'``.
+        ValueError: the executor is traced already.
+        RuntimeError, ExecutorBroken: it takes no more calls.
+    """
+    try:
+        from opentelemetry import trace
+    except ImportError as error:
+        raise ImportError(
+            "hybridexec.tracing.opentelemetry needs opentelemetry-api, which is not installed: pip "
+            "install 'hybridexec[opentelemetry]'"
+        ) from error
+    root: Any = getattr(executor, "_executor", executor)
+    assembly: Assembly = root._assembly
+    assembly.engine.check_open()  # and with the engine, there is a way in
+    inner = assembly.submission
+    if isinstance(inner, _WayIn):
+        raise ValueError("this executor is traced already: close() what traces it first")
+    way_in = _WayIn(inner, trace.get_tracer(_NAME, _version(), tracer_provider))
+    assembly.submission = cast("Submission", way_in)
+    return Tracing(assembly, inner)
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__
+
+
+class Tracing:
+    """That the calls of an executor are traced."""
+
+    def __init__(self, assembly: Assembly, before: Submission | None) -> None:
+        self._assembly = assembly
+        self._before = before
+
+    def close(self) -> None:
+        """Trace the calls that are made from here on no longer. A second call does nothing."""
+        before, self._before = self._before, None
+        if before is not None:
+            self._assembly.submission = before
+
+
+class _WayIn:
+    """As :class:`.submission.Submission`, which it is put in front of."""
+
+    def __init__(self, inner: Any, tracer: Tracer) -> None:
+        self._inner = inner
+        self._tracer = tracer
+
+    def submit(self, options: Any, fn: Any, *others: Any) -> Future[Any]:
+        span, run = self._begin("submit", fn)
+        future: Future[Any] = self._call(span, self._inner.submit, options, run, *others)
+        if span.is_recording():
+            future.add_done_callback(partial(_end_with, span))
+        return future
+
+    def map(self, *args: Any) -> Iterator[Any]:
+        return self._stream("map", *args)
+
+    def map_unordered(self, *args: Any) -> Iterator[Any]:
+        return self._stream("map_unordered", *args)
+
+    def outcomes(self, *args: Any) -> Iterator[Any]:
+        return self._stream("outcomes", *args)
+
+    def _stream(self, method: str, options: Any, fn: Any, *others: Any) -> Iterator[Any]:
+        span, run = self._begin(method, fn)
+        results: Any = self._call(span, getattr(self._inner, method), options, run, *others)
+        return _Results(results, span, method) if span.is_recording() else results
+
+    def _begin(self, method: str, fn: Any) -> tuple[Span, Any]:
+        """The span of a call or a stream, and the function that its calls run."""
+        from opentelemetry import propagate, trace
+
+        from .parent.work.function import check_callable
+
+        check_callable(fn)
+        attributes = {"code.function.name": _full_name(fn)}
+        span = self._tracer.start_span(f"{method} {function_name(fn)}", attributes=attributes)
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, trace.set_span_in_context(span))
+        run = _Run(fn, carrier)
+        if span.is_recording():
+            run.listener = partial(_tell, span)
+        return span, run
+
+    def _call(self, span: Span, method: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return method(*args)
+        except BaseException as error:
+            _end(span, error)
+            raise
+
+
+class _Results(Iterator[Any]):
+    """The results of a stream, whose span ends with them."""
+
+    def __init__(self, results: Any, span: Span, method: str) -> None:
+        self._results = results
+        self._span = span
+        self._method = method
+
+    def __next__(self) -> Any:
+        try:
+            result = next(self._results)
+        except StopIteration:
+            _end(self._span)
+            raise
+        except BaseException as error:
+            _end(self._span, error)
+            raise
+        if self._method != "map":  # where errors may be results
+            lost = result.error if self._method == "outcomes" else result
+            if isinstance(lost, WorkerLost):
+                _tell_lost(self._span, lost)
+        return result
+
+    def close(self) -> None:
+        """As that of the results."""
+        self._results.close()
+        _end(self._span)
+
+    def __del__(self) -> None:
+        _end(self._span)
+
+
+class _Run(Surrounded):
+    """A function whose calls have a span in the worker."""
+
+    def __init__(self, function: Callable[..., Any], carrier: dict[str, str]) -> None:
+        super().__init__(function)
+        self._carrier = carrier
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Run, (self.function, self._carrier)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, in the context of its caller, with a span of its own."""
+        from opentelemetry import context, propagate, trace
+
+        _flush_at_the_end()
+        context.attach(propagate.extract(self._carrier))  # this call has a context of its own
+        tracer = trace.get_tracer(_NAME, _version())
+        attributes: dict[str, Any] = {
+            "code.function.name": _full_name(self.function),
+            "process.pid": os.getpid(),
+        }
+        with tracer.start_as_current_span(self.__qualname__, attributes=attributes) as span:
+            try:
+                return self.function(*args, **kwargs)
+            except BaseException as error:
+                _describe(span, error)
+                raise
+
+
+def _full_name(function: Any) -> str:
+    while (inner := getattr(function, "func", None) or _inside(function)) is not None:
+        function = inner
+    module = getattr(function, "__module__", None)
+    name = function_name(function)
+    return f"{module}.{name}" if isinstance(module, str) else name
+
+
+def _inside(function: Any) -> Any:
+    return function.function if isinstance(function, Surrounded) else None
+
+
+def _describe(span: Span, error: BaseException) -> None:
+    """Say in a run's span how it has failed, as far as the API does not when it ends."""
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_attribute("error.type", _type_name(error))
+    if not isinstance(error, Exception):  # what stops a call is none
+        span.set_status(Status(StatusCode.ERROR, f"ended by {type(error).__name__}"))
+
+
+def _type_name(error: BaseException) -> str:
+    """The type as the API's exception events have it."""
+    kind = type(error)
+    name = kind.__qualname__
+    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+
+
+def _end_with(span: Span, future: Future[Any]) -> None:
+    if future.cancelled():
+        _end(span, CancelledError())
+    else:
+        _end(span, future.exception())
+
+
+def _end(span: Span, error: BaseException | None = None) -> None:
+    """End a call's span; not again, if it has ended."""
+    if not span.is_recording():
+        return
+    if isinstance(error, CancelledError):
+        span.add_event("hybridexec.cancelled")
+    elif error is not None and not isinstance(error, GeneratorExit):
+        from opentelemetry.trace import Status, StatusCode
+
+        if isinstance(error, WorkerLost):
+            _tell_lost(span, error)
+        span.set_attribute("error.type", _type_name(error))
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.end()
+
+
+def _tell(span: Span, events: list[CallsRetried]) -> None:
+    """Runs of the call came to nothing, and it is to run again."""
+    for event in events if span.is_recording() else ():  # it may have been cancelled meanwhile
+        at = time.time_ns() - int((native.monotonic() - event.at) * 1e9)
+        why = _why(event.error, event.text, event.pid)
+        if event.error == "WorkerLost":
+            span.add_event("hybridexec.worker_lost", why, at)
+        span.add_event("hybridexec.retry", why, at)
+
+
+def _tell_lost(span: Span, error: WorkerLost) -> None:
+    span.add_event("hybridexec.worker_lost", _why("WorkerLost", str(error), error.pid))
+
+
+def _why(error: str, text: str, pid: int | None) -> dict[str, Any]:
+    """The attributes of an event."""
+    why: dict[str, Any] = {"exception.type": error, "exception.message": text}
+    if pid is not None:
+        why["process.pid"] = pid
+    return why
+
+
+_flushing: set[int] = set()
+
+
+def _flush_at_the_end() -> None:
+    """Have the spans exported that a worker has when it ends. (A forked one runs no exit handlers
+    but multiprocessing's.)"""
+    if os.getpid() not in _flushing:
+        from multiprocessing import util
+
+        _flushing.add(os.getpid())
+        util.Finalize(None, _flush, exitpriority=10)
+
+
+def _flush() -> None:
+    from opentelemetry import trace
+
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        flush()

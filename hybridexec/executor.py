@@ -21,20 +21,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from . import options as checks
-from .calls import Calls
 from .options import CallOptions
+from .watchable import Watchable
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from rich.console import Console
-
-    from .events import Event
     from .parent.assembly import Assembly
     from .parent.engine.engine import Engine
-    from .parent.engine.observation import Observation
-    from .stats import ExecutorStats
-    from .watching.live import Live
 
 _MISSING_GUARD = (
     "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
@@ -43,7 +37,7 @@ _MISSING_GUARD = (
 )
 
 
-class ExecutorView(Calls):
+class ExecutorView(Watchable):
     """An executor with options of its own for the calls made through it.
 
     Made by ``options()``. It shares workers, limits and shutdown with the executor it came from.
@@ -60,23 +54,6 @@ class ExecutorView(Calls):
 
     def _view(self, options: CallOptions) -> ExecutorView:
         return ExecutorView(self._executor, options)
-
-    def stats(self) -> ExecutorStats:
-        """Return a snapshot of what the executor is doing."""
-        return self._executor.stats()
-
-    def observe(
-        self,
-        observer: Callable[[Event], object],
-        *,
-        events: type[Event] | Iterable[type[Event]] | None = None,
-    ) -> Observation:
-        """Observe the executor this is a view of, all its calls included."""
-        return self._executor.observe(observer, events=events)
-
-    def live(self, *, console: Console | None = None) -> Live:
-        """Show the executor this is a view of while a block runs."""
-        return self._executor.live(console=console)
 
     def cancel_all(self) -> None:
         """Cancel all calls of the executor this is a view of, those made otherwise too."""
@@ -103,7 +80,7 @@ class ExecutorView(Calls):
         self._executor.__exit__(kind, error, trace)
 
 
-class HybridExecutor(Calls):
+class HybridExecutor(Watchable):
     """Runs calls in worker processes, and many at once in each.
 
     A drop-in replacement for ``concurrent.futures.ProcessPoolExecutor``. Each worker is patched
@@ -223,67 +200,6 @@ class HybridExecutor(Calls):
 
     def _view(self, options: CallOptions) -> ExecutorView:
         return ExecutorView(self, options)
-
-    def stats(self) -> ExecutorStats:
-        """Return a snapshot of what the executor is doing."""
-        return self._assembly.watched.stats()
-
-    def observe(
-        self,
-        observer: Callable[[Event], object],
-        *,
-        events: type[Event] | Iterable[type[Event]] | None = None,
-    ) -> Observation:
-        """Have ``observer`` called with each event from here on: see :mod:`hybridexec.events`.
-
-        It is called on a thread of its own, with one event at a time, in order, so it may take its
-        time, and keeps no call waiting. When ten thousand events wait for it, further ones are
-        counted and dropped. What it raises is logged, once. The end of the executor waits until it
-        has had all events, for five seconds at most.
-
-        Args:
-            observer: is called with an event.
-            events: the classes of events that it wants, or what these derive from (``CallsEvent``,
-                say); None for all. Calls are counted for events only while somebody wants them.
-
-        Returns:
-            What ends it, with ``close()``, and knows how many were ``dropped``.
-
-        Raises:
-            TypeError: the observer cannot be called, or one of ``events`` is no class of events.
-        """
-        from .events import names_of
-
-        if not callable(observer):
-            raise TypeError(f"an observer must be callable, not {type(observer).__name__}")
-        return self._engine.observers.observe(observer, names_of(events))
-
-    def live(self, *, console: Console | None = None) -> Live:
-        """Return a context manager that shows the executor while a block runs.
-
-        In a terminal that is a table that is redrawn four times a second: the workers, how many
-        calls ended in each of the last seconds, how long they took, what runs for longest, and what
-        has failed. What the program prints or logs meanwhile is shown above it. In a notebook it is
-        the cell's output; elsewhere a line is written every five seconds. When the block ends,
-        however it does, the last state is left where it is.
-
-        Needs rich (``pip install 'hybridexec[rich]'``).
-
-        Args:
-            console: the ``rich.console.Console`` to show it on; by default one for standard error.
-
-        Raises:
-            ImportError: rich is not installed.
-        """
-        from .watching import need
-
-        need.rich("executor.live()")
-        from functools import partial
-
-        from .watching.live import Live
-        from .watching.view import view
-
-        return Live(partial(view, self._assembly.watched), console)
 
     def cancel_all(self) -> None:
         """Cancel all calls, running ones and those made through views included; the executor goes

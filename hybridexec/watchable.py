@@ -1,0 +1,85 @@
+"""How an executor, or a view of one, is watched: numbers, events, and what people look at.
+
+Thread: callers' threads.
+Guarantees: a view tells of its whole executor; what draws is loaded when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from .calls import Calls
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .events import Event
+    from .parent.engine.observation import Observation
+    from .stats import ExecutorStats
+    from .watching.live import Live
+
+
+class Watchable(Calls):
+    """What calls are made through, and may be watched."""
+
+    def stats(self) -> ExecutorStats:
+        """Return a snapshot of what the executor is doing."""
+        return self._assembly.watched.stats()
+
+    def observe(
+        self,
+        observer: Callable[[Event], object],
+        *,
+        events: type[Event] | Iterable[type[Event]] | None = None,
+    ) -> Observation:
+        """Have ``observer`` called with each event from here on: see :mod:`hybridexec.events`.
+
+        It is called on a thread of its own, with one event at a time, in order, so it may take its
+        time, and keeps no call waiting. When ten thousand events wait for it, further ones are
+        counted and dropped. What it raises is logged, once. The end of the executor waits until it
+        has had all events, for five seconds at most.
+
+        Args:
+            observer: is called with an event.
+            events: the classes of events that it wants, or what these derive from (``CallsEvent``,
+                say); None for all. Calls are counted for events only while somebody wants them.
+
+        Returns:
+            What ends it, with ``close()``, and knows how many were ``dropped``.
+
+        Raises:
+            TypeError: the observer cannot be called, or one of ``events`` is no class of events.
+        """
+        from .events import names_of
+
+        if not callable(observer):
+            raise TypeError(f"an observer must be callable, not {type(observer).__name__}")
+        return self._assembly.engine.observers.observe(observer, names_of(events))
+
+    def live(self, *, console: Console | None = None) -> Live:
+        """Return a context manager that shows the executor while a block runs.
+
+        In a terminal that is a table that is redrawn four times a second: the workers, how many
+        calls ended in each of the last seconds, how long they took, what runs for longest, and what
+        has failed. What the program prints or logs meanwhile is shown above it. In a notebook it is
+        the cell's output; elsewhere a line is written every five seconds. When the block ends,
+        however it does, the last state is left where it is.
+
+        Needs rich (``pip install 'hybridexec[rich]'``).
+
+        Args:
+            console: the ``rich.console.Console`` to show it on; by default one for standard error.
+
+        Raises:
+            ImportError: rich is not installed.
+        """
+        from .watching import need
+
+        need.rich("executor.live()")
+        from functools import partial
+
+        from .watching.live import Live
+        from .watching.view import view
+
+        return Live(partial(view, self._assembly.watched), console)

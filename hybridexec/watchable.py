@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 from .calls import Calls
 
 if TYPE_CHECKING:
+    import os
+
     from rich.console import Console
 
     from .events import Event
     from .parent.engine.observation import Observation
     from .stats import ExecutorStats
     from .watching.live import Live
+    from .watching.page.dashboard import Dashboard
 
 
 class Watchable(Calls):
@@ -83,3 +86,63 @@ class Watchable(Calls):
         from .watching.view import view
 
         return Live(partial(view, self._assembly.watched), console)
+
+    def dashboard(
+        self, port: int = 0, *, address: str = "127.0.0.1", allow_remote: bool = False
+    ) -> Dashboard:
+        """Serve a page for browsers that shows the executor live, until the executor ends.
+
+        It has plots, over time, of calls per second by outcome, and for each worker of calls in
+        flight, hub lag and memory; histograms of how long calls ran and waited; the lives of
+        workers, and how they ended; failures with their tracebacks; and the slowest calls. All of
+        it goes back to the executor's start, whenever the page is opened.
+
+        Only programs on this machine reach it, and only with the token in its ``url``. It runs on a
+        thread of its own.
+
+        Needs bokeh (``pip install 'hybridexec[dashboard]'``).
+
+        Args:
+            port: where to serve it; 0 for a port that is free.
+            address: that of the network interface to serve it on.
+            allow_remote: whether that may be one that other machines reach. **Who knows the url, or
+                can listen to what is sent, then sees what calls are given and what they raise**: it
+                is not encrypted. A tunnel is safer, ``ssh -L 8787:127.0.0.1:PORT HOST``, and needs
+                neither of these arguments.
+
+        Returns:
+            What has its ``url``, and a ``close()``.
+
+        Raises:
+            ImportError: bokeh is not installed.
+            OSError: the port is taken, say.
+            RuntimeError: the executor has ended, or gevent has patched this process.
+            ValueError: other machines reach ``address``, and ``allow_remote`` was not given.
+        """
+        from .watching import need
+
+        need.bokeh("executor.dashboard()")
+        from .watching.page.dashboard import Dashboard
+
+        return Dashboard(self._assembly.watched, port, address, allow_remote)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write what :meth:`dashboard` shows into a file that needs nothing else, for a browser.
+
+        It can be written at any time, and after the executor's end. It has some 2 MB, however long
+        the run was, and names failed and slow calls with their arguments, as errors' notes do.
+
+        Needs bokeh (``pip install 'hybridexec[dashboard]'``).
+
+        Args:
+            path: that of the file, HTML; what is there is replaced.
+
+        Raises:
+            ImportError: bokeh is not installed.
+        """
+        from .watching import need
+
+        need.bokeh("executor.report()")
+        from .watching.page.report import write
+
+        write(self._assembly.watched, path)

@@ -72,6 +72,11 @@ def keep_from_children(*fds: int) -> None:
     _descriptors.update(fds)
 
 
+def release(*fds: int) -> None:
+    """Somebody else is about to close these descriptors."""
+    _descriptors.difference_update(fds)
+
+
 def keep(fd: int, stack: contextlib.ExitStack) -> None:
     """As :func:`keep_from_children`, for a descriptor that ``stack`` is to close."""
     keep_from_children(fd)

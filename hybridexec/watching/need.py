@@ -14,7 +14,16 @@ def rich(what: str) -> None:
     Raises:
         ImportError: it is not; ``what`` needs it.
     """
-    if importlib.util.find_spec("rich") is None:
+    _see("rich", "rich", what)
+
+
+def bokeh(what: str) -> None:
+    """As :func:`rich`, for bokeh."""
+    _see("bokeh", "dashboard", what)
+
+
+def _see(library: str, extra: str, what: str) -> None:
+    if importlib.util.find_spec(library) is None:
         raise ImportError(
-            f"{what} needs rich, which is not installed: pip install 'hybridexec[rich]'"
+            f"{what} needs {library}, which is not installed: pip install 'hybridexec[{extra}]'"
         )

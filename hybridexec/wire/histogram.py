@@ -87,6 +87,14 @@ class Histogram:
         """How many values there are."""
         return sum(self.counts)
 
+    def buckets(self) -> list[tuple[float, float, int]]:
+        """From the first bucket that is not empty to the last: from how many seconds, to how many,
+        and how many values are between."""
+        counts = self.counts
+        used = [bucket for bucket, count in enumerate(counts) if count]
+        between = range(used[0], used[-1] + 1) if used else range(0)
+        return [(edge(bucket), edge(bucket + 1), counts[bucket]) for bucket in between]
+
     def quantiles(self, *shares: float) -> list[float]:
         """The values, in seconds, that these shares of all values do not exceed, from 0 to 1 and in
         rising order; 0 if there are no values."""

@@ -220,7 +220,8 @@ class Engine:
         Returns at once where it cannot end before this returns: on the I/O thread, in a finalizer
         or signal handler that has interrupted a holder of its locks, and in a forked process.
         """
-        if self._can_wait() and native.wait(self.ended.wait, seconds):
+        begun = self._running  # else it ends in shutdown()
+        if not begun or (self._can_wait() and native.wait(self.ended.wait, seconds)):
             self.observers.join(seconds)
 
     def _can_wait(self) -> bool:

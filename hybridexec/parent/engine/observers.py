@@ -1,8 +1,8 @@
-"""Those who observe an executor: who they are, and that they have had all when it ends.
+"""Those who observe an executor, or go with it: who they are, and that all is told when it ends.
 
 Thread: any may begin to observe or cease; the I/O thread ends.
 Guarantees: who ceases to observe has had what happened until then; the end of an executor waits for
-its observers, for some seconds.
+its observers and companions, for some seconds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ... import native
 from . import warnings
@@ -19,6 +19,16 @@ from .observation import PATIENCE, Observation
 
 if TYPE_CHECKING:
     from ...events import Event
+
+
+class Companion(Protocol):
+    """What ends with an executor."""
+
+    def end(self) -> None:
+        """The executor has ended. This must return soon."""
+
+    def join(self, seconds: float) -> None:
+        """Wait until what follows from that is over, for so many seconds at most."""
 
 
 class Observers:
@@ -33,7 +43,8 @@ class Observers:
         """
         self._listeners = listeners
         self._wait_for = wait_for
-        self._observations: list[Observation] = []
+        self._companions: list[Companion] = []
+        self._ended = False
         self.observe(warnings.log, warnings.LEVELS)
 
     def observe(self, observer: Callable[[Event], object], names: Collection[str]) -> Observation:
@@ -42,25 +53,36 @@ class Observers:
         observation = Observation(observer)
         cease = self._listeners.listen(observation.put, names)
         observation.cease_with(partial(self._cease, observation, cease))
-        self._observations.append(observation)
+        self._companions.append(observation)
         return observation
+
+    def accompany(self, companion: Companion) -> bool:
+        """Have it end with the executor; false if that has ended."""
+        self._companions.append(companion)
+        return not self._ended
+
+    def leave(self, companion: Companion) -> None:
+        """It has ended before the executor."""
+        if companion in self._companions:
+            self._companions.remove(companion)
 
     def _cease(self, observation: Observation, cease: Callable[[], None]) -> None:
         """Tell an observation what has happened until now, and no more."""
-        if observation in self._observations:
+        if observation in self._companions:
             told = threading.Event()
             self._listeners.after(told.set)
             self._wait_for(told, PATIENCE)
             cease()
-            self._observations.remove(observation)
+            self._companions.remove(observation)
 
     def end(self) -> None:
         """There is nothing more to tell."""
-        for observation in list(self._observations):
-            observation.end()
+        self._ended = True
+        for companion in list(self._companions):
+            companion.end()
 
     def join(self, seconds: float | None) -> None:
         """Wait until all have been told, for so many seconds at most, and not for too long."""
         end = native.monotonic() + (PATIENCE if seconds is None else min(seconds, PATIENCE))
-        for observation in list(self._observations):
-            observation.join(max(0.0, end - native.monotonic()))
+        for companion in list(self._companions):
+            companion.join(max(0.0, end - native.monotonic()))

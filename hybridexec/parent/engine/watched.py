@@ -9,12 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...stats import ExecutorStats
+from .. import lifecycle
 from ..pool.failures import Failure
 from .history import History
-from .statistics import stats
+from .observers import Companion
+from .statistics import histograms, stats
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+#: From how many seconds, to how many, and how many calls are between.
+Buckets = list[tuple[float, float, int]]
 
 
 class Watched:
@@ -67,4 +72,27 @@ class Watched:
 
     def history(self) -> History:
         """What the executor did over time."""
+        self._engine.follow()
         return self._engine.sampler.history()
+
+    def durations(self) -> tuple[Buckets, Buckets]:
+        """How many calls have run for how long, and waited."""
+        runs, waits = histograms(self._engine.snapshot)
+        return runs.buckets(), waits.buckets()
+
+    def accompany(self, companion: Companion) -> bool:
+        """Have it end with the executor; false if that has ended."""
+        return self._engine.observers.accompany(companion)
+
+    def leave(self, companion: Companion) -> None:
+        """It has ended before the executor."""
+        self._engine.observers.leave(companion)
+
+    def keep_from_children(self, fd: int) -> None:
+        """Close this descriptor in every process that is forked from this one, until
+        :meth:`release`."""
+        lifecycle.keep_from_children(fd)
+
+    def release(self, fd: int) -> None:
+        """This descriptor is about to be closed."""
+        lifecycle.release(fd)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridexec.wire.histogram import WORDS, Histogram, add, edge
+from hybridexec.wire.histogram import WORDS, Histogram, add
 
 SECONDS = st.floats(1e-6, 60_000)
 
@@ -39,10 +39,14 @@ def test_a_sum_is_the_histogram_of_all_values(some: list[float], others: list[fl
     assert both.largest == whole.largest == max(some + others, default=0.0)
 
 
-@given(SECONDS)
-def test_a_value_is_between_its_buckets_edges(value: float) -> None:
-    bucket = histogram([value]).counts.index(1)
-    assert edge(bucket) <= value <= edge(bucket + 1) or bucket == 0
+@given(st.lists(SECONDS))
+def test_values_are_between_their_buckets_edges(values: list[float]) -> None:
+    buckets = histogram(values).buckets()
+    assert sum(count for _, _, count in buckets) == len(values)
+    assert [end for _, end, _ in buckets[:-1]] == [start for start, _, _ in buckets[1:]]
+    if values:
+        assert buckets[0][0] <= max(min(values), 2e-6)
+        assert buckets[-1][0] <= max(values) <= buckets[-1][1]
 
 
 def test_quantiles_rise() -> None:

@@ -1,0 +1,103 @@
+"""Workers' lives, made of what happened to them: from when to when, on which line, how they ended.
+
+Thread: any.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+
+class Life:
+    """One worker's. All times are monotonic seconds."""
+
+    def __init__(self, worker: int, pid: int | None, lane: int, start: float) -> None:
+        #: Its number.
+        self.worker = worker
+        self.pid = pid
+        #: The line it is drawn on, from 0: the first that was free when it began.
+        self.lane = lane
+        self.start = start
+        #: When it could be sent calls, if it could; when it ended, or was last heard of.
+        self.ready: float | None = None
+        self.end = start
+        self.ended = False
+        #: Whether its end was not planned; why it came, in words.
+        self.lost = False
+        self.cause = "was not needed any more"
+        #: When its hub was blocked: from when to when, and by which call.
+        self.blocked: list[tuple[float, float, str]] = []
+        #: If it is: since when, and by which call.
+        self.stuck: tuple[float, str] | None = None
+
+    def free(self, at: float) -> None:
+        """Its hub runs again."""
+        if self.stuck is not None:
+            start, call = self.stuck
+            self.blocked.append((start, at, call))
+            self.stuck = None
+
+    def close(self, at: float) -> None:
+        """So far it has been told of."""
+        self.free(at)
+        self.end = at
+
+
+def lives(log: list[tuple[Any, ...]], now: float) -> list[Life]:
+    """The lives of the workers that the log names.
+
+    Args:
+        log: as of :meth:`.Watched.log`.
+    """
+    story = _Story()
+    for entry in log:
+        match entry:
+            case at, "WorkerStarted", worker, pid:
+                story.life(at, worker, pid)
+            case at, "WorkerReady", worker, pid:
+                story.life(at, worker, pid).ready = at
+            case at, "WorkerBlocked", worker, pid, seconds, call, *_:
+                story.life(at, worker, pid).stuck = at - seconds, call
+            case at, "WorkerUnblocked", worker, pid, _:
+                story.life(at, worker, pid).free(at)
+            case at, "WorkerRecycled", worker, pid, cause:
+                story.life(at, worker, pid).cause = cause
+            case at, "WorkerEnded", worker, pid, lost, cause:
+                story.end(at, worker, pid, lost, cause)
+    for life in story.current.values():
+        life.close(now)
+    return story.all
+
+
+class _Story:
+    """What has been read of a log."""
+
+    def __init__(self) -> None:
+        self.all: list[Life] = []
+        #: Those that go on, by number.
+        self.current: dict[int, Life] = {}
+        # Lines that nobody is on, and how many there are.
+        self._free: list[int] = []
+        self._lanes = 0
+
+    def life(self, at: float, worker: int, pid: int | None) -> Life:
+        """A worker's, which begins now if this is the first that is heard of it."""
+        life = self.current.get(worker)
+        if life is None:
+            if self._free:
+                lane = heapq.heappop(self._free)
+            else:
+                lane, self._lanes = self._lanes, self._lanes + 1
+            life = self.current[worker] = Life(worker, pid, lane, at)
+            self.all.append(life)
+        return life
+
+    def end(self, at: float, worker: int, pid: int | None, lost: bool, cause: str) -> None:
+        """A worker has ended."""
+        life = self.life(at, worker, pid)
+        life.close(at)
+        life.ended, life.lost = True, lost
+        life.cause = cause or life.cause
+        del self.current[worker]
+        heapq.heappush(self._free, life.lane)

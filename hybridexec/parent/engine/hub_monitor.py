@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from ... import drivers
 from ...wire import messages
 from ...wire.messages import ToWorker
 from ..pool.in_flight import InFlight
@@ -71,7 +70,7 @@ class HubMonitor:
         if self._watchdog is None or now < self._look_at:
             return
         for number in self._holdups.look(now, self._asleep()):
-            self._send(number, messages.Where(drivers.SIGNS))
+            self._ask(number)
         following = self._watchdog.following
         beats = {
             number: worker.page.heartbeat
@@ -83,7 +82,7 @@ class HubMonitor:
         for step in self._watchdog.look(now, beats):
             connection = self._connections[step.worker]
             if type(step) is Ask:
-                self._send(step.worker, messages.Where(drivers.SIGNS))
+                self._ask(step.worker)
             elif type(step) is Dump:
                 connection.request_dump()
             elif type(step) is Discard:
@@ -122,8 +121,16 @@ class HubMonitor:
         told = found.seconds, found.held, call, stack, len(sent), self._libraries(worker.id)
         self._tally.happen("WorkerHeldUp", worker.id, worker.pid, *told)
 
+    def _ask(self, worker: int) -> None:
+        """Ask a worker what its main thread is doing."""
+        from ...drivers import SIGNS  # not before the first result
+
+        self._send(worker, messages.Where(SIGNS))
+
     def _libraries(self, worker: int) -> tuple[str, ...]:
         """The libraries that a worker has loaded and that wait in C."""
+        from ... import drivers
+
         return tuple(drivers.harmful(self._loaded.get(worker, ())))
 
     def _asleep(self) -> Iterator[int]:

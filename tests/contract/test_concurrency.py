@@ -72,6 +72,24 @@ def test_two_thousand_sleeping_calls_are_all_in_flight_at_once(make: Make, gate:
     assert sorted(pids.count(pid) for pid in set(pids)) == [1_000, 1_000]
 
 
+def wait_if_third(gate: Gate, n: int) -> int:
+    return square(n) if n % 3 else len(str(gate.wait(n)))
+
+
+def test_calls_that_wait_between_others_that_do_not_are_those_that_run(
+    make: Make, gate: Gate
+) -> None:
+    executor = make(max_workers=1, concurrency=20)
+    futures = [executor.submit(wait_if_third, gate, n) for n in range(30)]
+    gate.wait_for(10)
+    wait_until(lambda: all(futures[n].done() for n in range(30) if n % 3))
+    assert [future.running() for future in futures] == [n % 3 == 0 for n in range(30)]
+    gate.open()
+    assert [future.result(timeout=30) for future in futures[::3]] == [
+        len(str(n)) for n in range(0, 30, 3)
+    ]
+
+
 def test_no_more_calls_than_slots_run_at_once(make: Make, gate: Gate) -> None:
     executor = make(max_workers=2, concurrency=5)
     futures = [executor.submit(gate.wait, n) for n in range(30)]

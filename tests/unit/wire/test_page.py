@@ -50,6 +50,18 @@ def test_a_new_page_says_that_nothing_happened(sides: Sides) -> None:
     assert parent.running() == {}
 
 
+def test_calls_that_run_one_after_another_are_noted_by_how_many_were_taken(sides: Sides) -> None:
+    worker, parent = sides
+    first = 3 << 32
+    worker.words[TAKEN] = 10
+    worker.words[slot_index(1)] = 11 - first  # what is taken next is the first
+    worker.words[slot_index(4)] = 1 << 32
+    worker.times[slot_index(1) + 1] = 5.0
+    for place in range(3):
+        worker.words[TAKEN] += 1
+        assert parent.running() == {first + place: 5.0, 1 << 32: 0.0}
+
+
 def test_the_parent_sees_what_the_worker_writes(sides: Sides) -> None:
     worker, parent = sides
     worker.words[TAKEN] += 1

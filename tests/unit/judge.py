@@ -12,6 +12,7 @@ from hybridexec.parent.pool.actions import Kill, Send
 from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.pool import Phase, Pool
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_DEATHS_IN_A_ROW
+from hybridexec.parent.pool.worker import MAX_AHEAD, MIN_WINDOW
 from hybridexec.parent.work.batch import LOST, Batch, Ended, Values
 from hybridexec.wire import messages
 from hybridexec.wire.messages import ToWorker
@@ -144,6 +145,11 @@ class Judge:
                 quarantine = self.pool.workers[worker.number].quarantine
                 assert quarantine == (call in self.suspected), "suspects, and only they, run apart"
                 self.at[call] = worker.number
+        heaviest = max(self.batch_of[first].weight for _, _, first, *_ in spans)
+        known = self.pool.workers[worker.number]
+        if heaviest and not known.quarantine:
+            most = max(MIN_WINDOW, MAX_AHEAD // heaviest)
+            assert known.waiting <= most, "few heavy calls wait in a worker"
 
     def _function(self, call: int) -> int:
         return self.batch_of[call].function.number

@@ -46,37 +46,42 @@ class Backlog:
 
     @property
     def weight(self) -> int:
-        """The weight of the batch whose calls come next; there must be some."""
-        return self._returned[0][0].weight if self._returned else self._batches[0].weight
+        """The weight of the batch whose call comes next; there must be one."""
+        return self._front()[0].weight
 
     def take(self, count: int) -> list[Span]:
-        """Hand out the next calls, up to ``count`` of them, and none of a heavier batch."""
+        """Hand out the next calls, up to ``count`` of them, and none of a batch that is heavier
+        than the first one's."""
         spans: list[Span] = []
         missing = min(count, self.count)
         weight = self.weight if missing else 0
-        self.count -= missing
         while missing:
+            batch, low, high = self._front()
+            if batch.weight > weight:
+                break
+            stop = min(high, low + missing)
+            cancelled = batch.states.find(ENDED, low, stop)
+            stop = stop if cancelled < 0 else cancelled
+            batch.send(low, stop)
+            self._advance(batch, stop, high)
+            spans.append((batch, low, stop))
+            missing -= stop - low
+            self.count -= stop - low
+        return spans
+
+    def _front(self) -> Span:
+        """The first span, from its first call that waits; there must be one. Those before it, of
+        which none does, are removed."""
+        while True:
             if self._returned:
                 batch, low, high = self._returned[0]
             else:
                 batch = self._batches[0]
                 low, high = batch.next, batch.size
-            if spans and batch.weight > weight:
-                self.count += missing
-                break
-            low = batch.states.find(WAITING, low, high)
-            if low < 0:
-                low = stop = high
-            else:
-                stop = min(high, low + missing)
-                cancelled = batch.states.find(ENDED, low, stop)
-                stop = stop if cancelled < 0 else cancelled
-                batch.send(low, stop)
-            self._advance(batch, stop, high)
-            if stop > low:
-                spans.append((batch, low, stop))
-                missing -= stop - low
-        return spans
+            first = batch.states.find(WAITING, low, high)
+            if first >= 0:
+                return batch, first, high
+            self._advance(batch, high, high)
 
     def _advance(self, batch: Batch, stop: int, high: int) -> None:
         """Remove the first span up to ``stop``."""

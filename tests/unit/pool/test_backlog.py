@@ -34,6 +34,18 @@ def test_calls_of_a_heavier_batch_are_not_handed_out_with_others() -> None:
     assert made.take(2) == [(batches[3], 0, 2)]
 
 
+def test_a_batch_of_which_all_was_cancelled_says_nothing_of_what_follows() -> None:
+    made = Backlog()
+    light, heavy = (Batch(FUNCTION, [(n,) for n in range(3)], Sink(), OPTIONS, 0) for _ in "ab")
+    heavy.weight = 5
+    made.add(light)
+    made.add(heavy)
+    cancel(made, light, 0, 1, 2)
+    assert made.weight == 5
+    assert made.take(2) == [(heavy, 0, 2)]
+    assert made.count == 1
+
+
 def test_cancelled_pending_calls_are_never_sent_and_their_sink_hears_nothing() -> None:
     simulation = Simulation(max_workers=1, slots=10)
     batch = simulation.submit(10)

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from hybridexec.parent.pool.retries import MAX_BACKOFF
+from hybridexec.parent.pool.worker import MAX_AHEAD
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import messages
 
@@ -78,11 +79,14 @@ class PoolMachine(RuleBasedStateMachine):
                 "on_worker_loss": st.just("retry"),
             },
         ),
+        weight=st.sampled_from([0, 0, MAX_AHEAD // 9, 2 * MAX_AHEAD]),
         turn=st.booleans(),
     )
-    def submit(self, size: int, choice: int, options: dict[str, Any], turn: bool) -> None:
+    def submit(
+        self, size: int, choice: int, options: dict[str, Any], weight: int, turn: bool
+    ) -> None:
         function = self.functions[choice] if choice < 2 else Function(b"c", lasting=False)
-        self.simulation.submit(size, function, **options)
+        self.simulation.submit(size, function, weight=weight, **options)
         if turn:
             self.simulation.turn()
 

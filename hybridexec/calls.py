@@ -202,10 +202,10 @@ class Calls(Privates):
                 return _map_through(self.submit, items, fn, deadline, buffersize)
             from .parent.client.counted import CountedFutures
 
-            counted = CountedFutures()
+            counted = CountedFutures(reporter)
             submit, items = counted.each(self.submit), counted.until_read(items)
             run = partial(_map_through, submit, items, fn, deadline, buffersize)
-            return counted.watched(run, reporter)
+            return counted.watched(run)
         # A lazy map submits more later: the executor must not be garbage collected before.
         keep = None if buffersize is None else self
         return self._submission.map(

@@ -41,10 +41,8 @@ def as_completed(
     from .parent.client.counted import CountedFutures
 
     futures = set(fs)
-    counted = CountedFutures()
+    counted = CountedFutures(Reporter(make, len(futures)))
     for future in futures:
         counted.add(future)
     counted.complete()
-    return counted.watched(
-        lambda: concurrent.futures.as_completed(futures, timeout), Reporter(make, len(futures))
-    )
+    return counted.watched(lambda: concurrent.futures.as_completed(futures, timeout))

@@ -58,7 +58,7 @@ class Reporter:
     ) -> None:
         """
         Args:
-            make: makes the display for so many calls, when the first is about to be made.
+            make: makes the display for so many calls, when the first were made.
             expected: how many calls there are to be; None if that is not known.
         """
         self._make = make

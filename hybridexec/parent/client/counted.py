@@ -58,7 +58,8 @@ class Watcher(Protocol):
     """Who looks at the counts."""
 
     def begin(self, source: Source) -> None:
-        """The first call is about to be made."""
+        """The first calls were made. (It may start a thread, and the first workers may be forked by
+        the first call: there should be no other thread yet.)"""
 
     def end(self) -> None:
         """There is nothing more to see; may come more than once, and first."""
@@ -90,12 +91,19 @@ class CountedStream(Stream):
 
     def fill(self) -> None:
         """See :meth:`Stream.fill`."""
-        if not self._begun:
-            self._begun = True
-            self._watcher.begin(self)
         super().fill()
         if self._exhausted and self._total is None:
             self._total = self._submitted
+        self._begin()
+
+    def _submit(self, chunk: list[Any]) -> None:
+        super()._submit(chunk)
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._watcher.begin(self)
 
     def _forget_finished(self) -> None:
         if len(self._batches) >= self._forget_at:
@@ -158,7 +166,9 @@ class CountedStream(Stream):
 class CountedFutures:
     """Counts futures, of any executors."""
 
-    def __init__(self) -> None:
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._begun = False
         self._total: int | None = None  # known when all were added
         self._added = 0
         # Those that have ended since the last look, with the number of their earlier runs. One that
@@ -196,6 +206,7 @@ class CountedFutures:
         def counted(*args: Any, **kwargs: Any) -> Future[T]:
             future = submit(*args, **kwargs)
             self.add(future)
+            self._begin()
             return future
 
         return counted
@@ -205,26 +216,31 @@ class CountedFutures:
         yield from items
         self.complete()
 
-    def watched(self, run: Callable[[], Iterator[T]], watcher: Watcher) -> Iterator[T]:
+    def watched(self, run: Callable[[], Iterator[T]]) -> Iterator[T]:
         """The results that ``run`` returns; the watcher looks until their end."""
-        watcher.begin(self)
         try:
             results = run()
+            self._begin()
         except BaseException:
-            watcher.end()
+            self._watcher.end()
             raise
-        ending = self._until_end(results, watcher)
-        watcher.tie(ending)
+        ending = self._until_end(results)
+        self._watcher.tie(ending)
         return ending
 
-    def _until_end(self, results: Iterator[T], watcher: Watcher) -> Generator[T]:
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._watcher.begin(self)
+
+    def _until_end(self, results: Iterator[T]) -> Generator[T]:
         try:
             yield from results
             # Whoever waits for a future is told before its callbacks are called.
             for future in list(self._open):
                 self._note(future)
         finally:
-            watcher.end()
+            self._watcher.end()
 
     # -- who ends a future --------------------------------------------------------------------
 

@@ -180,20 +180,27 @@ def test_what_comes_after_the_end_is_not_counted() -> None:
     assert (counts.done, counts.over) == (1, False)
 
 
-def test_the_watcher_begins_once_and_before_items_are_read() -> None:
+def test_the_watcher_begins_once_after_the_first_call_was_made() -> None:
     told: list[list[str]] = []
 
     def items() -> Iterator[int]:
-        told.append(list(watcher.told))
-        yield 0
+        for number in range(3):
+            told.append(list(watcher.told))
+            yield number
 
-    _, stream, watcher = make(items(), bound=1)
+    engine, stream, watcher = make(items())
     assert not watcher.told
     stream.fill()
-    stream.fill()
-    assert told == [["begin"]]
+    assert told == [[], ["begin"], ["begin"]]
     assert watcher.told == ["begin"]
     assert watcher.source is stream
+    assert engine.open
+
+
+def test_the_watcher_begins_if_there_is_no_item() -> None:
+    _, stream, watcher = make([])
+    stream.fill()
+    assert watcher.told == ["begin"]
 
 
 # -- futures --------------------------------------------------------------------------------------
@@ -203,8 +210,8 @@ def plain_futures(count: int) -> list[Future[int]]:
     return [Future() for _ in range(count)]
 
 
-def counting(futures: Iterable[Future[Any]]) -> CountedFutures:
-    counted = CountedFutures()
+def counting(futures: Iterable[Future[Any]], watcher: Watcher | None = None) -> CountedFutures:
+    counted = CountedFutures(Watcher() if watcher is None else watcher)
     for future in futures:
         counted.add(future)
     counted.complete()
@@ -263,9 +270,10 @@ def test_those_that_were_counted_are_kept_no_longer() -> None:
 
 def test_what_a_waiter_sees_before_callbacks_run_is_counted_at_the_end() -> None:
     (future,) = futures = plain_futures(1)
-    counted, watcher = counting(futures), Watcher()
+    watcher = Watcher()
+    counted = counting(futures, watcher)
     future._done_callbacks.clear()  # as if they had not been called yet
-    results = counted.watched(lambda: iter([future.set_result(1)]), watcher)
+    results = counted.watched(lambda: iter([future.set_result(1)]))
     assert list(results) == [None]
     assert counted.counts().over
     counted._note(future)  # now they are
@@ -279,16 +287,18 @@ def test_a_map_that_cannot_begin_ends_the_watching() -> None:
 
     watcher = Watcher()
     with pytest.raises(RuntimeError):
-        CountedFutures().watched(run, watcher)
-    assert watcher.told == ["begin", "end"]
+        CountedFutures(watcher).watched(run)
+    assert watcher.told == ["end"]
 
 
 def test_the_total_of_futures_is_known_when_all_were_made() -> None:
-    counted = CountedFutures()
+    watcher = Watcher()
+    counted = CountedFutures(watcher)
     submit = counted.each(lambda item: plain_futures(1)[0])
     items = counted.until_read(iter(range(2)))
     for _ in range(2):
         submit(next(items))
         assert counted.counts().total is None
+        assert watcher.told == ["begin"]
     assert next(items, "end") == "end"
     assert counted.counts().total == 2

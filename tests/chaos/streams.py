@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
-from hybridexec import HybridExecutor
+from hybridexec import HybridExecutor, Progress
 
 from . import calls
 
@@ -27,7 +28,8 @@ class Stream:
         self._got: list[Any] = []
         self._raised: BaseException | None = None
         # Begun here: a map reads its items, and is refused, in the thread that calls it.
-        iterator = _OPENERS[kind](executor, numbers)
+        self._shown: list[Progress] = []
+        iterator = _OPENERS[kind](executor, numbers, progress=self._shown.append)
         self._thread = threading.Thread(target=self._run, args=(iterator,), daemon=True)
         self._thread.start()
 
@@ -53,12 +55,23 @@ class Stream:
             assert self._got == right, f"{self}: {self._got}"
         else:
             self._check_unordered(explains)
+        self._check_shown()
         error = self._raised
         if error is None:
             wanted = len(self._numbers) if self._stop_after is None else self._stop_after
             assert len(self._got) == min(wanted, len(self._numbers)), f"{self}: {len(self._got)}"
         elif not (ending and _refused(error)):
             assert explains(error), f"{self} raised {error!r}"
+
+    def _check_shown(self) -> None:
+        """What was fetched had been counted; what was cancelled is not."""
+        errors = (o.error if self._kind == "outcomes" else o for o in self._got)
+        fetched = sum(not isinstance(error, CancelledError) for error in errors)
+        done = [progress.done for progress in self._shown]
+        assert done == sorted(done), f"{self}: {done}"
+        if done:  # it was not refused before it began
+            assert fetched <= done[-1] <= len(self._numbers), f"{self}: {fetched} {done}"
+            assert self._shown[-1].failed <= done[-1]
 
     def _check_unordered(self, explains: Callable[[BaseException], bool]) -> None:
         if self._kind == "outcomes":
@@ -84,13 +97,17 @@ class Stream:
 _ITEM_ERRORS = (ValueError, SystemExit, TypeError, calls.Spoiled)
 
 
-_OPENERS: dict[str, Callable[[HybridExecutor, range], Any]] = {
-    "map": lambda executor, numbers: executor.map(calls.quick, numbers),
-    "lazy map": lambda executor, numbers: executor.map(calls.quick, numbers, buffersize=20),
-    "unordered": lambda executor, numbers: executor.map_unordered(
-        calls.mixed, numbers, return_exceptions=True
+_OPENERS: dict[str, Callable[..., Any]] = {
+    "map": lambda executor, numbers, **named: executor.map(calls.quick, numbers, **named),
+    "lazy map": lambda executor, numbers, **named: executor.map(
+        calls.quick, numbers, buffersize=20, **named
     ),
-    "outcomes": lambda executor, numbers: executor.outcomes(calls.mixed, numbers, buffersize=100),
+    "unordered": lambda executor, numbers, **named: executor.map_unordered(
+        calls.mixed, numbers, return_exceptions=True, **named
+    ),
+    "outcomes": lambda executor, numbers, **named: executor.outcomes(
+        calls.mixed, numbers, buffersize=100, **named
+    ),
 }
 
 

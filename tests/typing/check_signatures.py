@@ -11,11 +11,15 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextvars import ContextVar
 from typing import assert_type
 
-from hybridexec import ExecutorView, HybridExecutor, Outcome
+from hybridexec import ExecutorView, HybridExecutor, Outcome, Progress, as_completed
 
 
 def fetch(url: str, timeout: float = 1.0) -> bytes:
     return url.encode()
+
+
+def show(progress: Progress) -> None:
+    assert_type(progress.total, int | None)
 
 
 def check(executor: HybridExecutor) -> None:
@@ -31,6 +35,13 @@ def check(executor: HybridExecutor) -> None:
     assert_type(executor.map_unordered(fetch, ["url"]), Iterator[bytes])
     assert_type(executor.outcomes(fetch, ["url"]), Iterator[Outcome[bytes]])
     assert_type(executor.map(fetch, [("url", 2.0)], star=True), Iterator[bytes])
+    assert_type(executor.map(fetch, ["url"], progress=True), Iterator[bytes])
+    executor.map_unordered(fetch, ["url"], progress=print)
+    executor.outcomes(fetch, ["url"], progress=show)
+    executor.map(fetch, ["url"], progress="bar")  # type: ignore[arg-type]
+    executor.map(fetch, ["url"], progress=fetch)  # type: ignore[arg-type]
+    futures = [executor.submit(fetch, "url")]
+    assert_type(as_completed(futures, progress=show), Iterator[Future[bytes]])
     view = executor.options(timeout=5)
     view = view.options(timeout=None, retries=2, retry_on=(OSError,), on_worker_loss="retry")
     executor.options(propagate=[ContextVar[int]("number"), ContextVar[str]("text")])

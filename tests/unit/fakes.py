@@ -80,8 +80,6 @@ class FakeEngine:
         self.batches.append(batch)
         self.open += [(batch, place) for place in range(len(batch.items))]
 
-    submit_call = submit
-
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         self.cancelled.append((batch, places, running))
 

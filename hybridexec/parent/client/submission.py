@@ -88,7 +88,7 @@ class Submission:
         if item is not args and prelude is None:
             future.arguments = (args, kwargs)  # a fragment refers to nothing
         if self._room is None:
-            engine.submit_call(future)
+            engine.submit(future)
         else:
             self._submit_with_room(self._room, future)
         return future
@@ -97,10 +97,10 @@ class Submission:
         self._engine.check_open()
         # The I/O thread makes room, so a callback on that thread must not wait for room.
         if not room.acquire(blocking=not self._engine.on_own_thread()):
-            self._engine.submit_call(future)
+            self._engine.submit(future)
             return
         try:
-            self._engine.submit_call(future)
+            self._engine.submit(future)
         except BaseException:
             room.release()
             raise

@@ -98,18 +98,8 @@ class Engine:
 
     # -- on any thread ------------------------------------------------------------------------
 
-    def submit_call(self, call: CallFuture[Any]) -> None:
-        """Submit a call, inline if possible; raises what :meth:`submit` does."""
-        inline = self._inline
-        if inline.watching and self.closed is None:
-            if self._hubs is not None:
-                self._hubs.hold()
-            if inline.send(call):
-                return
-        self.submit(call)
-
     def submit(self, calls: Batch | CallFuture[Any]) -> None:
-        """Queue new calls.
+        """Queue new calls; a single one is sent inline, if possible.
 
         Raises:
             RuntimeError: the engine was shut down, or belongs to the parent of this process.
@@ -121,6 +111,9 @@ class Engine:
                 self.check_open()
             if self._hubs is not None:
                 self._hubs.hold()
+            inline = self._inline
+            if inline.watching and isinstance(calls, CallFuture) and inline.send(calls):
+                return
             if self._running:
                 # Without the lock, which takes longer than all of this.
                 queued = True

@@ -143,7 +143,7 @@ def test_while_items_are_read_the_total_is_not_known() -> None:
 
 def test_calls_that_run_are_counted() -> None:
     engine, stream, _ = make(range(10))
-    engine.submit_call(CallFuture(engine, FUNCTION, (0,), OPTIONS))
+    engine.submit(CallFuture(engine, FUNCTION, (0,), OPTIONS))
     stream.fill()
     for number in (0, 2, 4):
         engine.run(number)
@@ -244,7 +244,7 @@ def test_our_own_futures_are_counted() -> None:
     other: CallFuture[int] = CallFuture(engine, FUNCTION, (0,), OPTIONS)
     futures: list[CallFuture[int]] = [CallFuture(engine, FUNCTION, (n,), OPTIONS) for n in range(4)]
     for future in (other, *futures):
-        engine.submit_call(future)
+        engine.submit(future)
     counted = counting(futures)
     for number in (0, 1, 2):
         engine.run(number)

@@ -12,13 +12,13 @@ has there a span ``NAME``, a child of it, which is the current one for what the 
 made with the tracer provider that the worker has, which the executor's ``initializer`` sets (see
 "Watching" in the documentation).
 
-==================== =========================================================================
-attribute            of
-==================== =========================================================================
+====================== =======================================================================
+attribute              of
+====================== =======================================================================
 ``code.function.name`` all: the function, with its module
-``process.pid``      runs: the worker's process id; events
-``error.type``       what has failed: the exception's type
-==================== =========================================================================
+``process.pid``        runs: the worker's process id; events
+``error.type``         what has failed: the exception's type
+====================== =======================================================================
 
 =========================== ==================================================================
 event of the call's span    says

@@ -48,6 +48,7 @@ def test_main_is_the_last_to_be_asked(
     assert variables.place_of(variable) == ("made_up", "first")
     del module.first
     assert variables.place_of(variable) == ("__main__", "again")
+    monkeypatch.setattr(payload, "main_by_value", False)
     assert variables.reference(variable) is not None
     monkeypatch.setattr(payload, "main_by_value", True)
     assert variables.reference(variable) is None, "it goes as a name there, by the session"

@@ -152,7 +152,9 @@ class _WayIn:
         attributes = {"code.function.name": _full_name(fn)}
         span = self._tracer.start_span(f"{method} {function_name(fn)}", attributes=attributes)
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, trace.set_span_in_context(span))
+        # Without a provider, older versions of the API make a span that is in no trace.
+        traced = span.get_span_context().is_valid
+        propagate.inject(carrier, trace.set_span_in_context(span) if traced else None)
         run = _Run(fn, carrier)
         if span.is_recording():
             run.listener = partial(_tell, span)

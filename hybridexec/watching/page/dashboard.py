@@ -16,7 +16,7 @@ import socket
 import threading
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bokeh.application import Application
 from bokeh.application.handlers import FunctionHandler
@@ -27,15 +27,16 @@ from tornado.ioloop import IOLoop
 from ... import native
 from .document import Page
 from .gate import Gate, is_address
-from .record import record
+from .record import Record, record
 
 if TYPE_CHECKING:
     from bokeh.document import Document
 
     from ...parent.engine.watched import Watched
 
-#: How often, in milliseconds, a page shows what is new.
-_EVERY = 1000
+#: How often, in milliseconds, a page shows what is new; if to look takes long, after so many times
+#: that, not to keep calls waiting.
+_EVERY, _PAUSE = 1000, 30
 #: How long, in seconds, to wait for the thread's end.
 _PATIENCE = 5.0
 
@@ -68,6 +69,9 @@ class Dashboard:
         self._watched = watched
         self._process = os.getpid()
         self._ended = asyncio.Event()
+        # The last record, and when the next may be made.
+        self._record: Record | None = None
+        self._due = 0.0
         # What happens first: it serves, or it cannot.
         self._began: Future[asyncio.AbstractEventLoop] = Future()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -144,6 +148,7 @@ class Dashboard:
             return
         self._began.set_result(asyncio.get_running_loop())
         await self._ended.wait()
+        self._record = None
         for session in server.get_sessions():
             # The last that there is to see.
             await session.with_document_locked(partial(_show, session.document))
@@ -153,12 +158,16 @@ class Dashboard:
 
     def _open(self, document: Document) -> None:
         """A browser has asked for the page."""
-        page = Page(document, record(self._watched))
-        show: Any = partial(self._show, page)
-        document.add_periodic_callback(show, _EVERY)
+        page = Page(document, self._look())
+        document.add_periodic_callback(lambda: page.show(self._look()), _EVERY)
 
-    def _show(self, page: Page) -> None:
-        page.show(record(self._watched))
+    def _look(self) -> Record:
+        """What the executor has done by now, for all tabs."""
+        now = native.monotonic()
+        if self._record is None or now >= self._due:
+            self._record = record(self._watched)
+            self._due = now + max(_EVERY / 2000, _PAUSE * (native.monotonic() - now))
+        return self._record
 
 
 def _show(document: Document) -> None:

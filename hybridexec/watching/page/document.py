@@ -23,6 +23,7 @@ class Page:
 
     def __init__(self, document: Document, record: Record) -> None:
         """Put the page into an empty document."""
+        self._shown = record
         self._plots = Plots(record)
         self._summary = Summary(record)
         self._tables = [Failures(), Slowest()]
@@ -51,7 +52,10 @@ class Page:
         document.js_on_event(DocumentReady, CustomJS(args=colours, code=looks.FOLLOW_COLOURS))
 
     def show(self, record: Record) -> None:
-        """Show what a record has by now."""
+        """Show what a record has, if it is another one."""
+        if record is self._shown:
+            return
+        self._shown = record
         self._summary.show(record)
         self._plots.show(record)
         for table in self._tables:

@@ -39,6 +39,7 @@ class Plot:
             background_fill_color=None,
             border_fill_color=None,
             outline_line_color=None,
+            min_border_left=64,  # so that plots above each other begin alike
             tools="pan,xwheel_zoom,box_zoom,reset,save",
             **options,
         )
@@ -91,7 +92,7 @@ class Plots:
         self._all = [
             (self._rates(), "rates"),
             (
-                self._of_workers("running", "Calls in flight, per worker", "calls", "0", 4.0),
+                self._of_workers("running", "Calls in flight, per worker", "calls", "0", 4),
                 "workers",
             ),
             (self._durations("runs", "Run time", "how long calls ran"), "runs"),
@@ -99,11 +100,8 @@ class Plots:
                 self._durations("waits", "Wait time", "how long calls waited until they ran"),
                 "waits",
             ),
-            (
-                self._of_workers("hub_lag", "Hub lag, per worker", "seconds", "0.0", 0.5),
-                "workers",
-            ),
-            (self._of_workers("rss", "Memory, per worker", "MB", "0", 10.0), "workers"),
+            (self._of_workers("hub_lag", "Hub lag, per worker", "seconds", "0.0", 0.5), "workers"),
+            (self._of_workers("rss", "Memory, per worker", "MB", "0", 10), "workers"),
             (self._lives(), "lives"),
         ]
         #: By name, in the order in which they are shown.

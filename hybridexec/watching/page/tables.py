@@ -100,9 +100,9 @@ def _ended(record: Record) -> int:
 
 def _durations(name: str, durations: Durations) -> list[tuple[str, str, bool]]:
     return [
-        (f"{name}, median", seconds(durations.p50), False),
-        (f"{name}, 99 %", seconds(durations.p99), False),
-        (f"{name}, longest", seconds(durations.max), False),
+        (f"{name}, p50", seconds(durations.p50), False),
+        (f"{name}, p99", seconds(durations.p99), False),
+        (f"{name}, max", seconds(durations.max), False),
     ]
 
 

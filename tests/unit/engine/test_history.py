@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +61,22 @@ def test_a_sample_tells_how_calls_and_workers_are() -> None:
     (worker,) = sample.workers
     assert (worker.worker, worker.running) == (1, 2)
     assert sample.pending + worker.queued == 3
+
+
+def test_its_memory_is_bounded() -> None:
+    simulation = Simulation(max_workers=64, slots=2)
+    simulation.submit(1000)
+    simulation.turn()
+    for worker in range(1, 65):
+        simulation.ready(worker)
+    history = History(snapshot(simulation), 1.0)
+    history.sample(0.0)
+    tracemalloc.start()
+    for now in range(1, 700):
+        history.sample(float(now))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000
 
 
 def test_the_slowest_calls_are_remembered_after_their_end() -> None:

@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 # Tests start thousands of processes, each of which compiles the package where bytecode is not kept.
 test test-all coverage cpython chaos: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-picture test test-all coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-picture watching-pictures test test-all coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed-demo  ## Fetch 20,000 URLs from a local server, with 2 workers × 500 calls
-	$(PY) examples/fetch_urls.py $(ARGS)
+	$(PY) examples/fetch_urls.py --report report.html $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the fast tests
 	$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
@@ -63,6 +63,9 @@ lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
 
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
 	$(PY) docs/demo_picture.py
+
+watching-pictures: $(VENV)/.installed-test  ## Take pictures of a dashboard, for the docs; needs Chromium
+	$(PY) docs/watching_pictures.py
 
 package: $(VENV)/.installed-package  ## Build sdist and wheel; try the wheel where only that is
 	.ci/package $(PY) $(VENV)-wheel

@@ -1,6 +1,7 @@
 """Fetch many URLs with plain blocking code: 2 processes × 500 at once, in bounded memory.
 
     python examples/fetch_urls.py                                # 20,000 from a local demo server
+    python examples/fetch_urls.py --report report.html           # plots of the run, for a browser
     python examples/fetch_urls.py urls.txt --out results.jsonl   # one URL per line; .gz too
     zcat urls.gz | python examples/fetch_urls.py - --out - | jq .status
 
@@ -91,8 +92,9 @@ def fetch_all(
 
     ``urls`` may be endless: only as many are taken from it as can soon be fetched.
     """
+    executor = HybridExecutor(max_workers=args.workers, concurrency=args.concurrency)
     with (
-        HybridExecutor(max_workers=args.workers, concurrency=args.concurrency) as executor,
+        executor,
         # disable=None: no bar where standard error is not a terminal.
         tqdm(total=total, unit=" URLs", disable=None) as bar,
         closing(record),
@@ -105,6 +107,8 @@ def fetch_all(
         except BaseException:
             executor.terminate_workers()  # rather than wait for the calls that are still running
             raise
+    if args.report:
+        executor.report(args.report)
 
 
 def run(args: argparse.Namespace, stop: StopSignals) -> int:
@@ -135,6 +139,8 @@ def fetch_and_report(
             print(summary, file=report, flush=True)
             return stopped.exit_code
     print(summary, file=report, flush=True)
+    if args.report:
+        print(f"plots of the run: {args.report}", file=report, flush=True)
     if args.compare and sample:
         for line in summary.comparison(rivals(fetch, sample, stop.during)):
             print(line, file=report, flush=True)
@@ -182,6 +188,7 @@ def parse_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("urls", nargs="?", help="file with one URL per line, plain or .gz; - for standard input")
     add("--out", metavar="FILE", help="one line of JSON per URL, replacing FILE; - for stdout")
+    add("--report", metavar="FILE", help="plots of the run, as HTML; needs bokeh")
     add("--workers", type=positive(int), default=2, metavar="N", help="processes (2)")
     add("--concurrency", type=positive(int), default=500, metavar="N", help="in each (500)")
     add("--timeout", type=positive(float), default=60.0, metavar="S", help="seconds for a URL (60)")

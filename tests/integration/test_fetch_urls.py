@@ -51,6 +51,14 @@ def test_without_arguments_it_fetches_from_its_own_server(tmp_path: Path) -> Non
     assert not answers(found[0]["url"]), "the demo server outlived the script"
 
 
+def test_plots_of_the_run_are_written(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    done = run("--count", 50, "--latency", 0.01, "--report", report)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"plots of the run: {report}" in done.stdout
+    assert "Calls that ended, by outcome" in report.read_text("utf-8")
+
+
 def test_compares_with_the_standard_library() -> None:
     done = run("--count", 100, "--latency", 0.01, "--compare")
     assert (done.returncode, done.stderr) == (0, "")

@@ -21,6 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .. import native
@@ -65,7 +66,7 @@ class Reporter:
         self._expected = expected
         self._clock = clock
         self._stop = threading.Event()
-        self._ended = threading.Event()
+        # Once it has started.
         self._thread: threading.Thread | None = None
         # Of the process that has the thread: a fork of it has none.
         self._pid: int | None = None
@@ -80,16 +81,18 @@ class Reporter:
         atexit.register(self.end, _PATIENCE)
         try:
             # Not a native thread: what it shows to may take locks that gevent has patched.
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=run,
                 args=(self._run, source, meter, self._make(self._expected)),
                 name="hybridexec-progress",
                 daemon=True,
             )
-            self._thread.start()
+            thread.start()
         except Exception:  # the display's own, or there can be no more threads
             _logger.exception("the progress of calls cannot be shown")
-            self._end()
+            atexit.unregister(self.end)
+        else:
+            self._thread = thread
 
     def tie(self, results: object) -> None:
         """End when ``results`` is dropped, unless all calls were made by then: these go on."""
@@ -101,20 +104,12 @@ class Reporter:
         if self._pid != os.getpid():
             return
         self._stop.set()
-        if not self._may_wait():
+        thread = self._thread
+        if thread is None or not _may_wait(thread):
             return
         if patience is None and isinstance(sys.exception(), GeneratorExit | KeyboardInterrupt):
             patience = _PATIENCE
-        native.wait(self._ended.wait, patience)
-
-    def _may_wait(self) -> bool:
-        """Whether the caller, perhaps a finalizer, may wait for the thread."""
-        if threading.current_thread() is self._thread:
-            return False
-        if not native.is_patched("threading"):
-            return True
-        gevent = sys.modules["gevent"]
-        return bool(gevent.getcurrent() is not gevent.get_hub())
+        native.wait(partial(_joined, thread), patience)
 
     # -- on the thread ------------------------------------------------------------------------
 
@@ -132,8 +127,19 @@ class Reporter:
         except BaseException:
             _logger.exception("what was to show the progress of calls failed, and is left alone")
         finally:
-            self._end()
+            atexit.unregister(self.end)
 
-    def _end(self) -> None:
-        atexit.unregister(self.end)
-        self._ended.set()
+
+def _may_wait(thread: threading.Thread) -> bool:
+    """Whether the caller, perhaps a finalizer, may wait for the thread."""
+    if threading.current_thread() is thread:
+        return False
+    if not native.is_patched("threading"):
+        return True
+    gevent = sys.modules["gevent"]
+    return bool(gevent.getcurrent() is not gevent.get_hub())
+
+
+def _joined(thread: threading.Thread, seconds: float) -> bool:
+    thread.join(seconds)
+    return not thread.is_alive()

@@ -26,6 +26,7 @@ QUESTIONS = (
     "stream",
     "watching",
     "shown",
+    "context",
     "arrays",
     "start_up",
     "stuck_worker",

@@ -42,8 +42,8 @@ _NUMBER, _REPORT = struct.Struct("=q"), struct.Struct("=qq")
 _MAX_FDS = 256
 #: By pid: the number of the request, and the answer's pipe.
 Workers = dict[int, tuple[int, int]]
-#: Modules that the first result does not need, and most programs do.
-_LATER = ("traceback", "socket", "queue", "logging", "concurrent.futures")
+#: Modules that the first result does not need, and most programs do; the last, all further workers.
+_LATER = ("traceback", "socket", "queue", "logging", "concurrent.futures", f"{__package__}.logs")
 
 # Taken before patching, which does not touch the C module either: the server itself must never get
 # a hub.

@@ -10,6 +10,7 @@ reported in the log.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections import deque
@@ -152,11 +153,12 @@ class WorkerLogs:
         if news and now >= self._report_at:
             self._reported += news
             self._report_at = now + _REPORT_SECONDS
-            _logger.warning(
-                "%d log records of workers were dropped: they were made faster than the handlers "
-                "of this process take them",
-                news,
-            )
+            with contextlib.suppress(Exception):  # a handler's, or a filter's
+                _logger.warning(
+                    "%d log records of workers were dropped: they were made faster than the "
+                    "handlers of this process take them",
+                    news,
+                )
 
     def _end(self, then: Callable[[], object]) -> None:
         if self._busy:  # in a greenlet that waits; others may run

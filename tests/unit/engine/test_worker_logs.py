@@ -136,6 +136,25 @@ def test_what_is_too_much_is_dropped_counted_and_reported(
     assert report.startswith("5 log records of workers were dropped")
 
 
+def test_a_handler_that_raises_at_the_report_does_not_keep_the_end_waiting(
+    handler: Waiting,
+) -> None:
+    def refuse(_: object) -> bool:
+        raise RuntimeError("a filter's own")
+
+    handler.open.set()
+    logs = WorkerLogs(None)
+    logger = logging.getLogger("hybridexec")
+    logger.addFilter(refuse)
+    try:
+        logs.receive(1, data_of("one"), 5)
+        finish(logs)
+    finally:
+        logger.removeFilter(refuse)
+    assert handler.kept == ["one"]
+    assert logs.dropped == 5
+
+
 def test_without_a_thread_to_be_had_records_are_dropped(
     handler: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

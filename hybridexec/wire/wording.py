@@ -14,6 +14,8 @@ from typing import Any
 _MAX_ARGUMENTS = 6
 _MAX_LENGTH, _HEAD, _TAIL = 60, 32, 25
 _MAX_BITS = 128
+#: Characters of an argument's ``repr`` at most.
+_MAX_TEXT = 200
 
 
 def function_name(function: Any) -> str:
@@ -71,11 +73,15 @@ def text_of(error: BaseException) -> str:
 
 
 def _argument_text(argument: Any) -> str:
-    """A plain argument, cut in the middle if it is long: URLs differ at their ends."""
+    """An argument, cut in the middle if it is long: URLs differ at their ends."""
     kind = type(argument)
     if (kind is str or kind is bytes) and len(argument) > _MAX_LENGTH:
         dots = "..." if kind is str else b"..."
         argument = argument[:_HEAD] + dots + argument[-_TAIL:]
     elif kind is int and argument.bit_length() > _MAX_BITS:
         return "..."  # Python refuses to print thousands of digits
-    return repr(argument)
+    try:
+        text = repr(argument)
+    except Exception:  # that of a class of the user's
+        return "..."
+    return text if len(text) <= _MAX_TEXT else f"{text[:_HEAD]}...{text[-_TAIL:]}"

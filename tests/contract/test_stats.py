@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -114,6 +116,36 @@ def test_stats_names_the_slowest_calls(make: Make, gate: Gate) -> None:
     (slow,) = wait_until(lambda: executor.stats().slowest)
     assert slow.call == "sleep(5.0)"
     executor.cancel_all()
+
+
+class Unprintable:
+    """As a query is that asks its database when it is printed."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        self.asked.append(threading.current_thread().name)
+        raise OSError("no database")
+
+
+def wait(argument: Unprintable, gate: Gate) -> object:
+    return gate.wait(argument.number)
+
+
+def test_arguments_are_printed_for_who_asks_only(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    calls = [executor.submit(wait, Unprintable(number), gate) for number in range(3)]
+    gate.wait_for(3)
+    history = executor._assembly.watched.history()
+    assert not Unprintable.asked, "what the I/O thread does now and then"
+    for told in (history.slowest(), executor.stats().slowest):
+        assert [each.call.partition(",")[0] for each in told] == ["wait(..."] * 3
+    assert set(Unprintable.asked) == {threading.current_thread().name}
+    gate.open()
+    assert [call.result(timeout=30) for call in calls] == [0, 1, 2]
 
 
 def test_stats_measures_workers_and_traffic(make: Make) -> None:

@@ -8,7 +8,9 @@ is dropped, and from then on they are taken half as often. Who reads adds none.
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...wire.wording import call_text
 
 if TYPE_CHECKING:
     from .snapshot import Snapshot
@@ -55,6 +57,16 @@ class SlowCall(NamedTuple):
     pid: int | None
 
 
+class _Seen(NamedTuple):
+    """The same, not yet in words: an argument's ``__repr__`` is the user's, and may take its time,
+    so it is called for who reads and never in a turn."""
+
+    seconds: float
+    function: str
+    arguments: tuple[Any, ...] | None
+    pid: int | None
+
+
 class History:
     """One executor's."""
 
@@ -64,7 +76,7 @@ class History:
         self._latest: Sample | None = None
         #: How often samples are to be taken at most, in seconds.
         self.every = every
-        self._slow: dict[int, SlowCall] = {}
+        self._slow: dict[int, _Seen] = {}
 
     def samples(self) -> list[Sample]:
         """The samples so far, and how it was at the last look."""
@@ -75,7 +87,11 @@ class History:
 
     def slowest(self) -> list[SlowCall]:
         """The calls that were seen to run for longest, the longest first."""
-        return sorted(self._slow.values(), reverse=True)
+        seen = sorted(self._slow.values(), key=lambda each: each.seconds, reverse=True)
+        return [
+            SlowCall(each.seconds, call_text(each.function, each.arguments), each.pid)
+            for each in seen
+        ]
 
     def sample(self, now: float) -> None:
         """Take a sample."""
@@ -90,8 +106,11 @@ class History:
         self._latest = self._look(now)
 
     def _look(self, now: float) -> Sample:
-        for call, seconds, text, pid in self._snapshot.longest(now):
-            self._slow[call] = SlowCall(seconds, text, pid)
+        for (batch, place), seconds, pid in self._snapshot.longest(now):
+            call = batch.first + place
+            seen = self._slow.get(call)
+            arguments = batch.plain(place) if seen is None else seen.arguments
+            self._slow[call] = _Seen(seconds, batch.function.name, arguments, pid)
         if len(self._slow) > _SLOWEST:
             kept = heapq.nlargest(_SLOWEST, self._slow.items(), key=lambda each: each[1].seconds)
             self._slow = dict(kept)

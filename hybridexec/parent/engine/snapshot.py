@@ -95,9 +95,9 @@ class Snapshot:
         heartbeat = worker.page.heartbeat
         return max(0.0, now - heartbeat - 0.1) if heartbeat else 0.0
 
-    def longest(self, now: float) -> list[tuple[int, float, str, int | None]]:
-        """The calls that have been running for longest, the longest first: for each its id, for how
-        many seconds, itself in a few words, and its worker's pid."""
+    def longest(self, now: float) -> list[tuple[Call, float, int | None]]:
+        """The calls that have been running for longest, the longest first: for each itself, for how
+        many seconds, and its worker's pid."""
         first: list[tuple[float, Worker]] = []
         for worker in self.workers():
             with contextlib.suppress(ValueError):
@@ -108,12 +108,11 @@ class Snapshot:
         for _, worker in heapq.nsmallest(_LONGEST, first, key=_start):
             with contextlib.suppress(ValueError):
                 found += [(since, call, worker) for call, since in worker.page.running().items()]
-        told = []
+        told: list[tuple[Call, float, int | None]] = []
         for since, call, worker in heapq.nsmallest(_LONGEST, found, key=_start):
             batch = worker.in_flight.get(call)
             if batch is not None:  # else it has ended
-                text = batch.text(call - batch.first)
-                told.append((call, max(0.0, now - since), text, worker.pid))
+                told.append(((batch, call - batch.first), max(0.0, now - since), worker.pid))
         return told
 
     def age(self, worker: int, now: float) -> float:

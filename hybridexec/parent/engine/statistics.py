@@ -48,7 +48,10 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         tuple(Restart(now - at, pid, cause) for at, pid, cause in list(tally.last_restarts)),
         sent,
         received,
-        tuple(RunningCall(text, seconds, pid) for _, seconds, text, pid in snapshot.longest(now)),
+        tuple(
+            RunningCall(batch.text(place), seconds, pid)
+            for (batch, place), seconds, pid in snapshot.longest(now)
+        ),
         snapshot.logs_dropped,
     )
 

@@ -62,13 +62,16 @@ def test_a_function_has_a_name(function: Any, name: str) -> None:
         (tuple(range(9)), "f(0, 1, 2, 3, 4, 5, ...)"),
         ((10**5000,), "f(...)"),
         (("http://127.0.0.1:8080/some/page?number=12345",), None),
+        ((1, Tool()), "f(1, ...)"),
     ],
 )
 def test_a_call_has_a_text(item: Any, text: str | None) -> None:
     assert call_text("f", item) == (text or f"f({item[0]!r})")
 
 
-@pytest.mark.parametrize("argument", ["x" * 100_000, b"\xff" * 100_000, 10**4000, -(10**40), 1e300])
+@pytest.mark.parametrize(
+    "argument", ["x" * 100_000, b"\xff" * 100_000, 10**4000, -(10**40), 1e300, ["x"] * 1000]
+)
 def test_the_text_is_short(argument: object) -> None:
     assert len(call_text("f", (argument,))) < 300
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from browser import Look, chromium
 
 from hybridexec import HybridExecutor
+from hybridexec.events import WorkerBlocked
 
+#: Where on the page a plot shows something; scrolls there.
+PLACE = """([name, x, y]) => {
+    const view = Bokeh.index.get_by_id(Bokeh.documents[0].get_model_by_name(name).id)
+    view.el.scrollIntoView()
+    const area = view.canvas_view.el.getBoundingClientRect()
+    const { x_scale, y_scale } = view.frame
+    return [area.x + x_scale.compute(x), area.y + y_scale.compute(y)]
+}"""
 #: What a page must not run.
 HOSTILE = "<script>alert('run')</script><img src=x onerror=alert('run')>"
 
@@ -87,6 +98,21 @@ def test_a_live_page_follows_the_executor(look: Look) -> None:
     }
 
 
+def test_each_tab_is_a_page_of_its_own(browser: Any, look: Look) -> None:
+    with HybridExecutor(1) as executor, executor.dashboard() as dashboard:
+        other = Look(browser.new_page())
+        for each in (look, other):
+            each.open(dashboard.url)
+        assert list(executor.map(abs, range(100))) == list(range(100))
+        for each in (look, other):
+            each.wait_for("runs", "count", "rows.reduce((sum, each) => sum + each, 0) == 100")
+        other.leave()
+        assert list(executor.map(abs, range(100))) == list(range(100))
+        look.wait_for("runs", "count", "rows.reduce((sum, each) => sum + each, 0) == 200")
+        look.leave()
+    assert not other.complaints
+
+
 def test_new_numbers_in_a_row_are_drawn(look: Look) -> None:
     with HybridExecutor(1) as executor, executor.dashboard() as dashboard:
         list(executor.outcomes(visit, [3, 3]))
@@ -144,3 +170,47 @@ def test_dark_readers_get_a_dark_page(browser: Any, tmp_path: Path) -> None:
     page.wait_for_function(f"{colour} === '#24292f'")
     look.leave()
     assert not look.complaints
+
+
+def block(until: str, text: str) -> None:
+    while not os.path.exists(until):
+        pass
+
+
+def test_what_is_pointed_at_is_shown_as_text(look: Look, tmp_path: Path) -> None:
+    path, until, seen = tmp_path / "run.html", tmp_path / "until", threading.Event()
+    with HybridExecutor(1, hub_lag_warning=0.3) as executor:
+        executor.observe(lambda event: seen.set(), events=WorkerBlocked)
+        blocked = executor.submit(block, str(until), "<img src=x onerror=alert(1)>")
+        assert seen.wait(60)
+        until.touch()
+        blocked.result(timeout=30)
+    executor.report(path)
+    look.open(path.as_uri())
+    (start,), (end,) = look.column("blocked", "start"), look.column("blocked", "end")
+    place = look.page.evaluate(PLACE, ["lives", (start + end) / 2, 0])
+    look.page.mouse.move(*place)
+    look.page.get_by_text("'<img src=x onerror=alert(1)>')").first.wait_for()
+    look.page.get_by_text("hub blocked for").first.wait_for()
+
+
+def fail_at_times(number: int) -> None:
+    if number % 1000 == 7:
+        raise ValueError(HOSTILE)
+
+
+@pytest.mark.slow
+def test_a_million_calls_leave_little(look: Look, tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    us = psutil.Process()
+    with HybridExecutor(2) as executor:
+        before = 0
+        for calls in (100_000, 1_000_000):  # the first for what all runs need
+            before = us.memory_info().rss
+            assert sum(1 for _ in executor.outcomes(fail_at_times, range(calls))) == calls
+        assert us.memory_info().rss - before < 10_000_000
+        executor.report(path)
+    assert path.stat().st_size < 5_000_000
+    look.open(path.as_uri())
+    assert sum(look.column("runs", "count")) == 1_100_000
+    assert look.column("failures", "count") == [1_100]

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from . import __version__
 from .doctor import command as doctor
+from .watching import top
 
-_COMMANDS = (doctor,)
+_COMMANDS = (doctor, top)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

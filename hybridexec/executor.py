@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
     from .parent.assembly import Assembly
+    from .parent.engine.companion import Companion
     from .parent.engine.engine import Engine
+    from .parent.engine.watched import Watched
 
 _MISSING_GUARD = (
     "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
@@ -105,6 +107,7 @@ class HybridExecutor(Watchable):
         monkey_patch: bool | Mapping[str, bool] = True,
         preload: Iterable[str] = (),
         worker_logs: bool = True,
+        monitor: bool | None = None,
     ) -> None:
         """
         Args:
@@ -139,6 +142,9 @@ class HybridExecutor(Watchable):
                 fork server (with other start methods: in each worker).
             worker_logs: whether what is logged in workers is handled here, as if it had been logged
                 in this process: records that a handler of this process would take are sent to it.
+            monitor: whether ``hybridexec top`` and ``hybridexec stacks`` may look at it: other
+                processes of the same user. By default they may if the environment variable
+                ``HYBRIDEXEC_MONITOR`` is 1.
 
         Warns:
             RuntimeWarning: workers may run more calls than they may open files.
@@ -192,6 +198,7 @@ class HybridExecutor(Watchable):
             main_file=methods.main_file(),
             main_by_value=methods.main_travels_by_value(),
             worker_logs=bool(worker_logs),
+            companion=_monitor if checks.monitor(monitor) else None,
         )
         self._assembly = Assembly(plan)
         self._options = CallOptions(on_worker_loss=on_worker_loss)
@@ -264,6 +271,12 @@ class HybridExecutor(Watchable):
     @property
     def _engine(self) -> Engine:
         return self._assembly.engine
+
+
+def _monitor(watched: Watched) -> Companion:
+    from .watching.monitor import Monitor
+
+    return Monitor(watched)
 
 
 def _check_main_guard() -> None:

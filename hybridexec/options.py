@@ -339,6 +339,15 @@ def max_tasks_per_child(value: object) -> None:
         raise ValueError("max_tasks_per_child must be >= 1")
 
 
+def monitor(value: object) -> bool:
+    """Whether others may look at the executor; for None, whether the environment says so."""
+    if value is None:
+        return os.environ.get("HYBRIDEXEC_MONITOR", "") not in ("", "0")
+    if not isinstance(value, bool):
+        raise TypeError(f"monitor must be True, False or None, not {type(value).__name__}")
+    return value
+
+
 def context(value: object) -> None:
     """A multiprocessing context, or None."""
     if value is not None and not callable(getattr(value, "get_start_method", None)):

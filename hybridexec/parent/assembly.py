@@ -14,7 +14,7 @@ Nothing that takes long may be imported at the top of this module, or of those i
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 # Imported early, because it registers for the interpreter's exit, during which that fails.
@@ -24,6 +24,7 @@ from .launch.beginning import Beginning
 if TYPE_CHECKING:
     from .client.counted import Watcher
     from .client.submission import Submission
+    from .engine.companion import Companion
     from .engine.engine import Engine
     from .engine.watched import Watched
     from .launch.fork_server import ForkServer
@@ -61,6 +62,8 @@ class Plan(NamedTuple):
     main_file: str | None
     main_by_value: bool
     worker_logs: bool
+    #: Makes what is there for as long as the engine runs, if anything is to be.
+    companion: "Callable[[Watched], Companion] | None"
 
 
 class Assembly:
@@ -90,9 +93,12 @@ class Assembly:
     @property
     def watched(self) -> "Watched":
         """The executor, for those who show it."""
+        return self._watched(self.engine)
+
+    def _watched(self, engine: "Engine") -> "Watched":
         from .engine.watched import Watched
 
-        return Watched(self.engine, self.plan.max_workers, self.plan.concurrency)
+        return Watched(engine, self.plan.max_workers, self.plan.concurrency)
 
     def abandon(self) -> None:
         """Shut down because nobody is left to submit; safe in a finalizer."""
@@ -114,6 +120,8 @@ class Assembly:
             server = _launched(self.plan) if for_calls else None
             try:
                 engine, submission = _parts(self.plan, server)
+                if self.plan.companion is not None:
+                    engine.companion = self.plan.companion(self._watched(engine))
             except BaseException:
                 if server is not None:
                     server.close()

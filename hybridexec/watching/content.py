@@ -29,9 +29,11 @@ class Section(NamedTuple):
 
 def title(view: View) -> str:
     """What is shown."""
+    number = f" {view['executor']}" if "executor" in view else ""
     return (
-        f"HybridExecutor in process {view['pid']}: {view['state']} for {seconds(view['age'])}, "
-        f"up to {_many(view['max_workers'], 'worker')} with {_many(view['slots'], 'slot')} each"
+        f"HybridExecutor{number} in process {view['pid']}: {view['state']}, "
+        f"age {seconds(view['age'])}, up to {_many(view['max_workers'], 'worker')} "
+        f"with {_many(view['slots'], 'slot')} each"
     )
 
 

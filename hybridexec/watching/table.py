@@ -5,6 +5,8 @@ Thread: any.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
@@ -17,6 +19,8 @@ from .view import View
 _LEAST = 4
 #: Lines that are neither workers' rows nor below them.
 _OTHERS = 6
+#: Lines that a picture may have that need not fit into the terminal.
+_WHOLE = 100
 #: Columns that stay free: at Ctrl-C, terminals write two characters behind the last line, and if
 #: these went to a line of their own, the next picture would be drawn a line too low.
 _MARGIN = 3
@@ -26,12 +30,17 @@ _STATES = {"ready": "green", "starting": "cyan", "retiring": "yellow", "stopping
 class Picture:
     """A view, drawn in the size of the terminal."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, lines: int | None = None) -> None:
+        """
+        Args:
+            lines: how many it may have; those of the terminal if that is None.
+        """
         self._view = view
+        self._lines = lines
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, ascii_only = options.max_width - _MARGIN, options.ascii_only
-        height = options.height or console.height
+        height = console.height if self._lines is None else self._lines
         below = self._below(width, ascii_only)
         rows, more = content.workers(
             self._view, max(_LEAST, height - len(below) - _OTHERS), ascii_only
@@ -73,6 +82,25 @@ class Picture:
                 for number, what in section.lines
             ]
         return lines
+
+
+class Pictures:
+    """The views of a program's executors."""
+
+    def __init__(self, views: Sequence[View], whole: bool = False) -> None:
+        """
+        Args:
+            whole: they may be higher than the terminal.
+        """
+        self._views = views
+        self._whole = whole
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = _WHOLE if self._whole else console.height // max(1, len(self._views))
+        for view in self._views:
+            if view is not self._views[0]:
+                yield ""
+            yield Picture(view, lines)
 
 
 def _one_line(text: str, style: str) -> Text:

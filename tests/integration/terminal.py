@@ -87,6 +87,7 @@ def terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     home = str(Path(hybridexec.__file__).parent.parent)
+    size = {"COLUMNS": str(columns), "LINES": str(rows)}  # the tests' own terminal has others
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdin=theirs,
@@ -95,7 +96,7 @@ def terminal(
         start_new_session=True,
         # It becomes the process's terminal, so that Ctrl-C is a signal.
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
-        env={**os.environ, "PYTHONPATH": home, "TERM": "xterm-256color"},
+        env={**os.environ, **size, "PYTHONPATH": home, "TERM": "xterm-256color"},
     )
     os.close(theirs)
     try:

@@ -33,6 +33,7 @@ from ..work.callbacks import Callbacks
 from ..work.function import Functions
 from ..work.future import CallFuture
 from . import coalescing
+from .companion import Companion
 from .delivery import Deliverer, Told
 from .entry_queue import EntryQueue
 from .gevent_parent import Hubs
@@ -91,6 +92,8 @@ class Engine:
             self.listeners,
             self.sampler,
         )
+        #: Who is told that the engine starts and ends, if anybody is.
+        self.companion: Companion | None = None
         self.callbacks = Callbacks(self._io.is_current)
         self.ended = threading.Event()
         #: Whether threads that wait may block; in a gevent-patched process they may not.
@@ -246,6 +249,8 @@ class Engine:
     def become_inert(self) -> None:
         """Do nothing any more: this process is a fork, and the workers are its parent's."""
         self.inert = True
+        if self.companion is not None:
+            self.companion.let_go()
         self._inline.watching = False  # there is no I/O thread here
         self._lock = native.new_lock()  # it may have been held
         self._queue.become_inert()
@@ -279,6 +284,8 @@ class Engine:
             raise
         finally:
             self._io.start()
+        if self.companion is not None:
+            self.companion.begin()
 
     # -- on the I/O thread --------------------------------------------------------------------
 
@@ -313,5 +320,7 @@ class Engine:
     def _end(self) -> None:
         """All has been delivered."""
         lifecycle.unregister(self)
+        if self.companion is not None:
+            self.companion.end()
         self.observers.end()
         self.ended.set()

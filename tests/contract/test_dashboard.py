@@ -1,4 +1,4 @@
-"""Who can reach a dashboard, and when it ends. What is on it, test_pages.py sees."""
+"""Who can reach a dashboard, and when it ends. What is on it, tests/integration sees."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +18,7 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost, events
 from hybridexec.parent.engine.engine import Engine
 
 from .conftest import METHODS, Make, make_executor
-from .helpers import Gate, identity, pid_of, wait_until
+from .helpers import Gate, identity, pid_of, square, wait_until
 
 
 @contextmanager
@@ -217,6 +218,60 @@ def test_a_log_handler_that_blocks_keeps_no_call_waiting(make: Make, gate: Gate)
     finally:
         goes_on.set()
         logger.removeHandler(handler)
+
+
+def test_who_closes_in_a_callback_hears_of_that_call(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1)
+    told: list[events.CallsEvent] = []
+    observation = executor.observe(told.append, events=events.CallsEvent)
+    call = executor.submit(gate.wait, 1)
+    gate.wait_for(1)
+    call.add_done_callback(lambda _: observation.close())
+    gate.open()
+    call.result(timeout=30)
+    executor.shutdown()
+    assert {type(event).__name__: event.count for event in told} == {
+        "CallsSubmitted": 1,
+        "CallsStarted": 1,
+        "CallsFinished": 1,
+    }
+
+
+def test_two_may_close_at_once(make: Make) -> None:
+    executor = make(max_workers=1)
+    observation = executor.observe(lambda event: None)
+    executor.submit(square, 1).result(timeout=30)
+    with ThreadPoolExecutor(8) as threads:
+        for closed in [threads.submit(observation.close) for _ in range(8)]:
+            closed.result(timeout=30)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("owner", ["turn", "observation"])
+def test_in_a_fork_observers_can_be_closed_whoever_held_the_locks(make: Make, owner: str) -> None:
+    executor = make(max_workers=1)
+    observation = executor.observe(lambda event: None)
+    executor.submit(square, 1).result(timeout=30)
+    lock = executor._assembly.engine._turning if owner == "turn" else observation._changed
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            forked.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        observation.close()
+        executor.observe(print).close()
+        os._exit(executor.stats().submitted)
+    forked.set()
+    holder.join()
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize(

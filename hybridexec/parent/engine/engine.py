@@ -230,12 +230,14 @@ class Engine:
             self._hubs.hold()
         return True
 
-    def wait_for(self, told: threading.Event, seconds: float | None) -> None:
+    def wait_for(self, told: threading.Event, seconds: float | None) -> bool:
         """Wait for what the I/O thread is about to tell, for ``seconds`` at most; not where that
-        cannot happen before this returns."""
+        cannot happen before this returns. Whether it has told it, or will."""
         self._queue.nudge()
         if self._can_wait():
             native.wait(lambda left: told.wait(left) or self.ended.is_set(), seconds)
+        tells = self._running and not self.inert and not self.ended.is_set()
+        return tells or told.is_set()
 
     @property
     def broken(self) -> BaseException | None:
@@ -252,7 +254,11 @@ class Engine:
         if self.companion is not None:
             self.companion.let_go()
         self._inline.watching = False  # there is no I/O thread here
-        self._lock = native.new_lock()  # it may have been held
+        # These may have been held.
+        self._lock = native.new_lock()
+        if not self._turning._is_owned():
+            self._turning._at_fork_reinit()
+        self.observers.become_inert()
         self._queue.become_inert()
         self.snapshot.become_inert()
         self._launcher.become_inert()

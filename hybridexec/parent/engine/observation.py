@@ -41,7 +41,7 @@ class Observation:
         self._thread: threading.Thread | None = None
         self._dropped = 0
         self._failed = False
-        self._cease: Callable[[], None] = _nothing
+        self._cease: Callable[[], None] = self.end
 
     @property
     def dropped(self) -> int:
@@ -50,16 +50,17 @@ class Observation:
         return self._dropped
 
     def close(self) -> None:
-        """Observe no longer. Returns when the observer has had the events so far, after five
-        seconds at most, and at once if the observer itself calls this."""
+        """Observe no longer. Returns when the observer has had the events so far, after some
+        seconds at most. If the observer itself or a future's callback calls this, it returns at
+        once, and the observer gets them afterwards."""
         self._cease()
-        self.end()
         self.join(PATIENCE)
 
     # -- for who tells ----------------------------------------------------------------------------
 
     def cease_with(self, cease: Callable[[], None]) -> None:
-        """Have :meth:`close` call ``cease``, after which nothing is put in any more."""
+        """Have :meth:`close` call ``cease``, which calls :meth:`end` in its turn when all has been
+        put in that has happened until then."""
         self._cease = cease
 
     def put(self, events: list[Event]) -> None:
@@ -94,6 +95,11 @@ class Observation:
         if thread is not None and thread is not threading.current_thread():
             native.wait(partial(_joined, thread), seconds)
 
+    def become_inert(self) -> None:
+        """This process is a fork, without the thread."""
+        self._changed = threading.Condition()  # it may have been held
+        self._ended = True
+
     # -- on the observer's thread -----------------------------------------------------------------
 
     def _run(self) -> None:
@@ -117,7 +123,3 @@ class Observation:
 def _joined(thread: threading.Thread, seconds: float) -> bool:
     thread.join(seconds)
     return not thread.is_alive()
-
-
-def _nothing() -> None:
-    pass

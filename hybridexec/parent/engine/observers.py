@@ -7,6 +7,7 @@ its observers and companions, for some seconds.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
@@ -35,11 +36,12 @@ class Observers:
     """One engine's. The first is the library's own log."""
 
     def __init__(
-        self, listeners: Listeners, wait_for: Callable[[threading.Event, float | None], None]
+        self, listeners: Listeners, wait_for: Callable[[threading.Event, float | None], bool]
     ) -> None:
         """
         Args:
-            wait_for: waits until the I/O thread has told something, for so many seconds at most.
+            wait_for: waits until the I/O thread has told something, for so many seconds at most;
+                whether it has, or will.
         """
         self._listeners = listeners
         self._wait_for = wait_for
@@ -63,17 +65,29 @@ class Observers:
 
     def leave(self, companion: Companion) -> None:
         """It has ended before the executor."""
-        if companion in self._companions:
+        with contextlib.suppress(ValueError):  # two threads may close it
             self._companions.remove(companion)
 
     def _cease(self, observation: Observation, cease: Callable[[], None]) -> None:
         """Tell an observation what has happened until now, and no more."""
-        if observation in self._companions:
-            told = threading.Event()
-            self._listeners.after(told.set)
-            self._wait_for(told, PATIENCE)
+        told = threading.Event()
+
+        def end() -> None:
             cease()
-            self._companions.remove(observation)
+            observation.end()
+            told.set()
+
+        self._listeners.after(end)
+        if not self._wait_for(told, PATIENCE):
+            end()
+        if told.is_set():  # else, in a callback, the executor's end may have to wait for it
+            self.leave(observation)
+
+    def become_inert(self) -> None:
+        """This process is a fork, without the threads."""
+        for companion in self._companions:
+            if isinstance(companion, Observation):
+                companion.become_inert()
 
     def end(self) -> None:
         """There is nothing more to tell."""

@@ -100,7 +100,10 @@ class Plots:
                 self._durations("waits", "Wait time", "how long calls waited until they ran"),
                 "waits",
             ),
-            (self._of_workers("hub_lag", "Hub lag, per worker", "seconds", "0.0", 0.5), "workers"),
+            (
+                self._of_workers("hub_lag", "Hub lag, per worker", "seconds", "0.0[0]", 0.5),
+                "workers",
+            ),
             (self._of_workers("rss", "Memory, per worker", "MB", "0", 10), "workers"),
             (self._lives(), "lives"),
         ]

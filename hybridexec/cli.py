@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from . import __version__
 from .doctor import command as doctor
-from .watching import top
+from .watching import stacks, top
 
-_COMMANDS = (doctor, top)
+_COMMANDS = (doctor, top, stacks)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,8 +8,9 @@ for them is bounded. The socket goes away with the executor, and with its proces
 killed. A forked process has nothing of it.
 
 A request is a line with one word. The answer is a line of JSON: for ``view`` what
-:func:`.view.view` returns, and ``program`` and ``executor`` (its number in the process); for all
-that is not understood ``{"error": ...}``.
+:func:`.view.view` returns, and ``program`` and ``executor`` (its number in the process); for
+``stacks``, instead of a view, ``workers`` (see :mod:`.stacks`); for all that is not understood
+``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -174,8 +175,10 @@ class Monitor:
         try:
             if request == "view":
                 told = view(self._watched)
+            elif request == "stacks":
+                told = {"pid": os.getpid(), "workers": self._watched.stacks()}
             else:
-                return {"error": "the requests are: view"}
+                return {"error": "the requests are: view, stacks"}
         except Exception as error:  # of ours; those who look shall know
             return {"error": repr(error)}
         return {"program": _program(), "executor": self._number, **told}

@@ -26,6 +26,11 @@ Result = tuple[int, int, Any, float | None]
 Row = tuple[int, list[Any], bytes | None]
 
 
+#: Calls that are at the same place: how many, the ids of the first ones (0: what runs on the main
+#: thread and is no call), and their frames, the innermost last: file, line and function.
+StackGroup = tuple[int, list[int], list[tuple[str, int, str]]]
+
+
 class Message:
     """A message to the other side."""
 
@@ -194,6 +199,14 @@ class Follow(ToWorker):
         self.head = (10, tree)
 
 
+class ShowStacks(ToWorker):
+    """Say where the running calls are."""
+
+    __slots__ = ()
+    kind = 11
+    urgent = True
+
+
 # -- worker to parent ---------------------------------------------------------------------------
 
 
@@ -279,3 +292,19 @@ class Logged(ToParent):
             end: the position up to which they are there, see :mod:`.log_ring`.
         """
         self.head = (7, end)
+
+
+class Stacks(ToParent):
+    """The answer to :class:`ShowStacks`."""
+
+    __slots__ = ()
+    kind = 8
+
+    def __init__(self, current: int, groups: Sequence[StackGroup], more: int) -> None:
+        """
+        Args:
+            current: the call that keeps the main thread; 0 for none.
+            groups: where calls are, see :data:`StackGroup`.
+            more: how many other calls run.
+        """
+        self.head = (8, current, groups, more)

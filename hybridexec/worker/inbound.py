@@ -61,6 +61,7 @@ class Inbound:
             messages.Stop.kind: lane.stop,
             messages.Expire.kind: lane.expire,
             messages.Where.kind: self._say_where,
+            messages.ShowStacks.kind: self._show_stacks,
             messages.Follow.kind: logs.follow,
         }
         # Held by whichever thread reads.
@@ -136,3 +137,7 @@ class Inbound:
         self._page.rewind_log()
         loaded = [name for name in modules if name in sys.modules]
         self._outbox.add(messages.Here(*self._lane.where(), loaded))
+
+    def _show_stacks(self) -> None:
+        self._page.rewind_log()  # as above
+        self._outbox.add(messages.Stacks(*self._lane.stacks()))

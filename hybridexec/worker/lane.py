@@ -18,7 +18,7 @@ called                          thread    and then
 =============================== ========= ==========================================================
 ``set_up``                      main      once, before the first call
 ``serve``                       main      once; it returns when the parent has said stop
-``cancel expire stop where``    reader    for each such message, in the order in which they came
+``cancel expire stop``          reader    for each such message, in the order in which they came
 ``look``                        main      after each read that the main thread has made
 ``wake``                        helper    after each read that the helper thread has made
 ``end_turn``                    helper    whenever it has slept, which is every 8 ms while there is
@@ -67,6 +67,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..wire.contract import Boot
+    from ..wire.messages import StackGroup
     from ..wire.page import StatusPage
     from .functions import Functions
     from .inbox import Inbox
@@ -106,6 +107,11 @@ class Lane(Protocol):
         """The call that keeps the main thread, and that thread's stack, as text. The call is 0 if
         it is none, and the stack empty if it is the main thread that asks: then nothing keeps it.
         """
+
+    def stacks(self) -> tuple[int, list[StackGroup], int]:
+        """Where the running calls are, those that wait included: the call that keeps the main
+        thread, or 0; groups of calls; how many other calls run. What is told is bounded, whatever
+        runs. Calls go on meanwhile, so each stack is that of a moment."""
 
     # -- any thread --------------------------------------------------------------------------
 

@@ -20,14 +20,19 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 
 from .. import native
+from ..wire.messages import StackGroup
 from ..wire.page import DUMP_SIGNAL
 
 #: Frames shown; a deep recursion has thousands.
 _MAX_FRAMES = 100
+#: Of all calls: how many are looked at, how many different stacks are told, and how many calls of
+#: each are named.
+_MAX_CALLS, _MAX_GROUPS, _MAX_NAMED = 1000, 50, 5
 
 
 def record_faults(log_fd: int) -> None:
@@ -72,21 +77,65 @@ def whereabouts(thread: int, run_code: CodeType, runs: Callable[[int], bool]) ->
     return call, "".join(traceback.StackSummary.from_list(frames[::-1]).format())
 
 
+def all_stacks(
+    thread: int | None,
+    waiting: Iterable[tuple[int, FrameType | None]],
+    run_code: CodeType,
+    runs: Callable[[int], bool],
+) -> tuple[int, list[StackGroup], int]:
+    """Where calls are, in groups: see :meth:`.lane.Lane.stacks`.
+
+    Args:
+        thread: the main thread, if something keeps it; None if it asks itself.
+        waiting: other calls, each with its innermost frame; None for one that has ended or has the
+            main thread.
+        run_code, runs: as for :func:`whereabouts`.
+    """
+    # By its places, how many calls have a stack, and the first of them.
+    told: dict[tuple[tuple[str, int, str], ...], list[int]] = {}
+    counts: Counter[tuple[tuple[str, int, str], ...]] = Counter()
+    current = more = 0
+    left = _MAX_CALLS
+    if thread is not None:
+        current, places = _look(thread, run_code, runs)
+        counts[tuple(places)] = 1
+        told[tuple(places)] = [current]
+    for call, frame in waiting:
+        if frame is None or call == current:
+            continue
+        left -= 1
+        key = tuple(_places(frame, run_code)[1]) if left >= 0 else None
+        if key is None or (key not in told and len(told) >= _MAX_GROUPS):
+            more += 1
+            continue
+        counts[key] += 1
+        named = told.setdefault(key, [])
+        if len(named) < _MAX_NAMED:
+            named.append(call)
+    return current, [(counts[key], told[key], list(key[::-1])) for key in told], more
+
+
 def _look(
     thread: int, run_code: CodeType, runs: Callable[[int], bool]
 ) -> tuple[int, list[tuple[str, int, str]]]:
     """The call, and the places of the main thread's frames, the innermost first."""
+    below, places = _places(sys._current_frames().get(thread), run_code)
+    call = 0 if below is None else _local(below, "call")
+    return (call if runs(call) else 0), places
+
+
+def _places(
+    frame: FrameType | None, run_code: CodeType
+) -> tuple[FrameType | None, list[tuple[str, int, str]]]:
+    """The frame of our function that runs the call, if there is one, and the places of those above
+    it, the innermost first."""
     places: list[tuple[str, int, str]] = []
-    frame: FrameType | None = sys._current_frames().get(thread)
-    while frame is not None:
-        code = frame.f_code
-        if code is run_code:
-            call = _local(frame, "call")
-            return (call if runs(call) else 0), places
+    while frame is not None and frame.f_code is not run_code:
         if len(places) < _MAX_FRAMES:
+            code = frame.f_code
             places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
         frame = frame.f_back
-    return 0, places
+    return frame, places
 
 
 def _local(frame: FrameType, name: str) -> int:

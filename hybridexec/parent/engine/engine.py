@@ -81,6 +81,8 @@ class Engine:
         self.inert = False
         self.listeners = Listeners(pool, self._turning, self._io.is_current)
         self.observers = Observers(self.listeners, self.wait_for)
+        #: Asks where calls are, see there; not on the I/O thread.
+        self.stacks = self._supervisor.stacks.ask
         self.sampler = Sampler(self.snapshot, self._turning)
         self._turns = Turns(
             pool,

@@ -21,7 +21,7 @@ from .link import Link
 #: How many calls a report names at most, of those that a silent worker runs.
 _MAX_NAMED = 5
 #: Why a worker that does not answer has no stack to show, by the state of its main thread.
-_WHY_NO_STACK = {
+WHY_NO_STACK = {
     "S": "it waits in C code that holds the GIL",
     "D": "it waits in the system",
     "T": "the process is stopped",
@@ -108,7 +108,7 @@ class HubMonitor:
         else:
             why = "no call has the CPU, but code that one has left running"
         state = connection.state or ""
-        no_stack = "" if stack else _WHY_NO_STACK.get(state, "it does not answer")
+        no_stack = "" if stack else WHY_NO_STACK.get(state, "it does not answer")
         # What computes does not wait for a library.
         libraries = self._libraries(worker.id) if state in ("S", "D") else ()
         found = report.seconds, name, stack, why, no_stack, len(held), libraries

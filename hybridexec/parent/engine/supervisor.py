@@ -22,6 +22,7 @@ from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor
 from .leader import Leader
 from .link import Launcher, Link
+from .stacks import Stacks
 from .starter import Starter
 from .worker_logs import WorkerLogs
 
@@ -61,6 +62,8 @@ class Supervisor:
         self.leader = Leader(self.connections)
         self._by_fd: dict[int, tuple[Link, int]] = {}
         self._monitor = HubMonitor(watchdog, pool.workers, self.connections, self.send, self._tally)
+        #: Asks where calls are.
+        self.stacks = Stacks(pool.workers, self.connections, self.send, queue.post)
         self._logs = logs
         self._measure_at = 0.0  # when to measure the workers' memory
         # Workers that have ended, how is not known yet: until when to wait for that.
@@ -76,6 +79,7 @@ class Supervisor:
             messages.LowWatermark.kind: pool.low_watermark,
             messages.Recalled.kind: self._recalled,
             messages.Here.kind: self._monitor.answered,
+            messages.Stacks.kind: self.stacks.answered,
             messages.Logged.kind: self._take_logs,
         }
 

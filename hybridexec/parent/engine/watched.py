@@ -65,6 +65,11 @@ class Watched:
         """How calls have failed, in groups; the latest last."""
         return self._tally.failures.groups()
 
+    def stacks(self) -> list[dict[str, Any]]:
+        """Where the calls of each worker are; this waits for workers, for a second or so, and so is
+        for a native thread of its own. See :mod:`hybridexec.watching.stacks`."""
+        return self._engine.stacks()
+
     def log(self) -> list[tuple[Any, ...]]:
         """What has happened to workers: for each event when, the name of its class, and its other
         fields in their order; the latest last."""

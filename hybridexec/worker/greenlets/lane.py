@@ -27,6 +27,7 @@ from .runners import Runners
 from .signals import Signals
 
 if TYPE_CHECKING:
+    from ...wire.messages import StackGroup
     from ..lane import Loop
 
 new_lock = gevent.lock.RLock
@@ -111,6 +112,10 @@ class GreenletLane:
     def where(self) -> tuple[int, str]:
         """As :meth:`.Lane.where`."""
         return self._runners.where()
+
+    def stacks(self) -> tuple[int, list[StackGroup], int]:
+        """As :meth:`.Lane.stacks`."""
+        return self._runners.stacks()
 
     def wake(self) -> None:
         """As :meth:`.Lane.wake`."""

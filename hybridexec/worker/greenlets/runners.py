@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.hub
 
 from ... import native
 from ...wire import messages, payload
@@ -348,3 +349,19 @@ class Runners(Watch):
         return stacks.whereabouts(
             self._thread, self.run_code, lambda call: self.runner_of(call) is not None
         )
+
+    def stacks(self) -> tuple[int, list[messages.StackGroup], int]:
+        """Where the running calls are; see :meth:`.Lane.stacks`."""
+        waiting = [(self._call, self._runner), *list(self._waiting.items())]
+        frames = [(call, who.gr_frame) for call, who in waiting if call and who is not None]
+        busy = None if native.ident() == self._thread else self._thread
+        current, groups, more = stacks.all_stacks(
+            busy, frames, self.run_code, lambda call: self.runner_of(call) is not None
+        )
+        # A hub that waits, or sees to something, is no news.
+        told = [group for group in groups if any(group[1]) or not _is_hub(group[2])]
+        return current, told, more
+
+
+def _is_hub(places: list[tuple[str, int, str]]) -> bool:
+    return not places or places[-1][0] == gevent.hub.__file__

@@ -65,7 +65,7 @@ def test_it_answers_with_a_view(running: Monitor) -> None:
 
 def test_what_it_does_not_understand_it_says(running: Monitor) -> None:
     (process,) = client.find(os.getpid())
-    with pytest.raises(ValueError, match="the requests are: view"):
+    with pytest.raises(ValueError, match="the requests are: view, stacks"):
         process.executors[0].ask("shutdown")
     assert process.ask("view")
     process.close()

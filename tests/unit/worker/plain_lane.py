@@ -210,6 +210,11 @@ class PlainLane:
         code = PlainLane._run_one.__code__
         return stacks.whereabouts(self._thread, code, lambda call: call == self._call)
 
+    def stacks(self) -> tuple[int, list[messages.StackGroup], int]:
+        busy = None if threading.get_ident() == self._thread else self._thread
+        code = PlainLane._run_one.__code__
+        return stacks.all_stacks(busy, [], code, lambda call: call == self._call)
+
     # -- the helper thread --------------------------------------------------------------------
 
     def wake(self) -> None:

@@ -45,6 +45,8 @@ from .histogram import Histogram
 from .log_ring import LogRing
 
 HEARTBEAT, TAKEN, CURRENT, HELD, BUSY, CPU, RESIDENT = range(7)
+#: Over how many seconds ``BUSY`` is a mean: what is older counts for a third, and less.
+BUSY_SECONDS = 3.0
 _HEADER = 8
 _WORD = 8
 #: Bytes of the fault log that the parent sees.

@@ -15,14 +15,12 @@ import time
 
 from .. import native
 from ..wire import histogram
-from ..wire.page import BUSY, CPU, HEARTBEAT, RESIDENT, StatusPage
+from ..wire.page import BUSY, BUSY_SECONDS, CPU, HEARTBEAT, RESIDENT, StatusPage
 
 #: How often, in seconds, :meth:`Vitals.beat` is to be called.
 BEAT_SECONDS = 0.1
 #: A beat that is later than this by so many seconds was kept by a call.
 _LATE = 0.05
-#: Over how many seconds the busy share is a mean: what is older counts for a third, and less.
-_MEMORY = 3.0
 #: How often, in seconds, the memory is measured.
 _MEASURE_SECONDS = 1.0
 #: For how many seconds calls run one after another, but for the last.
@@ -68,7 +66,7 @@ class Vitals:
         # A call that waits in C uses no CPU, and keeps the loop all the same.
         held = max(cpu - self._cpu, passed - BEAT_SECONDS - _LATE)
         if passed > 0:
-            part = 1.0 - math.exp(-passed / _MEMORY)
+            part = 1.0 - math.exp(-passed / BUSY_SECONDS)
             times[BUSY] += (min(1.0, held / passed) - times[BUSY]) * part
         times[CPU] = time.process_time()
         self._beaten_at, self._cpu = now, cpu

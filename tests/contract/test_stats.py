@@ -169,10 +169,10 @@ def test_stats_tells_which_hubs_are_held(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     hog = executor.submit(gate.hog, "hog")
     gate.wait_for(1)
-    time.sleep(0.5)
+    wait_until(lambda: executor.stats().workers[0].busy > 0.5, "that is told while it is held")
     gate.open()
     hog.result(timeout=30)
-    wait_until(lambda: executor.stats().workers[0].busy > 0.05)
+    wait_until(lambda: executor.stats().workers[0].busy < 0.4, "idle again")
 
 
 def test_stats_as_json(make: Make) -> None:

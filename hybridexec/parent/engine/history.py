@@ -127,7 +127,8 @@ def sample(snapshot: Snapshot, now: float) -> Sample:
             running = max(0, worker.running)
             queued = max(0, len(worker.in_flight) - running)
             lag = snapshot.hub_lag(worker, now)
-            workers.append(WorkerSample(worker.id, running, queued, page.busy, lag, page.resident))
+            busy = snapshot.busy(worker, now)
+            workers.append(WorkerSample(worker.id, running, queued, busy, lag, page.resident))
         except ValueError:  # it has just ended, and its page was unmapped
             continue
     return Sample(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any
 
+from ...wire.page import BUSY_SECONDS
 from ..pool.pool import Pool
 from ..pool.tally import Tally
 from ..pool.worker import Worker, WorkerState
@@ -94,6 +96,12 @@ class Snapshot:
         """For how many seconds a worker's hub has been overdue."""
         heartbeat = worker.page.heartbeat
         return max(0.0, now - heartbeat - 0.1) if heartbeat else 0.0
+
+    def busy(self, worker: Worker, now: float) -> float:
+        """For which share of the last seconds a worker's hub was held, until now: while it is, it
+        cannot say so itself."""
+        busy, held = worker.page.busy, self.hub_lag(worker, now)
+        return 1.0 - (1.0 - busy) * math.exp(-held / BUSY_SECONDS)
 
     def longest(self, now: float) -> list[tuple[Call, float, int | None]]:
         """The calls that have been running for longest, the longest first: for each itself, for how

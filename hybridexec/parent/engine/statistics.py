@@ -79,7 +79,7 @@ def _worker(snapshot: Snapshot, worker: Worker, now: float) -> WorkerStats:
         snapshot.hub_lag(worker, now),
         snapshot.current(worker.id),
         len(worker.deadlines.abandoned),
-        page.busy,
+        snapshot.busy(worker, now),
         page.resident,
         page.cpu_seconds,
         snapshot.age(worker.id, now),

@@ -51,12 +51,7 @@ class Plot:
         figure_.xgrid.visible = False
         figure_.axis.axis_label_text_font_style = "normal"
         self.note = Label(
-            x=16,
-            y=16,
-            x_units="screen",
-            y_units="screen",
-            text=empty,
-            text_font_size="13px",
+            x=16, y=16, x_units="screen", y_units="screen", text=empty, text_font_size="13px"
         )
         figure_.add_layout(self.note)
 

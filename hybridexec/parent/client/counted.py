@@ -278,7 +278,7 @@ class CountedFutures:
 
     def _running(self) -> int:
         running = sum(future.running() for future in list(self._foreign))
-        for keeper in self._keepers:
+        for keeper in list(self._keepers):
             for batch, place in keeper.running_calls():
                 sink: Any = batch.sink
                 running += (sink.at(place) if isinstance(sink, Futures) else sink) in self._open

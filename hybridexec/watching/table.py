@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -50,7 +49,9 @@ class Picture:
             parts.append(self._workers(rows))
         if more:
             parts.append(_one_line(f"and {more} more", "dim"))
-        yield Padding(Group(*parts, "", *below), (0, _MARGIN, 0, 0))
+        # Not a Padding: it would fill the margin, and leave the cursor at its end.
+        inner = options.update_width(max(1, width))
+        yield from console.render(Group(*parts, "", *below), inner)
 
     def _workers(self, rows: list[tuple[str, ...]]) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)

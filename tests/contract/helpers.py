@@ -33,6 +33,9 @@ class Gate:
         self.folder = folder
         folder.mkdir(exist_ok=True)
 
+    def __repr__(self) -> str:
+        return "a gate"
+
     def open(self) -> None:
         (self.folder / "open").touch()
 

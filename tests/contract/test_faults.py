@@ -179,12 +179,12 @@ def test_calls_that_were_in_flight_are_named(make: Make, gate: Gate) -> None:
     (pid,) = executor._processes
     os.kill(pid, signal.SIGKILL)
     errors = [call.exception(timeout=30) for call in waiting]
-    named = ("wait_at(...)",) * 3 + tuple(f"sleep({100 + n})" for n in range(7))
+    texts = [f"wait_at(a gate, {n})" for n in range(3)] + [f"sleep({100 + n})" for n in range(20)]
+    named = tuple(texts[:10])
     for place, error in enumerate(errors):
         assert isinstance(error, WorkerLost)
         assert (error.pid, error.in_flight, error.calls) == (pid, 23, named)
-        own = "wait_at(...)" if place < 3 else f"sleep({100 + place - 3})"
-        assert f"this call, {own}, and 22 others;" in str(error)
+        assert f"this call, {texts[place]}, and 22 others;" in str(error)
         assert str(error).endswith(f"It was running: {', '.join(named)} and 13 more")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import time
 from concurrent.futures import Future
+from multiprocessing.managers import BaseProxy
 from typing import Any
 
 import pytest
 
 from hybridexec import HybridExecutor
 
-from .conftest import METHODS, make_executor
+from .conftest import METHODS, Make, make_executor
 from .helpers import PATIENCE, Gate
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
@@ -186,6 +187,19 @@ def use_proxies(numbers: Any, counts: Any, queue: Any, lock: Any, n: int) -> Non
         time.sleep(0.001)
         counts["n"] = seen + 1
     queue.put(n)
+
+
+def test_a_proxy_that_outlives_its_manager_keeps_no_worker_from_starting(
+    make_each: Make,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as gone:
+        outlived = gone.list()
+    with context.Manager() as manager:
+        numbers = manager.list()
+        make_each(max_workers=1).submit(numbers.append, 3).result(timeout=60)
+        assert list(numbers) == [3]
+    assert isinstance(outlived, BaseProxy)
 
 
 def test_manager_proxies_serve_many_greenlets_at_once(executor: HybridExecutor) -> None:

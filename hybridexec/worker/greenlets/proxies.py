@@ -41,7 +41,9 @@ def mend(managers: Any) -> None:
         known[address] = managers.util.ForkAwareLocal(), idents
     for found in gc.get_objects() if known else ():
         if issubclass(type(found), proxy):  # which looks at no attribute
-            found._tls = known[found._token.address][0]
+            local = known.get(found._token.address)
+            if local is not None:  # else its manager is gone
+                found._tls = local[0]
 
     def connect_anew(self: Any) -> None:
         connect(self)

@@ -75,10 +75,8 @@ class Observation:
                 thread = threading.Thread(target=self._run, name="hybridexec-observer", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # there are too many, or the process is ending
-                    self._dropped += len(self._events)
-                    self._events.clear()
-                    return
+                except RuntimeError:  # there are too many, or the interpreter is exiting
+                    return  # who waits for the end calls the observer
                 self._thread = thread
             self._changed.notify()
 
@@ -92,7 +90,10 @@ class Observation:
         """Wait until the observer has had all its events, for so many seconds at most; not if it
         is the observer that waits."""
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None:
+            if self._ended:
+                self._run()  # what waits because no thread could be started
+        elif thread is not threading.current_thread():
             native.wait(partial(_joined, thread), seconds)
 
     def become_inert(self) -> None:

@@ -84,31 +84,28 @@ class WorkerLogs:
             self._received += len(data)
             self._waiting.append((worker, data))
         self.dropped += news
-        if (data or news) and not self._call(self._drain):
-            while self._waiting:
-                _, data = self._waiting.popleft()
-                self._received -= len(data)
-                self.dropped += _count(data)
+        if data or news:
+            self._call(self._drain)
 
     def finish(self, then: Callable[[], object]) -> None:
         """Call ``then`` when all records have been handled."""
         if self._hubs is None and self._thread is None:
-            then()
+            self._end(then)  # here, what waits because there was no thread
         else:
             self._call(lambda: self._end(then))
 
-    def _call(self, function: Callable[[], None]) -> bool:
-        """Have ``function`` called where records are handled; whether that is possible."""
+    def _call(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called where records are handled. If no thread can be started, as when
+        the interpreter is exiting (Python 3.12), what waits is handled by :meth:`finish`."""
         if self._hubs is not None:
             self._hubs.call(function)
-            return True
+            return
         if self._thread is None:
             try:
                 self._thread = _Thread()
-            except RuntimeError:  # there can be no more threads
-                return False
+            except RuntimeError:
+                return
         self._thread.call(function)
-        return True
 
     # -- where records are handled ----------------------------------------------------------------
 
@@ -164,6 +161,7 @@ class WorkerLogs:
         if self._busy:  # in a greenlet that waits; others may run
             self._call(lambda: self._end(then))
             return
+        self._drain()
         self._report(math.inf)
         then()
         if self._thread is not None:

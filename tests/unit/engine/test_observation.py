@@ -103,15 +103,18 @@ def test_nobody_waits_for_ever_for_an_observer(monkeypatch: pytest.MonkeyPatch) 
     ours.join(PATIENCE)
 
 
-def test_if_no_thread_can_be_started_events_are_counted_as_dropped(
+def test_if_no_thread_can_be_started_who_closes_calls_the_observer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    ours = Observation(print)
+    got: list[Event] = []
+    ours = Observation(got.append)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
         ours.put(events(3))
-    assert ours.dropped == 3
+    assert not got
     ours.close()
+    assert got == events(3)
+    assert ours.dropped == 0

@@ -155,7 +155,7 @@ def test_a_handler_that_raises_at_the_report_does_not_keep_the_end_waiting(
     assert logs.dropped == 5
 
 
-def test_without_a_thread_to_be_had_records_are_dropped(
+def test_without_a_thread_to_be_had_records_are_handled_at_the_end(
     handler: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -165,11 +165,11 @@ def test_without_a_thread_to_be_had_records_are_dropped(
     with monkeypatch.context() as patch:
         patch.setattr(worker_logs.native, "start_thread", refuse)
         logs.receive(1, data_of("one", "two"), 0)
-    assert logs.dropped == 2
-    handler.open.set()
-    logs.receive(1, data_of("three"), 0)
-    finish(logs)
-    assert handler.kept == ["three"]
+        assert not handler.kept
+        handler.open.set()
+        finish(logs)
+    assert handler.kept == ["one", "two"]
+    assert logs.dropped == 0
 
 
 def test_changes_of_levels_are_seen_now_and_then() -> None:

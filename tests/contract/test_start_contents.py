@@ -314,6 +314,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.unmeasured("coverage imports textwrap")
 def test_a_worker_has_logging_and_futures_when_something_imports_them(tmp_path: Path) -> None:
     out = run_script(tmp_path / "script.py", LIGHT)
     assert (out.stdout, out.stderr) == ("([], True, True, True)\n", "from a worker\n")

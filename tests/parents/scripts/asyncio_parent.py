@@ -17,8 +17,8 @@ def double(number):
 
 
 def wait_for_ever(mark):
-    Path(mark, "started").touch()
     try:
+        Path(mark, "started").touch()
         time.sleep(600)
     finally:
         Path(mark, "stopped").touch()

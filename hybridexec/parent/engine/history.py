@@ -118,7 +118,8 @@ class History:
 
 
 def sample(snapshot: Snapshot, now: float) -> Sample:
-    """How it is."""
+    """How it is. What the I/O thread has not looked at yet does not count: that may be a million
+    calls, and to go through them takes long."""
     tally = snapshot.tally
     workers: list[WorkerSample] = []
     for worker in snapshot.workers():
@@ -133,13 +134,13 @@ def sample(snapshot: Snapshot, now: float) -> Sample:
             continue
     return Sample(
         now,
-        tally.submitted + snapshot.submitted,
+        tally.submitted,
         tally.finished,
         tally.failed,
         tally.retried,
         tally.timed_out,
         tally.cancelled,
         tally.lost,
-        snapshot.pending,
+        snapshot.waiting,
         tuple(workers),
     )

@@ -51,7 +51,7 @@ class Sampler:
         if now >= self._due:
             history = self._history()
             history.sample(now)
-            self._busy = self._snapshot.unfinished > 0
+            self._busy = self._snapshot.has_calls
             soon = min(_SECONDS, (now - self.began_at) * _SHARE)
             self._due = now + max(history.every, soon)
 

@@ -83,9 +83,19 @@ class Snapshot:
         return self._supervisor.logs_dropped
 
     @property
+    def waiting(self) -> int:
+        """Calls that the pool has and no worker."""
+        return 0 if self._inert else self._pool.pending
+
+    @property
     def pending(self) -> int:
         """Calls that no worker has yet."""
-        return 0 if self._inert else self._pool.pending + self.submitted
+        return self.waiting + self.submitted
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether there are calls that have not ended."""
+        return bool(self._pool.ledger.unfinished or self._queue.submitted)
 
     @property
     def unfinished(self) -> int:

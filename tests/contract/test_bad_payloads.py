@@ -16,6 +16,8 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import identity, pid_of, square
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- what cannot travel ---------------------------------------------------------------------------
 
 

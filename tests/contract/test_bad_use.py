@@ -18,6 +18,8 @@ from hybridexec import HybridExecutor, options
 from .conftest import Make, make_executor
 from .helpers import run_script, square
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 HUGE = 10**9
 
 

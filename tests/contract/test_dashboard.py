@@ -21,6 +21,8 @@ import pytest
 from hybridexec import HybridExecutor
 from hybridexec.watching.page.dashboard import Dashboard
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 UPGRADE = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",

@@ -19,6 +19,8 @@ from hybridexec import HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, identity, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 @dataclasses.dataclass
 class Page:
@@ -259,6 +261,7 @@ def test_cancelled_calls_do_not_shift_the_items_of_others(make: Make, gate: Gate
             assert call.cancelled()
 
 
+@pytest.mark.slow
 def test_after_a_workers_death_items_are_sent_again_whole(make: Make, tmp_path: Any) -> None:
     executor = make(max_workers=1, concurrency=1).options(on_worker_loss="retry")
     items = [{"number": number, "path": str(tmp_path / "died")} for number in range(200)]

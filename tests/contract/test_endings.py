@@ -21,6 +21,8 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, run_script, square, start_script, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- forks ----------------------------------------------------------------------------------------
 
 #: What a forked child finds; START is a start method.
@@ -310,6 +312,7 @@ def test_shutdown_in_a_worker_of_another_executor(make: Make, start: str) -> Non
     assert not any(is_alive(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_shutdown_while_many_threads_submit(make: Make) -> None:
     executor = make()
     calls: list[Future[int]] = []

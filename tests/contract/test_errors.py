@@ -14,6 +14,8 @@ from .conftest import Make
 from .exceptions import KeepsItsFields, Unusual, fail, fail_with
 from .helpers import Gate, nap, pid_of, square
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 def fail_in_a_chain() -> None:
     try:

@@ -20,6 +20,8 @@ from hybridexec.parent.engine.engine import Engine
 from .conftest import METHODS, Make, make_executor
 from .helpers import Gate, identity, pid_of, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 @contextmanager
 def listening(make: Callable[[], HybridExecutor]) -> Iterator[tuple[HybridExecutor, Account]]:

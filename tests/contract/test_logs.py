@@ -21,6 +21,8 @@ from hybridexec import HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, leave, pid_of, run_script, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 logger = logging.getLogger("contract.logs")
 
 
@@ -93,7 +95,6 @@ def test_levels_are_those_of_the_parent(make_each: Make, kept: Kept) -> None:
     assert kept.messages == [str(logging.INFO), str(logging.ERROR)]
 
 
-@pytest.mark.slow_on("spawn")
 def test_a_change_of_levels_is_followed(make_each: Make, kept: Kept, gate: Gate) -> None:
     with make_each(max_workers=1) as executor:
         executor.submit(log, "once").result()
@@ -125,7 +126,6 @@ def initialize_badly() -> None:
     raise OSError("no such disk")
 
 
-@pytest.mark.slow_on("spawn")
 def test_why_an_initializer_failed_is_logged_here(
     make_each: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,7 +154,6 @@ def log_elsewhere(gate: Gate) -> None:
     log("call")
 
 
-@pytest.mark.slow_on("spawn")
 def test_records_come_from_everywhere_but_forked_processes(
     make_each: Make, kept: Kept, gate: Gate
 ) -> None:
@@ -197,7 +196,6 @@ def crash() -> None:
     ctypes.string_at(0)
 
 
-@pytest.mark.slow_on("spawn")
 @pytest.mark.parametrize("die", [kill, exit_hard, crash])
 def test_what_was_logged_just_before_a_death_arrives(
     make_each: Make, kept: Kept, die: Callable[[], None]
@@ -245,7 +243,6 @@ def blocked() -> Iterator[Blocked]:
     logger.setLevel(logging.NOTSET)
 
 
-@pytest.mark.slow_on("spawn")
 def test_a_handler_that_blocks_holds_up_no_call(make_each: Make, blocked: Blocked) -> None:
     with make_each(max_workers=2) as executor:
         executor.submit(log, "first").result()
@@ -273,7 +270,6 @@ def shut_down_from_a_handler(executor: HybridExecutor) -> logging.Handler:
     return Ending()
 
 
-@pytest.mark.slow_on("spawn")
 def test_a_handler_may_shut_the_executor_down(make_each: Make, kept: Kept) -> None:
     executor = make_each(max_workers=1)
     handler = shut_down_from_a_handler(executor)
@@ -287,7 +283,6 @@ def test_a_handler_may_shut_the_executor_down(make_each: Make, kept: Kept) -> No
     assert kept.messages == ["end"]
 
 
-@pytest.mark.slow_on("spawn")
 def test_it_can_be_switched_off(make_each: Make, kept: Kept) -> None:
     with make_each(max_workers=1, worker_logs=False) as executor:
         executor.submit(log, "here", level=logging.DEBUG).result()
@@ -367,7 +362,6 @@ def test_a_script_that_logs_to_a_file_does_so_once(method: str, tmp_path: Path) 
     assert path.read_text() == "WARNING from a call\n"
 
 
-@pytest.mark.slow_on("spawn")
 def test_a_script_whose_workers_set_up_stderr_themselves(method: str, tmp_path: Path) -> None:
     text = SCRIPT.format(everywhere=False, to={}, more="initializer=logging.basicConfig")
     done = run_script(tmp_path / "script.py", text, method)
@@ -393,7 +387,6 @@ def test_a_script_that_sets_up_nothing(method: str, tmp_path: Path) -> None:
     assert done.stderr.splitlines() == ["from a call"]
 
 
-@pytest.mark.slow_on("spawn")
 def test_only_workers_set_up_stderr(method: str, tmp_path: Path) -> None:
     text = BARE.format(more="initializer=logging.basicConfig")
     done = run_script(tmp_path / "script.py", text, method)
@@ -449,7 +442,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow_on("spawn")
 def test_the_interpreters_exit_waits_for_records(method: str, tmp_path: Path) -> None:
     done = run_script(tmp_path / "script.py", AT_EXIT, method)
     assert sorted(map(int, done.stdout.split())) == list(range(50))

@@ -23,6 +23,8 @@ from hybridexec import HybridExecutor, WorkerLost, metrics
 from .conftest import Make
 from .helpers import Gate, run_script, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 

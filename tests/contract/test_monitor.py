@@ -17,7 +17,7 @@ from hybridexec.watching import client
 from .conftest import Make
 from .helpers import Gate, identity, start_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = pytest.mark.slow_on("spawn", "fork")
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from .conftest import Make
 from .exceptions import Frozen, FrozenButRebuilt, HoldsAFrame, NeedsTwo, NoText, Wordless, fail_with
 from .helpers import identity, square
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 def fail_wordlessly() -> None:
     raise Wordless

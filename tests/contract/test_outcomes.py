@@ -17,6 +17,8 @@ from hybridexec import HybridExecutor, Outcome
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, nap
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- map_unordered and outcomes -------------------------------------------------------------------
 
 

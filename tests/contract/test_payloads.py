@@ -20,6 +20,8 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import identity, start_script
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 MB = 1024 * 1024
 
 

@@ -19,6 +19,8 @@ from .conftest import Make
 from .feeder import Feeder, Outcome, Pickled, error_of, value_of
 from .helpers import PATIENCE, Gate, identity, leave, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 def _arrive(pickled_in: int, value: Any) -> Sealed:
     assert os.getpid() != pickled_in, "it is unpickled where it is used"

@@ -20,6 +20,8 @@ from hybridexec import HybridExecutor, Outcome, Progress, as_completed
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, run_script, square, start_script, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 
 class Seen(list[Progress]):
     """Keeps all that it is told; must be told once at the end, which the test says has come."""

@@ -29,6 +29,7 @@ def limit(executor: HybridExecutor) -> int:
     return executor.submit(leak, 1).result(timeout=30)[1] + 100 * MIB
 
 
+@pytest.mark.slow
 def test_a_worker_that_holds_too_much_is_replaced() -> None:
     with HybridExecutor(1) as scale:
         bound = limit(scale)

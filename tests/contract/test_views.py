@@ -15,6 +15,8 @@ from hybridexec import CallTimeout, ExecutorView, HybridExecutor
 from .conftest import Make
 from .helpers import Gate, nap, square, wait_until
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 # -- options ----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ import pytest
 
 from hybridexec import HybridExecutor
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 PATIENCE = 60
 
 

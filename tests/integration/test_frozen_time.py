@@ -18,6 +18,8 @@ import pytest
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost, native
 
+pytestmark = pytest.mark.slow_on("spawn", "fork")
+
 #: What an initializer was given.
 lock: Any = None
 

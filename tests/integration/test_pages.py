@@ -16,6 +16,8 @@ from browser import Look, chromium
 from hybridexec import HybridExecutor
 from hybridexec.events import WorkerBlocked
 
+pytestmark = pytest.mark.slow  # each starts a browser
+
 #: Where on the page a plot shows something; scrolls there.
 PLACE = """([name, x, y]) => {
     const view = Bokeh.index.get_by_id(Bokeh.documents[0].get_model_by_name(name).id)
@@ -199,7 +201,6 @@ def fail_at_times(number: int) -> None:
         raise ValueError(HOSTILE)
 
 
-@pytest.mark.slow
 def test_a_million_calls_leave_little(look: Look, tmp_path: Path) -> None:
     path = tmp_path / "run.html"
     us = psutil.Process()

@@ -15,6 +15,7 @@ import pytest
 from unit.account import Account
 
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost, events
+from hybridexec.parent.engine import observation as observing
 from hybridexec.parent.engine.engine import Engine
 
 from .conftest import METHODS, Make, make_executor
@@ -222,13 +223,16 @@ def test_a_log_handler_that_blocks_keeps_no_call_waiting(make: Make, gate: Gate)
         logger.removeHandler(handler)
 
 
-def test_who_closes_in_a_callback_hears_of_that_call(make: Make, gate: Gate) -> None:
+def test_who_closes_in_a_callback_hears_of_that_call_and_does_not_wait(
+    make: Make, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observing, "PATIENCE", 3600.0)
     executor = make(max_workers=1)
     told: list[events.CallsEvent] = []
-    observation = executor.observe(told.append, events=events.CallsEvent)
+    ours = executor.observe(told.append, events=events.CallsEvent)
     call = executor.submit(gate.wait, 1)
     gate.wait_for(1)
-    call.add_done_callback(lambda _: observation.close())
+    call.add_done_callback(lambda _: ours.close())
     gate.open()
     call.result(timeout=30)
     executor.shutdown()

@@ -54,7 +54,8 @@ class Observation:
         seconds at most. If the observer itself or a future's callback calls this, it returns at
         once, and the observer gets them afterwards."""
         self._cease()
-        self.join(PATIENCE)
+        if self._ended:  # else this is the thread that has to tell what is left
+            self.join(PATIENCE)
 
     # -- for who tells ----------------------------------------------------------------------------
 

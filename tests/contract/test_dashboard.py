@@ -255,6 +255,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call", ["", "executor.submit(abs, -1).result()", "executor.shutdown(False)"]
 )
@@ -313,6 +314,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_where_gevent_has_patched_threads_there_is_the_report(tmp_path: Path) -> None:
     assert "executor.report() works here" in script(PATCHED, tmp_path)
     assert (tmp_path / "program.py.html").stat().st_size > 1_000_000
@@ -331,6 +333,7 @@ def test_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, name: st
         getattr(executor, name)(*arguments)
 
 
+@pytest.mark.slow
 def test_a_view_has_its_executors(tmp_path: Path) -> None:
     with HybridExecutor(1) as executor:
         view = executor.options(timeout=5)

@@ -84,6 +84,7 @@ def name_of(step: Any) -> str:
     return str(step.__qualname__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS, ids=name_of)
 def test_wherever_ctrl_c_hits_the_first_submit_its_call_never_runs(
     step: Any, tmp_path: Path

@@ -218,6 +218,7 @@ def test_a_worker_we_killed_did_not_run_out_of_memory(make: Make, gate: Gate) ->
     assert "memory" not in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_no_descriptor_is_left_of_workers_that_died() -> None:
     def run(deaths: int) -> int:

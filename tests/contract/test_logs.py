@@ -175,6 +175,7 @@ def test_the_last_words_of_a_worker_that_ends_arrive(make_each: Make, kept: Kept
     assert kept.messages == ["goodbye"]
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_workers_are_recycled(make: Make, kept: Kept) -> None:
     with make(max_workers=2, max_tasks_per_child=20) as executor:
         list(executor.map(log, map(str, range(200))))

@@ -263,6 +263,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others have habits of their own")
 def test_memory_is_not_faulted_in_again_for_each_payload(tmp_path: Path) -> None:
     with start_script(tmp_path / "script.py", FAULTS) as process:

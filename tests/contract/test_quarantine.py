@@ -121,6 +121,7 @@ def test_it_can_be_declined_for_some_calls(make: Make, gate: Gate) -> None:
         lost.result(timeout=30)
 
 
+@pytest.mark.slow
 def test_calls_that_may_not_run_again_never_do(make: Make, tmp_path: Path) -> None:
     executor = make(max_workers=1, concurrency=20, on_worker_loss="retry")
     careful = executor.options(on_worker_loss="fail")
@@ -152,6 +153,7 @@ def test_healthy_workers_go_on(make: Make, gate: Gate) -> None:
     assert len(gate.arrived) == 1
 
 
+@pytest.mark.slow
 def test_several_culprits_are_all_found(make: Make) -> None:
     executor = make(max_workers=2, concurrency=30, on_worker_loss="retry")
     culprits = [executor.submit(leave) for _ in range(3)]

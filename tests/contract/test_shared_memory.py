@@ -192,6 +192,7 @@ def test_calls_that_are_taken_back_run_elsewhere(make_each: Make, gate: Gate) ->
 # -- what is left ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @each_size
 def test_neither_side_keeps_more_than_spare_files(make_each: Make, size: int) -> None:
     executor = make_each(max_workers=1)
@@ -223,6 +224,7 @@ def die_after(array: np.ndarray) -> np.ndarray:
     return array
 
 
+@pytest.mark.slow
 def test_results_of_dying_workers_leave_nothing(make: Make) -> None:
     """Some are on their way when the worker dies."""
     executor = make(max_workers=1)

@@ -121,6 +121,7 @@ CALLS: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
 ]
 
 
+@pytest.mark.slow
 def test_calls_that_are_stopped_at_any_moment_leave_everything_whole(
     equipped: HybridExecutor, tools: Tools
 ) -> None:

@@ -52,6 +52,7 @@ def test_map_waits_on_hundreds_at_once(executor: HybridExecutor, plain_server: S
     assert list(found) == ["met"] * CALLS
 
 
+@pytest.mark.slow
 def test_a_session_kept_per_thread_is_reused(executor: HybridExecutor, server: Server) -> None:
     bodies = [bytes([number % 256]) * 1000 for number in range(2000)]
     found = list(executor.map(loopback_clients.post_by_session, [server] * 2000, bodies))

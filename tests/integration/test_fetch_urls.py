@@ -59,6 +59,7 @@ def test_plots_of_the_run_are_written(tmp_path: Path) -> None:
     assert "Calls that ended, by outcome" in report.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_compares_with_the_standard_library() -> None:
     done = run("--count", 100, "--latency", 0.01, "--compare")
     assert (done.returncode, done.stderr) == (0, "")

@@ -124,6 +124,7 @@ def test_a_call_that_keeps_the_hub_and_those_that_wait(tmp_path: Path) -> None:
     assert "its hub is kept by hog()" in text
 
 
+@pytest.mark.slow
 def test_a_call_that_keeps_the_gil_is_seen_by_faulthandler(tmp_path: Path) -> None:
     with program(tmp_path, "forkserver", "keep_the_gil") as process:
         told = worker(process.pid)

@@ -155,8 +155,9 @@ class Monitor:
         try:
             if client.unsent:
                 client.send()
-            # While there is something to send, nothing more is read.
-            while not client.unsent and (request := client.receive()) is not None:
+            # While there is something to send, nothing more is read; and one request at a time,
+            # so that who never ceases to ask hides neither the others nor the end.
+            if not client.unsent and (request := client.receive()) is not None:
                 client.unsent = json.dumps(self._answer(request)).encode() + b"\n"
                 client.send()
                 native.sleep(_PAUSE)
@@ -212,18 +213,17 @@ class _Client:
         Raises:
             OSError: there will be none, or it is too long to be one.
         """
-        if b"\n" not in self._received:
-            try:
-                received = self._socket.recv(_LONGEST)
-            except BlockingIOError:
-                return None
-            self._received += received
-            if not received or len(self._received) > 2 * _LONGEST:
-                raise OSError("it has ended, or sends something else")
-        line, end, rest = self._received.partition(b"\n")
-        if not end:
+        try:
+            found = self._socket.recv(_LONGEST, _socket.MSG_PEEK)
+        except BlockingIOError:
             return None
-        self._received = rest
+        # What follows the line is left there, so that the poller tells of it again.
+        self._received += self._socket.recv(found.find(b"\n") + 1 or len(found))
+        if not found or len(self._received) > 2 * _LONGEST:
+            raise OSError("it has ended, or sends something else")
+        if not self._received.endswith(b"\n"):
+            return None
+        line, self._received = self._received, b""
         return line.decode("ascii", "replace").strip()
 
     def send(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -118,6 +119,26 @@ def test_who_does_not_read_keeps_nobody_waiting(
         process.close()
         kept = sum(len(each.unsent) for each in running._clients.values())
         assert kept < 5_000_000, "one answer at most"
+
+
+def test_who_never_ceases_to_ask_hides_neither_others_nor_the_end(
+    running: Monitor, runtime: Path
+) -> None:
+    def read() -> None:
+        with contextlib.suppress(ConnectionError):
+            while greedy.recv(100_000):
+                pass
+
+    with connect(runtime) as greedy:
+        greedy.sendall(b"view\n" * 6000)  # two minutes of answers
+        reader = threading.Thread(target=read)
+        reader.start()
+        (process,) = client.find(os.getpid())
+        assert process.ask("view")
+        running.end()
+        wait_until(lambda: not threads())
+        reader.join(PATIENCE)
+        process.close()
 
 
 def test_who_hangs_makes_room_for_others(running: Monitor, runtime: Path) -> None:

@@ -15,8 +15,7 @@ from functools import partial, wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
-from . import native
-from . import options as checks
+from . import checks, native
 from .options import UNCHANGED, CallOptions
 from .privates import Privates
 

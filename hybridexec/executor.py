@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from . import options as checks
+from . import checks, options
 from .options import CallOptions
 from .watchable import Watchable
 
@@ -160,7 +160,7 @@ class HybridExecutor(Watchable):
         checks.concurrency(concurrency)
         checks.initializer(initializer)
         arguments = checks.initargs(initargs)
-        checks.on_worker_loss(on_worker_loss)
+        options.on_worker_loss(on_worker_loss)
         checks.seconds(timeout_grace, "timeout_grace")
         if max_memory_per_child is not None:
             checks.max_memory_per_child(max_memory_per_child)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import cache_from_source, find_spec
 
-from .. import options
+from .. import checks
 from .finding import Finding
 from .source import Source, find
 
@@ -30,7 +30,7 @@ def facts() -> dict[str, str]:
     return {
         **told,
         "system": f"{platform.system()} {platform.machine()}",
-        "cpus": str(options.usable_cpus()),
+        "cpus": str(checks.usable_cpus()),
         "open files": f"{soft:,} (hard limit {hard:,})",
         "resolver": os.environ.get("GEVENT_RESOLVER", "thread"),
     }
@@ -56,7 +56,7 @@ def examine(sources: list[Source], concurrency: list[tuple[int, str]]) -> Iterat
 
 def _interpreter() -> Iterator[Finding]:
     try:
-        options.interpreter()
+        checks.interpreter()
     except NotImplementedError as error:
         yield Finding("interpreter", sys.executable, str(error), "use another build of Python")
     if platform.python_implementation() != "CPython":
@@ -88,7 +88,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _open_files(concurrency: int, where: str) -> Iterator[Finding]:
-    most = options.most_concurrency()
+    most = checks.most_concurrency()
     if most is not None and concurrency > most:
         yield Finding(
             "open-files",

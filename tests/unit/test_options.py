@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec import HybridExecutor, native, options
+from hybridexec import HybridExecutor, checks, native, options
 from hybridexec.options import UNCHANGED, CallOptions
 
 NOT_INTEGERS = [True, False, 1.0, "4", b"4", [4], Fraction(4)]
@@ -24,12 +24,12 @@ class Integer(int):
 
 # Each check by the name of its argument.
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "max_workers": options.max_workers,
-    "concurrency": options.concurrency,
-    "max_pending": lambda value: options.integer(value, "max_pending"),
-    "chunksize": options.chunksize,
-    "buffersize": options.buffersize,
-    "max_tasks_per_child": options.max_tasks_per_child,
+    "max_workers": checks.max_workers,
+    "concurrency": checks.concurrency,
+    "max_pending": lambda value: checks.integer(value, "max_pending"),
+    "chunksize": checks.chunksize,
+    "buffersize": checks.buffersize,
+    "max_tasks_per_child": checks.max_tasks_per_child,
 }
 
 
@@ -55,7 +55,7 @@ def test_counts_in_range_are_accepted(name: str, value: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("max_workers", options.MAX_WORKERS), ("concurrency", options.MAX_CONCURRENCY)],
+    [("max_workers", checks.MAX_WORKERS), ("concurrency", checks.MAX_CONCURRENCY)],
 )
 def test_huge_counts_are_mistakes(name: str, limit: int) -> None:
     for value in (limit + 1, 10**30):
@@ -70,7 +70,7 @@ def test_none_is_no_number(name: str) -> None:
 
 
 def test_none_means_no_buffersize() -> None:
-    options.buffersize(None)
+    checks.buffersize(None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_standard_librarys_texts_are_kept(name: str, value: object, text: st
 
 
 def test_the_default_is_a_worker_per_usable_cpu() -> None:
-    assert options.max_workers(None) == options.usable_cpus() >= 1
+    assert checks.max_workers(None) == checks.usable_cpus() >= 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinities")
@@ -102,7 +102,7 @@ def test_usable_cpus_are_those_this_process_may_run_on() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert options.usable_cpus() == 1
+        assert checks.usable_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
 
@@ -114,7 +114,7 @@ def limit_descriptors(
     monkeypatch: pytest.MonkeyPatch, hard: int, *, privileged: bool = False
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (min(hard, 10), hard))
-    monkeypatch.setattr(options, "_may_raise_limits", lambda: privileged)
+    monkeypatch.setattr(checks, "_may_raise_limits", lambda: privileged)
 
 
 def test_more_calls_than_descriptors_are_warned_of_with_a_way_out(
@@ -123,24 +123,24 @@ def test_more_calls_than_descriptors_are_warned_of_with_a_way_out(
     limit_descriptors(monkeypatch, hard=1024)
     message = r"concurrency=5,000 .* hard limit is 1,024.* at most 960"
     with pytest.warns(RuntimeWarning, match=message):
-        assert options.concurrency(5000) == 5000
-    assert options.concurrency(960) == 960
+        assert checks.concurrency(5000) == 5000
+    assert checks.concurrency(960) == 960
 
 
 def test_who_may_raise_the_hard_limit_is_not_bound_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_descriptors(monkeypatch, hard=1024, privileged=True)
-    assert options.concurrency(5000) == 5000
+    assert checks.concurrency(5000) == 5000
 
 
 def test_no_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_descriptors(monkeypatch, hard=resource.RLIM_INFINITY)
-    assert options.concurrency(5000) == 5000
+    assert checks.concurrency(5000) == 5000
 
 
 def test_a_tiny_limit_still_suggests_something_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_descriptors(monkeypatch, hard=16)
     with pytest.warns(RuntimeWarning, match=r"at most 1 and"):
-        options.concurrency(100)
+        checks.concurrency(100)
 
 
 # -- monkey patching and preloading -----------------------------------------------------------
@@ -148,12 +148,12 @@ def test_a_tiny_limit_still_suggests_something_possible(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("value", [True, False, {}, {"thread": False, "socket": True}])
 def test_monkey_patch_takes_a_bool_or_switches(value: object) -> None:
-    assert options.monkey_patch(value) == value
+    assert checks.monkey_patch(value) == value
 
 
 def test_the_switches_are_copied() -> None:
     switches = {"thread": False}
-    kept = options.monkey_patch(switches)
+    kept = checks.monkey_patch(switches)
     switches["thread"] = True
     assert kept == {"thread": False}
 
@@ -161,49 +161,49 @@ def test_the_switches_are_copied() -> None:
 @pytest.mark.parametrize("value", [None, 1, "all", ["thread"], {"thread": 1}, {1: True}])
 def test_monkey_patch_takes_nothing_else(value: object) -> None:
     with pytest.raises(TypeError, match=r"^monkey_patch must"):
-        options.monkey_patch(value)
+        checks.monkey_patch(value)
 
 
 def test_a_misspelt_switch_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"^monkey_patch has no switch 'sockets'.*socket"):
-        options.monkey_patch({"sockets": True})
+        checks.monkey_patch({"sockets": True})
 
 
 @pytest.mark.parametrize("value", [(), ["requests"], ("a", "b.c"), {"a": 1}])
 def test_preload_takes_module_names(value: Any) -> None:
-    assert options.preload(value) == tuple(value)
+    assert checks.preload(value) == tuple(value)
 
 
 def test_preload_takes_any_iterable() -> None:
-    assert options.preload(name for name in ("a", "b")) == ("a", "b")
+    assert checks.preload(name for name in ("a", "b")) == ("a", "b")
 
 
 @pytest.mark.parametrize("value", ["requests", b"requests", [1], [None], 5, None])
 def test_preload_takes_nothing_else(value: Any) -> None:
     with pytest.raises(TypeError, match=r"^preload must"):
-        options.preload(value)
+        checks.preload(value)
 
 
 def test_a_single_name_for_preload_is_refused_with_what_was_meant() -> None:
     with pytest.raises(TypeError, match=r"did you mean \['requests'\]"):
-        options.preload("requests")
+        checks.preload("requests")
 
 
 # -- the others -------------------------------------------------------------------------------
 
 
 def test_an_initializer_is_callable_or_none() -> None:
-    assert options.initializer(None) is None
-    assert options.initializer(print) is print
+    assert checks.initializer(None) is None
+    assert checks.initializer(print) is print
     with pytest.raises(TypeError, match=r"^initializer must be a callable$"):
-        options.initializer("print")
+        checks.initializer("print")
 
 
 def test_initargs_are_iterable() -> None:
-    assert options.initargs([1, "two"]) == (1, "two")
+    assert checks.initargs([1, "two"]) == (1, "two")
     for value in (5, None, print):
         with pytest.raises(TypeError, match=r"^initargs must be a tuple of arguments"):
-            options.initargs(value)
+            checks.initargs(value)
 
 
 def test_on_worker_loss_must_be_known() -> None:
@@ -214,31 +214,31 @@ def test_on_worker_loss_must_be_known() -> None:
 
 
 def test_a_context_is_multiprocessings_or_none() -> None:
-    options.context(None)
-    options.context(multiprocessing)
+    checks.context(None)
+    checks.context(multiprocessing)
     for method in multiprocessing.get_all_start_methods():
-        options.context(multiprocessing.get_context(method))
+        checks.context(multiprocessing.get_context(method))
     for value in ("spawn", 1, object()):
         with pytest.raises(TypeError, match=r"^mp_context must be"):
-            options.context(value)
+            checks.context(value)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_most_start_methods_go_with_everything(method: str) -> None:
-    options.start_method(method, 10)
+    checks.start_method(method, 10)
 
 
 def test_fork_does_not_go_with_max_tasks_per_child() -> None:
-    options.start_method("fork", None)
+    checks.start_method("fork", None)
     with pytest.raises(ValueError, match=r"^max_tasks_per_child is incompatible with the 'fork'"):
-        options.start_method("fork", 1)
+        checks.start_method("fork", 1)
 
 
 def test_fork_does_not_go_with_a_patched_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "is_patched", lambda module: True)
-    options.start_method("spawn", None)
+    checks.start_method("spawn", None)
     with pytest.raises(ValueError, match=r"'fork' start method .* gevent"):
-        options.start_method("fork", None)
+        checks.start_method("fork", None)
 
 
 # -- options of calls -------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_a_timeout_is_finite_and_greater_than_zero(value: float) -> None:
 
 @pytest.mark.parametrize("value", [None, 0.3, 5, 1e6])
 def test_a_hub_lag_to_warn_of_is_seconds_or_none(value: float | None) -> None:
-    assert options.hub_lag_warning(value) == value
+    assert checks.hub_lag_warning(value) == value
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_hub_lag_to_warn_of_is_seconds_or_none(value: float | None) -> None:
 )
 def test_another_hub_lag_is_refused(value: object, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^hub_lag_warning must be"):
-        options.hub_lag_warning(value)
+        checks.hub_lag_warning(value)
 
 
 # -- the interpreter ------------------------------------------------------------------------------
@@ -305,6 +305,6 @@ def test_a_free_threaded_interpreter_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_one_that_has_its_gil_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
-    options.interpreter()
+    checks.interpreter()
     monkeypatch.delattr(sys, "_is_gil_enabled")
-    options.interpreter()
+    checks.interpreter()

@@ -47,8 +47,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import native
+from ...checks import usable_cpus
 from ...errors import ExecutorBroken
-from ...options import usable_cpus
 from ..pool.call_frames import call_frame
 from ..pool.pool import Phase, Pool
 from ..work.batch import Batch, Delivery

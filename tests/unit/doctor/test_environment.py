@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridexec import options
+from hybridexec import checks
 from hybridexec.doctor import environment
 from hybridexec.doctor.source import Source
 
@@ -18,7 +18,7 @@ from hybridexec.doctor.source import Source
 def healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.delenv("GEVENT_RESOLVER", raising=False)
-    monkeypatch.setattr(options, "most_concurrency", lambda: None)
+    monkeypatch.setattr(checks, "most_concurrency", lambda: None)
 
 
 def codes(sources: list[Source] | None = None, concurrency: int = 100) -> list[str]:
@@ -37,7 +37,7 @@ def test_here_nothing_is_wrong() -> None:
 
 
 def test_too_few_descriptors_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "most_concurrency", lambda: 960)
+    monkeypatch.setattr(checks, "most_concurrency", lambda: 960)
     assert codes(concurrency=960) == []
     assert codes(concurrency=961) == ["open-files"]
 

@@ -50,7 +50,7 @@ KEPT_OUT = {
 KINDS = {"greenlets"}
 #: Who of the worker's shared half may enter these rooms, and by which doors: what puts a worker
 #: together. All else knows a lane by its contract only.
-DOORS = {"main": {"lane"}, "boot": {"patching"}, "forkserver": {"patching"}}
+DOORS = {"kinds": {"lane", "patching"}}
 #: Packages that only one place may import.
 HOME = {"gevent": "worker.greenlets", "greenlet": "worker.greenlets"}
 
@@ -126,7 +126,8 @@ PLANTED = [
     ("parent/pool/pool.py", "if True:\n    from gevent import sleep", "only hybridexec.worker"),
     ("worker/hub.py", "import gevent", "only hybridexec.worker.greenlets may import gevent"),
     ("worker/hub.py", "from .greenlets.lane import x", "may not enter greenlets"),
-    ("worker/main.py", "from .greenlets import runners", "may not enter greenlets"),
+    ("worker/kinds.py", "from .greenlets import runners", "may not enter greenlets"),
+    ("worker/main.py", "from .greenlets import lane", "may not enter greenlets"),
     ("worker/boot.py", "def f():\n    from . import greenlets", "may not enter greenlets"),
     (
         "parent/pool/pool.py",
@@ -155,7 +156,7 @@ ALLOWED = [
     ("parent/pool/pool.py", "from ...wire.frames import x\nfrom ..work import batch"),
     ("worker/hub.py", "from ..wire import frames\nfrom ..errors import WorkerLost"),
     ("worker/greenlets/lane.py", "import gevent\nfrom ..hub import x\nfrom . import runners"),
-    ("worker/main.py", "from .greenlets import lane"),
+    ("worker/kinds.py", "from .greenlets import lane"),
     ("parent/pool/pool.py", "if typing.TYPE_CHECKING:\n    from ...worker.hub import Hub"),
     ("wire/frames.py", "if TYPE_CHECKING:\n    import gevent"),
     ("errors.py", "from . import options"),
@@ -178,7 +179,7 @@ def small_package(tmp_path: Path) -> Path:
     package = tmp_path / "hybridexec"
     rooms = [f"parent/{room}/{module}" for room, module in ROOMS.items()]
     names = ["errors", "native", "options", "executor", "wire/frames", *rooms]
-    names += ["worker/main", "worker/boot", "worker/hub"]
+    names += ["worker/main", "worker/boot", "worker/hub", "worker/kinds"]
     names += ["worker/greenlets/lane", "worker/greenlets/runners"]
     names += ["parent/assembly", "parent/lifecycle", "watching/view"]
     for name in names:
@@ -282,6 +283,14 @@ def test_the_worker_side_compiles_nothing() -> None:
     # Python's first compile() takes a millisecond, for which the first result would wait. A
     # NamedTuple calls it for each annotation that is a string.
     assert "hybridexec.worker.main" in loaded_by(f"{REFUSE_TEXT}\nimport hybridexec.worker.main")
+
+
+def test_the_worker_side_loads_gevent_for_its_own_kind_only() -> None:
+    shared = [name for name in modules(PACKAGE) if layer_of(name) == "worker" and not kind_of(name)]
+    loaded = loaded_by("\n".join(f"import {name}" for name in shared))
+    assert set(shared) <= loaded
+    assert not [name for name in loaded if name.startswith(("gevent", "greenlet"))]
+    assert not [name for name in loaded if kind_of(name)]
 
 
 def test_the_parent_side_loads_no_gevent_and_no_worker() -> None:

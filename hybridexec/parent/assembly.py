@@ -139,7 +139,7 @@ def _launched(plan: Plan) -> "ForkServer | None":
     if plan.method != "forkserver":
         return None
     try:
-        return ForkServer(plan.monkey_patch, plan.preload, plan.main_by_value)
+        return ForkServer("greenlet", plan.monkey_patch, plan.preload, plan.main_by_value)
     except (OSError, RuntimeError):
         return None  # it is tried again for the first worker, whose failure tells why
 
@@ -168,7 +168,7 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
     )
     launcher = Launcher(
         plan.method,
-        Boot(plan.monkey_patch, plan.preload, plan.main_by_value),
+        Boot("greenlet", plan.monkey_patch, plan.preload, plan.main_by_value),
         plan.concurrency,
         plan.beginning,
         plan.main_file,

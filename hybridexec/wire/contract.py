@@ -46,7 +46,9 @@ FlatPickle = tuple[Flat, list[tuple[int, str, Flat]]]
 class Boot(NamedTuple):
     """What a process needs to know before it imports the user's ``__main__``."""
 
-    #: True, False, or the switches of ``gevent.monkey.patch_all``.
+    #: Of which kind the worker is: "greenlet", "async" or "thread".
+    lane: str
+    #: True, False, or the switches of ``gevent.monkey.patch_all``; of the greenlet lane only.
     monkey_patch: bool | Mapping[str, bool]
     #: Modules to import once patched.
     preload: tuple[str, ...]
@@ -116,7 +118,7 @@ class WorkerStart(NamedTuple):
 
 
 class BootName(str):
-    """A worker process's name, whose unpickling patches the process with gevent.
+    """A worker process's name, whose unpickling patches the process if its lane needs that.
 
     The name is part of the preparation data, which a spawned process reads first: so this runs
     before the process imports the user's ``__main__``, and with it ``requests``, say, which must
@@ -143,6 +145,7 @@ class BootName(str):
         switches = boot.monkey_patch
         begin = {
             "name": str(self),
+            "lane": boot.lane,
             "monkey_patch": switches if isinstance(switches, bool) else dict(switches),
             "preload": boot.preload,
             "main_by_value": boot.main_by_value,

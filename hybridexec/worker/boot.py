@@ -1,4 +1,5 @@
-"""The first of our code that runs in a new process: patches it before anything else is imported.
+"""The first of our code that runs in a new process: patches it before anything else is imported, if
+its lane needs that.
 
 Thread: main, before the user's ``__main__`` is imported. (A worker of the fork server has been
 patched there.)
@@ -19,9 +20,8 @@ from types import TracebackType
 
 from .. import base
 from ..wire import frames, messages
-from . import script
+from . import kinds, script
 from .atfork import be_first
-from .greenlets.patching import patch
 from .late import after_import
 from .lifeline import hold
 
@@ -55,6 +55,7 @@ class InheritedFdNumber:
 
 def begin(
     name: str,
+    lane: str,
     monkey_patch: bool | Mapping[str, bool],
     preload: tuple[str, ...],
     main_by_value: bool,
@@ -69,7 +70,7 @@ def begin(
     report_failures(resolve_fd(results))
     if preload_failure is not None:
         raise preload_failure
-    patch(monkey_patch)
+    kinds.patch(lane, monkey_patch)
     base.postpone(after_import)
     script.install()
     import_all(preload)

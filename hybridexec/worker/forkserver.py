@@ -1,7 +1,9 @@
-"""The fork server: a process that has gevent loaded and patched, and forks workers on request.
+"""The fork server: a process that has loaded, and patched, what workers of its lane need, and forks
+them on request.
 
-Thread: the only one of a process of its own, one per executor. It has no gevent hub, so that it can
-be forked safely, and no listening socket: its one client holds the other end of a socket pair.
+Thread: the only one of a process of its own, one per lane of an executor. It has no gevent hub, so
+that it can be forked safely, and no listening socket: its one client holds the other end of a
+socket pair.
 Guarantees: it ends when its parent does, and its workers with it; each worker's exit status
 reaches the parent; a worker that cannot be forked affects no other.
 
@@ -34,8 +36,7 @@ atfork.be_first()  # the earlier, the quicker
 with late.postponed("subprocess", "traceback"), sockets.postponed():
     from multiprocessing import spawn, util
 
-    from . import boot, preloaded, script
-    from .greenlets import patching
+    from . import boot, kinds, preloaded, script
 
 #: How a request's number and the answer are written; and that number with the exit status.
 _NUMBER, _REPORT = struct.Struct("=q"), struct.Struct("=qq")
@@ -55,6 +56,7 @@ _signal = signal.signal
 def main(
     connection_fd: int,
     lifeline_fd: int,
+    lane: str,
     monkey_patch: bool | Mapping[str, bool],
     preload: tuple[str, ...],
     later: tuple[str, ...],
@@ -72,10 +74,12 @@ def main(
     base.postpone(late.after_import)
     script.install()
     try:
-        with late.postponed("traceback"):
-            patching.patch(monkey_patch, locks_held=False)
+        with late.postponed(*kinds.SELDOM_USED.get(lane, ())):
+            kinds.patch(lane, monkey_patch, locks_held=False)
             # What a worker would import first, so that it is there when forked.
             from . import main as _main  # noqa: F401  # as said
+
+            kinds.of(lane)
         boot.import_all(preload)
     except BaseException as error:
         boot.preload_failure = error
@@ -211,7 +215,7 @@ def _be_worker(preparation: int, tracker: int, inherited: list[int], foreign: li
         lambda module: setattr(module._resource_tracker, "_fd", tracker),
     )
     boot.resolve_fd = inherited.__getitem__
-    patching.revive_hub()
+    kinds.revive_hub()
     preloaded.start_anew()
     return spawn._main(preparation, os.dup(preparation))
 

@@ -3,8 +3,8 @@ runs the calls.
 
 The shared half (:mod:`.main`, :mod:`.inbound`, :mod:`.outbox`, :mod:`.helper`) begins and ends
 the process, reads and writes its pipes, and knows a lane by this file only. A new kind of worker is
-a class that is a :class:`Lane`, and a module that is a :class:`Kind`. The one there is, for
-greenlets, is :mod:`.greenlets.lane`.
+a class that is a :class:`Lane`, and a module that is a :class:`Kind`, which :mod:`.kinds` finds by
+its lane's name. The one for greenlets is :mod:`.greenlets.lane`.
 
 Threads
 -------

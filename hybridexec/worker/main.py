@@ -12,24 +12,20 @@ import os
 import sys
 from functools import partial
 from multiprocessing import process
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import native
 from ..wire import messages, payload
 from ..wire.contract import PickledSetup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
-from . import boot, faults, lifeline, stacks
+from . import boot, faults, kinds, lifeline, stacks
 from .functions import Functions
-from .greenlets import lane as greenlets
 from .helper import Helper
 from .inbound import Inbound
 from .inbox import Inbox
 from .late_logs import LateLogs
 from .outbox import Outbox
-
-if TYPE_CHECKING:
-    from .lane import Kind
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256
@@ -37,7 +33,6 @@ _SPARE_DESCRIPTORS = 256
 
 def run(start: WorkerStart) -> None:
     """Be the worker that ``start`` describes; returns when the parent has no more calls."""
-    kind: Kind = greenlets
     results_fd = start.results.fd
     try:
         # A forked process has not booted; in the others these two change nothing.
@@ -46,6 +41,7 @@ def run(start: WorkerStart) -> None:
         parent: Any = process.parent_process()
         os.dup2(start.lifeline.fd, parent.sentinel, inheritable=False)
         boot.reset_signals()
+        kind = kinds.of(start.boot.lane)
         kind.prepare(start.boot)
         _raise_descriptor_limit(start.open_files, start.concurrency)
         native.keep_freed_memory()

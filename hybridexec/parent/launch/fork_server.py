@@ -6,8 +6,8 @@ Guarantees: there is no listening socket and no file: the server is reached thro
 that only this process holds. It ends when it is closed, and with this process. Whatever it is
 doing, :meth:`ForkServer.dismiss` ends it, and with it every wait for it.
 
-Before it can fork a worker it has to import gevent, which takes long. So it is launched before
-anything else is done, and this module imports nothing that takes long.
+Before it can fork a worker it has to import gevent, or what else its lane needs, which takes long.
+So it is launched before anything else is done, and this module imports nothing that takes long.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class ForkServer:
 
     def __init__(
         self,
+        lane: str,
         monkey_patch: bool | Mapping[str, bool],
         preload: tuple[str, ...],
         main_by_value: bool,
@@ -94,7 +95,7 @@ class ForkServer:
             lifeline, self._lifeline = os.pipe()
             lifecycle.keep(self._lifeline, ours)
             its.callback(native.close, lifeline)
-            arguments = (connection, lifeline, switches, preload, later)
+            arguments = (connection, lifeline, lane, switches, preload, later)
             self._pid = _launch(self._executable, arguments, (connection, lifeline))
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()

@@ -215,6 +215,12 @@ class PlainLane:
         code = PlainLane._run_one.__code__
         return stacks.all_stacks(busy, [], code, lambda call: call == self._call)
 
+    # -- any thread ---------------------------------------------------------------------------
+
+    @property
+    def calling(self) -> Callable[[], str]:
+        return lambda: f"call {self._call}" if threading.get_ident() == self._thread else ""
+
     # -- the helper thread --------------------------------------------------------------------
 
     def wake(self) -> None:

@@ -303,11 +303,13 @@ class WorkerHeldUp(WorkerEvent):
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecycled(WorkerEvent):
-    """A worker gets no more calls: it finishes those it has, and another takes its place.
+    """A worker gets no more calls: it finishes those it has, and another takes its place, unless
+    there is no need for one.
 
     Attributes:
-        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``; or ``"quarantine"`` for one
-            that was started for calls whose workers had died.
+        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``; ``"idle_timeout"`` for one
+            that had no calls; or ``"quarantine"`` for one that was started for calls whose workers
+            had died.
     """
 
     cause: str

@@ -108,6 +108,7 @@ class HybridExecutor(Watchable):
         preload: Iterable[str] = (),
         worker_logs: bool = True,
         monitor: bool | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         """
         Args:
@@ -145,6 +146,8 @@ class HybridExecutor(Watchable):
             monitor: whether ``hybridexec top`` and ``hybridexec stacks`` may look at it: other
                 processes of the same user. By default they may if the environment variable
                 ``HYBRIDEXEC_MONITOR`` is 1.
+            idle_timeout: seconds after which a worker that has had no calls ends; None if it never
+                does. The next call starts one again.
 
         Warns:
             RuntimeWarning: workers may run more calls than they may open files.
@@ -169,6 +172,7 @@ class HybridExecutor(Watchable):
         if max_pending is not None:
             checks.integer(max_pending, "max_pending")
         lag = checks.hub_lag_warning(hub_lag_warning)
+        idle = None if idle_timeout is None else checks.seconds(idle_timeout, "idle_timeout")
         switches = checks.monkey_patch(monkey_patch)
         modules = checks.preload(preload)
         _check_main_guard()
@@ -198,6 +202,7 @@ class HybridExecutor(Watchable):
             main_file=methods.main_file(),
             main_by_value=methods.main_travels_by_value(),
             worker_logs=bool(worker_logs),
+            idle_timeout=idle,
             companion=_monitor if checks.monitor(monitor) else None,
         )
         self._assembly = Assembly(plan)

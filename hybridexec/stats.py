@@ -132,6 +132,7 @@ class ExecutorStats:
         slowest: the ten calls that have been running for longest, the longest first.
         logs_dropped: log records of workers that were dropped, because there were too many for this
             process's handlers.
+        idle_ends: workers that have ended because they had had no calls for ``idle_timeout``.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -152,6 +153,7 @@ class ExecutorStats:
     bytes_received: int = 0
     slowest: tuple[RunningCall, ...] = ()
     logs_dropped: int = 0
+    idle_ends: int = 0
 
     @property
     def running(self) -> int:

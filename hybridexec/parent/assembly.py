@@ -62,6 +62,7 @@ class Plan(NamedTuple):
     main_file: str | None
     main_by_value: bool
     worker_logs: bool
+    idle_timeout: float | None
     #: Makes what is there for as long as the engine runs, if anything is to be.
     companion: "Callable[[Watched], Companion] | None"
 
@@ -165,6 +166,7 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
         memory=plan.max_memory_per_child,
         grace=plan.timeout_grace,
         all_at_once=plan.method == "fork",
+        idle_timeout=plan.idle_timeout,
     )
     launcher = Launcher(
         plan.method,

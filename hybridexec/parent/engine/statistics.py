@@ -53,6 +53,7 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
             for (batch, place), seconds, pid in snapshot.longest(now)
         ),
         snapshot.logs_dropped,
+        tally.idle_ends,
     )
 
 

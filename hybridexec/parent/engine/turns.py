@@ -86,7 +86,8 @@ class Turns:
             timeout = _WATCH_TICK
         look = self._supervisor.look_seconds(now)
         sample = self._sampler.seconds(now, self._ledger.unfinished)
-        return min((s for s in (timeout, look, sample) if s is not None), default=None)
+        rest = self._pool.rest_seconds(now)
+        return min((s for s in (timeout, look, sample, rest) if s is not None), default=None)
 
     def take(self) -> None:
         """Handle events, decide, act, deliver."""

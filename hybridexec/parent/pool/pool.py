@@ -65,6 +65,7 @@ class Pool:
         memory: int | None = None,
         grace: float = 0.75,
         all_at_once: bool = False,
+        idle_timeout: float | None = None,
         random: Callable[[], float] = random.random,
     ) -> None:
         """
@@ -75,13 +76,14 @@ class Pool:
             memory: bytes of RAM at which a worker is replaced; None for no limit.
             grace: seconds from a call's deadline to the end of its worker.
             all_at_once: start every worker with the first call instead of one per unfinished call.
+            idle_timeout: seconds after which a worker without calls ends; None if it never does.
             random: a number from 0 to 1, for the jitter of retries.
         """
         self.memory = memory
         self.phase = Phase.RUNNING
         #: What has been decided.
         self.actions = Actions()
-        self._scaling = Scaling(max_workers, budget, grace, all_at_once, self.actions)
+        self._scaling = Scaling(max_workers, budget, grace, all_at_once, self.actions, idle_timeout)
         self.workers = self._scaling.workers
         #: To be read only.
         self.ledger = Ledger(self.workers, self.actions)
@@ -117,6 +119,11 @@ class Pool:
         if soonest is None or stuck is None:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
+
+    def rest_seconds(self, now: float) -> float | None:
+        """Seconds until :meth:`dispatch` is due because a worker will have been idle for so long;
+        None if no worker will. Unlike with :meth:`wait_seconds`, inline calls may come before."""
+        return self._scaling.rest_seconds(now) if self.phase is Phase.RUNNING else None
 
     # -- events: what callers want ------------------------------------------------------------
 
@@ -234,6 +241,8 @@ class Pool:
         if worker.quarantine:
             self.ledger.suspects.came_through()
         worker.sample(now)
+        if not worker.in_flight.count:
+            worker.rested_at = now
         if self._scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
 
@@ -331,6 +340,8 @@ class Pool:
             self._dispatch.run(self.ledger.unfinished, now)  # what was reclaimed
         if self._scaling.short:
             self._hire(now)  # in place of those that have just been sent all they may run
+        if self.phase is Phase.RUNNING:
+            self._scaling.rest(now)  # last: whoever has just been sent a call is not idle
         self._settle()
 
     def _hire(self, now: float) -> None:

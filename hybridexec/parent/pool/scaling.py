@@ -2,7 +2,13 @@
 
 Thread: turn holder.
 Guarantees: a running pool has no more workers than ``max_workers``, except those that drain while
-replacements start, and one quarantine worker when there is no room for it.
+replacements start, and one quarantine worker when there is no room for it; a worker that is to end
+is sent no call, and none is taken from it.
+
+A worker that has had no call for ``idle_timeout`` seconds is stopped, if there is such a limit. It
+is no worker for the next call from then on, though its process may still be ending: another is
+started. Calls that the others have held since before do not bring it back, or a worker would come
+and go for as long as others have more than one call.
 """
 
 from __future__ import annotations
@@ -26,13 +32,18 @@ class Scaling:
         grace: float,
         all_at_once: bool,
         actions: Actions,
+        idle_timeout: float | None = None,
     ) -> None:
-        """See :class:`Pool` for the first four."""
+        """See :class:`Pool` for all but ``actions``."""
         self._max_workers = max_workers
         self._budget = budget
         self._grace = grace
         self._all_at_once = all_at_once
         self._actions = actions
+        self._idle_timeout = idle_timeout
+        # When a worker last ended because it was idle: how many calls there had been, and how many
+        # workers were left.
+        self._rested_after = self._left = 0
         self.workers: dict[int, Worker] = {}
         #: The number of the newest worker.
         self.newest = 0
@@ -73,7 +84,11 @@ class Scaling:
     def hire(self, unfinished: int, groups: int) -> None:
         """Start missing workers: one per unfinished call up to the limit, one for each that has
         ended, and quarantine workers for ``groups`` groups of suspects."""
-        demand = self._max_workers if self._all_at_once else unfinished
+        # Of the calls that were there when a worker last went for want of any, some may be left.
+        settled = max(0, unfinished - (self._actions.tally.submitted - self._rested_after))
+        demand = unfinished - max(0, settled - self._left)
+        if self._all_at_once and unfinished > settled:
+            demand = self._max_workers
         if unfinished:
             self._size = max(self._size, min(self._max_workers, demand))
         self._fill(self._size, groups)
@@ -146,6 +161,24 @@ class Scaling:
         self.leaving += 1
         self.short = True
 
+    def rest_seconds(self, now: float) -> float | None:
+        """Seconds until :meth:`rest` is due; None if only events matter."""
+        if self._idle_timeout is None:
+            return None
+        since = min((w.idle_since for w in self.workers.values() if w.is_idle), default=None)
+        return None if since is None else max(0.0, since + self._idle_timeout - now)
+
+    def rest(self, now: float) -> None:
+        """Stop the workers that have been idle for too long."""
+        if self._idle_timeout is None:
+            return
+        for worker in self.workers.values():
+            if worker.is_idle and now >= worker.idle_since + self._idle_timeout:
+                self._actions.tally.worker_rested(worker)
+                self._stop(worker)
+                self._size = self._left = max(0, self._size - 1)
+                self._rested_after = self._actions.tally.submitted
+
     def kill_overdue(self, worker: Worker) -> None:
         """Kill a worker because of a call that is overdue and that nothing else stops."""
         self._actions.kill(worker.id, signal.SIGKILL)
@@ -173,14 +206,18 @@ class Scaling:
                 or (ending and worker.state is WorkerState.READY)
                 or (worker.state is WorkerState.QUARANTINE and not suspects)
             ):
-                self.leaving -= worker.state is WorkerState.RETIRING
-                worker.state = WorkerState.STOPPING
-                self._actions.send(worker.id, messages.Stop())
-                self._unlink(worker)
+                self._stop(worker)
             elif ending and worker.state is WorkerState.STARTING:
                 # It would start only to stop. (Without a process yet, it may never get one.)
                 worker.state = WorkerState.STOPPING
                 self._actions.kill(worker.id, signal.SIGKILL)
+
+    def _stop(self, worker: Worker) -> None:
+        """Have a worker end that has nothing left to do."""
+        self.leaving -= worker.state is WorkerState.RETIRING
+        worker.state = WorkerState.STOPPING
+        self._actions.send(worker.id, messages.Stop())
+        self._unlink(worker)
 
     def _unlink(self, worker: Worker) -> None:
         """Take a worker that holds no slots any more out of its chain of replacements."""

@@ -72,6 +72,8 @@ class Tally:
         self.lost = 0
         #: How many workers have had to be replaced; of the last ones: when, the pid, and the cause.
         self.restarts = 0
+        #: How many workers have ended because they were idle.
+        self.idle_ends = 0
         self.last_restarts: deque[tuple[float, int | None, str]] = deque(maxlen=_MOST_RESTARTS)
         #: The same by what kind of cause they had, of which there are few.
         self.causes: Counter[str] = Counter()
@@ -212,6 +214,11 @@ class Tally:
         if not worker.quarantine:  # whose place nobody takes
             worker.recycled = cause
         self.happen("WorkerRecycled", worker.id, worker.pid, cause)
+
+    def worker_rested(self, worker: Worker) -> None:
+        """It ends because it has been idle; nobody takes its place before there are calls."""
+        self.idle_ends += 1
+        self.happen("WorkerRecycled", worker.id, worker.pid, "idle_timeout")
 
     def worker_ended(self, worker: Worker, lost: BaseException, killed: bool, now: float) -> None:
         """It is gone; ``killed``: all were to be."""

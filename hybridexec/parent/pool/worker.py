@@ -62,6 +62,7 @@ class Worker:
         "recalled_at",
         "recalls",
         "recycled",
+        "rested_at",
         "sampled_at",
         "sampled_done",
         "sampled_taken",
@@ -102,6 +103,7 @@ class Worker:
         self.sampled_taken = 0
         self.sampled_done = 0
         self.moved_at = 0.0  # when `taken` was last seen to have grown
+        self.rested_at = 0.0  # when it last answered the only call it had
         self.asked = False  # whether a LowWatermark is due
         self.limited = False  # when calls were last sent, more were waiting
         self.deadlines = deadlines
@@ -128,6 +130,16 @@ class Worker:
     def waiting(self) -> int:
         """How many calls were sent and have not started."""
         return len(self.in_flight) - self.running
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is ready for calls and has none."""
+        return self.state is WorkerState.READY and not self.in_flight.count and not self.recalls
+
+    @property
+    def idle_since(self) -> float:
+        """Since when, if it is idle."""
+        return max(self.moved_at, self.rested_at)
 
     def window_for(self, weight: int) -> int:
         """How many unstarted calls it may have, if they have ``weight`` bytes each."""

@@ -17,6 +17,7 @@ from benchmarks.harness.question import OURS
 from benchmarks.questions import QUESTIONS, load
 
 
+@pytest.mark.slow
 def test_a_run_prints_tables_and_writes_json_and_plots(tmp_path, capsys) -> None:
     main(["--smoke", "--out", str(tmp_path / "out"), "fetch"])
     printed = capsys.readouterr().out

@@ -11,6 +11,7 @@ from benchmarks.questions import QUESTIONS, load
 PATIENCE = rounds.PATIENCE["smoke"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_measures_us(name: str) -> None:
     asked = load(name).QUESTION

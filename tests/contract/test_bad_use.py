@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec import HybridExecutor, options
+from hybridexec import HybridExecutor, checks
 
 from .conftest import Make, make_executor
 from .helpers import run_script, square
@@ -159,13 +159,13 @@ def test_the_descriptor_limit_is_shown_to_those_who_cannot_raise_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1_024, 4_096))
-    monkeypatch.setattr(options, "_may_raise_limits", lambda: False)
+    monkeypatch.setattr(checks, "_may_raise_limits", lambda: False)
     with pytest.warns(RuntimeWarning, match=r"concurrency=5,000 .* hard limit is 4,096"):
         HybridExecutor(1, concurrency=5_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         HybridExecutor(1, concurrency=4_000)
-        monkeypatch.setattr(options, "_may_raise_limits", lambda: True)
+        monkeypatch.setattr(checks, "_may_raise_limits", lambda: True)
         HybridExecutor(1, concurrency=5_000)
 
 

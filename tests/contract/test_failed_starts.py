@@ -44,6 +44,7 @@ def kill_myself_soon(folder: Path, how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["exit", "kill", "kill at once"])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_workers_that_end_before_they_take_a_call_break_the_executor(

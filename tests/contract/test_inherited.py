@@ -72,6 +72,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["blocked", "ignored", "handled"])
 def test_workers_have_signals_of_their_own(tmp_path: Path, method: str, what: str) -> None:
     out = run_script(tmp_path / "script.py", SIGNALS, method, what, patience=120)

@@ -103,6 +103,7 @@ WRITERS: list[Callable[[Path, int], None]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.slow_on("spawn", "fork")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_that_is_written_is_stored(

@@ -216,6 +216,7 @@ def test_an_interrupted_first_fork_does_not_keep_the_executor_from_ending(
     assert not is_alive(pids[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs pidfd_open")
 @pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
 def test_nobody_waits_for_the_exit_status_of_a_worker_that_has_ended(

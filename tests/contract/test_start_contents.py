@@ -63,6 +63,7 @@ LATE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])
 @pytest.mark.parametrize(("module", "name", "first"), LATE)
 def test_what_few_need_is_patched_when_it_is_imported(

@@ -119,6 +119,7 @@ def worker(request: pytest.FixtureRequest, make: Make) -> HybridExecutor:
     return make(max_workers=1, concurrency=request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("send", "function"),
     [

@@ -32,6 +32,7 @@ def server(request: pytest.FixtureRequest) -> Server:
     return request.getfixturevalue("plain_server" if request.param == "http" else "tls_server")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", loopback_clients.CLIENTS, ids=lambda client: client.__name__)
 def test_hundreds_of_calls_wait_for_each_other(
     executor: HybridExecutor, server: Server, client: Callable[[Server, str], str]

@@ -51,6 +51,7 @@ def test_without_arguments_it_fetches_from_its_own_server(tmp_path: Path) -> Non
     assert not answers(found[0]["url"]), "the demo server outlived the script"
 
 
+@pytest.mark.slow
 def test_plots_of_the_run_are_written(tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     done = run("--count", 50, "--latency", 0.01, "--report", report)

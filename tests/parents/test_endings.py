@@ -98,6 +98,7 @@ def test_ctrl_c_whatever_the_calls_do(work: str) -> None:
     assert_one_interrupt(stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "said"),
     [

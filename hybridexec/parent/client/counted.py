@@ -92,7 +92,7 @@ class CountedStream(Stream):
     def fill(self) -> None:
         """See :meth:`Stream.fill`."""
         super().fill()
-        if self._exhausted and self._total is None:
+        if self._items.exhausted and self._total is None:
             self._total = self._submitted
         self._begin()
 

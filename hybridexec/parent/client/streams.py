@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from .packing import Packing, opened
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from .inputs import Input
 
 ARGUMENTS_NOTE = (
     "The function or the arguments of this call could not be pickled, so it was not run. Pass "
@@ -37,11 +37,9 @@ STAR_NOTE = (
 )
 
 #: Items in one batch at most: bounds how long a long iterable is read before calls start.
-_MAX_BATCH = 4096
+MAX_BATCH = 4096
 #: Bytes of large payloads in one batch, roughly.
 _MAX_WEIGHT = 4 << 20
-#: Seconds for which items are read before they are submitted, judging by the time of the last ones.
-_READ_SECONDS = 0.005
 
 
 class Stream:
@@ -52,7 +50,7 @@ class Stream:
         engine: Engine,
         function: Function | None,
         refusal: BaseException | None,
-        items: Iterator[Any],
+        items: Input,
         single: bool,
         options: CallOptions,
         bound: int | None,
@@ -84,13 +82,10 @@ class Stream:
         self._handed = 0  # out of this object
         self._fetched = 0  # by the consumer
         self._fill_at: float = inf  # the value of _fetched at which there is room for more calls
-        self._exhausted = False
         self._batches: dict[int, Batch] = {}
         self._forget_at = 8  # the number of batches at which finished ones are dropped
         self._kept: dict[int, Any] | None = None
         self._packing = Packing(single)
-        # How many items are read at once. An iterator that knows its length has its items at hand.
-        self._pace = _MAX_BATCH if hasattr(items, "__length_hint__") else 1
         # The room at which more items are read: reading one at a time would make batches of one.
         self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
 
@@ -111,33 +106,20 @@ class Stream:
         milliseconds, and outcomes that are ready are handed out before more is read.
         """
         least = self._refill if self._submitted else 1
-        while not self._exhausted:
-            room = _MAX_BATCH
+        while not self._items.exhausted:
+            room = MAX_BATCH
             if self._bound is not None:
                 room = min(room, self._bound - (self._submitted - self._fetched))
                 if room < least:
                     break
                 least = 1
-            chunk = self._read(room)
+            chunk = self._items.read(room)
             if chunk:
                 self._submit(chunk)
             if self._bound is not None and self._has_ready():
                 break
-        if self._bound is not None and not self._exhausted:
+        if self._bound is not None and not self._items.exhausted:
             self._fill_at = self._submitted - self._bound + self._refill
-
-    def _read(self, room: int) -> list[Any]:
-        """Up to ``room`` items, and no more than take a few milliseconds, judging by the last."""
-        count = min(room, self._pace)
-        began = native.monotonic()
-        chunk = list(islice(self._items, count))
-        elapsed = native.monotonic() - began
-        self._exhausted = len(chunk) < count
-        if elapsed > _READ_SECONDS:
-            self._pace = max(1, int(count * _READ_SECONDS / elapsed))
-        elif count == self._pace:
-            self._pace = min(4 * count, _MAX_BATCH)
-        return chunk
 
     def _submit(self, chunk: list[Any]) -> None:
         offset = self._submitted
@@ -315,7 +297,7 @@ class Stream:
     def close(self, running: bool = False) -> None:
         """Cancel the calls that have not started. Running calls are stopped if ``running``; if not,
         they go on, and their outcomes are dropped."""
-        self._exhausted = True
+        self._items.close()
         for batch in self._batches.values():
             if batch.remaining:
                 self._engine.cancel(batch, None, running)

@@ -8,7 +8,7 @@ passed them, before ``submit`` returns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from ..work.batch import ALL, Ended, Item, Values
 from ..work.decode import decode
 from ..work.function import UNSENT, Function, check_callable
 from ..work.future import CallFuture
+from .inputs import Iterated
 from .packing import pack_arguments
 from .streams import Stream, tell_refusal
 
@@ -171,7 +172,7 @@ class Submission:
         engine = self._engine
         engine.check_open()
         one = len(iterables) == 1
-        items: Iterator[Any] = iter(iterables[0]) if one else zip(*iterables, strict=False)
+        items = Iterated(iter(iterables[0]) if one else zip(*iterables, strict=False))
         refusal: BaseException | None = None
         function: Function | None = None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hybridexec.parent.client.inputs import Iterated
 from hybridexec.parent.client.streams import Stream
 from hybridexec.parent.work.batch import Values
 
@@ -21,7 +22,8 @@ def make(
     engine = FakeEngine()
     function = None if refusal else FUNCTION
     fake: Any = engine
-    stream = Stream(fake, function, refusal, iter(items), True, OPTIONS, bound, ordered)
+    source = Iterated(iter(items))
+    stream = Stream(fake, function, refusal, source, True, OPTIONS, bound, ordered)
     return engine, stream
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from hybridexec.errors import WorkerLost
 from hybridexec.parent.client.counted import CountedFutures, CountedStream, Source
+from hybridexec.parent.client.inputs import Iterated
 from hybridexec.parent.work.batch import LOST, PACKED, Ended
 from hybridexec.parent.work.future import CallFuture
 from hybridexec.wire import messages
@@ -47,7 +48,7 @@ def make(
     function = None if refused else FUNCTION
     error = TypeError("no") if refused else None
     stream = CountedStream(
-        watcher, engine, function, error, iter(items), True, OPTIONS, bound, ordered
+        watcher, engine, function, error, Iterated(iter(items)), True, OPTIONS, bound, ordered
     )
     return engine, stream, watcher
 

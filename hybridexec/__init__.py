@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .outcomes import Outcome
     from .parent.engine.observation import Observation
     from .progress import Progress
+    from .reusable import get_reusable_executor
     from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "WorkerLost",
     "WorkerStats",
     "as_completed",
+    "get_reusable_executor",
 ]
 
 __version__ = "0.1.0"
@@ -61,6 +63,7 @@ _HOMES = {
     "WorkerLost": "errors",
     "WorkerStats": "stats",
     "as_completed": "completed",
+    "get_reusable_executor": "reusable",
 }
 #: Modules that need no import statement of their own.
 _MODULES = frozenset({"events", "metrics", "tracing"})

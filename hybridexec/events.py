@@ -308,8 +308,9 @@ class WorkerRecycled(WorkerEvent):
 
     Attributes:
         cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``; ``"idle_timeout"`` for one
-            that had no calls; or ``"quarantine"`` for one that was started for calls whose workers
-            had died.
+            that had no calls; ``"resized"`` for one that was too many, see
+            :func:`.get_reusable_executor`; or ``"quarantine"`` for one that was started for calls
+            whose workers had died.
     """
 
     cause: str

@@ -99,7 +99,21 @@ class Assembly:
     def _watched(self, engine: "Engine") -> "Watched":
         from .engine.watched import Watched
 
-        return Watched(engine, self.plan.max_workers, self.plan.concurrency)
+        return Watched(engine, self.plan.concurrency)
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls may be submitted: it was neither shut down nor has it broken."""
+        engine = self._engine
+        return engine is None or (engine.closed is None and engine.broken is None)
+
+    def resize(self, max_workers: int) -> None:
+        """From now on, there are so many workers at most; see :meth:`.Pool.resize`."""
+        with _lock:
+            self.plan = self.plan._replace(max_workers=max_workers)
+            if self._engine is not None and self.submission is not None:
+                self._engine.resize(max_workers)
+                self.submission.buffersize = _buffersize(self.plan)
 
     def abandon(self) -> None:
         """Shut down because nobody is left to submit; safe in a finalizer."""
@@ -182,6 +196,9 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
     # A call that has its worker to itself keeps nobody waiting.
     watchdog = None if lag is None or plan.concurrency == 1 else Watchdog(lag)
     engine = Engine(pool, launcher, watchdog)
-    # Enough to keep every slot busy while results are on their way, for any size of executor.
-    buffersize = max(2 * plan.max_workers * plan.concurrency, _MIN_BUFFERSIZE)
-    return engine, Submission(engine, plan.max_pending, buffersize)
+    return engine, Submission(engine, plan.max_pending, _buffersize(plan))
+
+
+def _buffersize(plan: Plan) -> int:
+    """Enough to keep every slot busy while results are on their way, for any size of executor."""
+    return max(2 * plan.max_workers * plan.concurrency, _MIN_BUFFERSIZE)

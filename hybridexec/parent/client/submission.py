@@ -46,7 +46,8 @@ class Submission:
         """
         self._engine = engine
         self._room = None if max_pending is None else threading.Semaphore(max_pending)
-        self._buffersize = buffersize
+        #: The default bound of a stream.
+        self.buffersize = buffersize
 
     def submit(
         self,
@@ -139,7 +140,7 @@ class Submission:
         watcher: Watcher | None = None,
     ) -> Generator[T]:
         """See ``HybridExecutor.map_unordered``."""
-        bound = self._buffersize if buffersize is None else buffersize
+        bound = self.buffersize if buffersize is None else buffersize
         stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
         return _tied(_results(stream, None, return_exceptions, keep), watcher)
 
@@ -154,7 +155,7 @@ class Submission:
         watcher: Watcher | None = None,
     ) -> Generator[Outcome[T]]:
         """See ``HybridExecutor.outcomes``."""
-        bound = self._buffersize if buffersize is None else buffersize
+        bound = self.buffersize if buffersize is None else buffersize
         stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
         kept = stream.keep_items()
         return _tied(_outcomes(stream, kept, keep), watcher)

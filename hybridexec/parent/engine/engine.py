@@ -150,6 +150,10 @@ class Engine:
                     self._hubs.hold()
                 self._start()
 
+    def resize(self, max_workers: int) -> None:
+        """See :meth:`Pool.resize`."""
+        self._queue.post(self._pool.resize, max_workers)
+
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""
         if self.inert:

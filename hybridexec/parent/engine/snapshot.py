@@ -38,6 +38,11 @@ class Snapshot:
         #: What has happened so far.
         self.tally: Tally = pool.actions.tally
 
+    @property
+    def max_workers(self) -> int:
+        """How many workers run calls at most."""
+        return self._pool.max_workers
+
     def is_running(self, call: int) -> bool:
         """Whether a worker is running this call."""
         for worker in list(self._workers.values()):

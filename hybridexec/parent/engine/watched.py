@@ -25,16 +25,19 @@ Buckets = list[tuple[float, float, int]]
 class Watched:
     """One executor, as it may be watched."""
 
-    def __init__(self, engine: Engine, max_workers: int, slots: int) -> None:
+    def __init__(self, engine: Engine, slots: int) -> None:
         """
         Args:
-            max_workers: how many workers run calls at most.
-            slots: how many calls each runs at once.
+            slots: how many calls each worker runs at once.
         """
-        self.max_workers = max_workers
         self.slots = slots
         self._engine = engine
         self._tally = engine.snapshot.tally
+
+    @property
+    def max_workers(self) -> int:
+        """How many workers run calls at most."""
+        return self._engine.snapshot.max_workers
 
     @property
     def began_at(self) -> float:

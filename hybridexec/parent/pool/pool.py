@@ -79,6 +79,7 @@ class Pool:
             idle_timeout: seconds after which a worker without calls ends; None if it never does.
             random: a number from 0 to 1, for the jitter of retries.
         """
+        self.max_workers = max_workers
         self.memory = memory
         self.phase = Phase.RUNNING
         #: What has been decided.
@@ -142,6 +143,17 @@ class Pool:
     def want(self, workers: int) -> None:
         """Start ``workers`` more workers, up to the limit, before there are calls for them."""
         self._scaling.want(workers)
+
+    def resize(self, max_workers: int) -> None:
+        """From now on, so many workers run calls at most: those that are too many finish what they
+        run, and end."""
+        self.max_workers = max_workers
+        self._scaling.resize(max_workers)
+        self._retire_surplus()
+
+    def _retire_surplus(self) -> None:
+        for worker in self._scaling.surplus():
+            self._retire(worker, "resized")
 
     def receiver(self) -> Worker | None:
         """The worker to which a caller may send an inline call; None if there are other calls, or
@@ -223,6 +235,7 @@ class Pool:
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
         self.actions.tally.happen("WorkerReady", number, worker.pid)
+        self._retire_surplus()
         self._settle()
 
     def results(
@@ -270,10 +283,14 @@ class Pool:
             return
         # The replacement of a worker that has done nothing yet would be no smaller.
         if worker.state is WorkerState.READY and worker.done:
-            self._scaling.retire(worker, "max_memory_per_child")
-            if worker.waiting > 0 and not worker.recalls:
-                self._recall.ask(worker, worker.waiting)
-            self._settle()
+            self._retire(worker, "max_memory_per_child")
+
+    def _retire(self, worker: Worker, cause: str) -> None:
+        """Let a worker finish what it runs, give back the rest, and end."""
+        self._scaling.retire(worker, cause)
+        if worker.waiting > 0 and not worker.recalls:
+            self._recall.ask(worker, worker.waiting)
+        self._settle()
 
     def fail(self, cause: BaseException) -> None:
         """No worker can be had, because of ``cause``: break, unless no worker is wanted."""

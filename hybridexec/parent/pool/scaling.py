@@ -81,6 +81,24 @@ class Scaling:
         self._size = min(self._max_workers, self._size + more)
         self.short = True
 
+    def resize(self, max_workers: int) -> None:
+        """From now on there are at most so many workers; :meth:`surplus` must follow."""
+        self._max_workers = max_workers
+        self._size = min(self._size, max_workers)
+        self.short = True
+
+    def surplus(self) -> list[Worker]:
+        """The workers that are too many, those first that have the fewest calls. One that is only
+        starting is none before it is ready."""
+        active = [
+            worker
+            for worker in self.workers.values()
+            if worker.state in (WorkerState.STARTING, WorkerState.READY) and not worker.quarantine
+        ]
+        ready = [worker for worker in active if worker.state is WorkerState.READY]
+        ready.sort(key=lambda worker: worker.in_flight.count)
+        return ready[: max(0, len(active) - self._max_workers)]
+
     def hire(self, unfinished: int, groups: int) -> None:
         """Start missing workers: one per unfinished call up to the limit, one for each that has
         ended, and quarantine workers for ``groups`` groups of suspects."""

@@ -211,7 +211,7 @@ class Tally:
 
     def worker_recycled(self, worker: Worker, cause: str) -> None:
         """It gets no more calls."""
-        if not worker.quarantine:  # whose place nobody takes
+        if cause not in ("quarantine", "resized"):  # whose place nobody takes
             worker.recycled = cause
         self.happen("WorkerRecycled", worker.id, worker.pid, cause)
 

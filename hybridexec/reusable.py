@@ -1,0 +1,131 @@
+"""``get_reusable_executor``: one executor for the whole process, whose idle workers end.
+
+Thread: any; a fork's child has an executor of its own.
+Guarantees: nobody waits for calls: an executor that is replaced finishes its calls while its
+successor already takes new ones. Each executor that was returned takes calls until it is shut down,
+breaks, or is replaced. What ends executors at the process's exit ends this one.
+
+The name and the meaning are loky's. What differs: it is one executor for the process and not one
+for each thread; it is resized while calls run, without waiting for them; and one that is replaced
+is not waited for either, so that this may be called where no call may be waited for, such as in a
+future's callback.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Literal
+
+from .executor import HybridExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import BaseContext
+
+    from .parent.assembly import Plan
+
+#: A reentrant one: a signal handler that interrupts its holder may ask, too.
+_lock = threading.RLock()
+_current: HybridExecutor | None = None
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _current
+    _lock = threading.RLock()  # it may have been held
+    _current = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def get_reusable_executor(
+    max_workers: int | None = None,
+    context: BaseContext | str | None = None,
+    timeout: float | None = 10,
+    kill_workers: bool = False,
+    reuse: Literal["auto"] | bool = "auto",
+    *,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    **options: Any,
+) -> HybridExecutor:
+    """Return the process's executor; made, resized or replaced if it has to be.
+
+    It is there until the process ends, but its workers only for as long as there are calls, and
+    ``timeout`` seconds more. It is loky's function of that name; here, too, an executor is kept if
+    it was asked for with the same arguments, and resized if only ``max_workers`` differs. It is
+    replaced otherwise, and when it is broken or was shut down. One that is replaced takes no more
+    calls, and finishes those it has.
+
+    Args:
+        max_workers: number of worker processes; by default one per usable CPU, or with
+            ``reuse=True`` as many as there may be already. With fewer than before, those that are
+            too many finish what they run.
+        context: the same as the executor's ``mp_context``, by which name it may be given, too; or
+            the name of a start method.
+        timeout: seconds after which a worker that has had no calls ends, None for never: the
+            executor's ``idle_timeout``, by which name it may be given, too.
+        kill_workers: whether one that is replaced has its workers killed: calls that they run fail
+            with :class:`WorkerLost`, others are cancelled.
+        reuse: True keeps the executor, whatever it was made with; False replaces it.
+        initializer: as the executor's.
+        initargs: as the executor's.
+        options: any other of :class:`HybridExecutor`'s keyword arguments.
+
+    Raises:
+        TypeError, ValueError: an argument is of a wrong type or out of range.
+    """
+    if reuse not in ("auto", True, False):
+        raise ValueError(f"reuse must be 'auto', True or False, not {reuse!r}")
+    context = options.pop("mp_context", context)
+    if isinstance(context, str):
+        context = get_context(context)
+    arguments = {
+        "mp_context": context,
+        "initializer": initializer,
+        "initargs": initargs,
+        "idle_timeout": timeout,
+        **options,
+    }
+    wanted = HybridExecutor(
+        max_workers, **arguments
+    )  # which takes next to no time, as no call came
+    global _current
+    with _lock:
+        kept = _current
+        if kept is not None and kept._assembly.usable and _may_keep(kept, wanted, reuse):
+            if max_workers is not None or reuse is not True:
+                _resize(kept, wanted._assembly.plan.max_workers)
+            return kept
+        _current = wanted
+    if kept is not None:
+        if kill_workers:
+            kept.kill_workers()
+        kept.shutdown(wait=False)
+    return wanted
+
+
+def _may_keep(kept: HybridExecutor, wanted: HybridExecutor, reuse: object) -> bool:
+    return bool(reuse) if isinstance(reuse, bool) else _is_like(kept, wanted)
+
+
+def _is_like(one: HybridExecutor, other: HybridExecutor) -> bool:
+    """Whether both were asked to be the same, but for the number of workers."""
+    try:
+        return bool(_sense(one) == _sense(other))
+    except Exception:  # arrays among the initargs, say, do not tell
+        return False
+
+
+def _sense(executor: HybridExecutor) -> tuple[object, ...]:
+    plan: Plan = executor._assembly.plan
+    beginning = plan.beginning
+    alike = plan._replace(max_workers=0, beginning=None)  # type: ignore[arg-type]  # compared apart
+    return alike, beginning.initializer, beginning.initargs, executor._options
+
+
+def _resize(executor: HybridExecutor, max_workers: int) -> None:
+    if executor._assembly.plan.max_workers != max_workers:
+        executor._assembly.resize(max_workers)

@@ -82,8 +82,9 @@ class Lane(Protocol):
     def set_up(
         self, initialize: Callable[[], object], failed: Callable[[BaseException], object]
     ) -> bool:
-        """Call ``initialize``, as calls are called; if it raises, call ``failed`` with that, in the
-        same place. Whether all is well."""
+        """Call ``initialize``, as calls are called, which returns what the initializer has
+        returned; if it raises, call ``failed`` with that, in the same place. Whether all is
+        well."""
 
     def serve(self, calls_fd: int, on_readable: Callable[[], None]) -> None:
         """Run calls until the parent has said stop, and call ``on_readable`` whenever ``calls_fd``

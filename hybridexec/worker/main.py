@@ -70,14 +70,13 @@ def run(start: WorkerStart) -> None:
     outbox.write()
 
 
-def _initialize(start: WorkerStart, functions: Functions) -> None:
+def _initialize(start: WorkerStart, functions: Functions) -> object:
     if isinstance(start.setup, PickledSetup):
         initializer, initargs = functions.unpickle(start.setup)
     else:
         initializer, initargs = start.setup.initializer, start.setup.initargs
         functions.have(start.setup.needs)
-    if initializer is not None:
-        initializer(*initargs)
+    return None if initializer is None else initializer(*initargs)
 
 
 def _tell(outbox: Outbox, error: BaseException) -> None:

@@ -28,6 +28,9 @@ from .. import native
 from ..wire.messages import StackGroup
 from ..wire.page import DUMP_SIGNAL
 
+#: A frame's file, line and function.
+Place = tuple[str, int, str]
+
 #: Frames shown; a deep recursion has thousands.
 _MAX_FRAMES = 100
 #: Of all calls: how many are looked at, how many different stacks are told, and how many calls of
@@ -79,7 +82,7 @@ def whereabouts(thread: int, run_code: CodeType, runs: Callable[[int], bool]) ->
 
 def all_stacks(
     thread: int | None,
-    waiting: Iterable[tuple[int, FrameType | None]],
+    waiting: Iterable[tuple[int, FrameType | Callable[[], list[Place]] | None]],
     run_code: CodeType,
     runs: Callable[[int], bool],
 ) -> tuple[int, list[StackGroup], int]:
@@ -87,13 +90,13 @@ def all_stacks(
 
     Args:
         thread: the main thread, if something keeps it; None if it asks itself.
-        waiting: other calls, each with its innermost frame; None for one that has ended or has the
-            main thread.
+        waiting: other calls, each with its innermost frame, or what finds the places of its frames,
+            the innermost first; None for one that has ended or has the main thread.
         run_code, runs: as for :func:`whereabouts`.
     """
     # By its places, how many calls have a stack, and the first of them.
-    told: dict[tuple[tuple[str, int, str], ...], list[int]] = {}
-    counts: Counter[tuple[tuple[str, int, str], ...]] = Counter()
+    told: dict[tuple[Place, ...], list[int]] = {}
+    counts: Counter[tuple[Place, ...]] = Counter()
     current = more = 0
     left = _MAX_CALLS
     if thread is not None:
@@ -104,7 +107,7 @@ def all_stacks(
         if frame is None or call == current:
             continue
         left -= 1
-        key = tuple(_places(frame, run_code)[1]) if left >= 0 else None
+        key = tuple(_places_of(frame, run_code)) if left >= 0 else None
         if key is None or (key not in told and len(told) >= _MAX_GROUPS):
             more += 1
             continue
@@ -115,25 +118,29 @@ def all_stacks(
     return current, [(counts[key], told[key], list(key[::-1])) for key in told], more
 
 
-def _look(
-    thread: int, run_code: CodeType, runs: Callable[[int], bool]
-) -> tuple[int, list[tuple[str, int, str]]]:
+def _places_of(frame: FrameType | Callable[[], list[Place]], run_code: CodeType) -> list[Place]:
+    return frame()[:_MAX_FRAMES] if callable(frame) else _places(frame, run_code)[1]
+
+
+def place(frame: FrameType) -> Place:
+    """Where a frame is."""
+    return frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name
+
+
+def _look(thread: int, run_code: CodeType, runs: Callable[[int], bool]) -> tuple[int, list[Place]]:
     """The call, and the places of the main thread's frames, the innermost first."""
     below, places = _places(sys._current_frames().get(thread), run_code)
     call = 0 if below is None else _local(below, "call")
     return (call if runs(call) else 0), places
 
 
-def _places(
-    frame: FrameType | None, run_code: CodeType
-) -> tuple[FrameType | None, list[tuple[str, int, str]]]:
+def _places(frame: FrameType | None, run_code: CodeType) -> tuple[FrameType | None, list[Place]]:
     """The frame of our function that runs the call, if there is one, and the places of those above
     it, the innermost first."""
-    places: list[tuple[str, int, str]] = []
+    places: list[Place] = []
     while frame is not None and frame.f_code is not run_code:
         if len(places) < _MAX_FRAMES:
-            code = frame.f_code
-            places.append((code.co_filename, frame.f_lineno or 0, code.co_name))
+            places.append(place(frame))
         frame = frame.f_back
     return frame, places
 

@@ -1,7 +1,7 @@
-"""Tells which call some code is running for, in a few words.
+"""Tells which call the current greenlet is running for, in a few words.
 
 Thread: any, and any greenlet of main's; it is asked in the midst of a call.
-Guarantees: a call pays nothing for it before it asks.
+Guarantees: as :mod:`hybridexec.worker.callers` says.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from ...wire.wording import call_text, function_name
-
-#: How many texts are kept. Most calls that ask do so several times.
-_MOST_KEPT = 256
+from ..callers import Texts
 
 
 class Callers:
-    """Words for running calls."""
+    """Words for the calls that greenlets run."""
 
     def __init__(
         self,
@@ -34,14 +31,12 @@ class Callers:
             call_of: the call that a greenlet runs; 0 if none.
             call_for: the call that has started a greenlet, or whose work it does; 0 if none.
             runner_of: the greenlet that runs a call; None if it has ended.
-            run_code: what calls are called from, with a call's function, its item and whether that
-                is bare as local variables.
+            run_code: as for :class:`.Texts`.
         """
         self._call_of = call_of
         self._call_for = call_for
         self._runner_of = runner_of
-        self._run_code = run_code
-        self._texts: dict[int, str] = {}
+        self._texts = Texts(run_code)
 
     def current(self) -> str:
         """The call that the current greenlet runs, or works for; empty if none, or if the call is
@@ -50,28 +45,12 @@ class Callers:
         call = self._call_of(me) or self._call_for(me)
         if not call:
             return ""
-        text = self._texts.get(call)
-        if text is None:
+
+        def frame() -> FrameType | None:
             runner = self._runner_of(call)
-            text = self._find(sys._getframe() if runner is me else runner and runner.gr_frame)
-            if text:
-                if len(self._texts) >= _MOST_KEPT:
-                    self._texts.clear()
-                self._texts[call] = text
-        return text
+            found: FrameType | None = (
+                sys._getframe() if runner is me else runner and runner.gr_frame
+            )
+            return found
 
-    def _find(self, frame: FrameType | None) -> str:
-        while frame is not None and frame.f_code is not self._run_code:
-            frame = frame.f_back
-        return "" if frame is None else _text(frame)
-
-
-def _text(frame: FrameType) -> str:
-    variables = frame.f_locals
-    function, item, bare = (variables.get(name) for name in ("function", "item", "bare"))
-    if sys.version_info < (3, 13):
-        # A copy that the frame would keep, and with it the call's arguments.
-        variables.clear()
-    if function is None:
-        return ""
-    return call_text(function_name(function), (item,) if bare else item)
+        return self._texts.text(call, frame)

@@ -1,23 +1,8 @@
-"""Critical sections: where nothing may be raised in a call from outside, because it would leave
-something half done.
+"""Critical sections of greenlets: where nothing may be raised in a call from outside.
 
 Thread: main, in the signal handler that interrupts a call, and in the hub, when it is about to
 raise in one that waits.
-Guarantees: a lock, semaphore or condition is taken and owned, or neither; releasing it is not cut
-short. To find out, the call's frames are looked at, so a call pays nothing while it runs.
-
-An exception between two bytecodes can come between "taken" and "owned": when ``acquire`` has
-returned and the ``try`` that releases the lock has not been entered. And it can come in that
-``finally``, before ``release`` has done anything. Programs with threads never see that; those with
-signal handlers do. So a call that has the CPU is left alone
-
-- in a method that takes or releases (``acquire``, ``release``, ``__enter__``, ``__exit__``), in a
-  finalizer, whose errors are swallowed, and in whatever these call;
-- in code of the modules that are made of locks, but not in what that calls, a handler's ``emit``,
-  say: there, a ``finally`` is in place;
-- in an import;
-- when a C function has just returned to code that takes locks by hand. (``with`` needs none of
-  that before Python 3.14: it calls and enters in one bytecode.)
+Guarantees: as :mod:`hybridexec.worker.critical` says, which knows those of a call that has the CPU.
 
 A call that waits has its locks in order, except where it waits to release one, or to take it again
 after ``Condition.wait``, and where it has been notified and does not know yet: the notification
@@ -32,60 +17,19 @@ from __future__ import annotations
 from types import CodeType, FrameType
 from typing import Any
 
+from .. import critical
 from . import shield
 
-#: Where Python says that the code is which imports modules.
-_IMPORTS = "<frozen importlib._bootstrap>"
-#: Methods that take or give back, and finalizers.
-_TAKE = frozenset({"acquire", "__enter__", "__aenter__"})
-_GIVE_BACK = frozenset({"release", "_release_save", "_acquire_restore"})
-_METHODS = _TAKE | _GIVE_BACK | {"__exit__", "__aexit__", "__del__"}
-#: Modules that are made of locks, with what is in them; packages.
-_LOCKS = frozenset(
-    {
-        "_threading_local",
-        "_weakrefset",
-        "concurrent",
-        "contextlib",
-        "gevent",
-        "hybridexec",
-        "logging",
-        "multiprocessing",
-        "queue",
-        "subprocess",
-        "threading",
-        "weakref",
-    }
-)
-#: Names by which code takes locks by hand.
-_BY_HAND = frozenset({"acquire", "__enter__", "flock", "lockf"})
+#: Besides those of the standard library, packages that are made of locks.
+_LOCKS = critical.LOCKS | {"gevent"}
 
-# The numbers of bytecodes that call, and of the one that has looked `__enter__` up for a call.
-_calls: frozenset[int] = frozenset()
-_special = -1
+is_at_call = critical.is_at_call
 
 
 def is_running(frame: FrameType, end: FrameType | None) -> bool:
     """Whether the current greenlet's call is in a critical section, in ``frame``; its first is the
     one that ``end`` called."""
-    name = frame.f_globals.get("__name__", "")
-    if (
-        type(name) is str
-        and name.partition(".")[0] in _LOCKS
-        and frame.f_code.co_filename != "<string>"  # submit(eval, ...): its globals are ours
-    ):
-        return True
-    if _has_called(frame) or shield.is_up():
-        return True
-    at: FrameType | None = frame
-    while at is not None and at is not end:
-        code = at.f_code
-        if code.co_filename == _IMPORTS:
-            return True
-        if code.co_name in _METHODS and at.f_back is not end and _is_method(code):
-            return True
-        at = at.f_back
-    return False
+    return critical.is_running(frame, end, _LOCKS) or shield.is_up()
 
 
 def is_waiting(greenlet: Any, end: CodeType) -> bool:
@@ -93,7 +37,7 @@ def is_waiting(greenlet: Any, end: CodeType) -> bool:
     at: FrameType | None = greenlet.gr_frame
     while at is not None and at.f_code is not end:
         code = at.f_code
-        if code.co_name in _GIVE_BACK and _is_method(code):
+        if code.co_name in critical.GIVE_BACK and critical.is_method(code):
             return True
         if code.co_name == "wait" and at.f_globals.get("__name__") == "threading":
             waiter = at.f_locals.get("waiter")
@@ -101,32 +45,3 @@ def is_waiting(greenlet: Any, end: CodeType) -> bool:
                 return True
         at = at.f_back
     return False
-
-
-def is_at_call(frame: FrameType) -> bool:
-    """Whether a C function may be running that ``frame`` has called."""
-    if not _calls:
-        _learn()
-    return frame.f_code.co_code[frame.f_lasti] in _calls
-
-
-def _is_method(code: CodeType) -> bool:
-    return code.co_argcount > 0 and code.co_varnames[0] == "self"
-
-
-def _has_called(frame: FrameType) -> bool:
-    """Whether a frame is where a C function has just returned that may have taken a lock."""
-    code, at = frame.f_code, frame.f_lasti
-    if not _calls:
-        _learn()
-    if at < 2 or code.co_code[at] not in _calls:
-        return False
-    return code.co_code[at - 2] == _special or not _BY_HAND.isdisjoint(code.co_names)
-
-
-def _learn() -> None:
-    global _calls, _special
-    from opcode import opmap  # few calls are ever interrupted
-
-    _calls = frozenset(number for name, number in opmap.items() if name.startswith("CALL"))
-    _special = opmap.get("LOAD_SPECIAL", -1)

@@ -4,18 +4,14 @@ Thread: the one that has forked, in the child, before any other code runs there;
 the greenlet that has forked, when the user's code has ended there.
 Guarantees: in a child that a call or the initializer has forked, nothing is read from the call
 pipe, and nothing written to the result pipe or the status page; of the greenlets, only the one that
-has forked goes on (see :mod:`.freshhub`). When its code ends, the process ends as a program would:
-it waits for threads that were started in the child, calls exit handlers, and flushes output.
+has forked goes on (see :mod:`.freshhub`). When its code ends, so does the process (see
+:mod:`hybridexec.worker.forked`).
 """
 
 from __future__ import annotations
 
-import atexit
 import functools
-import os
-import sys
 import threading
-import traceback
 from multiprocessing import process
 from typing import Any
 
@@ -23,7 +19,7 @@ import greenlet
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import get_hub
 
-from .. import atfork
+from .. import atfork, forked
 from ..outbox import Outbox
 from . import children, freshhub
 
@@ -48,26 +44,14 @@ def _let_go(runners: Any, outbox: Outbox, workers_hub: Any) -> None:
     process._children.clear()  # type: ignore[attr-defined]  # private
     # A native thread may have a hub of its own.
     hubs = {workers_hub, get_hub_if_exists()} - {None}
-    _forker = freshhub.leave(hubs, _end)
+    _forker = freshhub.leave(hubs, forked.end)
 
 
 def leave(error: BaseException | None = None) -> None:
     """The current greenlet is done with the user's code, which has raised ``error``: if it has
     forked this process, end that."""
     if greenlet.getcurrent() is _forker:
-        _end(error)
-
-
-def _end(error: BaseException | None) -> None:
-    code: Any = 1
-    try:
-        code = _code_of(error)
-        threading._shutdown()  # type: ignore[attr-defined]  # private
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+        forked.end(error)
 
 
 def _end_threads() -> None:
@@ -79,16 +63,3 @@ def _end_threads() -> None:
     while others := [t for t in threading.enumerate() if not (t.daemon or t in ours)]:
         for thread in others:
             thread.join()
-
-
-def _code_of(error: BaseException | None) -> int:
-    """The exit status of a program that ends with ``error``; what it prints then is printed."""
-    if error is None:
-        return 0
-    if not isinstance(error, SystemExit):
-        traceback.print_exception(error)
-        return 1
-    if error.code is None or isinstance(error.code, int):
-        return (error.code or 0) & 0xFF
-    sys.stderr.write(f"{error.code}\n")
-    return 1

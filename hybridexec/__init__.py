@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .outcomes import Outcome
     from .parent.engine.observation import Observation
     from .progress import Progress
+    from .retry_after import RetryAfter
     from .reusable import get_reusable_executor
     from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
@@ -38,6 +39,7 @@ __all__ = [
     "Progress",
     "RemoteError",
     "Restart",
+    "RetryAfter",
     "RunningCall",
     "WorkerLost",
     "WorkerStats",
@@ -59,6 +61,7 @@ _HOMES = {
     "Progress": "progress",
     "RemoteError": "errors",
     "Restart": "stats",
+    "RetryAfter": "retry_after",
     "RunningCall": "stats",
     "WorkerLost": "errors",
     "WorkerStats": "stats",

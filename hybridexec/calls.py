@@ -87,7 +87,7 @@ class Calls(Privates):
         timeout: float | None = UNCHANGED,
         retries: int = UNCHANGED,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] = UNCHANGED,
-        backoff: float = UNCHANGED,
+        backoff: float | Callable[[BaseException, int], float] = UNCHANGED,
         on_worker_loss: Literal["fail", "retry"] = UNCHANGED,
         propagate: Iterable[ContextVar[Any]] = UNCHANGED,
     ) -> ExecutorView:
@@ -104,11 +104,17 @@ class Calls(Privates):
             retries: how many times a call that failed is tried again, at most; initially 0. **It
                 then runs more than once**, so it must be safe to repeat.
             retry_on: an exception type, or a tuple of them, after which a call is tried again;
-                initially ``Exception``, of which :class:`CallTimeout` is a subclass. (What happens
-                after a worker's loss is a matter of ``on_worker_loss``.)
+                initially ``Exception``, of which :class:`CallTimeout` is a subclass. A
+                :class:`RetryAfter` always counts. (What happens after a worker's loss is a matter
+                of ``on_worker_loss``.)
             backoff: seconds before the first retry, initially 0.1. Each further retry waits twice
                 as long, up to a minute; a random part of up to a half is taken off. The call holds
-                no slot meanwhile.
+                no slot meanwhile. Or a callable, run in the worker with the error and the number of
+                runs that have failed so far: it returns the seconds before the next one, which
+                begins then. If it raises, or returns no finite number of 0 or more, the call fails
+                with that. It is pickled as the function of a call is. (It is not asked about a
+                :class:`CallTimeout`, after which the wait is as initially; nor about a
+                :class:`RetryAfter`, which says the seconds itself.)
             on_worker_loss: as for the executor, for these calls.
             propagate: context variables that calls find as they are, set or not, where the call is
                 submitted, or its ``map`` (or relative) is called, in the thread that does so. Each
@@ -118,7 +124,7 @@ class Calls(Privates):
         Raises:
             TypeError: an option does not exist or is of a wrong type.
             ValueError: a value is out of range, or a context variable is no global of a module.
-            Exception: whatever pickling ``retry_on`` raised.
+            Exception: whatever pickling ``retry_on`` or ``backoff`` raised.
         """
         changes = {
             "timeout": timeout,
@@ -341,5 +347,6 @@ def _ready(options: CallOptions) -> CallOptions:
     from .wire import payload
 
     payload.set_main_by_value(methods.main_travels_by_value())
-    types = session.dumps_types(options.retry_on)
-    return options._replace(retry_types=types)
+    backoff = options.backoff if callable(options.backoff) else None
+    retrying = session.dumps_known((options.retry_on, backoff, options.retries))
+    return options._replace(retrying=retrying)

@@ -7,7 +7,7 @@ Guarantees: what a :class:`CallOptions` holds was checked.
 # Without `annotations` from `__future__`: a NamedTuple would compile each of its own, see
 # tests/test_layers.py.
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, Self
 
@@ -28,22 +28,30 @@ class _Unchanged:
 UNCHANGED: Any = _Unchanged()
 
 
+#: Seconds before a call's first retry, unless told otherwise.
+INITIAL_BACKOFF = 0.1
+
+#: Seconds before a call's first retry, or who says how many before each: it is given the error, and
+#: how many runs of the call have failed.
+Backoff = float | Callable[[BaseException, int], float]
+
 #: How a worker is to run a call: its timeout in seconds, or None; whether the result includes how
-#: long it took; whether the status page must show when it has the CPU; and the pickled exception
-#: types after which it may be retried, or None.
-How = tuple[float | None, bool, bool, bytes | None]
+#: long it took; whether the status page must show when it has the CPU; what is to be known for
+#: retries (``retrying``), or None; and the number of the run, from 1, if that may ask ``backoff``.
+How = tuple[float | None, bool, bool, bytes | None, int]
 
 
 class _CallOptions(NamedTuple):
     timeout: float | None = None
     retries: int = 0
     retry_on: tuple[type[BaseException], ...] = (Exception,)
-    backoff: float = 0.1
+    backoff: Backoff = INITIAL_BACKOFF
     on_worker_loss: OnWorkerLoss = "fail"
     #: Report each call's duration with its result.
     timed: bool = False
-    #: ``retry_on`` as workers get it, pickled; None if there are no retries.
-    retry_types: bytes | None = None
+    #: What workers get of ``retry_on``, ``backoff`` if that is a callable (else None) and
+    #: ``retries``, pickled; None if there are no retries.
+    retrying: bytes | None = None
     #: Context variables that travel along.
     propagate: tuple[ContextVar[Any], ...] = ()
 
@@ -56,7 +64,7 @@ class CallOptions(_CallOptions):
         """The part of it that workers need."""
         # If a worker dies or a call is late, it must be known which of its calls had the CPU.
         traced = self.timeout is not None or self.on_worker_loss == "retry"
-        return self.timeout, self.timed, traced, self.retry_types
+        return self.timeout, self.timed, traced, self.retrying, 1
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the ``changes``, except those that are UNCHANGED."""
@@ -68,7 +76,7 @@ class CallOptions(_CallOptions):
         if "retry_on" in changes:
             changes["retry_on"] = retry_on(changes["retry_on"])
         if "backoff" in changes:
-            seconds(changes["backoff"], "backoff", zero=True)
+            changes["backoff"] = backoff(changes["backoff"])
         if "on_worker_loss" in changes:
             on_worker_loss(changes["on_worker_loss"])
         if "propagate" in changes:
@@ -85,6 +93,18 @@ def retry_on(value: object) -> tuple[type[BaseException], ...]:
                 f"retry_on must be an exception type or a tuple of them, not hold {kind!r}"
             )
     return types
+
+
+def backoff(value: Any) -> Backoff:
+    """Seconds, or a callable that returns some."""
+    if callable(value):
+        return value  # type: ignore[no-any-return]  # what it takes is seen when it is called
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(
+            "backoff must be a number of seconds, or a callable that is given the error and how "
+            f"many runs have failed, not {type(value).__name__}"
+        )
+    return seconds(value, "backoff", zero=True)
 
 
 def propagate(value: object) -> tuple[ContextVar[Any], ...]:

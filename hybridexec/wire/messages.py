@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 #: How a call ended. VALUE: with a plain value; PICKLED: a payload; ERROR: ``(payload of the
 #: exception, remote traceback, note, its type's name, its text)``; CANCELLED: dropped or stopped on
-#: request; TIMED_OUT: its time was up; RETRIABLE: as ERROR, with an exception after which the call
-#: may be retried.
+#: request; TIMED_OUT: its time was up; RETRIABLE: as ERROR, of a call that may be retried, followed
+#: by the seconds until that, or None if they are for the parent to say.
 VALUE, PICKLED, ERROR, CANCELLED, TIMED_OUT, RETRIABLE = range(6)
 
 #: How one call ended: id, status, value, and the seconds it took if those are wanted.

@@ -1,4 +1,5 @@
-"""Describes how a call failed, in a form that reaches the parent whatever the exception is.
+"""Says how a call failed, in a form that reaches the parent whatever the exception is, and whether
+it may be tried again.
 
 Thread: where the call has failed.
 """
@@ -10,8 +11,72 @@ from collections.abc import Callable
 from os import getpid
 from typing import Any
 
-from ..wire import payload
-from ..wire.wording import call_text, function_name, retell, text_of
+from ..wire import messages, payload
+from ..wire.wording import add_note, call_text, function_name, retell, text_of
+from .inbox import Job
+
+
+def outcome(
+    error: BaseException,
+    job: Job,
+    stage: str,
+    function: Callable[..., Any] | None,
+    item: Any,
+    result: object = None,
+) -> tuple[int, Any]:
+    """The status and value of a call that has failed; see :func:`describe`."""
+    status, seconds = messages.ERROR, None
+    if job.retrying is not None:
+        try:
+            may_be_tried_again, seconds = _retry(error, job)
+        except BaseException as refusal:
+            if refusal is not error:
+                add_note(refusal, _NOT_RETRIED.format(kind=type(error).__name__))
+                error = refusal
+        else:
+            status = messages.RETRIABLE if may_be_tried_again else messages.ERROR
+    told = describe(error, stage, function, item, result)
+    return (status, (*told, seconds)) if status == messages.RETRIABLE else (status, told)
+
+
+#: What is said of an error that came up instead of the seconds until a retry.
+_NOT_RETRIED = "The call had failed with a {kind}; when to try it again could not be found out"
+
+
+def _retry(error: BaseException, job: Job) -> tuple[bool, float | None]:
+    """Whether the call that raised ``error`` may be tried again, and after how many seconds; None
+    if that is for the parent to say.
+
+    Raises:
+        Whatever ``backoff`` raises, and what is wrong with what it returns.
+    """
+    from .. import checks  # not before something may be tried again: workers start sooner
+    from ..retry_after import RetryAfter
+
+    try:
+        if isinstance(error, RetryAfter):
+            return True, checks.seconds(error.seconds, "the seconds of a RetryAfter", zero=True)
+        what = "retry_on and backoff could not be unpickled"
+        try:
+            assert job.retrying is not None
+            types, backoff, retries = payload.loads(job.retrying)
+            what = "retry_on could not be used"
+            retriable = isinstance(error, types)
+        except BaseException as refusal:
+            add_note(
+                error,
+                f"It was not tried again: {what} in process {getpid()}: "
+                f"{type(refusal).__name__}: {refusal}",
+            )
+            return False, None
+        if not retriable or backoff is None or job.attempt > retries:
+            return retriable, None
+        seconds = backoff(error, job.attempt)
+        return True, checks.seconds(seconds, "what backoff returns", zero=True)
+    except BaseException as refusal:
+        if refusal is not error and refusal.__cause__ is None:
+            refusal.__cause__ = error
+        raise
 
 
 def describe(

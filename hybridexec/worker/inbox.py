@@ -7,7 +7,6 @@ Guarantees: calls leave in the order in which they came; each is taken out or ba
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -15,7 +14,6 @@ from typing import Any
 
 from ..options import How
 from ..wire import fragments, payload
-from ..wire.wording import add_note
 
 #: How many fragments are unpickled together at most, and how many bytes of them.
 _MOST_AHEAD, _BYTES_AHEAD = 64, 64 * 1024
@@ -26,10 +24,11 @@ class Job:
     """What the calls of one span share: their function and how to run it."""
 
     __slots__ = (
-        "_retry_types",
+        "attempt",
         "function",
         "packer",
         "reference",
+        "retrying",
         "special",
         "timed",
         "timeout",
@@ -46,7 +45,7 @@ class Job:
         self.reference = reference
         #: Makes fragments of results; None before there was one that is not plain.
         self.packer: fragments.Packer | None = None
-        self.timeout, self.timed, self.traced, self._retry_types = how
+        self.timeout, self.timed, self.traced, self.retrying, self.attempt = how
         #: Whether there is more to do about such a call than to run it.
         self.special = self.timed or self.traced or self.timeout is not None
 
@@ -63,20 +62,6 @@ class Job:
             return None
         packer.refresh()
         return packer.press if packer.prelude is prelude and not packer.undecided else None
-
-    def is_retriable(self, error: BaseException) -> bool:
-        """Whether the call that raised ``error`` may be tried again; stopped ones may not."""
-        if self._retry_types is None:
-            return False
-        try:
-            return isinstance(error, payload.loads(self._retry_types))
-        except BaseException as refusal:
-            add_note(
-                error,
-                f"It was not tried again: retry_on could not be used in process {os.getpid()}: "
-                f"{type(refusal).__name__}: {refusal}",
-            )
-            return False
 
 
 class Span:

@@ -1,4 +1,5 @@
-"""options(retries=, retry_on=, backoff=): what failed runs again, and holds no slot till then."""
+"""options(retries=, retry_on=, backoff=) and RetryAfter: what failed runs again, and holds no slot
+till then."""
 
 from __future__ import annotations
 
@@ -231,12 +232,81 @@ def test_many_calls_that_fail_together_all_come_back(
     assert [future.result() for future in futures] == [n % 4 + 1 for n in range(100)]
 
 
+def double(error: BaseException, attempt: int) -> float:
+    """Seconds until a retry of ``tell_attempts``, in which the error's own type is known."""
+    assert isinstance(error, Counted)
+    error.file.write_text(error.file.read_text() + f" {attempt}")
+    return 0.01 * attempt
+
+
+class Counted(Exception):
+    """Does not travel well."""
+
+    def __init__(self, *, file: Path) -> None:
+        super().__init__()
+        self.file = file
+
+
+def tell_attempts(path: Path, number: int) -> int:
+    made = attempt(path)
+    if made < number:
+        file = path.with_suffix(".told")
+        file.touch()
+        raise Counted(file=file)
+    return made
+
+
+def come_back(path: Path, seconds: float) -> float:
+    """Ask to be tried again once; the seconds until that came."""
+    if attempt(path) == 1:
+        path.with_suffix(".began").write_text(repr(time.monotonic()))
+        raise hybridexec.RetryAfter(seconds) from KeyError("busy")
+    return time.monotonic() - float(path.with_suffix(".began").read_text())
+
+
+def test_backoff_is_asked_in_the_worker(executor: HybridExecutor, tmp_path: Path) -> None:
+    view = executor.options(retries=5, backoff=double)
+    paths = [tmp_path / str(n) for n in range(3)]
+    assert list(view.map(tell_attempts, paths, [4, 1, 2])) == [4, 1, 2]
+    assert (tmp_path / "0.told").read_text() == " 1 2 3"
+    assert (tmp_path / "2.told").read_text() == " 1"
+
+
+def test_a_backoff_that_is_wrong_fails_the_call(executor: HybridExecutor, tmp_path: Path) -> None:
+    view = executor.options(retries=5, backoff=lambda error, attempt: -attempt)
+    error = view.submit(succeed_at, tmp_path / "a", 3).exception(timeout=30)
+    assert isinstance(error, ValueError)
+    assert str(error).startswith("what backoff returns must be a finite number of seconds")
+    assert "Flaky: run 1" in str(error.__cause__)
+    assert runs(tmp_path / "a") == 1
+
+
+def test_after_a_timeout_nobody_is_asked(executor: HybridExecutor, tmp_path: Path) -> None:
+    view = executor.options(timeout=0.2, retries=2, backoff=double)
+    assert view.submit(succeed_in_time_at, tmp_path / "a", 2).result(timeout=30) == 2
+
+
+def test_a_call_says_itself_when_to_try_it_again(executor: HybridExecutor, tmp_path: Path) -> None:
+    view = executor.options(retries=1, retry_on=KeyError, backoff=LONG)
+    assert view.submit(come_back, tmp_path / "a", 0.2).result(timeout=30) >= 0.2
+    error = executor.submit(come_back, tmp_path / "b", 0.2).exception(timeout=30)
+    assert isinstance(error, hybridexec.RetryAfter)
+    assert error.seconds == 0.2
+    assert "KeyError: 'busy'" in str(error.__cause__)
+
+
 MAIN = """
 import multiprocessing, os, sys
 from hybridexec import HybridExecutor
 
 class Mine(Exception):
     pass
+
+PAUSE = 0.01
+
+def pause(error, attempt):
+    assert isinstance(error, Mine)
+    return PAUSE * attempt
 
 def flaky(path):
     with open(path, "ab") as file:
@@ -248,7 +318,7 @@ def flaky(path):
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[2])
     with HybridExecutor(1, mp_context=context) as executor:
-        view = executor.options(retries=5, retry_on=Mine, backoff=0)
+        view = executor.options(retries=5, retry_on=Mine, backoff=pause)
         print(view.submit(flaky, sys.argv[1]).result(timeout=30))
 """
 

@@ -151,12 +151,16 @@ class SimulatedWorker:
             self.page.started[call] = self.clock()
         return call
 
-    def answer(self, call: int, status: int = messages.VALUE) -> None:
-        """End a running call."""
+    def answer(self, call: int, status: int = messages.VALUE, seconds: float | None = None) -> None:
+        """End a running call, which may say when it is to be tried again."""
         del self.running[call]
         del self.page.started[call]
         failed = status in (messages.ERROR, messages.RETRIABLE)
-        value = (b"", "Traceback\nError: it failed\n", "", "Error", "it failed") if failed else call
+        value: Any = call
+        if failed:
+            value = (b"", "Traceback\nError: it failed\n", "", "Error", "it failed")
+        if status == messages.RETRIABLE:
+            value = (*value, seconds)
         self.out.append(("results", [(call, status, value, None)]))
         if self.hog == call:
             self.yield_hub()

@@ -5,9 +5,10 @@ Thread: turn holder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...options import How
 from ...wire import frames, payload
 from ...wire.messages import Calls
 from ...wire.shared import Part
@@ -25,9 +26,9 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
     functions: list[tuple[Any, ...]] = []
     segments: list[Part] = []
     spans: list[tuple[Any, ...]] = []
-    last_function, last_options, last_bare, last_prelude, next_id = None, None, False, None, 0
+    last_function, last_how, last_bare, last_prelude, next_id = None, None, False, None, 0
     last_items: list[Any] = []
-    for batch, low, high in granted:
+    for batch, low, high, how in _with_how(granted):
         function = batch.function
         items: list[Any] = batch.items[low:high]
         if not (batch.bare and batch.prelude is None) and not set(map(type, items)) <= _IN_HEAD:
@@ -39,7 +40,7 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
         if (
             first == next_id
             and function is last_function
-            and batch.options is last_options
+            and how is last_how
             and function.lasting
             and batch.bare is last_bare
             and batch.prelude is last_prelude
@@ -55,13 +56,25 @@ def calls_frame(worker: Worker, granted: list[Span]) -> tuple[Calls, list[Part]]
             else:
                 worker.known.add(function.number)
                 functions += _introduced(worker, function, segments)
-        spans.append(
-            (reference, batch.options.how, first, items, batch.bare, batch.prelude, batch.since)
-        )
-        last_function, last_options, last_items = function, batch.options, items
+        spans.append((reference, how, first, items, batch.bare, batch.prelude, batch.since))
+        last_function, last_how, last_items = function, how, items
         last_bare, last_prelude = batch.bare, batch.prelude
         next_id = first + len(items)
     return Calls(functions, spans), segments
+
+
+def _with_how(granted: list[Span]) -> Iterator[tuple[Batch, int, int, How]]:
+    """The spans, with how their calls are run. A call that has failed is by itself if its next
+    failure is for ``backoff`` to judge, which is told how many there were."""
+    for batch, low, high in granted:
+        how = batch.options.how
+        if batch.histories is None or not callable(batch.options.backoff):
+            yield batch, low, high, how
+            continue
+        for place in range(low, high):
+            history = batch.histories.get(place)
+            failed = 0 if history is None else history.retries
+            yield batch, place, place + 1, (*how[:-1], failed + 1) if failed else how
 
 
 def _introduced(worker: Worker, function: Function, segments: list[Part]) -> list[tuple[Any, ...]]:

@@ -58,10 +58,15 @@ class Recovery:
             return False
         history.retries += 1
         history.texts.append(text)
-        error = value[3:] if status == messages.RETRIABLE else text.split(": ", 1)
-        self._actions.tally.retry((batch, place), pid, *error)
-        wait = delay(options.backoff, history.retries, self._random)
-        self._ledger.retries.add(batch, place, now + wait)
+        seconds = None
+        if status == messages.RETRIABLE:
+            *_, error, message, seconds = value
+        else:
+            error, message = text.split(": ", 1)
+        self._actions.tally.retry((batch, place), pid, error, message)
+        if seconds is None:
+            seconds = delay(options.backoff, history.retries, self._random)
+        self._ledger.retries.add(batch, place, now + seconds)
         return True
 
     # -- late calls -------------------------------------------------------------------------------

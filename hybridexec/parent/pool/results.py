@@ -59,7 +59,7 @@ class Results:
                 if self._recovery.try_again(batch, place, status, value, pid, now):
                     continue
                 if status == messages.RETRIABLE:
-                    status = messages.ERROR
+                    status, value = messages.ERROR, value[:-1]
             history = batch.histories.get(place) if batch.histories else None
             ended.append((batch.offset + place, status, value, seconds, pid, history))
         if last is not None:

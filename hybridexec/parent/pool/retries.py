@@ -10,19 +10,22 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+from ...options import INITIAL_BACKOFF, Backoff
 from ..work.batch import RETRYING, Batch, Call
 
 #: Longest wait before a retry, in seconds, however often the call has failed.
 MAX_BACKOFF = 60.0
 
 
-def delay(backoff: float, retry: int, random: Callable[[], float]) -> float:
-    """Seconds to wait before a call's ``retry``-th retry (from 1).
+def delay(backoff: Backoff, retry: int, random: Callable[[], float]) -> float:
+    """Seconds to wait before a call's ``retry``-th retry (from 1), unless its worker has said so.
 
     The wait doubles each time, less a random part of up to a half, so that calls that failed
     together, because a server was down, do not come back together. (This is "equal jitter" in Marc
     Brooker's "Exponential Backoff and Jitter".)
     """
+    if callable(backoff):
+        backoff = INITIAL_BACKOFF  # it was not asked: the call's time was up
     longest = min(MAX_BACKOFF, backoff * 2.0 ** min(retry - 1, 64))
     return longest * (0.5 + random() / 2)
 

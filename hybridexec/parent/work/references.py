@@ -134,7 +134,15 @@ class WithLocks(References):
 
 
 class ToKnownTypes(References):
-    """Refers to classes of ``__main__`` without having them sent."""
+    """Refers to classes of ``__main__`` without having them sent; functions go by value."""
+
+    def refer(self, value: Any) -> tuple[Any, ...] | None:
+        """See :meth:`.byvalue.Main.refer`."""
+        return super().refer(value) if isinstance(value, type) else None
+
+    def namespace_of(self, function: types.FunctionType) -> int | None:
+        """See :meth:`.byvalue.Main.namespace_of`."""
+        return None
 
     def _refer_to_class(self, value: type) -> tuple[Any, ...] | None:
         reference = super()._refer_to_class(value)

@@ -239,14 +239,15 @@ def dumps(value: object) -> tuple[payload.Payload, Pieces]:
     return payload.dumps(value), ()
 
 
-def dumps_types(types_: object) -> bytes:
-    """Pickle exception types that errors will be compared with."""
+def dumps_known(value: object) -> bytes:
+    """Pickle exception types that errors will be compared with, and functions that do so."""
     if not is_needed():
-        travelling = payload.dumps(types_)
-        # Types have no buffers: what is too large for a frame's head is still one piece.
-        return travelling if isinstance(travelling, bytes) else bytes(travelling.parts[0])
+        travelling = payload.dumps(value)
+        if isinstance(travelling, bytes):
+            return travelling
+    # What is too large for a frame's head, in one piece.
     pieces = payload.Pieces()
-    payload.value_pickler()(pieces, None, ToKnownTypes()).dump(types_)
+    payload.value_pickler()(pieces, None, ToKnownTypes()).dump(value)
     return b"".join(pieces)
 
 

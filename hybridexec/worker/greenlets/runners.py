@@ -91,7 +91,7 @@ class Runners(Watch):
                 Feed.__init__,
                 Job.__init__,
                 Functions.__init__,
-                failures.describe,
+                failures.outcome,
                 forks.leave,
             )
         )
@@ -276,10 +276,9 @@ class Runners(Watch):
                 else:
                     if not isinstance(error, Exception):
                         feed.wear(me)
-                    status = messages.RETRIABLE if job.is_retriable(error) else messages.ERROR
                     item = (item,) if bare else item
                     forks.leave(error)
-                    value = failures.describe(error, stage, function, item, value)
+                    status, value = failures.outcome(error, job, stage, function, item, value)
             # Answer. From here on nothing is raised in it.
             waited = self._call is not call
             if waited:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec.options import INITIAL_BACKOFF
 from hybridexec.parent.pool.retries import MAX_BACKOFF, Retries, delay
 from hybridexec.parent.work.batch import Batch
 from hybridexec.wire import messages
@@ -152,6 +153,23 @@ def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     assert history is not None
     assert history.texts == ["Error: it failed"] * 2
     assert not batch.remaining
+
+
+def test_a_worker_may_say_when_a_call_is_to_be_tried_again() -> None:
+    simulation, batch = failing()
+    simulation.workers[1].answer(batch.first, messages.RETRIABLE, seconds=7.0)
+    simulation.hear(1)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(7.0)
+    simulation.turn(7.1)
+    assert simulation.calls_at(1) == [1]
+    simulation.take(1)
+    fail_once(simulation)
+    assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(2.0)
+    simulation.finish()
+
+
+def test_after_a_timeout_the_wait_is_as_initially_if_backoff_is_not_asked() -> None:
+    assert delay(lambda error, attempt: 9.0, 1, lambda: 1.0) == INITIAL_BACKOFF
 
 
 def test_others_run_while_a_call_waits_to_be_tried_again() -> None:

@@ -205,13 +205,23 @@ def test_a_failure_to_pickle_the_call_itself_is_raised(main: dict[str, Any]) -> 
 
 def test_errors_are_compared_with_types_that_need_not_be_known(main: dict[str, Any]) -> None:
     enter(main, "class Refused(Exception): pass")
-    pickled = parent.dumps_types((main["Refused"], OSError))
+    pickled = parent.dumps_known((main["Refused"], OSError))
     refused, known = payload.loads(pickled)
     assert (refused, known) == (main["Refused"], OSError)
     del mains._classes[mains.key_for(refused)]
     never, known = payload.loads(pickled)
     assert issubclass(never, Exception)
     assert known is OSError
+
+
+def test_functions_that_compare_errors_bring_what_they_need(main: dict[str, Any]) -> None:
+    enter(main, "class Refused(Exception): pass")
+    enter(main, "PAUSE = 3")
+    enter(main, "def backoff(error): return PAUSE if isinstance(error, Refused) else 0")
+    backoff = payload.loads(parent.dumps_known(main["backoff"]))
+    assert backoff.__globals__ is not main
+    assert backoff(main["Refused"]()) == 3
+    assert backoff(OSError()) == 0
 
 
 @pytest.mark.parametrize(

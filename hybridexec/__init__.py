@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .completed import as_completed
     from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
+    from .frontier import Frontier
     from .outcomes import Outcome
     from .parent.engine.observation import Observation
     from .progress import Progress
@@ -33,6 +34,7 @@ __all__ = [
     "ExecutorBroken",
     "ExecutorStats",
     "ExecutorView",
+    "Frontier",
     "HybridExecutor",
     "Observation",
     "Outcome",
@@ -55,6 +57,7 @@ _HOMES = {
     "ExecutorBroken": "errors",
     "ExecutorStats": "stats",
     "ExecutorView": "executor",
+    "Frontier": "frontier",
     "HybridExecutor": "executor",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",

@@ -19,7 +19,7 @@ from imports import imports, modules
 PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 
 #: Modules at the bottom: everyone may use them, they use nothing but each other.
-BOTTOM = {"base", "checks", "drivers", "errors", "events", "native", "options"}
+BOTTOM = {"base", "checks", "drivers", "errors", "events", "frontier", "native", "options"}
 BOTTOM |= {"outcomes", "progress", "retry_after", "stats"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {

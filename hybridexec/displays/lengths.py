@@ -11,6 +11,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+from ..frontier import Frontier
+
 
 def length(iterables: Iterable[Any]) -> int | None:
     """The number of calls for the items of these, which the shortest ends; None if that is not
@@ -26,6 +28,8 @@ def _length(iterable: Any) -> float | None:
     if isinstance(iterable, itertools.repeat):
         times = operator.length_hint(iterable, -1)
         return times if times >= 0 else math.inf
+    if isinstance(iterable, Frontier):
+        return None  # what waits is not all
     try:
         return len(iterable)
     except Exception:  # whatever a class of the user's has instead of a length

@@ -73,7 +73,8 @@ class Stream:
         self._options = options
         self._bound = bound
         self._ordered = ordered
-        self._changed = threading.Condition(threading.Lock())
+        # Reentrant: a finalizer that interrupts its holder may add to a frontier.
+        self._changed = threading.Condition(threading.RLock())
         self._arrived: deque[Ended | Values] = deque()  # unordered: in order of arrival
         self._by_place: dict[int, Ended | Values] = {}  # ordered: until their turn
         # Invariant: _fetched <= _handed <= outcomes delivered <= _submitted. (Without a bound,
@@ -94,6 +95,16 @@ class Stream:
         """Whether :meth:`fetch` matters."""
         return self._bound is not None
 
+    @property
+    def submitted(self) -> int:
+        """The number of items that were read."""
+        return self._submitted
+
+    @property
+    def name(self) -> str:
+        """That of the function."""
+        return "..." if self._function is None else self._function.name
+
     def keep_items(self) -> dict[int, Any]:
         """Keep each call's item in the returned dict, until the caller takes it out."""
         self._kept = {}
@@ -109,13 +120,14 @@ class Stream:
         while not self._items.exhausted:
             room = MAX_BATCH
             if self._bound is not None:
-                room = min(room, self._bound - (self._submitted - self._fetched))
+                room = min(room, self._room())
                 if room < least:
                     break
                 least = 1
             chunk = self._items.read(room)
-            if chunk:
-                self._submit(chunk)
+            if not chunk:
+                break
+            self._submit(chunk)
             if self._bound is not None and self._has_ready():
                 break
         if self._bound is not None and not self._items.exhausted:
@@ -228,12 +240,15 @@ class Stream:
         Raises:
             TimeoutError: ``deadline`` (``time.monotonic()`` seconds) passed while waiting.
         """
+        self._items.begin(self)
         while True:
             self.fill()
             ready = self._wait(deadline)
-            if not ready:
+            if not ready and self._is_over():
+                self._items.close()
+                self.fill()  # knows by now that there is no more
                 return
-            for entry in ready:
+            for entry in self._items.handing(ready):
                 if isinstance(entry, Values) and entry.prelude is not None:
                     yield from opened(entry)
                 else:
@@ -245,8 +260,32 @@ class Stream:
         if self._fetched >= self._fill_at:
             self.fill()
 
+    def wake(self) -> None:
+        """Items have come: if the consumer waits for outcomes, it is to read them."""
+        with self._changed:
+            self._changed.notify()
+
+    def is_held_up(self) -> bool:
+        """Whether an outcome waits for the consumer, or there is none without another item."""
+        return self._has_ready() or self._handed == self._submitted
+
+    def _is_over(self) -> bool:
+        return self._handed == self._submitted and not self._items.news
+
+    def _may_go_on(self) -> bool:
+        """Whether nothing is to be waited for, though no outcome is there: all was handed out, or
+        there is something to read, and room for it."""
+        if self._handed == self._submitted:
+            return True
+        return self._items.news and (self._bound is None or self._room() >= self._refill)
+
+    def _room(self) -> int:
+        assert self._bound is not None
+        return self._bound - (self._submitted - self._fetched)
+
     def _wait(self, deadline: float | None) -> Sequence[Ended | Values]:
-        """Wait for the next outcomes; none are returned if all were handed out."""
+        """Wait for the next outcomes; none are returned if all were handed out, or more items have
+        come."""
         if self._engine.inert:
             ready = self._take()  # no more will come; the lock may have been held at the fork
             if not ready and self._handed != self._submitted:
@@ -255,7 +294,7 @@ class Stream:
         while True:
             with self._changed:
                 ready = self._take()
-                if ready or self._handed == self._submitted:
+                if ready or self._may_go_on():
                     break
                 timeout = None if deadline is None else deadline - native.monotonic()
                 if timeout is not None and timeout <= 0:

@@ -21,7 +21,7 @@ from ..work.batch import ALL, Ended, Item, Values
 from ..work.decode import decode
 from ..work.function import UNSENT, Function, check_callable
 from ..work.future import CallFuture
-from .inputs import Iterated
+from .inputs import input_of
 from .packing import pack_arguments
 from .streams import Stream, tell_refusal
 
@@ -172,8 +172,7 @@ class Submission:
     ) -> Stream:
         engine = self._engine
         engine.check_open()
-        one = len(iterables) == 1
-        items = Iterated(iter(iterables[0]) if one else zip(*iterables, strict=False))
+        items = input_of(iterables, ordered)
         refusal: BaseException | None = None
         function: Function | None = None
         try:
@@ -185,7 +184,7 @@ class Submission:
             tell_refusal(error, function_name(fn))
             refusal = error
         try:
-            single = one and not star
+            single = len(iterables) == 1 and not star
             if watcher is None:
                 return Stream(engine, function, refusal, items, single, options, bound, ordered)
             from .counted import CountedStream

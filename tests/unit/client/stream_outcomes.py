@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from hybridexec.parent.client.inputs import Iterated
+from hybridexec.parent.client.inputs import input_of
 from hybridexec.parent.client.streams import Stream
 from hybridexec.parent.work.batch import Values
 
@@ -22,7 +22,7 @@ def make(
     engine = FakeEngine()
     function = None if refusal else FUNCTION
     fake: Any = engine
-    source = Iterated(iter(items))
+    source = input_of([items], ordered)
     stream = Stream(fake, function, refusal, source, True, OPTIONS, bound, ordered)
     return engine, stream
 

@@ -77,7 +77,7 @@ class Watchable(Calls):
         Raises:
             ImportError: rich is not installed.
         """
-        from .watching import need
+        from . import need
 
         need.rich("executor.live()")
         from functools import partial
@@ -119,7 +119,7 @@ class Watchable(Calls):
             RuntimeError: the executor has ended, or gevent has patched this process.
             ValueError: other machines reach ``address``, and ``allow_remote`` was not given.
         """
-        from .watching import need
+        from . import need
 
         need.bokeh("executor.dashboard()")
         from .watching.page.dashboard import Dashboard
@@ -140,7 +140,7 @@ class Watchable(Calls):
         Raises:
             ImportError: bokeh is not installed.
         """
-        from .watching import need
+        from . import need
 
         need.bokeh("executor.report()")
         from .watching.page.report import write

@@ -322,7 +322,7 @@ def test_where_gevent_has_patched_threads_there_is_the_report(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["dashboard", "report"])
 def test_an_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    from hybridexec.watching import need
+    from hybridexec import need
 
     monkeypatch.setattr(need.importlib.util, "find_spec", lambda library: None)
     arguments: list[Any] = ["run.html"] if name == "report" else []

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .parent.engine.companion import Companion
     from .parent.engine.engine import Engine
     from .parent.engine.watched import Watched
+    from .settings import Affinity, Resolver, Settings
 
 _MISSING_GUARD = (
     "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
@@ -109,6 +110,11 @@ class HybridExecutor(Watchable):
         worker_logs: bool = True,
         monitor: bool | None = None,
         idle_timeout: float | None = None,
+        resolver: Resolver | None = None,
+        dns_threads: int | None = None,
+        nice: int | None = None,
+        affinity: Affinity | None = None,
+        threadpool_limits: int | Mapping[str, int] | None = None,
     ) -> None:
         """
         Args:
@@ -148,6 +154,19 @@ class HybridExecutor(Watchable):
                 ``HYBRIDEXEC_MONITOR`` is 1.
             idle_timeout: seconds after which a worker that has had no calls ends; None if it never
                 does. The next call starts one again.
+            resolver: what looks up names of hosts in workers for greenlets, in gevent's words:
+                "thread" (its default: the system's functions, on threads), "ares", "dnspython", or
+                "block". None leaves it to gevent, and to ``GEVENT_RESOLVER``.
+            dns_threads: how many names a worker looks up at once, with "thread"; None for gevent's
+                10. These threads are those of ``gevent.get_hub().threadpool``.
+            nice: what is added to the workers' niceness: with more than 0 they get less CPU time
+                than others who want it.
+            affinity: the CPUs that workers may use, as mpire's ``cpu_ids``: a list with, for each
+                worker, a CPU or a list of CPUs, or with one entry for all of them; or "auto" for
+                one CPU each, in turns. A worker that replaces another gets the CPUs of that.
+            threadpool_limits: how many threads BLAS and OpenMP may use in each worker, in libraries
+                such as numpy: a number, or a dict of ``"blas"`` and ``"openmp"`` to numbers. Needs
+                threadpoolctl (``pip install 'hybridexec[threadpoolctl]'``).
 
         Warns:
             RuntimeWarning: workers may run more calls than they may open files.
@@ -155,6 +174,7 @@ class HybridExecutor(Watchable):
         Raises:
             TypeError, ValueError: an argument is of a wrong type or out of range.
             NotImplementedError: this Python is free-threaded; gevent does not support that.
+            ImportError: ``threadpool_limits`` or ``resolver`` needs a library that is missing.
             RuntimeError: a worker is importing the script that makes this executor, which lacks an
                 ``if __name__ == "__main__"`` guard.
         """
@@ -174,6 +194,12 @@ class HybridExecutor(Watchable):
         lag = checks.hub_lag_warning(hub_lag_warning)
         idle = None if idle_timeout is None else checks.seconds(idle_timeout, "idle_timeout")
         switches = checks.monkey_patch(monkey_patch)
+        settings: Settings | None = None
+        asked = (resolver, dns_threads, nice, affinity, threadpool_limits)
+        if any(value is not None for value in asked):
+            from .settings import checked  # few need it
+
+            settings = checked(workers, *asked)
         modules = checks.preload(preload)
         _check_main_guard()
         # In a worker, it is this that gives the class its base, and so its __enter__.
@@ -203,6 +229,7 @@ class HybridExecutor(Watchable):
             main_by_value=methods.main_travels_by_value(),
             worker_logs=bool(worker_logs),
             idle_timeout=idle,
+            settings=settings,
             companion=_monitor if checks.monitor(monitor) else None,
         )
         self._assembly = Assembly(plan)

@@ -14,16 +14,31 @@ def rich(what: str) -> None:
     Raises:
         ImportError: it is not; ``what`` needs it.
     """
-    _see("rich", "rich", what)
+    _see("rich", "rich", "rich", what)
 
 
 def bokeh(what: str) -> None:
     """As :func:`rich`, for bokeh."""
-    _see("bokeh", "dashboard", what)
+    _see("bokeh", "bokeh", "dashboard", what)
 
 
-def _see(library: str, extra: str, what: str) -> None:
-    if importlib.util.find_spec(library) is None:
+def threadpoolctl(what: str) -> None:
+    """As :func:`rich`, for threadpoolctl."""
+    _see("threadpoolctl", "threadpoolctl", "threadpoolctl", what)
+
+
+def dnspython(what: str) -> None:
+    """As :func:`rich`, for dnspython."""
+    _see("dns", "dnspython", "dnspython", what)
+
+
+def joblib(what: str) -> None:
+    """As :func:`rich`, for joblib."""
+    _see("joblib", "joblib", "joblib", what)
+
+
+def _see(module: str, library: str, extra: str, what: str) -> None:
+    if importlib.util.find_spec(module) is None:
         raise ImportError(
             f"{what} needs {library}, which is not installed: pip install 'hybridexec[{extra}]'"
         )

@@ -115,7 +115,7 @@ def _resolver(sources: list[Source], concurrency: int, where: str) -> Iterator[F
             where,
             f"concurrency={concurrency:,}, and each worker looks up ten names at a time: at 50 ms "
             "a look-up, 200 per second",
-            "set GEVENT_RESOLVER=ares, or make the hub's threadpool larger in the initializer",
+            "give it more threads for that (dns_threads=100), or resolver='ares'",
         )
 
 

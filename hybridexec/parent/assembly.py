@@ -15,7 +15,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 # Imported early, because it registers for the interpreter's exit, during which that fails.
 from . import lifecycle  # noqa: F401  # it registers itself
@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     main_by_value: bool
     worker_logs: bool
     idle_timeout: float | None
+    #: ``settings.Settings``, if anything was asked for.
+    settings: Any
     #: Makes what is there for as long as the engine runs, if anything is to be.
     companion: "Callable[[Watched], Companion] | None"
 
@@ -154,9 +156,14 @@ def _launched(plan: Plan) -> "ForkServer | None":
     if plan.method != "forkserver":
         return None
     try:
-        return ForkServer("greenlet", plan.monkey_patch, plan.preload, plan.main_by_value)
+        return ForkServer(*_boot(plan))
     except (OSError, RuntimeError):
         return None  # it is tried again for the first worker, whose failure tells why
+
+
+def _boot(plan: Plan) -> "tuple[Any, ...]":
+    """The fields of ``Boot``, whose module takes too long to import before the server's launch."""
+    return "greenlet", plan.monkey_patch, plan.preload, plan.main_by_value, plan.settings
 
 
 def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission]":
@@ -184,13 +191,14 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
     )
     launcher = Launcher(
         plan.method,
-        Boot("greenlet", plan.monkey_patch, plan.preload, plan.main_by_value),
+        Boot(*_boot(plan)),
         plan.concurrency,
         plan.beginning,
         plan.main_file,
         Connection,
         server,
         plan.worker_logs,
+        pool.place_of,
     )
     lag = plan.hub_lag_warning
     # A call that has its worker to itself keeps nobody waiting.

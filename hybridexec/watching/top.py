@@ -13,7 +13,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import client, need, plain
+from .. import need
+from . import client, plain
 from .words import line
 
 if TYPE_CHECKING:

@@ -54,6 +54,8 @@ class Boot(NamedTuple):
     preload: tuple[str, ...]
     #: Whether ``__main__`` cannot be imported, so that its functions and classes go by value.
     main_by_value: bool
+    #: ``settings.Settings``, if anything was asked for: the ``affinity`` is that of all workers.
+    settings: Any = None
 
 
 class Setup:
@@ -105,6 +107,8 @@ class WorkerStart(NamedTuple):
     status: InheritedFd
     channel: InheritedFd
     lifeline: InheritedFd
+    #: Which of the workers' places it has; see ``Settings.affinity``.
+    place: int
     concurrency: int
     #: How many files the parent may open; -1 for no limit.
     open_files: int
@@ -149,6 +153,7 @@ class BootName(str):
             "monkey_patch": switches if isinstance(switches, bool) else dict(switches),
             "preload": boot.preload,
             "main_by_value": boot.main_by_value,
+            "environment": boot.settings.environment if boot.settings is not None else {},
             "results": results.duplicate(popen),
             "lifeline": lifeline.duplicate(popen),
         }

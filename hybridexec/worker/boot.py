@@ -59,6 +59,7 @@ def begin(
     monkey_patch: bool | Mapping[str, bool],
     preload: tuple[str, ...],
     main_by_value: bool,
+    environment: dict[str, str],
     results: int,
     lifeline: int,
 ) -> str:
@@ -70,6 +71,7 @@ def begin(
     report_failures(resolve_fd(results))
     if preload_failure is not None:
         raise preload_failure
+    os.environ.update(environment)
     kinds.patch(lane, monkey_patch)
     base.postpone(after_import)
     script.install()

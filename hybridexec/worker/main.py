@@ -43,6 +43,10 @@ def run(start: WorkerStart) -> None:
         boot.reset_signals()
         kind = kinds.of(start.boot.lane)
         kind.prepare(start.boot)
+        if start.boot.settings is not None:
+            from . import settings  # few need it
+
+            settings.apply(start.boot.settings.of_place(start.place))
         _raise_descriptor_limit(start.open_files, start.concurrency)
         native.keep_freed_memory()
         payload.set_main_by_value(start.boot.main_by_value)

@@ -25,6 +25,10 @@ from ... import native
 from .. import lifecycle
 from . import interpreter
 
+TYPE_CHECKING = False  # typing's own takes long to import
+if TYPE_CHECKING:
+    from ...settings import Settings
+
 # Not pathlib: importing that takes longer than all of this module's work.
 _ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 
@@ -75,6 +79,7 @@ class ForkServer:
         monkey_patch: bool | Mapping[str, bool],
         preload: tuple[str, ...],
         main_by_value: bool,
+        settings: Settings | None = None,
     ) -> None:
         """Launch the server, without waiting until it is ready; it accepts requests at once."""
         switches = monkey_patch if isinstance(monkey_patch, bool) else dict(monkey_patch)
@@ -96,7 +101,8 @@ class ForkServer:
             lifecycle.keep(self._lifeline, ours)
             its.callback(native.close, lifeline)
             arguments = (connection, lifeline, lane, switches, preload, later)
-            self._pid = _launch(self._executable, arguments, (connection, lifeline))
+            environment = {} if settings is None else settings.environment
+            self._pid = _launch(self._executable, arguments, (connection, lifeline), environment)
             ours.pop_all()
         self._lock = native.original("_thread", "allocate_lock")()
         self._requests = 0
@@ -222,15 +228,21 @@ class ForkServer:
             self._reap(0)
 
 
-def _launch(executable: str, arguments: tuple[object, ...], fds: tuple[int, ...]) -> int:
-    """Start the server's process, which inherits ``fds``; returns its pid."""
+def _launch(
+    executable: str,
+    arguments: tuple[object, ...],
+    fds: tuple[int, ...],
+    environment: Mapping[str, str],
+) -> int:
+    """Start the server's process, which inherits ``fds``, and has ``environment`` in its own;
+    returns its pid."""
     program = _PROGRAM.format(path=[*interpreter.search_path(), _ROOT], arguments=arguments)
     # Not subprocess.Popen: gevent's needs a hub, and what it leaves of the original does not work.
     # Nor gevent's posix_spawn, which refuses in any thread but the main one.
     pid: int = native.original("os", "posix_spawn")(
         executable,
         [executable, *_options(), "-c", program],
-        os.environ,
+        {**os.environ, **environment},
         # Duplicated to itself, a descriptor is not closed.
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds],
         # Ctrl-C is blocked until the new process can ignore it.

@@ -144,6 +144,7 @@ class Launcher(Generic[LinkT]):
         connect: Callable[[Started, native.Poller], LinkT],
         server: ForkServer | None = None,
         worker_logs: bool = False,
+        place_of: Callable[[int], int] = lambda number: 0,
     ) -> None:
         """
         Args:
@@ -151,6 +152,7 @@ class Launcher(Generic[LinkT]):
             connect: makes the engine's link to what was started, in the engine.
             worker_logs: whether workers are to send their log records.
             server: the fork server, if it was launched already.
+            place_of: tells which of the workers' places a worker has, by its number.
         """
         self.method = method
         self.connect = connect
@@ -163,6 +165,7 @@ class Launcher(Generic[LinkT]):
         self._main_file = main_file
         self._server = server
         self.worker_logs = worker_logs
+        self._place_of = place_of
         self._given_up = False
         #: How many servers in a row ended before they had started a worker.
         self._ended_servers = 0
@@ -230,6 +233,7 @@ class Launcher(Generic[LinkT]):
                 status=InheritedFd(status_fd),
                 channel=InheritedFd(channel_other),
                 lifeline=lifeline,
+                place=self._place_of(number),
                 concurrency=self._slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,

@@ -121,6 +121,11 @@ class Pool:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
 
+    def place_of(self, number: int) -> int:
+        """Which place a worker has; for any thread."""
+        worker = self.workers.get(number)
+        return 0 if worker is None else worker.place
+
     def rest_seconds(self, now: float) -> float | None:
         """Seconds until :meth:`dispatch` is due because a worker will have been idle for so long;
         None if no worker will. Unlike with :meth:`wait_seconds`, inline calls may come before."""

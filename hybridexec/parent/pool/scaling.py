@@ -14,6 +14,7 @@ and go for as long as others have more than one call.
 from __future__ import annotations
 
 import signal
+from collections import Counter
 
 from ...wire import messages
 from .actions import Actions
@@ -152,9 +153,22 @@ class Scaling:
         self._quarantined += quarantine
         self.leaving += quarantine
         deadlines = Deadlines(self._grace)
-        worker = Worker(self.newest, self._budget, predecessor, deadlines, quarantine)
+        place = self._free_place() if predecessor is None else predecessor.place
+        worker = Worker(self.newest, self._budget, predecessor, deadlines, quarantine, place)
         self.workers[worker.id] = worker
         self._actions.start(worker.id)
+
+    def _free_place(self) -> int:
+        """A place that no worker has, or the fewest have."""
+        taken = Counter(
+            worker.place
+            for worker in self.workers.values()
+            if worker.state is not WorkerState.STOPPING
+        )
+        for place in range(self._max_workers):
+            if not taken[place]:
+                return place
+        return min(range(self._max_workers), key=taken.__getitem__)
 
     @property
     def able(self) -> bool:

@@ -57,6 +57,7 @@ class Worker:
         "moved_at",
         "page",
         "pid",
+        "place",
         "predecessor",
         "quarantine",
         "recalled_at",
@@ -77,8 +78,11 @@ class Worker:
         predecessor: Worker | None,
         deadlines: Deadlines,
         quarantine: bool = False,
+        place: int = 0,
     ) -> None:
         self.id = number
+        #: From 0 up to the number of workers: another that replaces it has the same.
+        self.place = place
         #: Whether it runs one group of suspects and nothing else.
         self.quarantine = quarantine
         self.state = WorkerState.STARTING

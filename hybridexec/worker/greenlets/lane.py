@@ -39,6 +39,10 @@ def prepare(boot: Boot) -> None:
     patching.patch(boot.monkey_patch, copied=True)
     import_all(boot.preload)
     patching.prepare_hub()
+    if boot.settings is not None:
+        from . import resolving  # few need it
+
+        resolving.choose(boot.settings)
     waits.install()
 
 

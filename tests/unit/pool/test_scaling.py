@@ -217,3 +217,35 @@ def test_memory_is_nobodys_business_without_a_limit() -> None:
     simulation.measure(77, 2**60)  # one that has ended meanwhile
     assert simulation.pool.workers[1].state is WorkerState.READY
     simulation.finish()
+
+
+# -- places -----------------------------------------------------------------------------------
+
+
+def places(simulation: Simulation) -> dict[int, int]:
+    return {worker.id: worker.place for worker in simulation.pool.workers.values()}
+
+
+def test_each_worker_has_a_place_of_its_own_and_who_comes_after_it_the_same() -> None:
+    simulation = running(max_workers=3)
+    assert places(simulation) == {1: 0, 2: 1, 3: 2}
+    simulation.die(2)
+    simulation.turn()
+    assert places(simulation) == {1: 0, 3: 2, 4: 1}
+    simulation.finish()
+
+
+def test_a_replacement_has_the_place_of_the_one_that_drains() -> None:
+    assert places(retiring()) == {1: 0, 2: 0}
+
+
+def test_who_is_one_too_many_shares_a_place() -> None:
+    simulation = running(max_workers=2, slots=1)
+    simulation.pool.resize(1)
+    simulation.pool.resize(3)
+    simulation.submit(9)
+    simulation.turn()
+    assert max(places(simulation).values()) == 2
+    assert simulation.pool.place_of(1) == 0
+    assert simulation.pool.place_of(99) == 0
+    simulation.finish()

@@ -23,7 +23,8 @@ from ..work.function import UNSENT, Function, check_callable
 from ..work.future import CallFuture
 from .inputs import input_of
 from .packing import pack_arguments
-from .streams import Stream, tell_refusal
+from .sending import tell_refusal
+from .streams import Stream
 
 if TYPE_CHECKING:
     from ...outcomes import Outcome

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridexec.parent.client.streams import ARGUMENTS_NOTE
+from hybridexec.parent.client.sending import ARGUMENTS_NOTE
 from hybridexec.parent.work.batch import UNPICKLABLE
 from hybridexec.wire import messages
 

@@ -186,6 +186,16 @@ def initializer(value: object) -> Callable[..., object] | None:
     return value
 
 
+def loop_factory(value: object) -> Callable[[], object] | None:
+    """What makes a worker's event loop, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(
+            "loop_factory must be a callable that returns a new event loop, such as "
+            "asyncio.SelectorEventLoop"
+        )
+    return value
+
+
 def initargs(value: object) -> tuple[Any, ...]:
     """The initializer's arguments."""
     if not isinstance(value, Iterable):

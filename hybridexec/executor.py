@@ -100,6 +100,7 @@ class HybridExecutor(Watchable):
         *,
         max_tasks_per_child: int | None = None,
         concurrency: int = 100,
+        loop_factory: Callable[[], object] | None = None,
         max_memory_per_child: int | None = None,
         on_worker_loss: Literal["fail", "retry"] = "fail",
         timeout_grace: float = 0.75,
@@ -128,6 +129,9 @@ class HybridExecutor(Watchable):
             max_tasks_per_child: calls a worker runs before a new one takes its place.
             concurrency: calls that run at once in each worker. 1 gives ProcessPoolExecutor's
                 meaning of ``max_workers``.
+            loop_factory: makes the event loop of a worker for coroutines, as ``asyncio.Runner``'s
+                argument of that name does; by default uvloop's if that is installed, else asyncio's
+                own. Workers call it, so they must be able to unpickle it.
             max_memory_per_child: bytes of RAM (resident) at which a worker takes no more calls and
                 a new one takes its place. Measured twice a second.
             on_worker_loss: what happens to the calls that a worker was running when it died: "fail"
@@ -182,6 +186,7 @@ class HybridExecutor(Watchable):
         workers = checks.max_workers(max_workers)
         checks.concurrency(concurrency)
         checks.initializer(initializer)
+        checks.loop_factory(loop_factory)
         arguments = checks.initargs(initargs)
         options.on_worker_loss(on_worker_loss)
         checks.seconds(timeout_grace, "timeout_grace")
@@ -217,7 +222,7 @@ class HybridExecutor(Watchable):
             method=method,
             max_workers=workers,
             concurrency=concurrency,
-            beginning=Beginning(initializer, arguments),
+            beginning=Beginning(initializer, arguments, loop_factory),
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,
             timeout_grace=timeout_grace,

@@ -113,6 +113,8 @@ class WorkerStart(NamedTuple):
     #: How many files the parent may open; -1 for no limit.
     open_files: int
     setup: Setup | PickledSetup
+    #: What makes the event loop of a worker of the async lane, as an initializer would be called.
+    loop_factory: Setup | PickledSetup
     #: What the parent's logging is like (``log_tree.Tree``), if log records are to be sent.
     log_tree: tuple[Any, ...] | None
 

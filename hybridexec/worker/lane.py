@@ -175,8 +175,13 @@ class Kind(Protocol):
         """Make this a process in which calls of this kind can run. What is raised is told to the
         parent."""
 
-    def loop(self) -> Loop:
-        """The main thread's."""
+    def loop(self, factory: Callable[[], object] | None) -> Loop:
+        """The main thread's.
+
+        Args:
+            factory: makes the event loop, where that is the user's choice; None if they left it to
+                the lane.
+        """
 
     def new_lock(self) -> AbstractContextManager[Any]:
         """A reentrant lock for which calls wait as they wait for anything."""

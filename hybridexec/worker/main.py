@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import process
 from typing import Any
 
 from .. import native
 from ..wire import messages, payload
-from ..wire.contract import PickledSetup, WorkerStart
+from ..wire.contract import PickledSetup, Setup, WorkerStart
 from ..wire.page import StatusPage
 from ..wire.shared import Channel
 from . import boot, faults, kinds, lifeline, stacks
@@ -53,13 +54,15 @@ def run(start: WorkerStart) -> None:
         with_ring = start.log_tree is not None
         page = StatusPage(start.status.fd, start.concurrency, with_ring=with_ring)
         stacks.record_faults(start.status.fd)
+        functions = Functions(kind.new_lock())
+        loop = kind.loop(_called(start.loop_factory, functions))
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return
     channel = Channel(start.channel.fd)
     helper = Helper(start.bell.fd)
-    outbox = Outbox(results_fd, channel, helper.call, kind.loop())
-    inbox, functions = Inbox(), Functions(kind.new_lock())
+    outbox = Outbox(results_fd, channel, helper.call, loop)
+    inbox = Inbox()
     lane = kind.make(page, inbox, functions, outbox, helper.call)
     logs = LateLogs()
     inbound = Inbound(start.calls.fd, channel, page, inbox, functions, outbox, lane, logs)
@@ -75,12 +78,18 @@ def run(start: WorkerStart) -> None:
 
 
 def _initialize(start: WorkerStart, functions: Functions) -> object:
-    if isinstance(start.setup, PickledSetup):
-        initializer, initargs = functions.unpickle(start.setup)
+    initializer = _called(start.setup, functions)
+    return None if initializer is None else initializer()
+
+
+def _called(setup: Setup | PickledSetup, functions: Functions) -> Callable[[], object] | None:
+    """What ``setup`` has called, with its arguments; None if that is nothing."""
+    if isinstance(setup, PickledSetup):
+        function, arguments = functions.unpickle(setup)
     else:
-        initializer, initargs = start.setup.initializer, start.setup.initargs
-        functions.have(start.setup.needs)
-    return None if initializer is None else initializer(*initargs)
+        function, arguments = setup.initializer, setup.initargs
+        functions.have(setup.needs)
+    return None if function is None else partial(function, *arguments)
 
 
 def _tell(outbox: Outbox, error: BaseException) -> None:

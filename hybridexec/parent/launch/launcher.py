@@ -162,6 +162,7 @@ class Launcher(Generic[LinkT]):
         self._slots = slots
         self._beginning = beginning
         self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
+        self._loop_factory = Setup(beginning.loop_factory, (), session.dumps_flat)
         self._main_file = main_file
         self._server = server
         self.worker_logs = worker_logs
@@ -222,7 +223,8 @@ class Launcher(Generic[LinkT]):
                 lifeline_fd = self._lifeline_end()
             theirs.callback(native.close, lifeline_fd)
             if self.method == "fork":
-                self._setup.needs = session.needs(self._setup.initializer)
+                for setup in (self._setup, self._loop_factory):
+                    setup.needs = session.needs(setup.initializer)
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
             start = WorkerStart(
@@ -237,6 +239,7 @@ class Launcher(Generic[LinkT]):
                 concurrency=self._slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,
+                loop_factory=self._loop_factory,
                 log_tree=log_tree.describe() if self.worker_logs else None,
             )
             path = interpreter.search_path()
@@ -332,7 +335,7 @@ class Launcher(Generic[LinkT]):
     def close(self) -> None:
         """End the fork server and drop what workers were to be given; all workers have ended."""
         self._beginning.let_go()
-        self._setup = Setup(None, (), session.dumps_flat)
+        self._setup = self._loop_factory = Setup(None, (), session.dumps_flat)
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -46,8 +46,8 @@ def prepare(boot: Boot) -> None:
     waits.install()
 
 
-def loop() -> Loop:
-    """The hub's."""
+def loop(factory: Callable[[], object] | None = None) -> Loop:
+    """The hub's, whatever ``factory`` would make."""
     hub: Any = gevent.get_hub()
     found: Loop = hub.loop
     return found

@@ -90,7 +90,7 @@ def prepare(boot: Boot) -> None:
     """It runs anywhere."""
 
 
-def loop() -> Loop:
+def loop(factory: Callable[[], object] | None = None) -> Loop:
     if not hasattr(_main, "loop"):
         _main.loop = Loop()
     found: Loop = _main.loop

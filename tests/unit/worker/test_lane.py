@@ -86,7 +86,7 @@ class Worker:
         def be_worker() -> None:
             page = StatusPage(self._fd, 1)
             self._loop = plain_lane.loop()
-            self.outbox = Outbox(outward, self._other, lambda: None, kind.loop())
+            self.outbox = Outbox(outward, self._other, lambda: None, kind.loop(None))
             inbox, self.functions = Inbox(), Functions(kind.new_lock())
             self.lane: Lane = kind.make(page, inbox, self.functions, self.outbox, lambda: None)
             self.inbound = Inbound(

@@ -8,9 +8,15 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 #: How long the interpreter may take to end after the last test.
 EXIT_SECONDS = 60
+
+
+#: How long an example takes says how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridexec.parent.client.sending import ARGUMENTS_NOTE
@@ -63,7 +63,6 @@ def test_each_outcome_names_the_place_of_its_item() -> None:
     assert [(o[0], o[2]) for o in outcomes_of(stream)] == [(2, "c"), (0, "a"), (1, "b")]
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(0, 60),
     bound=st.none() | st.integers(1, 20),

@@ -167,7 +167,7 @@ def containers(value: Any, found: dict[int, Any] | None = None) -> dict[int, Any
 # -- the same as pickles of single values ---------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(VALUES, min_size=1, max_size=6))
 def test_fragments_hold_what_single_pickles_hold(values: list[Any]) -> None:
     prelude, made = packed(values)
@@ -176,7 +176,7 @@ def test_fragments_hold_what_single_pickles_hold(values: list[Any]) -> None:
     assert [shape(fragments.load(prelude, each)) for each in made] == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(VALUES, min_size=1, max_size=4), st.data())
 def test_fragments_share_no_object_that_can_change(values: list[Any], data: st.DataObject) -> None:
     shared = data.draw(st.sampled_from(values))
@@ -189,7 +189,6 @@ def test_fragments_share_no_object_that_can_change(values: list[Any], data: st.D
 
 
 @given(st.lists(VALUES, min_size=2, max_size=8), st.data())
-@settings(deadline=None)
 def test_any_choice_of_fragments_can_be_unpickled_together(
     values: list[Any], data: st.DataObject
 ) -> None:

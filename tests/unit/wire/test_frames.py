@@ -67,7 +67,7 @@ def to_bytes(buffers: Iterable[Buffer]) -> bytes:
     return b"".join(bytes(buffer) for buffer in buffers)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(head=heads, segments=segment_lists)
 def test_a_frame_comes_back_as_it_went(head: tuple[object, ...], segments: list[bytes]) -> None:
     pipe = Pipe()
@@ -80,7 +80,7 @@ def test_a_frame_comes_back_as_it_went(head: tuple[object, ...], segments: list[
     assert list(frame[1]) == segments
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(frame_list=st.lists(st.tuples(heads, segment_lists), min_size=1, max_size=3))
 def test_a_cut_at_any_byte_changes_nothing(
     frame_list: list[tuple[tuple[object, ...], list[bytes]]],
@@ -98,7 +98,7 @@ def test_a_cut_at_any_byte_changes_nothing(
         assert [(f[0], list(f[1])) for f in received] == frame_list
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(head=heads, segments=segment_lists)
 def test_a_frame_may_arrive_byte_by_byte(head: tuple[object, ...], segments: list[bytes]) -> None:
     pipe = Pipe()
@@ -144,7 +144,7 @@ def test_segments_are_writable_so_that_arrays_built_on_them_are(pipe: Pipe) -> N
 sized = st.sampled_from([0, 1, 40_000, 100_000, 262_144, 262_145, 600_000])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.tuples(sized, st.booleans()), max_size=5),
     steps=st.lists(st.sampled_from([1, 7, 1000, 65_536, 262_144]), min_size=1, max_size=5),

@@ -63,7 +63,7 @@ def test_who_seldom_logs_stays_at_the_start_of_the_memory() -> None:
     assert not any(memory[80 * 1024 :])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.one_of(st.binary(max_size=120), st.just("tell"), st.just("take")), max_size=80),
 )

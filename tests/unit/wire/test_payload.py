@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridexec.wire import payload
@@ -78,7 +78,6 @@ pickled = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(value=pickled)
 def test_what_goes_in_comes_out(value: object) -> None:
     assert loads(dumps(value)) == value

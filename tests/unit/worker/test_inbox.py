@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridexec.worker.inbox import Inbox, Job, Span
@@ -86,7 +86,6 @@ def test_only_calls_that_are_here_are_dropped_and_forgotten_when_they_are_gone()
     assert inbox.dropped == set()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=6), st.lists(st.integers(-3, 3), max_size=20))
 def test_each_call_is_taken_out_or_back_once(sizes: list[int], steps: list[int]) -> None:
     inbox = make(*sizes)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import events as events
+    from . import joblib as joblib
     from . import metrics as metrics
     from . import tracing as tracing
     from .completed import as_completed
@@ -72,7 +73,7 @@ _HOMES = {
     "get_reusable_executor": "reusable",
 }
 #: Modules that need no import statement of their own.
-_MODULES = frozenset({"events", "metrics", "tracing"})
+_MODULES = frozenset({"events", "joblib", "metrics", "tracing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -33,8 +33,9 @@ def dnspython(what: str) -> None:
 
 
 def joblib(what: str) -> None:
-    """As :func:`rich`, for joblib."""
+    """As :func:`rich`, for joblib, and for threadpoolctl beside it."""
     _see("joblib", "joblib", "joblib", what)
+    _see("threadpoolctl", "threadpoolctl", "joblib", what)
 
 
 def _see(module: str, library: str, extra: str, what: str) -> None:

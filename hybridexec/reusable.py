@@ -26,18 +26,43 @@ if TYPE_CHECKING:
 
     from .parent.assembly import Plan
 
-#: A reentrant one: a signal handler that interrupts its holder may ask, too.
-_lock = threading.RLock()
-_current: HybridExecutor | None = None
+
+class Kept:
+    """An executor that is kept for whoever asks next."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        # A reentrant one: a signal handler that interrupts its holder may ask, too.
+        self._lock = threading.RLock()
+        self._executor: HybridExecutor | None = None
+
+    def replace(
+        self, wanted: HybridExecutor, reuse: bool | None = None, resize: bool = True
+    ) -> tuple[HybridExecutor, HybridExecutor | None]:
+        """Keep ``wanted`` from now on, unless the executor that is kept will do.
+
+        Args:
+            reuse: whether that will do; None if it was asked to be what ``wanted`` was.
+            resize: whether it is to have as many workers as that.
+
+        Returns:
+            The executor that is kept now, and the one that is not kept any more, if that is so.
+        """
+        with self._lock:
+            kept = self._executor
+            if kept is not None and _will_do(kept, wanted, reuse):
+                size = wanted._assembly.plan.max_workers
+                if resize and kept._assembly.plan.max_workers != size:
+                    kept._assembly.resize(size)
+                return kept, None
+            self._executor = wanted
+            return wanted, kept
 
 
-def _after_fork_in_child() -> None:
-    global _lock, _current
-    _lock = threading.RLock()  # it may have been held
-    _current = None
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+_kept = Kept()
 
 
 def get_reusable_executor(
@@ -92,23 +117,22 @@ def get_reusable_executor(
     wanted = HybridExecutor(
         max_workers, **arguments
     )  # which takes next to no time, as no call came
-    global _current
-    with _lock:
-        kept = _current
-        if kept is not None and kept._assembly.usable and _may_keep(kept, wanted, reuse):
-            if max_workers is not None or reuse is not True:
-                _resize(kept, wanted._assembly.plan.max_workers)
-            return kept
-        _current = wanted
-    if kept is not None:
+    executor, replaced = _kept.replace(
+        wanted,
+        reuse if isinstance(reuse, bool) else None,
+        resize=max_workers is not None or reuse is not True,
+    )
+    if replaced is not None:
         if kill_workers:
-            kept.kill_workers()
-        kept.shutdown(wait=False)
-    return wanted
+            replaced.kill_workers()
+        replaced.shutdown(wait=False)
+    return executor
 
 
-def _may_keep(kept: HybridExecutor, wanted: HybridExecutor, reuse: object) -> bool:
-    return bool(reuse) if isinstance(reuse, bool) else _is_like(kept, wanted)
+def _will_do(kept: HybridExecutor, wanted: HybridExecutor, reuse: bool | None) -> bool:
+    if not kept._assembly.usable:
+        return False
+    return _is_like(kept, wanted) if reuse is None else reuse
 
 
 def _is_like(one: HybridExecutor, other: HybridExecutor) -> bool:
@@ -124,8 +148,3 @@ def _sense(executor: HybridExecutor) -> tuple[object, ...]:
     beginning = plan.beginning
     alike = plan._replace(max_workers=0, beginning=None)  # type: ignore[arg-type]  # compared apart
     return alike, beginning.initializer, beginning.initargs, executor._options
-
-
-def _resize(executor: HybridExecutor, max_workers: int) -> None:
-    if executor._assembly.plan.max_workers != max_workers:
-        executor._assembly.resize(max_workers)

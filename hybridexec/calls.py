@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from . import checks, native
-from .options import UNCHANGED, CallOptions
+from .options import UNCHANGED, CallOptions, Lane
 from .privates import Privates
 
 if TYPE_CHECKING:
@@ -70,12 +70,10 @@ def _named(method: Callable[P, T]) -> Callable[P, T]:
 class Calls(Privates):
     """What calls are made through: an executor, or a view of one."""
 
-    _options: CallOptions
-
-    @property
-    def _submission(self) -> Submission:
-        """Where calls go."""
-        return self._assembly.submission or self._assembly.open()
+    def _submission(self, fn: object) -> Submission:
+        """Where calls of this function go."""
+        assembly = self._assembly
+        return assembly.submission or assembly.open(self._options.lane_of(fn))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(_NOT_PICKLED.format(kind=type(self).__name__))
@@ -90,6 +88,7 @@ class Calls(Privates):
         backoff: float | Callable[[BaseException, int], float] = UNCHANGED,
         on_worker_loss: Literal["fail", "retry"] = UNCHANGED,
         propagate: Iterable[ContextVar[Any]] = UNCHANGED,
+        lane: Lane | None = UNCHANGED,
     ) -> ExecutorView:
         """Return a view of the same executor with other options for the calls made through it.
 
@@ -120,6 +119,11 @@ class Calls(Privates):
                 submitted, or its ``map`` (or relative) is called, in the thread that does so. Each
                 must be a global of a module (``__main__`` is one). Its value travels as an argument
                 does, and what a call makes of it, no other call sees.
+            lane: what runs the calls, each lane in workers of its own kind: "greenlet", for plain
+                blocking code, in workers that gevent has patched; "async", for coroutines, as tasks
+                of an asyncio loop; "thread", for code that waits in C, in native threads. None, the
+                initial value: "async" for a function that is ``async def`` (or a bound method, or a
+                partial of one, or an object whose ``__call__`` is), and "greenlet" for any other.
 
         Raises:
             TypeError: an option does not exist or is of a wrong type.
@@ -133,6 +137,7 @@ class Calls(Privates):
             "backoff": backoff,
             "on_worker_loss": on_worker_loss,
             "propagate": propagate,
+            "lane": lane,
         }
         return self._view(_ready(self._options.updated(changes)))
 
@@ -155,12 +160,14 @@ class Calls(Privates):
         What cannot be pickled fails the returned future, not this method.
 
         Raises:
-            TypeError: ``fn`` is not callable, or is an ``async def`` function.
+            TypeError: ``fn`` is not callable, or is a generator function, for which there is
+                ``stream``.
             RuntimeError: the executor was shut down.
             ExecutorBroken: the executor cannot run calls any more.
         """
-        # The property inlined, because an inline call takes few steps besides.
-        submission = self._assembly.submission or self._assembly.open()
+        # _submission inlined, because an inline call takes few steps besides.
+        assembly = self._assembly
+        submission = assembly.submission or assembly.open(self._options.lane_of(fn))
         return submission.submit(self._options, fn, args, kwargs)
 
     @_named
@@ -213,7 +220,7 @@ class Calls(Privates):
             return counted.watched(run)
         # A lazy map submits more later: the executor must not be garbage collected before.
         keep = None if buffersize is None else self
-        return self._submission.map(
+        return self._submission(fn).map(
             self._options, fn, iterables, star, buffersize, deadline, keep, reporter
         )
 
@@ -247,7 +254,7 @@ class Calls(Privates):
         checks.buffersize(buffersize)
         checks.star(star, len(iterables))
         reporter = self._reporter(progress, fn, iterables)
-        return self._submission.map_unordered(
+        return self._submission(fn).map_unordered(
             self._options, fn, iterables, star, buffersize, return_exceptions, self, reporter
         )
 
@@ -272,7 +279,8 @@ class Calls(Privates):
         checks.star(star, len(iterables))
         options = self._options._replace(timed=True)
         reporter = self._reporter(progress, fn, iterables)
-        return self._submission.outcomes(options, fn, iterables, star, buffersize, self, reporter)
+        submission = self._submission(fn)
+        return submission.outcomes(options, fn, iterables, star, buffersize, self, reporter)
 
     def _reporter(
         self, progress: Shown, fn: Callable[..., object], iterables: tuple[Iterable[Any], ...]

@@ -16,6 +16,8 @@ from . import native
 
 #: More greenlets in one process were never measured; a larger number is taken for a mistake.
 MAX_CONCURRENCY = 1_000_000
+#: More native threads in one process help nobody; a larger number is taken for a mistake.
+MAX_THREADS = 10_000
 #: The number of process ids that a Linux machine has by default; a larger one is a mistake.
 MAX_WORKERS = 32_768
 #: A hub ticks every 0.1 s; a lag of less than a few ticks means nothing.
@@ -123,6 +125,11 @@ def concurrency(value: int) -> int:
             stacklevel=3,
         )
     return value
+
+
+def threads(value: int) -> int:
+    """The number of calls that a worker for native threads runs at once."""
+    return integer(value, "threads", high=MAX_THREADS)
 
 
 def most_concurrency() -> int | None:

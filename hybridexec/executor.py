@@ -88,7 +88,9 @@ class HybridExecutor(Watchable):
 
     A drop-in replacement for ``concurrent.futures.ProcessPoolExecutor``. Each worker is patched
     with gevent before it imports anything of the user's, and runs its calls in a pool of greenlets:
-    a call that waits (for a socket, for ``time.sleep``) lets others run.
+    a call that waits (for a socket, for ``time.sleep``) lets others run. Calls of ``async def``
+    functions, and those for which ``options(lane=...)`` says so, run in workers of other kinds: as
+    tasks of an asyncio loop, or in native threads.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class HybridExecutor(Watchable):
         *,
         max_tasks_per_child: int | None = None,
         concurrency: int = 100,
+        threads: int = 20,
         loop_factory: Callable[[], object] | None = None,
         max_memory_per_child: int | None = None,
         on_worker_loss: Literal["fail", "retry"] = "fail",
@@ -119,16 +122,18 @@ class HybridExecutor(Watchable):
     ) -> None:
         """
         Args:
-            max_workers: number of worker processes; by default one per usable CPU. They are started
-                as calls come, one per unfinished call.
+            max_workers: number of worker processes of each lane; by default one per usable CPU.
+                They are started as calls of that lane come, one per unfinished call.
             mp_context: a multiprocessing context, of which the start method counts: "forkserver"
                 (the default), "spawn" or "fork".
             initializer: called with ``initargs`` in each worker before it runs calls. If it fails,
                 the executor is broken.
             initargs: arguments for the initializer; may hold multiprocessing locks and queues.
             max_tasks_per_child: calls a worker runs before a new one takes its place.
-            concurrency: calls that run at once in each worker. 1 gives ProcessPoolExecutor's
-                meaning of ``max_workers``.
+            concurrency: calls that run at once in each worker for greenlets, and in each for
+                coroutines. 1 gives ProcessPoolExecutor's meaning of ``max_workers``.
+            threads: calls that run at once in each worker for native threads; see
+                ``options(lane="thread")``.
             loop_factory: makes the event loop of a worker for coroutines, as ``asyncio.Runner``'s
                 argument of that name does; by default uvloop's if that is installed, else asyncio's
                 own. Workers call it, so they must be able to unpickle it.
@@ -145,12 +150,12 @@ class HybridExecutor(Watchable):
                 for no limit. A submit from a future's callback never waits.
             hub_lag_warning: seconds for which a call may keep its worker's other calls from
                 running, because it computes or blocks in code that gevent cannot patch, before a
-                warning is logged, with the call's name and stack; None for no such warnings. With
-                ``concurrency=1`` there are none.
-            monkey_patch: whether workers are patched by gevent; a mapping gives the switches of
-                ``gevent.monkey.patch_all``.
+                warning is logged, with the call's name and stack; None for no such warnings. There
+                are none of workers that run one call at once.
+            monkey_patch: whether workers for greenlets are patched by gevent, as no others are; a
+                mapping gives the switches of ``gevent.monkey.patch_all``.
             preload: names of modules to import, after patching, before workers are forked from the
-                fork server (with other start methods: in each worker).
+                fork server of their lane (with other start methods: in each worker).
             worker_logs: whether what is logged in workers is handled here, as if it had been logged
                 in this process: records that a handler of this process would take are sent to it.
             monitor: whether ``hybridexec top`` and ``hybridexec stacks`` may look at it: other
@@ -185,6 +190,7 @@ class HybridExecutor(Watchable):
         checks.interpreter()
         workers = checks.max_workers(max_workers)
         checks.concurrency(concurrency)
+        checks.threads(threads)
         checks.initializer(initializer)
         checks.loop_factory(loop_factory)
         arguments = checks.initargs(initargs)
@@ -222,6 +228,7 @@ class HybridExecutor(Watchable):
             method=method,
             max_workers=workers,
             concurrency=concurrency,
+            threads=threads,
             beginning=Beginning(initializer, arguments, loop_factory),
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,

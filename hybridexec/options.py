@@ -12,11 +12,17 @@ from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, Self
 
 from .checks import integer, seconds
+from .styles import ASYNC, style_of
 
 #: A larger number of retries is taken for a mistake.
 MAX_RETRIES = 1000
 
 OnWorkerLoss = Literal["fail", "retry"]
+
+#: What runs a call: a greenlet, a task of asyncio's, or a native thread; each in workers of its own
+#: kind.
+Lane = Literal["greenlet", "async", "thread"]
+LANES: tuple[Lane, ...] = ("greenlet", "async", "thread")
 
 
 class _Unchanged:
@@ -54,6 +60,9 @@ class _CallOptions(NamedTuple):
     retrying: bytes | None = None
     #: Context variables that travel along.
     propagate: tuple[ContextVar[Any], ...] = ()
+    lane: Lane = "greenlet"
+    #: Whether that is the lane whatever the function: if not, it is for those that are not async.
+    lane_chosen: bool = False
 
 
 class CallOptions(_CallOptions):
@@ -65,6 +74,15 @@ class CallOptions(_CallOptions):
         # If a worker dies or a call is late, it must be known which of its calls had the CPU.
         traced = self.timeout is not None or self.on_worker_loss == "retry"
         return self.timeout, self.timed, traced, self.retrying, 1
+
+    def lane_of(self, function: object) -> Lane:
+        """The lane in which a call of this function runs."""
+        return self.in_async.lane if style_of(function) == ASYNC else self.lane
+
+    @functools.cached_property
+    def in_async(self) -> "CallOptions":
+        """The same for functions that are async."""
+        return self if self.lane_chosen else self._replace(lane="async")
 
     def updated(self, changes: Mapping[str, Any]) -> Self:
         """A copy with the ``changes``, except those that are UNCHANGED."""
@@ -81,6 +99,9 @@ class CallOptions(_CallOptions):
             on_worker_loss(changes["on_worker_loss"])
         if "propagate" in changes:
             changes["propagate"] = propagate(changes["propagate"])
+        if "lane" in changes:
+            changes["lane_chosen"] = lane(changes["lane"]) is not None
+            changes["lane"] = changes["lane"] or LANES[0]
         return self._replace(**changes)
 
 
@@ -121,6 +142,17 @@ def propagate(value: object) -> tuple[ContextVar[Any], ...]:
                 f"propagate must hold contextvars.ContextVar objects, not {type(variable).__name__}"
             )
     return variables
+
+
+def lane(value: object) -> Lane | None:
+    """A lane, or None for the one that goes with the function."""
+    for known in LANES:
+        if value == known:
+            return known
+    if value is not None:
+        names = ", ".join(f'"{name}"' for name in LANES)
+        raise ValueError(f"lane must be one of {names}, or None, not {value!r}")
+    return None
 
 
 def on_worker_loss(value: object) -> OnWorkerLoss:

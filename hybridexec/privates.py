@@ -20,6 +20,7 @@ from . import base
 if TYPE_CHECKING:
     from concurrent.futures.process import ProcessPoolExecutor
 
+    from .options import CallOptions
     from .parent.assembly import Assembly
 else:
     ProcessPoolExecutor = base.first_base()
@@ -29,6 +30,7 @@ class Privates(ProcessPoolExecutor):
     """A ``ProcessPoolExecutor`` without any of its machinery."""
 
     _assembly: Assembly
+    _options: CallOptions
 
     # Programs call these to have workers before the first call.
 
@@ -45,8 +47,9 @@ class Privates(ProcessPoolExecutor):
         self._start_workers(self._assembly.plan.max_workers)
 
     def _start_workers(self, count: int) -> None:
-        self._assembly.open()
-        self._assembly.engine.start_workers(count)
+        lane = self._options.lane
+        self._assembly.open(lane)
+        self._assembly.engine.start_workers(count, lane)
 
     def _force_shutdown(self, operation: str) -> None:
         # Python 3.14 implements the two methods with it.

@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import options
+
 # Imported early, because it registers for the interpreter's exit, during which that fails.
 from . import lifecycle  # noqa: F401  # it registers itself
 from .launch.beginning import Beginning
@@ -50,6 +52,7 @@ class Plan(NamedTuple):
     method: str
     max_workers: int
     concurrency: int
+    threads: int
     beginning: Beginning
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
@@ -68,6 +71,13 @@ class Plan(NamedTuple):
     #: Makes what is there for as long as the engine runs, if anything is to be.
     companion: "Callable[[Watched], Companion] | None"
 
+    @property
+    def slots(self) -> dict[str, int]:
+        """How many calls a worker runs at once, by lane."""
+        return {
+            lane: self.threads if lane == "thread" else self.concurrency for lane in options.LANES
+        }
+
 
 class Assembly:
     """The parts of one executor, as far as they exist."""
@@ -80,16 +90,16 @@ class Assembly:
         #: What shows the progress of calls.
         self.reporters: weakref.WeakSet[Watcher] = weakref.WeakSet()
 
-    def open(self) -> "Submission":
-        """The way in for calls, made if it has to be."""
-        self._complete(for_calls=True)
+    def open(self, lane: str) -> "Submission":
+        """The way in for calls, made if it has to be; the first one is of that lane."""
+        self._complete(lane)
         assert self.submission is not None
         return self.submission
 
     @property
     def engine(self) -> "Engine":
         """The engine, made if it has to be."""
-        self._complete(for_calls=False)
+        self._complete(None)
         assert self._engine is not None
         return self._engine
 
@@ -128,15 +138,15 @@ class Assembly:
             for reporter in list(self.reporters):
                 reporter.end()
 
-    def _complete(self, for_calls: bool) -> None:
+    def _complete(self, lane: str | None) -> None:
         if self.submission is not None:
             return
         with _lock:
             if self.submission is not None:
                 return
-            server = _launched(self.plan) if for_calls else None
+            server = _launched(self.plan, lane) if lane is not None else None
             try:
-                engine, submission = _parts(self.plan, server)
+                engine, submission = _parts(self.plan, lane or options.LANES[0], server)
                 if self.plan.companion is not None:
                     engine.companion = self.plan.companion(self._watched(engine))
             except BaseException:
@@ -149,24 +159,24 @@ class Assembly:
                 engine.shutdown(True)
 
 
-def _launched(plan: Plan) -> "ForkServer | None":
+def _launched(plan: Plan, lane: str) -> "ForkServer | None":
     """The fork server, if workers come from one and it can be started."""
     from .launch.fork_server import ForkServer
 
     if plan.method != "forkserver":
         return None
     try:
-        return ForkServer(*_boot(plan))
+        return ForkServer(*_boot(plan, lane))
     except (OSError, RuntimeError):
         return None  # it is tried again for the first worker, whose failure tells why
 
 
-def _boot(plan: Plan) -> "tuple[Any, ...]":
+def _boot(plan: Plan, lane: str) -> "tuple[Any, ...]":
     """The fields of ``Boot``, whose module takes too long to import before the server's launch."""
-    return "greenlet", plan.monkey_patch, plan.preload, plan.main_by_value, plan.settings
+    return lane, plan.monkey_patch, plan.preload, plan.main_by_value, plan.settings
 
 
-def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission]":
+def _parts(plan: Plan, lane: str, server: "ForkServer | None") -> "tuple[Engine, Submission]":
     from .. import native
     from ..wire import payload, prompt
     from ..wire.contract import Boot
@@ -182,7 +192,7 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
     prompt.remember(plan.main_file)
     pool = Pool(
         plan.max_workers,
-        plan.concurrency,
+        plan.slots,
         budget=plan.max_tasks_per_child,
         memory=plan.max_memory_per_child,
         grace=plan.timeout_grace,
@@ -191,8 +201,8 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
     )
     launcher = Launcher(
         plan.method,
-        Boot(*_boot(plan)),
-        plan.concurrency,
+        Boot(*_boot(plan, lane)),
+        plan.slots,
         plan.beginning,
         plan.main_file,
         Connection,
@@ -201,12 +211,11 @@ def _parts(plan: Plan, server: "ForkServer | None") -> "tuple[Engine, Submission
         pool.place_of,
     )
     lag = plan.hub_lag_warning
-    # A call that has its worker to itself keeps nobody waiting.
-    watchdog = None if lag is None or plan.concurrency == 1 else Watchdog(lag)
+    watchdog = None if lag is None else Watchdog(lag)
     engine = Engine(pool, launcher, watchdog)
     return engine, Submission(engine, plan.max_pending, _buffersize(plan))
 
 
 def _buffersize(plan: Plan) -> int:
     """Enough to keep every slot busy while results are on their way, for any size of executor."""
-    return max(2 * plan.max_workers * plan.concurrency, _MIN_BUFFERSIZE)
+    return max(2 * plan.max_workers * max(plan.slots.values()), _MIN_BUFFERSIZE)

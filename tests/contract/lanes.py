@@ -1,14 +1,11 @@
-"""Workers of any kind, for tests that try one."""
+"""Executors whose own calls run in a lane, as if each were made through ``options(lane=...)``."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from hybridexec import HybridExecutor
 
 
 def start_in(lane: str, executor: HybridExecutor) -> HybridExecutor:
-    """Have this executor's workers be of that lane; before its first call."""
-    launcher: Any = executor._engine._supervisor._launcher
-    launcher._boot = launcher._boot._replace(lane=lane)
+    """Have this executor's calls run in that lane."""
+    executor._options = executor._options.updated({"lane": lane})
     return executor

@@ -206,10 +206,10 @@ def test_shutdown_in_what_interrupts_a_submit(make: Make, monkeypatch: pytest.Mo
     receiver = pool.receiver
     returned = []
 
-    def interrupted() -> Any:
+    def interrupted(lane: str) -> Any:
         executor.shutdown()
         returned.append(True)
-        return receiver()
+        return receiver(lane)
 
     monkeypatch.setattr(pool, "receiver", interrupted)
     wait_until(lambda: engine._inline.watching and engine._queue.asleep)

@@ -20,7 +20,7 @@ Preload = Callable[[str], str]
 
 
 def server_of(executor: HybridExecutor) -> int:
-    server = executor._engine._launcher._server
+    server = executor._engine._launcher._lanes["greenlet"].server
     assert server is not None
     return server._pid
 

@@ -159,8 +159,8 @@ def test_errors_name_the_function(make: Make) -> None:
     assert any("call fail(1)" in note for note in error.__notes__)
     with pytest.raises(TypeError, match="must be callable, not int"):
         view.submit(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="is an async function"):
-        view.submit(coroutine)
+    with pytest.raises(TypeError, match="generate is a generator function"):
+        view.submit(generate)
     running = view.submit(time.sleep, 30)
     wait_until(lambda: [each.call for each in view.stats().slowest] == ["sleep(30)"])
     running.cancel()
@@ -170,8 +170,8 @@ def fail(_: int) -> None:
     raise ValueError("no")
 
 
-async def coroutine() -> None:
-    pass
+def generate() -> Iterator[int]:
+    yield 1
 
 
 def test_values_that_cannot_travel_fail_their_call_only(make: Make) -> None:

@@ -27,7 +27,7 @@ def children() -> set[int]:
 
 
 def server_of(executor: HybridExecutor) -> int:
-    server = executor._engine._launcher._server
+    server = executor._engine._launcher._lanes["greenlet"].server
     assert server is not None
     return server._pid
 
@@ -52,7 +52,7 @@ def test_nothing_is_started_before_the_first_call() -> None:
 def test_a_fork_server_without_a_call_is_ended(end: str) -> None:
     executor = HybridExecutor(2)
     # As when the first call's arguments cannot be pickled.
-    executor._assembly.open()
+    executor._assembly.open("greenlet")
     pid = server_of(executor)
     assert is_alive(pid)
     if end == "shutdown":
@@ -117,11 +117,11 @@ from hybridexec import HybridExecutor
 
 if __name__ == "__main__":
     with HybridExecutor(1) as executor:
-        executor._assembly.open()
-        server = executor._engine._launcher._server
+        executor._assembly.open("greenlet")
+        server = executor._engine._launcher._lanes["greenlet"].server
         child = os.fork()
         assert executor.submit(pow, 2, 3).result() == 8
-        assert (executor._engine._launcher._server is server) == (child != 0)
+        assert (executor._engine._launcher._lanes["greenlet"].server is server) == (child != 0)
         if child == 0:
             executor.shutdown()
             sys.exit(6)
@@ -157,7 +157,7 @@ if __name__ == "__main__":
     while True:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(before) + failures, hard))
         try:
-            started = launcher.start(failures)
+            started = launcher.start(failures, "greenlet")
         except OSError:
             failures += 1
             started = None

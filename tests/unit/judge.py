@@ -142,6 +142,7 @@ class Judge:
                 assert call not in self.may_have_started, "what may have run is not sent again"
                 assert call not in self.unwanted, "what was cancelled is not sent"
                 assert not self._delivered(call)
+                assert worker.lane == self._options(call).lane, "a call runs in its lane"
                 quarantine = self.pool.workers[worker.number].quarantine
                 assert quarantine == (call in self.suspected), "suspects, and only they, run apart"
                 self.at[call] = worker.number
@@ -164,10 +165,10 @@ class Judge:
             assert self.retried[call] <= self._options(call).retries
             if status == messages.VALUE:
                 assert value == call, "an outcome goes to the call it belongs to"
-            elif status == LOST and self.pool.phase in (Phase.RUNNING, Phase.DRAINING):
+            elif status == LOST and not self._is_broken(call):
                 started = call in self.may_have_started or self.deaths[call]
                 assert started, "only what may have run is lost"
-                hopeless = self.pool._scaling.starts.hopeless
+                hopeless = self.batch_of[call].crew.scaling.starts.hopeless
                 assert hopeless or self._had_its_chances(call), "what may run again does"
             elif status == messages.CANCELLED and pid is None:
                 assert call not in self.may_have_started, "what runs is not given up"
@@ -195,5 +196,10 @@ class Judge:
             or not issubclass(CallTimeout, options.retry_on)
             or call in self.unwanted
             or self.closing
-            or self.pool.phase in (Phase.BROKEN, Phase.KILLED)
+            or self._is_broken(call)
         )
+
+    def _is_broken(self, call: int) -> bool:
+        """Whether no calls run any more, or none of its lane."""
+        ended = self.pool.phase in (Phase.BROKEN, Phase.KILLED)
+        return ended or self.batch_of[call].crew.broken_because is not None

@@ -45,8 +45,9 @@ class Page:
 class SimulatedWorker:
     """A worker process with its pipes."""
 
-    def __init__(self, number: int, clock: Callable[[], float]) -> None:
+    def __init__(self, number: int, lane: str, clock: Callable[[], float]) -> None:
         self.number = number
+        self.lane = lane
         self.clock = clock
         self.pid = 1000 + number
         self.page = Page()

@@ -11,7 +11,7 @@ from typing import Any
 
 from hybridexec.errors import ExecutorBroken, WorkerLost
 from hybridexec.events import names_of
-from hybridexec.options import CallOptions
+from hybridexec.options import LANES, CallOptions
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Send, Start
 from hybridexec.parent.pool.call_frames import call_frame
@@ -32,7 +32,8 @@ class Simulation(Judge):
     """Does what the engine does, without threads, pipes and time of their own."""
 
     def __init__(self, max_workers: int = 2, slots: int = 2, **options: Any) -> None:
-        super().__init__(Pool(max_workers, slots, **options), options.get("grace", 0.75))
+        pool = Pool(max_workers, dict.fromkeys(LANES, slots), **options)
+        super().__init__(pool, options.get("grace", 0.75))
         self.max_workers = max_workers
         self.slots = slots
         #: Is told of everything.
@@ -59,11 +60,11 @@ class Simulation(Judge):
     def send_inline(self, **options: Any) -> tuple[Batch, int | None]:
         """Submit a call to be sent at once, if it is alone; the worker that it goes to."""
         batch = self._make_batch(1, None, None, **options)
-        worker = self.pool.receiver()
+        worker = self.pool.receiver(batch.options.lane)
         if worker is None:
             self._event(self.pool.submit, batch)
             return batch, None
-        self.pool.ledger.enter(batch)
+        self.pool.ledger.enter(batch, worker.crew)
         self._note_send(Send(worker.id, *call_frame(worker, batch)))
         self._event(self.pool.sent_inline, batch, worker, self.now)
         return batch, worker.id
@@ -182,7 +183,7 @@ class Simulation(Judge):
         lost: BaseException = WorkerLost(f"worker {number} died", worker.pid, -9, 0)
         if worker.failure is not None:
             lost = worker.failure
-            self._event(self.pool.fail, lost)
+            self._event(self.pool.incapable, number, lost)
         elif not worker.page.taken:
             lost = ExecutorBroken("workers die")
         held = [call for call, holder in self.at.items() if holder == number]
@@ -253,7 +254,7 @@ class Simulation(Judge):
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
-            if self.pool.ledger.retries.count:
+            if any(crew.retries.count for crew in self.pool.crews.values()):
                 self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")
 
@@ -277,7 +278,9 @@ class Simulation(Judge):
                 self._note_send(action)
             elif isinstance(action, Start):
                 assert action.worker not in self.workers
-                self.workers[action.worker] = SimulatedWorker(action.worker, lambda: self.now)
+                self.workers[action.worker] = SimulatedWorker(
+                    action.worker, action.lane, lambda: self.now
+                )
             else:
                 self.kills.append(action)
                 # The engine has no process to signal before it was started.

@@ -17,6 +17,7 @@ from ..work import session
 from ..work.function import check_callable
 
 if TYPE_CHECKING:
+    from ...options import CallOptions
     from ..assembly import Assembly
     from .submission import Submission
 
@@ -47,21 +48,21 @@ class _WayIn:
         # The last function whose calls may share it: for a loop of submits.
         self._last: _Carrying | None = None
 
-    @property
-    def _inner(self) -> Submission:
-        return self._assembly.submission or self._assembly.open()
+    def _inner(self, options: CallOptions, fn: Callable[..., Any]) -> Submission:
+        assembly = self._assembly
+        return assembly.submission or assembly.open(options.lane_of(fn))
 
     def submit(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
-        return self._inner.submit(options, self._carrying(fn), *others)
+        return self._inner(options, fn).submit(options, self._carrying(fn), *others)
 
     def map(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
-        return self._inner.map(options, self._carrying(fn), *others)
+        return self._inner(options, fn).map(options, self._carrying(fn), *others)
 
     def map_unordered(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
-        return self._inner.map_unordered(options, self._carrying(fn), *others)
+        return self._inner(options, fn).map_unordered(options, self._carrying(fn), *others)
 
     def outcomes(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
-        return self._inner.outcomes(options, self._carrying(fn), *others)
+        return self._inner(options, fn).outcomes(options, self._carrying(fn), *others)
 
     def _carrying(self, fn: Callable[..., Any]) -> _Carrying:
         values = [each.variable.get(_UNSET) for each in self._variables]

@@ -19,7 +19,7 @@ from ..engine.engine import Engine
 from ..work import session
 from ..work.batch import ALL, Ended, Item, Values
 from ..work.decode import decode
-from ..work.function import UNSENT, Function, check_callable
+from ..work.function import UNSENT, Function, check_callable, refuse_items
 from ..work.future import CallFuture
 from .inputs import input_of
 from .packing import pack_arguments
@@ -87,6 +87,9 @@ class Submission:
                 return refused
             finally:
                 del refused  # this frame is in the error's traceback
+        if function.style:
+            refuse_items(function)
+            options = options.in_async
         future: CallFuture[T] = CallFuture(engine, function, item, options, prelude)
         if item is not args and prelude is None:
             future.arguments = (args, kwargs)  # a fragment refers to nothing
@@ -184,6 +187,9 @@ class Submission:
             check_callable(fn)
             tell_refusal(error, function_name(fn))
             refusal = error
+        if function is not None and function.style:
+            refuse_items(function)
+            options = options.in_async
         try:
             single = len(iterables) == 1 and not star
             if watcher is None:

@@ -139,11 +139,12 @@ class Engine:
                 self._queue.post(coalescing.withdraw, self._pool, calls)
             raise
 
-    def start_workers(self, count: int) -> None:
-        """Start ``count`` more workers, up to the limit, though there are no calls for them yet."""
+    def start_workers(self, count: int, lane: str) -> None:
+        """Start ``count`` more workers of a lane, up to the limit, though there are no calls for
+        them yet."""
         with self._lock:
             self.check_open()
-            self._queue.post(self._pool.want, count)
+            self._queue.post(self._pool.want, count, lane)
             if not self._running:
                 self._open()
                 if self._hubs is not None:

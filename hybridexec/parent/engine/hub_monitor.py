@@ -61,7 +61,7 @@ class HubMonitor:
         watchdog = self._watchdog
         if watchdog is None:
             return None
-        if not watchdog.following and not any(w.in_flight for w in self._workers.values()):
+        if not watchdog.following and not any(map(_may_keep, self._workers.values())):
             return None
         return max(0.0, self._look_at - now)
 
@@ -76,7 +76,7 @@ class HubMonitor:
             number: worker.page.heartbeat
             for number, worker in self._workers.items()
             if number in self._connections
-            and (worker.in_flight or number in following)
+            and (_may_keep(worker) or number in following)
             and worker.page.heartbeat
         }
         for step in self._watchdog.look(now, beats):
@@ -136,7 +136,9 @@ class HubMonitor:
     def _asleep(self) -> Iterator[int]:
         """Workers with several calls whose main thread waits, in the hub or elsewhere."""
         for number, connection in self._connections.items():
-            if len(self._workers[number].in_flight) > 1 and (connection.state or "") in "SD":
+            worker = self._workers[number]
+            several = worker.in_flight.count > 1 and worker.crew.slots > 1
+            if several and (connection.state or "") in "SD":
                 yield number
 
     def _running(self, worker: Worker) -> str:
@@ -176,6 +178,11 @@ class HubMonitor:
             self._watchdog.forget(number)
             self._holdups.forget(number)
             self._loaded.pop(number, None)
+
+
+def _may_keep(worker: Worker) -> bool:
+    """Whether a call of this worker may keep another from running."""
+    return worker.in_flight.count > 0 and worker.crew.slots > 1
 
 
 def _text(held: InFlight, call: int) -> str:

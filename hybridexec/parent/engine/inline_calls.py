@@ -122,13 +122,15 @@ class InlineCalls:
             # Check again: the I/O thread may be awake by now, or asleep and not watching.
             if not (queue.asleep and self.watching):
                 return False
-            worker = self._pool.receiver()
+            worker = self._pool.receiver(call.options.lane)
             if worker is None:
                 return False
             try:
                 batch = coalescing.alone(call)
                 batch.since = native.monotonic()
-                self._ledger.enter(batch)  # first, so that an interrupted turn has a call to end
+                self._ledger.enter(
+                    batch, worker.crew
+                )  # first, so that an interrupted turn has a call to end
                 connection = self._supervisor.connections[worker.id]
                 connection.write(*call_frame(worker, batch))
                 connection.flush()

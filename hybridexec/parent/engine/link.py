@@ -170,10 +170,11 @@ class Launcher(Protocol):
     def worker_logs(self) -> bool:
         """Whether workers send their log records."""
 
-    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Any:
+    def start(self, number: int, lane: str, pressed: Callable[[], bool] | None = None) -> Any:
         """Have worker ``number``, and return what :meth:`connect` makes the link from. May block.
 
         Args:
+            lane: of which kind it is to be.
             pressed: given on the I/O thread: whether there is something else to do.
 
         Raises:
@@ -184,8 +185,8 @@ class Launcher(Protocol):
     def connect(self, started: Any, poller: native.Poller, /) -> Link:
         """The link to what was started, on the I/O thread; ``poller`` is the engine's."""
 
-    def give_up(self) -> None:
-        """No start is wanted any more: those under way are to fail soon."""
+    def give_up(self, lane: str) -> None:
+        """No start in this lane is wanted any more: those under way are to fail soon."""
 
     def become_inert(self) -> None:
         """This process is a fork: start no more."""

@@ -47,27 +47,28 @@ class Starter:
         self._failed = failed
         #: How many starts are not answered yet.
         self.under_way = 0
-        self._waiting: deque[int] = deque()  # for others to be answered
+        # Each with its lane. These wait for others to be answered.
+        self._waiting: deque[tuple[int, str]] = deque()
         # Starts that the I/O thread runs itself, when it has nothing else to do.
-        self._left: deque[int] = deque()
+        self._left: deque[tuple[int, str]] = deque()
 
-    def start(self, number: int) -> None:
-        """Start a worker."""
+    def start(self, number: int, lane: str) -> None:
+        """Start a worker of a lane."""
         self.under_way += 1
         if self._launcher.method == "fork":
-            self._run(number)
+            self._run(number, lane)
         else:
-            self._waiting.append(number)
+            self._waiting.append((number, lane))
             self._start_threads()
 
     def _start_threads(self) -> None:
         waiting, left = self._waiting, self._left
         while waiting and self.under_way - len(waiting) - len(left) < _AT_ONCE:
-            number = waiting.popleft()
+            worker = waiting.popleft()
             try:
-                native.start_thread(partial(self._run, number), "hybridexec-start")
+                native.start_thread(partial(self._run, *worker), "hybridexec-start")
             except RuntimeError:
-                left.append(number)
+                left.append(worker)
 
     def fail(self, number: int, error: BaseException) -> None:
         """Answer that a worker is not started, because of ``error``."""
@@ -80,14 +81,14 @@ class Starter:
         events = self._queue.events
         while self._left and not events:
             try:
-                self._run(self._left[0], lambda: bool(events))
+                self._run(*self._left[0], lambda: bool(events))
             except StartPostponed:
                 return
             self._left.popleft()
 
-    def _run(self, number: int, pressed: Callable[[], bool] | None = None) -> None:
+    def _run(self, number: int, lane: str, pressed: Callable[[], bool] | None = None) -> None:
         try:
-            started = self._launcher.start(number, pressed)
+            started = self._launcher.start(number, lane, pressed)
         except StartPostponed:
             raise
         except BaseException as error:

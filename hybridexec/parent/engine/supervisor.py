@@ -119,11 +119,12 @@ class Supervisor:
                     # All frames of a turn for a worker are written in one system call.
                     written.add(connection)
             elif type(action) is Start:
-                self._starter.start(action.worker)
+                self._starter.start(action.worker, action.lane)
             elif type(action) is Kill and action.worker in self.connections:
                 self.connections[action.worker].kill(action.signal)
-            else:  # its process does not exist yet, and may never
-                self._launcher.give_up()
+            elif action.worker in self._pool.workers:
+                # Its process does not exist yet, and may never.
+                self._launcher.give_up(self._pool.workers[action.worker].crew.lane)
 
     def send(self, worker: int, message: ToWorker) -> None:
         """Send a message to a worker, at once."""
@@ -263,7 +264,7 @@ class Supervisor:
         if connection.failure is not None:
             lost = connection.failure
             if connection.failed_stage == "initializer":
-                self._pool.fail(lost)
+                self._pool.incapable(number, lost)
             else:
                 self._pool.unready(number, lost)
         elif not worker.taken and self._pool.phase is not Phase.KILLED:

@@ -1,10 +1,10 @@
 """Start a worker process by any of multiprocessing's start methods.
 
 Thread: where :mod:`.starter` runs it: mostly a short-lived thread per start.
-Guarantees: a worker is patched before it imports the user's ``__main__`` (except with ``fork``,
-where ``__main__`` was imported before the fork); a start that fails leaves nothing behind; no
-executor waits for another's fork server; a fork server that has ended is replaced, a bounded number
-of times.
+Guarantees: a worker that is to be patched is so before it imports the user's ``__main__`` (except
+with ``fork``, where ``__main__`` was imported before the fork); a start that fails leaves nothing
+behind; no executor waits for another's fork server; each lane has a fork server of its own, and one
+that has ended is replaced, a bounded number of times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -131,6 +131,18 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class _Lane:
+    """How workers of one lane are started."""
+
+    def __init__(self, boot: Boot, slots: int) -> None:
+        self.boot = boot
+        self.slots = slots
+        self.server: ForkServer | None = None
+        self.given_up = False
+        #: How many servers in a row ended before they had started a worker.
+        self.ended_servers = 0
+
+
 class Launcher(Generic[LinkT]):
     """Starts the workers of one executor."""
 
@@ -138,7 +150,7 @@ class Launcher(Generic[LinkT]):
         self,
         method: str,
         boot: Boot,
-        slots: int,
+        slots: Mapping[str, int],
         beginning: Beginning,
         main_file: str | None,
         connect: Callable[[Started, native.Poller], LinkT],
@@ -148,58 +160,62 @@ class Launcher(Generic[LinkT]):
     ) -> None:
         """
         Args:
+            boot: what a process of the lane for which there may be a server by now needs to know;
+                those of other lanes differ by that only.
+            slots: how many calls a worker runs at once, by lane.
             main_file: the script's path, if there is one.
             connect: makes the engine's link to what was started, in the engine.
             worker_logs: whether workers are to send their log records.
-            server: the fork server, if it was launched already.
+            server: the fork server of that lane, if it was launched already.
             place_of: tells which of the workers' places a worker has, by its number.
         """
         self.method = method
         self.connect = connect
         #: The interpreter that was run to start a worker; empty where workers are forked.
         self.executable = ""
-        self._boot = boot
-        self._slots = slots
+        self._lanes = {
+            lane: _Lane(boot._replace(lane=lane), count) for lane, count in slots.items()
+        }
+        self._lanes[boot.lane].server = server
         self._beginning = beginning
         self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
         self._loop_factory = Setup(beginning.loop_factory, (), session.dumps_flat)
         self._main_file = main_file
-        self._server = server
         self.worker_logs = worker_logs
         self._place_of = place_of
-        self._given_up = False
-        #: How many servers in a row ended before they had started a worker.
-        self._ended_servers = 0
         # Both ends of a pipe whose end kills all workers, when this process has ended; see
         # hybridexec.worker.lifeline.
         self._lifeline: tuple[int, int] | None = None
 
-    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> Started:
+    def start(self, number: int, lane: str, pressed: Callable[[], bool] | None = None) -> Started:
         """Start worker ``number``; returns when its process exists, not when it is ready.
 
         Args:
+            lane: of which kind it is.
             pressed: see :meth:`.process.ServerProcess.begin`.
 
         Raises:
             StartPostponed: see there.
             Exception: the worker cannot be started, because initargs cannot be pickled, say.
         """
+        kind = self._lanes[lane]
         while True:
             try:
-                return self._start(number, pressed)
+                return self._start(number, kind, pressed)
             except ServerEnded as ended:
-                if not self._may_replace(ended.server):
+                if not self._may_replace(kind, ended.server):
                     raise
 
-    def give_up(self) -> None:
-        """Have starts under way fail instead of waiting for the server: they are not wanted any
-        more."""
-        self._given_up = True  # first: a server may be about to be launched
-        server = self._server
+    def give_up(self, lane: str) -> None:
+        """Have starts under way in this lane fail instead of waiting for the server: they are not
+        wanted any more."""
+        kind = self._lanes[lane]
+        kind.given_up = True  # first: a server may be about to be launched
+        server = kind.server
         if server is not None:
             server.dismiss()
 
-    def _start(self, number: int, pressed: Callable[[], bool] | None) -> Started:
+    def _start(self, number: int, lane: _Lane, pressed: Callable[[], bool] | None) -> Started:
         native.open_standard_descriptors()
         # The worker's ends are closed here in any case; ours are closed if the start fails.
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -212,9 +228,9 @@ class Launcher(Generic[LinkT]):
                 os.set_blocking(fd, False)
             for fd in (calls_write, results_read):
                 _widen(fd)
-            status_fd = create_fd(self._slots, self.worker_logs)
+            status_fd = create_fd(lane.slots, self.worker_logs)
             theirs.callback(native.close, status_fd)
-            page = StatusPage(status_fd, self._slots, map_memory, with_ring=self.worker_logs)
+            page = StatusPage(status_fd, lane.slots, map_memory, with_ring=self.worker_logs)
             ours.callback(page.close)
             channel, channel_other = open_channel()
             theirs.callback(native.close, channel_other)
@@ -228,7 +244,7 @@ class Launcher(Generic[LinkT]):
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
             start = WorkerStart(
-                boot=self._boot,
+                boot=lane.boot,
                 calls=InheritedFd(calls_read),
                 bell=InheritedFd(bell_read),
                 results=results,
@@ -236,15 +252,15 @@ class Launcher(Generic[LinkT]):
                 channel=InheritedFd(channel_other),
                 lifeline=lifeline,
                 place=self._place_of(number),
-                concurrency=self._slots,
+                concurrency=lane.slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,
                 loop_factory=self._loop_factory,
                 log_tree=log_tree.describe() if self.worker_logs else None,
             )
             path = interpreter.search_path()
-            name = BootName(f"{_WORKER_NAME}{number}", self._boot, results, lifeline, path)
-            process = self._started_process(start, name, pressed)
+            name = BootName(f"{_WORKER_NAME}{number}", lane.boot, results, lifeline, path)
+            process = self._started_process(start, name, lane, pressed)
             exact = isinstance(process, ServerProcess) or watch_by_pidfd(process)
             ours.pop_all()
         return Started(
@@ -265,30 +281,34 @@ class Launcher(Generic[LinkT]):
             lifecycle.keep_from_children(*self._lifeline)
         return os.dup(self._lifeline[0])
 
-    def _process(self, start: WorkerStart, name: BootName) -> Any:
+    def _process(self, start: WorkerStart, name: BootName, lane: _Lane) -> Any:
         if self.method != "forkserver":
             boot_name = name if self.method == "spawn" else str(name)
             chosen: Any = multiprocessing.get_context(self.method)
             return chosen.Process(target=start, name=boot_name)
-        if self._server is None or self._server.foreign:
-            self._server = ForkServer(*self._boot)
-            if self._given_up:
-                self._server.dismiss()
-        return ServerProcess(self._server, name, target=start)
+        if lane.server is None or lane.server.foreign:
+            lane.server = ForkServer(*lane.boot)
+            if lane.given_up:
+                lane.server.dismiss()
+        return ServerProcess(lane.server, name, target=start)
 
-    def _may_replace(self, ended: ForkServer) -> bool:
+    def _may_replace(self, lane: _Lane, ended: ForkServer) -> bool:
         """Whether to try again with a new server, since this one has ended."""
         if ended.dismissed:
             return False
         with _one_start:
-            if self._server is ended:
-                self._server = None
-                self._ended_servers = 0 if ended.answered else self._ended_servers + 1
+            if lane.server is ended:
+                lane.server = None
+                lane.ended_servers = 0 if ended.answered else lane.ended_servers + 1
                 ended.close()
-            return self._ended_servers < _MAX_ENDED_SERVERS
+            return lane.ended_servers < _MAX_ENDED_SERVERS
 
     def _started_process(
-        self, start: WorkerStart, name: BootName, pressed: Callable[[], bool] | None
+        self,
+        start: WorkerStart,
+        name: BootName,
+        lane: _Lane,
+        pressed: Callable[[], bool] | None,
     ) -> Any:
         """Start a process that is told the script's path, even after the script's last line has
         run: Python forgets the path then, while calls that it waits for at exit may still need new
@@ -307,7 +327,7 @@ class Launcher(Generic[LinkT]):
                 with _one_start:
                     if self._main_file is not None and not hasattr(main, "__file__"):
                         main.__file__ = self._main_file
-                    process = self._process(start, name)
+                    process = self._process(start, name, lane)
                     with contextlib.nullcontext() if forks else interpreter.prepared():
                         process.start()
                     complete = self._main_file is None or hasattr(main, "__file__")
@@ -336,9 +356,10 @@ class Launcher(Generic[LinkT]):
         """End the fork server and drop what workers were to be given; all workers have ended."""
         self._beginning.let_go()
         self._setup = self._loop_factory = Setup(None, (), session.dumps_flat)
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for lane in self._lanes.values():
+            if lane.server is not None:
+                lane.server.close()
+                lane.server = None
         if self._lifeline is not None:
             lifecycle.close(*self._lifeline)
             self._lifeline = None

@@ -11,9 +11,10 @@ from .tally import Tally
 
 
 class Start(NamedTuple):
-    """Start a process for this worker."""
+    """Start a process for this worker, which is of that lane."""
 
     worker: int
+    lane: str
 
 
 class Send(NamedTuple):
@@ -43,9 +44,9 @@ class Actions:
         #: What has happened.
         self.tally = Tally()
 
-    def start(self, worker: int) -> None:
+    def start(self, worker: int, lane: str) -> None:
         """Decide on a :class:`Start`."""
-        self.decided.append(Start(worker))
+        self.decided.append(Start(worker, lane))
 
     def send(self, worker: int, message: ToWorker, segments: Sequence[Part] = ()) -> None:
         """Decide on a :class:`Send`."""

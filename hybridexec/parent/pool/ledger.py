@@ -5,8 +5,9 @@ Guarantees: each call that enters is delivered to its sink exactly once, unless 
 while it ran: the sink knows of that already. After a batch's last call, workers forget its
 function, unless it is a lasting one.
 
-An unfinished call is in flight to a worker (in its ``in_flight``), or it waits here: in the backlog
-to be sent, in the retries until it is due, or among the suspects for a quarantine worker.
+An unfinished call is in flight to a worker (in its ``in_flight``), or it waits in its crew
+(:mod:`.crew`): in the backlog to be sent, in the retries until it is due, or among the suspects for
+a quarantine worker.
 """
 
 from __future__ import annotations
@@ -20,11 +21,8 @@ from ..work.batch import (
     DROPPED,
     ENDED,
     LOST,
-    RETRYING,
     SENT,
-    SUSPECT,
     UNWANTED,
-    WAITING,
     Batch,
     Call,
     Delivery,
@@ -34,33 +32,29 @@ from ..work.batch import (
 )
 from ..work.function import Function
 from .actions import Actions
-from .backlog import Backlog
-from .quarantine import Quarantine
-from .retries import Retries
+from .crew import Crew
 from .worker import Worker
 
 
 class Ledger:
     """A pool's calls."""
 
-    def __init__(self, workers: dict[int, Worker], actions: Actions) -> None:
+    def __init__(
+        self, crews: dict[str, Crew], workers: dict[int, Worker], actions: Actions
+    ) -> None:
+        """
+        Args:
+            crews: those there are, by lane.
+            workers: theirs, by number.
+        """
+        self._crews = crews
         self._workers = workers
         self._actions = actions
         self._tally = actions.tally
-        self.backlog = Backlog()
-        self.retries = Retries()
-        self.suspects = Quarantine()
-        # Who keeps calls of these states.
-        self._keepers: dict[int, Backlog | Retries | Quarantine] = {
-            WAITING: self.backlog,
-            RETRYING: self.retries,
-            SUSPECT: self.suspects,
-        }
         #: How many calls have no outcome yet; other threads read it.
-        # Invariant: those in the backlog, retries and suspects, and those in all workers'
-        # `in_flight` whose outcome is not delivered yet.
+        # Invariant: the sum of the crews'.
         self.unfinished = 0
-        #: Whether calls that no worker has end at once, instead of being sent (again).
+        #: Whether all crews are closing.
         self.closing = False
         #: Why no call can run any more; None if they can. Other threads read it.
         self.broken_because: BaseException | None = None
@@ -76,19 +70,21 @@ class Ledger:
         """Take back outcomes that were handed out and not delivered."""
         self._outcomes += outcomes
 
-    def count(self) -> int:
-        """The number of unfinished calls, counted where they are."""
+    def count(self, crew: Crew) -> int:
+        """The number of a crew's unfinished calls, counted where they are."""
         held = sum(
             batch.states[call - batch.first] != DROPPED
-            for worker in self._workers.values()
+            for worker in crew.workers.values()
             for call, batch in worker.in_flight.calls()
         )
-        return held + self.backlog.count + self.retries.count + self.suspects.count
+        return held + crew.waiting
 
-    def enter(self, batch: Batch) -> None:
-        """Enter the calls of a new batch."""
-        batch.entered = True
+    def enter(self, batch: Batch, crew: Crew) -> None:
+        """Enter the calls of a new batch, which are that crew's."""
+        batch.crew = crew
         self.unfinished += batch.size
+        crew.unfinished += batch.size
+        crew.submitted += batch.size
         self._tally.add(batch)
         if not batch.function.lasting:
             number = batch.function.number
@@ -96,14 +92,15 @@ class Ledger:
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         """See :meth:`.pool.Pool.cancel`."""
-        if not batch.entered:
+        crew: Crew | None = batch.crew
+        if crew is None:
             return
         before, handed_out = self.unfinished, batch.next
         if places is None:
             # Most calls of a long stream are in batches of which no worker has any.
-            count = self.backlog.cancel_rest(batch)
+            count = crew.backlog.cancel_rest(batch)
             if count:
-                self.unfinished -= count
+                self._less(crew, count)
                 self._release_if_over(batch)
             places = batch.open_places(handed_out)
         states = batch.states
@@ -113,10 +110,10 @@ class Ledger:
             if state in (SENT, UNWANTED):
                 sent.add(place)
             elif state not in (DROPPED, ENDED):
-                self.unfinished -= 1
+                self._less(crew, 1)
                 self.ended(batch, place)
-                self._keepers[state].forget(1)
-        for worker in list(self._workers.values()):
+                crew.keepers[state].forget(1)
+        for worker in list(crew.workers.values()):
             if not sent:
                 break
             found = [call - batch.first for call in worker.in_flight.those_of(batch, sent)]
@@ -136,7 +133,7 @@ class Ledger:
         for call, place in zip(calls, places, strict=True):
             worker.deadlines.cancel(call, batch.plain(place))
         batch.drop(places)
-        self.unfinished -= len(places)
+        self._less(worker.crew, len(places))
 
     def stop(self) -> None:
         """See :meth:`.pool.Pool.stop`."""
@@ -160,7 +157,15 @@ class Ledger:
         self.closing = True
         if cause is not None:
             self.broken_because = cause
-        self.empty()
+        for crew in self._crews.values():
+            self.close_crew(crew, cause)
+
+    def close_crew(self, crew: Crew, cause: BaseException | None) -> None:
+        """The same for one crew."""
+        crew.closing = True
+        if cause is not None:
+            crew.broken_because = cause
+        self._empty(crew)
 
     @property
     def _cancelled(self) -> str | None:
@@ -169,9 +174,13 @@ class Ledger:
 
     def empty(self) -> None:
         """End the calls that no worker has."""
-        for batch, low, high in self.backlog.clear():
+        for crew in self._crews.values():
+            self._empty(crew)
+
+    def _empty(self, crew: Crew) -> None:
+        for batch, low, high in crew.backlog.clear():
             self.refuse(batch, range(low, high))
-        for batch, place in self.retries.clear() + self.suspects.clear():
+        for batch, place in crew.retries.clear() + crew.suspects.clear():
             self.refuse(batch, (place,))
 
     def wanted(self, calls: list[tuple[Batch, int]]) -> list[Call]:
@@ -183,7 +192,7 @@ class Ledger:
             state = batch.states[place]
             if state == DROPPED:
                 self.ended(batch, place)
-            elif state == UNWANTED or self.closing:
+            elif state == UNWANTED or batch.crew.closing:
                 self.refuse(batch, (place,))
             else:
                 kept.append((batch, place))
@@ -196,11 +205,11 @@ class Ledger:
     # -- ends -------------------------------------------------------------------------------------
 
     def refuse(self, batch: Batch, places: Iterable[int]) -> None:
-        """End calls that no worker has: with the error that broke the pool, or as cancelled."""
+        """End calls that no worker has: with the error that broke their crew, or as cancelled."""
         status: int
         value: object
-        if self.broken_because is not None:
-            status, value = LOST, self.broken_because
+        if batch.crew.broken_because is not None:
+            status, value = LOST, batch.crew.broken_because
         else:
             status, value = messages.CANCELLED, self._cancelled
         ended = [
@@ -219,7 +228,7 @@ class Ledger:
         nothing of that run."""
         if batch.states[place] != DROPPED:
             batch.drop((place,))
-            self.unfinished -= 1
+            self._less(batch.crew, 1)
             ended = [_outcome(batch, place, status, value, pid)]
             self._outcomes.append((batch.sink, ended))
             self._tally.end(batch, ended)
@@ -231,7 +240,10 @@ class Ledger:
         held = any(call in worker.in_flight for worker in self._workers.values())
         if batch.states[place] != ENDED and not held:
             batch.end(place, place + 1)
-        before, self.unfinished = self.unfinished, self.count()
+        before = self.unfinished
+        for crew in self._crews.values():
+            crew.unfinished = self.count(crew)
+        self.unfinished = sum(crew.unfinished for crew in self._crews.values())
         ended = [_outcome(batch, place, LOST, cause, None)]
         self._outcomes.append((batch.sink, ended))
         if before > self.unfinished:
@@ -240,7 +252,7 @@ class Ledger:
     def deliver(self, batch: Batch, ended: list[Ended]) -> None:
         """End calls with these outcomes."""
         if ended:
-            self.unfinished -= len(ended)
+            self._less(batch.crew, len(ended))
             self._outcomes.append((batch.sink, ended))
             self._tally.end(batch, ended)
             batch.end_with(ended)
@@ -250,10 +262,14 @@ class Ledger:
         self, batch: Batch, place: int, values: list[Any], prelude: bytes | None, pid: int | None
     ) -> None:
         """End consecutive calls, from ``place`` on, with values; see :class:`.batch.Values`."""
-        self.unfinished -= len(values)
+        self._less(batch.crew, len(values))
         self._outcomes.append((batch.sink, Values(batch.offset + place, values, prelude, pid)))
         self._tally.finish(batch, len(values), pid)
         self.ended(batch, place, len(values))
+
+    def _less(self, crew: Crew, count: int) -> None:
+        self.unfinished -= count
+        crew.unfinished -= count
 
     def ended(self, batch: Batch, place: int, count: int = 1) -> None:
         """Note that calls are over, with no worker and nothing left to deliver; after the last of a

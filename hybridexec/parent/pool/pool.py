@@ -3,7 +3,8 @@
 Thread: turn holder, which reports each event (a public method) and then carries out the actions
 that the pool has collected.
 Guarantees: each call that enters is delivered to its sink exactly once; a call is with one worker
-at a time; a call that may have started is not sent again, unless its options allow it.
+at a time; a call that may have started is not sent again, unless its options allow it; a call runs
+in a worker of its lane.
 
 A worker is::
 
@@ -17,30 +18,30 @@ STOPPING directly; so does one that is killed for a call that nothing else stops
 The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot be had)
 or KILLED (asked to end at once), until :attr:`Pool.finished`.
 
-What is decided where: which calls there are and how they end in :mod:`.ledger`, how many workers
-there are in :mod:`.scaling`, which worker is sent which calls in :mod:`.dispatch`, which it gives
-back in :mod:`.recall`, what becomes of its answers in :mod:`.results`, and what follows when a call
-fails, is late, or loses its worker in :mod:`.recovery`.
+Calls and workers are in crews, one for each lane (:mod:`.crew`). What is decided where: which calls
+there are and how they end in :mod:`.ledger`, how many workers a crew has in :mod:`.scaling`, which
+worker is sent which calls in :mod:`.dispatch`, which it gives back in :mod:`.recall`, what becomes
+of its answers in :mod:`.results`, and what follows when a call fails, is late, or loses its worker
+in :mod:`.recovery`.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 import random
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...wire.messages import Row
 from ..work.batch import Batch, Sink
 from .actions import Actions
-from .dispatch import Dispatch
+from .crew import Crew, Terms
 from .ledger import Ledger
 from .page import Page
-from .recall import Recall
 from .recovery import Recovery
 from .results import Results
-from .scaling import Scaling
 from .worker import Worker, WorkerState
 
 
@@ -59,7 +60,7 @@ class Pool:
     def __init__(
         self,
         max_workers: int,
-        slots: int,
+        slots: Mapping[str, int],
         *,
         budget: int | None = None,
         memory: int | None = None,
@@ -70,12 +71,13 @@ class Pool:
     ) -> None:
         """
         Args:
-            max_workers: how many workers run calls at most.
-            slots: how many calls each runs at once.
+            max_workers: how many workers of a lane run calls at most.
+            slots: how many calls each runs at once, by lane.
             budget: how many calls a worker runs before it is replaced; None for no limit.
             memory: bytes of RAM at which a worker is replaced; None for no limit.
             grace: seconds from a call's deadline to the end of its worker.
-            all_at_once: start every worker with the first call instead of one per unfinished call.
+            all_at_once: start every worker of a lane with its first call, instead of one per
+                unfinished call.
             idle_timeout: seconds after which a worker without calls ends; None if it never does.
             random: a number from 0 to 1, for the jitter of retries.
         """
@@ -84,15 +86,15 @@ class Pool:
         self.phase = Phase.RUNNING
         #: What has been decided.
         self.actions = Actions()
-        self._scaling = Scaling(max_workers, budget, grace, all_at_once, self.actions, idle_timeout)
-        self.workers = self._scaling.workers
+        self._slots = slots
+        self._terms = Terms(max_workers, budget, grace, all_at_once, idle_timeout)
+        self._numbers = itertools.count(1)
+        #: The workers of all crews, by number, and the crews, by lane. To be read only.
+        self.workers: dict[int, Worker] = {}
+        self.crews: dict[str, Crew] = {}
         #: To be read only.
-        self.ledger = Ledger(self.workers, self.actions)
-        self._dispatch = Dispatch(
-            self._scaling, self.ledger.backlog, self.ledger.suspects, slots, self.actions
-        )
-        self._recall = Recall(self.workers, self.ledger.backlog, slots, self.actions)
-        self._recovery = Recovery(self.ledger, self._scaling, self.actions, random)
+        self.ledger = Ledger(self.crews, self.workers, self.actions)
+        self._recovery = Recovery(self.ledger, self.workers, self.actions, random)
         self._results = Results(self.ledger, self._recovery)
 
     # -- what the engine asks -----------------------------------------------------------------
@@ -100,7 +102,7 @@ class Pool:
     @property
     def pending(self) -> int:
         """How many calls wait for any worker."""
-        return self.ledger.backlog.count
+        return sum(crew.backlog.count for crew in self.crews.values())
 
     @property
     def finished(self) -> bool:
@@ -109,17 +111,21 @@ class Pool:
 
     def wait_seconds(self, now: float) -> float | None:
         """Seconds until :meth:`tick` must be called; None if only events matter."""
-        looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
-        due = self.ledger.retries.next_due
-        if due is not None:
-            looks.append(due)
-        if now < self._scaling.starts.next_at and self._scaling.short and self.ledger.unfinished:
-            looks.append(self._scaling.starts.next_at)
-        soonest = max(0.0, min(looks) - now) if looks else None
-        stuck = self._recall.stuck_seconds(now)
-        if soonest is None or stuck is None:
-            return stuck if soonest is None else soonest
-        return min(soonest, stuck)
+        soonest: float | None = None
+        for crew in self.crews.values():
+            seconds = crew.wait_seconds(now)
+            if seconds is not None and (soonest is None or seconds < soonest):
+                soonest = seconds
+        return soonest
+
+    def _crew(self, lane: str) -> Crew:
+        crew = self.crews.get(lane)
+        if crew is None:
+            slots, terms = self._slots[lane], self._terms
+            crew = Crew(lane, slots, terms, self._numbers, self.workers, self.actions)
+            crew.closing, crew.broken_because = self.ledger.closing, self.ledger.broken_because
+            self.crews[lane] = crew
+        return crew
 
     def place_of(self, number: int) -> int:
         """Which place a worker has; for any thread."""
@@ -129,43 +135,51 @@ class Pool:
     def rest_seconds(self, now: float) -> float | None:
         """Seconds until :meth:`dispatch` is due because a worker will have been idle for so long;
         None if no worker will. Unlike with :meth:`wait_seconds`, inline calls may come before."""
-        return self._scaling.rest_seconds(now) if self.phase is Phase.RUNNING else None
+        if self.phase is not Phase.RUNNING:
+            return None
+        seconds = (crew.scaling.rest_seconds(now) for crew in self.crews.values())
+        return min((each for each in seconds if each is not None), default=None)
 
     # -- events: what callers want ------------------------------------------------------------
 
     def submit(self, batch: Batch) -> None:
         """There are new calls. :meth:`dispatch` must follow, once for any number of batches."""
-        ledger = self.ledger
-        too_late = ledger.closing or self.finished
-        ledger.enter(batch)
+        crew = self._crew(batch.options.lane)
+        too_late = crew.closing or self.finished
+        self.ledger.enter(batch, crew)
         if too_late:
             # They were submitted before callers could know.
-            ledger.refuse(batch, range(batch.size))
+            self.ledger.refuse(batch, range(batch.size))
             return
-        ledger.backlog.add(batch)
-        self._scaling.need(ledger.unfinished)
+        crew.backlog.add(batch)
+        crew.scaling.need(crew.unfinished)
 
-    def want(self, workers: int) -> None:
-        """Start ``workers`` more workers, up to the limit, before there are calls for them."""
-        self._scaling.want(workers)
+    def want(self, workers: int, lane: str) -> None:
+        """Start ``workers`` more workers of a lane, up to the limit, before there are calls for
+        them."""
+        self._crew(lane).scaling.want(workers)
 
     def resize(self, max_workers: int) -> None:
-        """From now on, so many workers run calls at most: those that are too many finish what they
-        run, and end."""
+        """From now on, so many workers of a lane run calls at most: those that are too many finish
+        what they run, and end."""
         self.max_workers = max_workers
-        self._scaling.resize(max_workers)
+        self._terms = self._terms._replace(max_workers=max_workers)
+        for crew in self.crews.values():
+            crew.scaling.resize(max_workers)
         self._retire_surplus()
 
     def _retire_surplus(self) -> None:
-        for worker in self._scaling.surplus():
-            self._retire(worker, "resized")
+        for crew in self.crews.values():
+            for worker in crew.scaling.surplus():
+                self._retire(worker, "resized")
 
-    def receiver(self) -> Worker | None:
-        """The worker to which a caller may send an inline call; None if there are other calls, or
-        no such worker."""
-        if self.phase is not Phase.RUNNING or self.ledger.unfinished:
+    def receiver(self, lane: str) -> Worker | None:
+        """The worker to which a caller may send an inline call of this lane; None if there are
+        other calls, or no such worker."""
+        crew = self.crews.get(lane)
+        if crew is None or crew.closing or self.phase is not Phase.RUNNING:
             return None
-        return self._dispatch.idle()
+        return None if self.ledger.unfinished else crew.dispatch.idle()
 
     def sent_inline(self, batch: Batch, worker: Worker, now: float) -> None:
         """An inline call, which has entered the ledger, was sent to that worker by its caller."""
@@ -204,10 +218,12 @@ class Pool:
         """Finish all calls, or only those that have started, then end."""
         if self.phase is Phase.RUNNING:
             self.phase = Phase.DRAINING
-            self._scaling.short = True
+            for crew in self.crews.values():
+                crew.scaling.short = True
         if cancel_unstarted and self.phase is Phase.DRAINING:
             self.ledger.close()
-            self._recall.ask_all()
+            for crew in self.crews.values():
+                crew.recall.ask_all()
         self._settle()
 
     def kill(self, signal_number: int) -> None:
@@ -228,7 +244,8 @@ class Pool:
         if page is not None:
             worker.page = page
         self.actions.tally.happen("WorkerStarted", number, pid)
-        if self.phase in (Phase.BROKEN, Phase.KILLED) or worker.state is WorkerState.STOPPING:
+        unwanted = worker.state is WorkerState.STOPPING or worker.crew.broken_because is not None
+        if unwanted or self.phase in (Phase.BROKEN, Phase.KILLED):
             self.actions.kill(number, signal.SIGKILL)
         self._settle()
 
@@ -252,16 +269,17 @@ class Pool:
     ) -> None:
         """Calls ended in a worker: ``results`` one by one, ``rows`` many at once."""
         worker = self.workers[number]
+        crew = worker.crew
         self.actions.tally.mark(now)
         if not worker.done:
-            self._scaling.believe()
+            crew.scaling.believe()
         self._results.take(worker, results, rows, now)
         if worker.quarantine:
-            self.ledger.suspects.came_through()
+            crew.suspects.came_through()
         worker.sample(now)
         if not worker.in_flight.count:
             worker.rested_at = now
-        if self._scaling.leaving or self.phase is not Phase.RUNNING:
+        if crew.scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
 
     def low_watermark(self, number: int, now: float) -> None:
@@ -275,10 +293,10 @@ class Pool:
         worker = self.workers[number]
         worker.recalls -= 1
         if worker.held_at is not None:
-            self._recall.release(worker, [])  # it reads again
+            worker.crew.recall.release(worker, [])  # it reads again
         # Without those that were reclaimed by now.
         calls = [call for call in reversed(calls) if call in worker.in_flight]
-        self.ledger.backlog.put_back(self.ledger.wanted(worker.take_back(calls)))
+        worker.crew.backlog.put_back(self.ledger.wanted(worker.take_back(calls)))
         self._settle()
 
     def measured(self, number: int, resident: int) -> None:
@@ -292,9 +310,9 @@ class Pool:
 
     def _retire(self, worker: Worker, cause: str) -> None:
         """Let a worker finish what it runs, give back the rest, and end."""
-        self._scaling.retire(worker, cause)
+        worker.crew.scaling.retire(worker, cause)
         if worker.waiting > 0 and not worker.recalls:
-            self._recall.ask(worker, worker.waiting)
+            worker.crew.recall.ask(worker, worker.waiting)
         self._settle()
 
     def fail(self, cause: BaseException) -> None:
@@ -302,80 +320,98 @@ class Pool:
         if self.phase not in (Phase.BROKEN, Phase.KILLED):
             self.abort(cause)
 
+    def incapable(self, number: int, cause: BaseException) -> None:
+        """No worker of this one's lane can be had, because of ``cause``: break its crew; and the
+        pool, if there is no other."""
+        self._break(self.workers[number].crew, cause)
+
+    def _break(self, crew: Crew, cause: BaseException) -> None:
+        if all(other is crew or other.broken_because for other in self.crews.values()):
+            self.fail(cause)
+        elif not crew.closing:
+            self.ledger.close_crew(crew, cause)
+            self._dismiss(crew, cause)
+
+    def _dismiss(self, crew: Crew, cause: BaseException) -> None:
+        """Its calls end because of ``cause``, and its workers."""
+        for worker in crew.workers.values():
+            self._recovery.give_up(worker, cause)
+            self.actions.kill(worker.id, signal.SIGTERM)
+
     def abort(self, cause: BaseException) -> None:
         """End every call with ``cause``."""
         self.phase = Phase.BROKEN
         self.ledger.close(cause)
-        for worker in self.workers.values():
-            self._recovery.give_up(worker, cause)
-            self.actions.kill(worker.id, signal.SIGTERM)
+        for crew in self.crews.values():
+            self._dismiss(crew, cause)
 
     def lost(self, number: int, lost: BaseException, now: float) -> None:
         """A worker's process is gone, after all that it had written was passed to :meth:`results`.
         Its started calls fail with ``lost``, unless they may run again."""
-        worker = self._scaling.remove(number)
+        scaling = self.workers[number].crew.scaling
+        worker = scaling.remove(number)
         self.actions.tally.worker_ended(worker, lost, self.phase is Phase.KILLED, now)
         self._recovery.lose(worker, lost, now)
         if worker.taken:
-            self._scaling.believe()
+            scaling.believe()
         elif worker.state is not WorkerState.STOPPING:  # nor was it to end
             self._doubt(worker, lost, now)
         self._settle()
 
     def unready(self, number: int, why: BaseException) -> None:
-        """A worker will never be ready, because of ``why``, and most likely no other will. The pool
-        breaks unless another worker can run calls, or is about to. :meth:`lost` must follow."""
-        if self._scaling.depends_on(self.workers[number]):
-            self.fail(why)
+        """A worker will never be ready, because of ``why``, and most likely no other of its lane
+        will. Its crew breaks unless another worker can run calls, or is about to. :meth:`lost` must
+        follow."""
+        worker = self.workers[number]
+        if worker.crew.scaling.depends_on(worker):
+            self._break(worker.crew, why)
 
     def _doubt(self, worker: Worker, why: BaseException, now: float) -> None:
-        """A worker's start has failed. After too many failures in a row, the pool breaks if no
+        """A worker's start has failed. After too many failures in a row, its crew breaks if no
         worker can run calls; if the start was for suspects, these fail."""
-        self._scaling.starts.fail(worker.id, self._scaling.newest, now)
-        if not self._scaling.starts.hopeless or not self.ledger.unfinished:
+        crew, scaling = worker.crew, worker.crew.scaling
+        scaling.starts.fail(worker.id, scaling.newest, now)
+        if not scaling.starts.hopeless or not crew.unfinished:
             return
-        if not self._scaling.able:
-            self.fail(why)
+        if not scaling.able:
+            self._break(crew, why)
         elif worker.quarantine:
-            self._recovery.give_up_suspects(why)
+            self._recovery.give_up_suspects(crew, why)
 
     def tick(self, now: float) -> None:
         """Time has passed: look at deadlines, retries and stuck workers."""
-        due = self.ledger.retries.take(now)
-        if due:
-            self.ledger.backlog.put_back(due)
-            self._scaling.short = True
+        for crew in self.crews.values():
+            due = crew.retries.take(now)
+            if due:
+                crew.backlog.put_back(due)
+                crew.scaling.short = True
         self._recovery.look(now)
-        self._relieve(now)
+        for crew in self.crews.values():
+            self._relieve(crew, now)
 
-    def _relieve(self, now: float) -> None:
-        self.ledger.backlog.put_back(self.ledger.wanted(self._recall.relieve(now)))
+    def _relieve(self, crew: Crew, now: float) -> None:
+        crew.backlog.put_back(self.ledger.wanted(crew.recall.relieve(now)))
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start missing workers."""
-        if self._scaling.short or self.ledger.suspects.count:
-            self._hire(now)
-        self._dispatch.run(self.ledger.unfinished, now)
-        if self.ledger.unfinished > 1 and not self.ledger.backlog.count:
-            # A worker may have run out of calls just now.
-            self._relieve(now)
-            self._dispatch.run(self.ledger.unfinished, now)  # what was reclaimed
-        if self._scaling.short:
-            self._hire(now)  # in place of those that have just been sent all they may run
-        if self.phase is Phase.RUNNING:
-            self._scaling.rest(now)  # last: whoever has just been sent a call is not idle
+        draining = self.phase is Phase.DRAINING
+        for crew in self.crews.values():
+            scaling = crew.scaling
+            if scaling.short or crew.suspects.count:
+                crew.hire(draining, now)
+            crew.dispatch.run(crew.unfinished, now)
+            if crew.unfinished > 1 and not crew.backlog.count:
+                # A worker may have run out of calls just now.
+                self._relieve(crew, now)
+                crew.dispatch.run(crew.unfinished, now)  # what was reclaimed
+            if scaling.short:
+                crew.hire(draining, now)  # in place of those that were just sent all they may run
+            if self.phase is Phase.RUNNING:
+                scaling.rest(now)  # last: whoever has just been sent a call is not idle
         self._settle()
-
-    def _hire(self, now: float) -> None:
-        if not self._scaling.may_hire(self.ledger.unfinished, now):
-            return
-        if self.phase is Phase.RUNNING:
-            self._scaling.hire(self.ledger.unfinished, self.ledger.suspects.groups)
-        elif self.phase is Phase.DRAINING:
-            self._scaling.hire_to_finish(self.pending, self.ledger.suspects.groups)
 
     def _settle(self) -> None:
         # Also in a pool that is BROKEN or KILLED: workers may survive the signal.
         ending = self.phase is not Phase.RUNNING and not self.ledger.unfinished
-        if ending or self._scaling.leaving:
-            self._scaling.settle(ending, self.ledger.suspects.count)
+        for crew in self.crews.values():
+            crew.settle(ending)

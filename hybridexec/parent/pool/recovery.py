@@ -19,11 +19,11 @@ from ...wire import messages
 from ...wire.wording import call_text
 from ..work.batch import DROPPED, ENDED, LOST, UNWANTED, Batch, Call, Loss
 from .actions import Actions
+from .crew import Crew
 from .deadlines import Step
 from .ledger import Ledger
 from .quarantine import MAX_DEATHS
 from .retries import delay
-from .scaling import Scaling
 from .worker import Worker
 
 
@@ -31,10 +31,14 @@ class Recovery:
     """Handles the calls of a pool that failed, are late, or have lost their worker."""
 
     def __init__(
-        self, ledger: Ledger, scaling: Scaling, actions: Actions, random: Callable[[], float]
+        self,
+        ledger: Ledger,
+        workers: dict[int, Worker],
+        actions: Actions,
+        random: Callable[[], float],
     ) -> None:
         self._ledger = ledger
-        self._scaling = scaling
+        self._workers = workers
         self._actions = actions
         self._random = random
         #: Whether all workers are about to be killed, so that calls that go on are not reported.
@@ -45,7 +49,7 @@ class Recovery:
     ) -> bool:
         """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
-        if not options.retries or self._ledger.closing or batch.states[place] == UNWANTED:
+        if not options.retries or batch.crew.closing or batch.states[place] == UNWANTED:
             return False
         if status == messages.RETRIABLE:
             text = value[1].rstrip().rpartition("\n")[2]
@@ -66,14 +70,14 @@ class Recovery:
         self._actions.tally.retry((batch, place), pid, error, message)
         if seconds is None:
             seconds = delay(options.backoff, history.retries, self._random)
-        self._ledger.retries.add(batch, place, now + seconds)
+        batch.crew.retries.add(batch, place, now + seconds)
         return True
 
     # -- late calls -------------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
         """Act on the calls that are late."""
-        for worker in self._scaling.workers.values():
+        for worker in self._workers.values():
             if worker.deadlines and now >= worker.deadlines.look_at:
                 abandoned = []
                 for call, step in worker.deadlines.look(worker.page, now):
@@ -92,7 +96,7 @@ class Recovery:
             self._actions.send(worker.id, messages.Expire(call))
         elif step is Step.KILL:
             if not worker.expired:
-                self._scaling.kill_overdue(worker)
+                worker.crew.scaling.kill_overdue(worker)
             worker.expired.add(call)
         else:
             # It is not retried, and not over for its batch: this run goes on.
@@ -113,7 +117,7 @@ class Recovery:
     def lose(self, worker: Worker, lost: BaseException, now: float) -> None:
         """A worker's process is gone: end or requeue its unanswered calls. Those that had started
         fail with ``lost``, unless they may run again."""
-        ledger = self._ledger
+        ledger, crew = self._ledger, worker.crew
         running = worker.running
         returned: list[tuple[Batch, int]] = []
         to_run_again: list[Call] = []
@@ -128,7 +132,7 @@ class Recovery:
                 if not self.try_again(batch, place, messages.TIMED_OUT, timeout, pid, now):
                     ledger.end(batch, place, messages.TIMED_OUT, timeout, pid)
             elif batch.options.on_worker_loss == "retry" and not (
-                ledger.closing or batch.states[place] == UNWANTED
+                crew.closing or batch.states[place] == UNWANTED
             ):
                 to_run_again.append((batch, place))
             else:
@@ -137,7 +141,7 @@ class Recovery:
             given_up = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
             current = worker.page.current
-            given_up = ledger.suspects.implicate(to_run_again, running, current, str(lost))
+            given_up = crew.suspects.implicate(to_run_again, running, current, str(lost))
         else:
             given_up = []
         for culprit in given_up:
@@ -147,7 +151,7 @@ class Recovery:
             if batch.states[place] != ENDED:
                 self._actions.tally.retry((batch, place), worker.pid, *error)
         kept = ledger.wanted(returned)
-        (ledger.suspects if worker.quarantine else ledger.backlog).put_back(kept)
+        (crew.suspects if worker.quarantine else crew.backlog).put_back(kept)
 
     def give_up(self, worker: Worker, cause: BaseException) -> None:
         """End the calls of a worker that is about to be killed, because of ``cause``."""
@@ -156,10 +160,11 @@ class Recovery:
             pid = worker.pid if position < running else None
             self._ledger.give_up(batch, call - batch.first, LOST, cause, pid)
 
-    def give_up_suspects(self, why: BaseException) -> None:
-        """Fail all waiting suspects: no worker can be started for them, because of ``why``."""
+    def give_up_suspects(self, crew: Crew, why: BaseException) -> None:
+        """Fail the suspects that wait in a crew: no worker can be started for them, because of
+        ``why``."""
         lost = WorkerLost(f"the worker that ran this call died, and it cannot run again: {why}")
-        for batch, place in self._ledger.suspects.clear():
+        for batch, place in crew.suspects.clear():
             self._ledger.end(batch, place, LOST, lost, None)
 
     def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
@@ -179,5 +184,6 @@ class Recovery:
             else:
                 history.texts.append(text)
                 spared.append((batch, place))
-        (self._ledger.suspects if worker.quarantine else self._ledger.backlog).put_back(spared)
+        crew = worker.crew
+        (crew.suspects if worker.quarantine else crew.backlog).put_back(spared)
         return unlucky

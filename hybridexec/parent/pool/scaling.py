@@ -1,9 +1,9 @@
 """Scaling: how many workers are started, and which are to end.
 
 Thread: turn holder.
-Guarantees: a running pool has no more workers than ``max_workers``, except those that drain while
-replacements start, and one quarantine worker when there is no room for it; a worker that is to end
-is sent no call, and none is taken from it.
+Guarantees: a crew of a running pool has no more workers than ``max_workers``, except those that
+drain while replacements start, and one quarantine worker when there is no room for it; a worker
+that is to end is sent no call, and none is taken from it.
 
 A worker that has had no call for ``idle_timeout`` seconds is stopped, if there is such a limit. It
 is no worker for the next call from then on, though its process may still be ending: another is
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ...wire import messages
 from .actions import Actions
@@ -22,30 +24,39 @@ from .deadlines import Deadlines
 from .starts import Starts
 from .worker import Worker, WorkerState
 
+if TYPE_CHECKING:
+    from .crew import Crew, Terms
+
 
 class Scaling:
-    """The workers of a pool."""
+    """The workers of a crew."""
 
     def __init__(
         self,
-        max_workers: int,
-        budget: int | None,
-        grace: float,
-        all_at_once: bool,
+        crew: Crew,
+        terms: Terms,
+        numbers: Iterator[int],
+        everybody: dict[int, Worker],
         actions: Actions,
-        idle_timeout: float | None = None,
     ) -> None:
-        """See :class:`Pool` for all but ``actions``."""
-        self._max_workers = max_workers
-        self._budget = budget
-        self._grace = grace
-        self._all_at_once = all_at_once
+        """
+        Args:
+            crew: whose workers these are.
+            numbers, everybody: see :class:`.crew.Crew`.
+        """
+        self._crew = crew
+        self._max_workers = terms.max_workers
+        self._budget = terms.budget
+        self._grace = terms.grace
+        self._all_at_once = terms.all_at_once
+        self._idle_timeout = terms.idle_timeout
+        self._numbers = numbers
+        self._everybody = everybody
         self._actions = actions
-        self._idle_timeout = idle_timeout
         # When a worker last ended because it was idle: how many calls there had been, and how many
         # workers were left.
         self._rested_after = self._left = 0
-        self.workers: dict[int, Worker] = {}
+        self.workers = crew.workers
         #: The number of the newest worker.
         self.newest = 0
         self._size = 0  # target number of workers; grows with demand
@@ -104,7 +115,7 @@ class Scaling:
         """Start missing workers: one per unfinished call up to the limit, one for each that has
         ended, and quarantine workers for ``groups`` groups of suspects."""
         # Of the calls that were there when a worker last went for want of any, some may be left.
-        settled = max(0, unfinished - (self._actions.tally.submitted - self._rested_after))
+        settled = max(0, unfinished - (self._crew.submitted - self._rested_after))
         demand = unfinished - max(0, settled - self._left)
         if self._all_at_once and unfinished > settled:
             demand = self._max_workers
@@ -149,14 +160,14 @@ class Scaling:
         return not any(w.state is WorkerState.STARTING for w in self.workers.values())
 
     def _start(self, predecessor: Worker | None, quarantine: bool = False) -> None:
-        self.newest += 1
+        self.newest = number = next(self._numbers)
         self._quarantined += quarantine
         self.leaving += quarantine
         deadlines = Deadlines(self._grace)
         place = self._free_place() if predecessor is None else predecessor.place
-        worker = Worker(self.newest, self._budget, predecessor, deadlines, quarantine, place)
-        self.workers[worker.id] = worker
-        self._actions.start(worker.id)
+        worker = Worker(number, self._crew, self._budget, predecessor, deadlines, quarantine, place)
+        self.workers[number] = self._everybody[number] = worker
+        self._actions.start(number, self._crew.lane)
 
     def _free_place(self) -> int:
         """A place that no worker has, or the fewest have."""
@@ -209,7 +220,7 @@ class Scaling:
                 self._actions.tally.worker_rested(worker)
                 self._stop(worker)
                 self._size = self._left = max(0, self._size - 1)
-                self._rested_after = self._actions.tally.submitted
+                self._rested_after = self._crew.submitted
 
     def kill_overdue(self, worker: Worker) -> None:
         """Kill a worker because of a call that is overdue and that nothing else stops."""
@@ -221,6 +232,7 @@ class Scaling:
     def remove(self, number: int) -> Worker:
         """A worker's process is gone."""
         worker = self.workers.pop(number)
+        del self._everybody[number]
         self.leaving -= worker.state is WorkerState.RETIRING
         self._quarantined -= worker.quarantine
         self.leaving -= worker.quarantine

@@ -6,11 +6,15 @@ Thread: turn holder.
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from ..work.batch import Batch
 from .deadlines import HUB_LATE, Deadlines
 from .in_flight import InFlight
 from .page import Page, Unseen
+
+if TYPE_CHECKING:
+    from .crew import Crew
 
 #: Calls sent ahead of free slots: enough to hide one round trip; more would delay cancel().
 MIN_WINDOW = 2
@@ -43,6 +47,7 @@ class Worker:
         "ahead",
         "asked",
         "budget",
+        "crew",
         "deadlines",
         "done",
         "exists",
@@ -74,6 +79,7 @@ class Worker:
     def __init__(
         self,
         number: int,
+        crew: Crew,
         budget: int | None,
         predecessor: Worker | None,
         deadlines: Deadlines,
@@ -81,7 +87,9 @@ class Worker:
         place: int = 0,
     ) -> None:
         self.id = number
-        #: From 0 up to the number of workers: another that replaces it has the same.
+        #: Whose worker it is.
+        self.crew = crew
+        #: From 0 up to the number of workers: another of its crew that replaces it has the same.
         self.place = place
         #: Whether it runs one group of suspects and nothing else.
         self.quarantine = quarantine

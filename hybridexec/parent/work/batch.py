@@ -160,7 +160,7 @@ class Batch:
     __slots__ = (
         "arguments",
         "bare",
-        "entered",
+        "crew",
         "first",
         "function",
         "histories",
@@ -203,8 +203,9 @@ class Batch:
         self.options = options
         #: Bytes of large payloads for each call, on average.
         self.weight = 0
-        #: Whether it has entered the pool: a submission may be refused, or interrupted.
-        self.entered = False
+        #: The pool's crew for its lane (:class:`..pool.crew.Crew`); None before it has entered the
+        #: pool: a submission may be refused, or interrupted.
+        self.crew: Any = None
         #: When it did, in monotonic seconds.
         self.since = 0.0
         #: The calls from this place on have never been handed out to a worker.

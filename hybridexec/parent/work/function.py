@@ -7,12 +7,11 @@ Guarantees: a number stands for a function that is pickled by reference, or for 
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
 from collections.abc import Callable
 from typing import Any
 
+from ...styles import ITEMS, PLAIN, style_of
 from ...wire import fragments, payload, wording
 from ...wire.surrounded import Surrounded
 from . import session
@@ -35,6 +34,7 @@ class Function:
         "number",
         "packer",
         "payload",
+        "style",
     )
 
     def __init__(
@@ -60,6 +60,8 @@ class Function:
         self.kept: object = _NOTHING
         #: See :attr:`.surrounded.Surrounded.listener`.
         self.listener: Callable[[list[Any]], object] | None = None
+        #: What its calls give.
+        self.style = PLAIN
 
     def needing(self, more: session.Pieces) -> Function:
         """This function for calls whose arguments need ``more`` to be unpickled."""
@@ -70,6 +72,7 @@ class Function:
         if variant is None or variant.needs != needs:
             variant = self._variant = Function(self.payload, False, self.name, needs)
             variant.listener = self.listener
+            variant.style = self.style
         return variant
 
 
@@ -93,7 +96,7 @@ class Functions:
         """The :class:`Function` of ``function``.
 
         Raises:
-            TypeError: it is not callable, or is an ``async def`` function.
+            TypeError: it is not callable.
             Exception: whatever pickling it raised.
         """
         known = self._known.get(id(function))
@@ -112,6 +115,7 @@ class Functions:
             return again
         interned = Function(pickled, lasting, wording.function_name(function), needs)
         interned.listener = around.listener
+        interned.style = style_of(innermost(function))
         if around.constant:
             interned.kept = function
             self.last = interned
@@ -123,19 +127,24 @@ class Functions:
         return interned
 
 
+def innermost(function: object) -> object:
+    """The user's function, without what is done around its calls."""
+    while isinstance(function, Surrounded):
+        function = function.function
+    return function
+
+
 def check_callable(function: object) -> None:
-    """Raise TypeError for what cannot be called, or would only return a coroutine."""
+    """Raise TypeError for what cannot be called."""
     if not callable(function):
         raise TypeError(f"the function to call must be callable, not {type(function).__name__}")
-    inner: Any = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if not inspect.isroutine(inner) and not isinstance(inner, type):
-        inner = type(inner).__call__
-    if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-        name = getattr(function, "__qualname__", repr(function))
+
+
+def refuse_items(function: Function) -> None:
+    """Raise TypeError for a generator function, whose calls have no one result."""
+    if function.style == ITEMS:
         raise TypeError(
-            f"{name} is an async function: calling it in a worker would only make a coroutine. "
-            "Write it as plain blocking code, which a worker runs concurrently as it is, or submit "
-            "a function that calls asyncio.run on it"
+            f"{function.name} is a generator function: calling it in a worker would only make a "
+            "generator, which cannot be sent back. Use executor.stream to get its items as they "
+            "come, or submit a function that returns a list of them"
         )

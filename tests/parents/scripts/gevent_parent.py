@@ -206,7 +206,7 @@ def kill_server(context):
     with HybridExecutor(1, context) as executor:
         for _ in range(3):
             worker = executor.submit(os.getpid).result()
-            server = executor._engine._launcher._server._pid
+            server = executor._engine._launcher._lanes["greenlet"].server._pid
             os.kill(server, signal.SIGKILL)
             os.kill(worker, signal.SIGKILL)
             while lives(worker):

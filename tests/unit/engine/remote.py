@@ -185,7 +185,9 @@ class RemoteLauncher:
     def __init__(self) -> None:
         self.far_ends: list[FarEnd] = []
 
-    def start(self, number: int, pressed: Callable[[], bool] | None = None) -> socket.socket:
+    def start(
+        self, number: int, lane: str, pressed: Callable[[], bool] | None = None
+    ) -> socket.socket:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             ours = socket.create_connection(listener.getsockname())
             self.far_ends.append(FarEnd(listener.accept()[0]))
@@ -194,7 +196,7 @@ class RemoteLauncher:
     def connect(self, started: socket.socket, poller: native.Poller) -> RemoteLink:
         return RemoteLink(started, poller)
 
-    def give_up(self) -> None:
+    def give_up(self, lane: str) -> None:
         pass
 
     def become_inert(self) -> None:

@@ -34,7 +34,7 @@ def make(*arguments: Any, **changes: Any) -> list[CallFuture[Any]]:
 
 def warm_pool() -> Pool:
     """A pool with a worker that is ready."""
-    pool = Pool(1, 2)
+    pool = Pool(1, {"greenlet": 2})
     pool.submit(Batch(FUNCTION, [(0,)], FakeEngine(), OPTIONS, 0))
     pool.dispatch(1.0)
     (start,) = [action for action in pool.actions.take() if isinstance(action, Start)]

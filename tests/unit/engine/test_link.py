@@ -39,7 +39,7 @@ class Remote:
     def __init__(self) -> None:
         self.remote = RemoteLauncher()
         launcher: Launcher = self.remote
-        self.pool = Pool(1, SLOTS)
+        self.pool = Pool(1, {"greenlet": SLOTS})
         self.engine = Engine(self.pool, launcher, Watchdog(0.01))
         self._submission = Submission(self.engine, None, 2048)
 

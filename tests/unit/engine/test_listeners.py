@@ -26,7 +26,7 @@ from ..fakes import FUNCTION, OPTIONS, Sink
 
 
 def make(here: bool = True) -> tuple[Pool, Listeners]:
-    pool = Pool(1, 1)
+    pool = Pool(1, {"greenlet": 1})
     return pool, Listeners(pool, threading.RLock(), lambda: here)
 
 

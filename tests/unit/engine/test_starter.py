@@ -21,7 +21,7 @@ class Launcher:
         self.begun: queue.Queue[int] = queue.Queue()
         self.go_on = threading.Semaphore(0)
 
-    def start(self, number: int, pressed: Any = None) -> str:
+    def start(self, number: int, lane: str, pressed: Any = None) -> str:
         self.begun.put(number)
         assert self.go_on.acquire(timeout=PATIENCE)
         if number % 2:
@@ -37,7 +37,7 @@ def test_a_few_starts_are_under_way_at_once_and_all_are_answered() -> None:
     starter = Starter(launcher, entries, answers.__setitem__, answers.__setitem__)
     count = 3 * _AT_ONCE
     for number in range(count):
-        starter.start(number)
+        starter.start(number, "greenlet")
     assert starter.under_way == count
     begun = [launcher.begun.get(timeout=PATIENCE) for _ in range(_AT_ONCE)]
     for left in reversed(range(count)):

@@ -288,7 +288,7 @@ def test_the_deadline_of_a_cancelled_call_holds(how: str, retries: int) -> None:
     simulation.turn(GRACE)
     assert [kill.worker for kill in simulation.kills] == [1]
     simulation.die(1)
-    assert not simulation.pool.ledger.retries.count
+    assert not simulation.pool.crews["greenlet"].retries.count
     assert batch.remaining == 0
     if how != "all":
         simulation.finish()

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from hybridexec.options import LANES, Lane
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.pool.worker import MAX_AHEAD
 from hybridexec.parent.work.function import Function
@@ -77,6 +78,7 @@ class PoolMachine(RuleBasedStateMachine):
                 "retry_on": st.sampled_from([(Exception,), (ValueError,)]),
                 "backoff": st.sampled_from([0.0, 0.01, 1e300]),
                 "on_worker_loss": st.just("retry"),
+                "lane": st.sampled_from(LANES[1:]),
             },
         ),
         weight=st.sampled_from([0, 0, MAX_AHEAD // 9, 2 * MAX_AHEAD]),
@@ -91,9 +93,9 @@ class PoolMachine(RuleBasedStateMachine):
             self.simulation.turn()
 
     @precondition(lambda self: not self.simulation.pool.ledger.unfinished)
-    @rule(timeout=st.none() | st.just(0.1))
-    def submit_alone(self, timeout: float | None) -> None:
-        self.simulation.send_inline(timeout=timeout)
+    @rule(timeout=st.none() | st.just(0.1), lane=st.sampled_from(LANES[:2]))
+    def submit_alone(self, timeout: float | None, lane: Lane) -> None:
+        self.simulation.send_inline(timeout=timeout, lane=lane)
 
     @precondition(lambda self: self.simulation.batches)
     @rule(
@@ -225,18 +227,21 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def keeps_to_its_size(self) -> None:
-        workers = self.simulation.pool.workers.values()
-        apart = sum(w.quarantine for w in workers)
-        active = sum(not w.quarantine and w.state.value in ("starting", "ready") for w in workers)
-        # While all are alive, one more is for suspects.
-        assert active <= self.simulation.max_workers
-        assert active + apart <= self.simulation.max_workers + (apart == 1)
+        most = self.simulation.max_workers
+        for crew in self.simulation.pool.crews.values():
+            workers = crew.workers.values()
+            apart = sum(w.quarantine for w in workers)
+            alive = [w for w in workers if w.state.value in ("starting", "ready")]
+            active = sum(not w.quarantine for w in alive)
+            # While all are alive, one more is for suspects.
+            assert active <= most
+            assert active + apart <= most + (apart == 1)
 
     @invariant()
     def looks_up_in_time(self) -> None:
         """Whatever waits for time to pass is seen to when it has."""
         pool, now = self.simulation.pool, self.simulation.now
-        if pool.ledger.retries.count:
+        if any(crew.retries.count for crew in pool.crews.values()):
             seconds = pool.wait_seconds(now)
             assert seconds is not None
             assert 0 <= seconds <= MAX_BACKOFF

@@ -28,7 +28,7 @@ class Unseen:
     """A pool whose workers have no page, and exist as soon as they are wanted."""
 
     def __init__(self, max_workers: int = 1) -> None:
-        self.pool = Pool(max_workers, SLOTS, grace=GRACE)
+        self.pool = Pool(max_workers, {"greenlet": SLOTS}, grace=GRACE)
         self.sink = Sink()
 
     def submit(self, size: int, **options: Any) -> Batch:
@@ -76,14 +76,14 @@ def test_it_runs_again_if_it_may() -> None:
     unseen.submit(10, on_worker_loss="retry")
     unseen.pool.lost(1, WorkerLost("cut"), 0.0)
     unseen.decided()
-    assert unseen.pool.ledger.suspects.count == MOST
+    assert unseen.pool.crews["greenlet"].suspects.count == MOST
     assert unseen.pool.pending == 10 - MOST
     assert not unseen.sink.got
 
 
 def test_one_that_is_lost_before_it_was_sent_a_call_counts_as_a_failed_start() -> None:
     unseen = Unseen()
-    unseen.pool.want(1)
+    unseen.pool.want(1, "greenlet")
     (start,) = unseen.turn(0.0)
     unseen.pool.started(start.worker, None, None)
     unseen.pool.lost(start.worker, WorkerLost("cut"), 0.0)

@@ -102,7 +102,7 @@ def apart(simulation: Simulation) -> list[int]:
 
 def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:
     simulation = with_suspects()
-    assert simulation.pool.ledger.suspects.count == 4
+    assert simulation.pool.crews["greenlet"].suspects.count == 4
     simulation.turn()
     (number,) = apart(simulation)
     simulation.ready(number)
@@ -191,7 +191,7 @@ def test_suspects_that_had_not_started_stay_apart() -> None:
     simulation.ready(number)
     simulation.turn()
     simulation.die(number)  # before it took its call
-    assert simulation.pool.ledger.suspects.count == 1
+    assert simulation.pool.crews["greenlet"].suspects.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [messages.VALUE] * 2
 
@@ -244,7 +244,7 @@ def test_who_keeps_the_hub_costs_its_worker_and_the_others_follow_their_options(
     assert simulation.sink.got[1][1] == messages.TIMED_OUT
     assert simulation.sink.got[2][1] == LOST
     assert simulation.pool.pending == 1
-    assert simulation.pool.ledger.suspects.count == 0
+    assert simulation.pool.crews["greenlet"].suspects.count == 0
     simulation.finish()
     assert simulation.sink.got[3][1] == messages.VALUE
 
@@ -269,7 +269,7 @@ def test_a_call_that_cost_its_worker_may_be_tried_again() -> None:
     simulation = late(traced=True, size=1, retries=1)
     simulation.turn(2.0)
     simulation.die(1)
-    assert simulation.pool.ledger.retries.count == 1
+    assert simulation.pool.crews["greenlet"].retries.count == 1
     simulation.finish()
     assert simulation.sink.statuses() == [messages.VALUE] * 2
 
@@ -313,7 +313,7 @@ def test_suspects_beside_a_call_that_costs_their_worker_stay_suspects() -> None:
     simulation.workers[number].keep_hub(hog.first)
     simulation.turn(2.0)
     simulation.die(number)
-    assert simulation.pool.ledger.suspects.count == 7
+    assert simulation.pool.crews["greenlet"].suspects.count == 7
     assert simulation.pool.pending == 0
     simulation.finish()
 

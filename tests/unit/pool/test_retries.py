@@ -136,7 +136,7 @@ def fail_once(simulation: Simulation) -> None:
 def test_a_failed_call_is_tried_again_when_its_time_has_come() -> None:
     simulation, batch = failing()
     fail_once(simulation)
-    assert (simulation.pool.ledger.retries.count, simulation.pool.pending) == (1, 0)
+    assert (simulation.pool.crews["greenlet"].retries.count, simulation.pool.pending) == (1, 0)
     assert simulation.pool.wait_seconds(simulation.now) == pytest.approx(1.0)
     simulation.turn(0.5)
     assert simulation.calls_at(1) == []
@@ -194,7 +194,7 @@ def test_an_error_of_another_type_ends_the_call() -> None:
 def test_a_timeout_is_an_error_like_others(retry_on: Any, retried: int) -> None:
     simulation, _ = failing(timeout=1.0, retry_on=retry_on)
     simulation.answer(1, status=messages.TIMED_OUT)
-    assert simulation.pool.ledger.retries.count == retried
+    assert simulation.pool.crews["greenlet"].retries.count == retried
     simulation.finish()
 
 

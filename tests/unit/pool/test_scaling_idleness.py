@@ -67,7 +67,7 @@ def test_its_time_begins_when_its_last_call_ends() -> None:
 
 def test_one_that_is_started_but_gets_no_call_has_its_time_too() -> None:
     simulation = Simulation(idle_timeout=TIMEOUT)
-    simulation.pool.want(1)
+    simulation.pool.want(1, "greenlet")
     simulation.turn()
     simulation.turn(10 * TIMEOUT)
     simulation.ready(1)

@@ -39,7 +39,7 @@ def handlers_of_worker() -> Handlers:
 
 def handlers_of_parent() -> Handlers:
     launcher: Any = None
-    return Supervisor(Pool(1, 1), launcher, EntryQueue())._handlers
+    return Supervisor(Pool(1, {}), launcher, EntryQueue())._handlers
 
 
 def fields(function: Callable[..., object]) -> list[str]:

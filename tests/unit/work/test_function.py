@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hybridexec.parent.work import session
-from hybridexec.parent.work.function import Functions, check_callable
+from hybridexec.parent.work.function import Functions, refuse_items
+from hybridexec.styles import ASYNC
 from hybridexec.wire import payload
 from hybridexec.wire.surrounded import Surrounded
 
@@ -113,12 +114,17 @@ def test_what_is_not_callable_is_refused(value: object) -> None:
         Functions().intern(value)
 
 
-@pytest.mark.parametrize("function", [coroutine, generator, functools.partial(coroutine)])
-def test_async_functions_are_refused_with_a_way_out(function: Any) -> None:
-    with pytest.raises(TypeError, match=r"is an async function.*asyncio\.run"):
-        Functions().intern(function)
-    with pytest.raises(TypeError, match="is an async function"):
-        check_callable(function)
+@pytest.mark.parametrize("function", [coroutine, functools.partial(coroutine)])
+def test_what_is_async_is_known_to_be(function: Any) -> None:
+    interned = Functions().intern(function)
+    assert interned.style == ASYNC
+    refuse_items(interned)
+
+
+@pytest.mark.parametrize("function", [generator, functools.partial(generator)])
+def test_a_generator_function_is_refused_with_a_way_out(function: Any) -> None:
+    with pytest.raises(TypeError, match=r"is a generator function.*executor\.stream"):
+        refuse_items(Functions().intern(function))
 
 
 def test_a_refusal_to_be_pickled_is_raised() -> None:

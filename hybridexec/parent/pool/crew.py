@@ -1,0 +1,115 @@
+"""A crew: the workers of one lane, and the calls of that lane that no worker has.
+
+Thread: turn holder; other threads read the numbers.
+Guarantees: a call runs in a worker of its own lane, and waits for no other: what one crew's calls
+do to its workers does not keep another's. When no worker of a lane can be had, that is the end of
+this lane's calls only.
+
+A pool has a crew for each lane that has had calls, made when the first of them comes. A batch
+belongs to one from then on, and so does each worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..work.batch import RETRYING, SUSPECT, WAITING
+from .actions import Actions
+from .backlog import Backlog
+from .dispatch import Dispatch
+from .quarantine import Quarantine
+from .recall import Recall
+from .retries import Retries
+from .scaling import Scaling
+from .worker import Worker
+
+
+class Terms(NamedTuple):
+    """What is the same for all crews of a pool. See :class:`.pool.Pool`."""
+
+    max_workers: int
+    budget: int | None
+    grace: float
+    all_at_once: bool
+    idle_timeout: float | None
+
+
+class Crew:
+    """One lane's."""
+
+    def __init__(
+        self,
+        lane: str,
+        slots: int,
+        terms: Terms,
+        numbers: Iterator[int],
+        everybody: dict[int, Worker],
+        actions: Actions,
+    ) -> None:
+        """
+        Args:
+            slots: how many calls each worker runs at once.
+            numbers: the numbers of workers to come.
+            everybody: the workers of all crews, by number, these included.
+        """
+        self.lane = lane
+        self.slots = slots
+        self.workers: dict[int, Worker] = {}
+        self.backlog = Backlog()
+        self.retries = Retries()
+        self.suspects = Quarantine()
+        # Who keeps calls of these states.
+        self.keepers: dict[int, Backlog | Retries | Quarantine] = {
+            WAITING: self.backlog,
+            RETRYING: self.retries,
+            SUSPECT: self.suspects,
+        }
+        #: How many calls have no outcome yet.
+        # Invariant: those in the backlog, retries and suspects, and those in the `in_flight` of
+        # these workers whose outcome is not delivered yet.
+        self.unfinished = 0
+        #: How many there have been.
+        self.submitted = 0
+        #: Whether calls that no worker has end at once, instead of being sent (again).
+        self.closing = False
+        #: Why no call can run any more; None if they can.
+        self.broken_because: BaseException | None = None
+        self.scaling = Scaling(self, terms, numbers, everybody, actions)
+        self.dispatch = Dispatch(self.scaling, self.backlog, self.suspects, slots, actions)
+        self.recall = Recall(self.workers, self.backlog, slots, actions)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls no worker has."""
+        return self.backlog.count + self.retries.count + self.suspects.count
+
+    def wait_seconds(self, now: float) -> float | None:
+        """Seconds until time alone changes something; None if it does not."""
+        looks = [w.deadlines.look_at for w in self.workers.values() if w.deadlines]
+        due = self.retries.next_due
+        if due is not None:
+            looks.append(due)
+        if now < self.scaling.starts.next_at and self.scaling.short and self.unfinished:
+            looks.append(self.scaling.starts.next_at)
+        soonest = max(0.0, min(looks) - now) if looks else None
+        stuck = self.recall.stuck_seconds(now)
+        if soonest is None or stuck is None:
+            return stuck if soonest is None else soonest
+        return min(soonest, stuck)
+
+    def hire(self, draining: bool, now: float) -> None:
+        """Start missing workers, if they may be started now; only as many as the last calls need if
+        the pool is ``draining``."""
+        if self.closing or not self.scaling.may_hire(self.unfinished, now):
+            return
+        if draining:
+            self.scaling.hire_to_finish(self.backlog.count, self.suspects.groups)
+        else:
+            self.scaling.hire(self.unfinished, self.suspects.groups)
+
+    def settle(self, ending: bool) -> None:
+        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``."""
+        ending = ending or (self.broken_because is not None and not self.unfinished)
+        if ending or self.scaling.leaving:
+            self.scaling.settle(ending, self.suspects.count)

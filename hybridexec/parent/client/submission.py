@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import CallOptions
-from ...wire import messages, payload
+from ...wire import payload
 from ...wire.wording import function_name
 from ..engine.engine import Engine
 from ..work import session
-from ..work.batch import ALL, Ended, Item, Values
-from ..work.decode import decode
+from ..work.batch import Item
 from ..work.function import UNSENT, Function, check_callable, refuse_items
 from ..work.future import CallFuture
 from .inputs import input_of
 from .packing import pack_arguments
+from .results import outcomes, results
 from .sending import tell_refusal
 from .streams import Stream
 
@@ -130,7 +130,7 @@ class Submission:
         except BaseException:
             stream.close(running=True)  # the caller gets no iterator
             raise
-        return _tied(_results(stream, deadline, False, keep), watcher)
+        return _tied(results(stream, deadline, False, keep), watcher)
 
     def map_unordered(
         self,
@@ -146,7 +146,7 @@ class Submission:
         """See ``HybridExecutor.map_unordered``."""
         bound = self.buffersize if buffersize is None else buffersize
         stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
-        return _tied(_results(stream, None, return_exceptions, keep), watcher)
+        return _tied(results(stream, None, return_exceptions, keep), watcher)
 
     def outcomes(
         self,
@@ -162,7 +162,7 @@ class Submission:
         bound = self.buffersize if buffersize is None else buffersize
         stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
         kept = stream.keep_items()
-        return _tied(_outcomes(stream, kept, keep), watcher)
+        return _tied(outcomes(stream, kept, keep), watcher)
 
     def _stream(
         self,
@@ -208,86 +208,3 @@ def _tied(results: Generator[Any], watcher: Watcher | None) -> Generator[Any]:
     if watcher is not None:
         watcher.tie(results)
     return results
-
-
-def _results(
-    stream: Stream, deadline: float | None, return_exceptions: bool, keep: object
-) -> Generator[Any]:
-    try:
-        bounded = stream.bounded
-        for entry in stream.entries(deadline):
-            # No name is bound to a result: the iterator must not keep it alive.
-            if isinstance(entry, Values):
-                values = entry.values[::-1]
-                entry.values.clear()
-                pop = values.pop  # this loop is hot: every bytecode counts
-                if bounded:
-                    while values:
-                        stream.fetch()
-                        yield pop()
-                else:
-                    while values:
-                        yield pop()
-            else:
-                opened = [entry]
-                del entry
-                if bounded:
-                    stream.fetch()
-                yield _open(opened, return_exceptions)
-    except KeyboardInterrupt:
-        stream.close(running=True)
-        raise
-    finally:
-        stream.close()
-        del stream  # what an error's traceback holds must not hold the error
-
-
-def _open(taken: list[Ended], return_exceptions: bool) -> Any:
-    """The result or error of the one outcome in the list, which is emptied."""
-    _, status, value, _, pid, history = taken.pop()
-    result, error = decode(status, value, pid, history)
-    if error is None:
-        return result
-    if return_exceptions and not _ends_all(status, value):
-        return error
-    try:
-        raise error
-    finally:
-        del error, value  # this frame is in its traceback
-
-
-def _ends_all(status: int, value: Any) -> bool:
-    """Whether this outcome comes from ``cancel_all()``, which ends a whole stream."""
-    return status == messages.CANCELLED and value == ALL
-
-
-def _outcomes(stream: Stream, kept: dict[int, Any], keep: object) -> Generator[Outcome[Any]]:
-    try:
-        for ended in stream.entries():
-            assert not isinstance(ended, Values), "timed calls end one by one"
-            if _ends_all(*ended[1:3]):
-                raise CancelledError
-            stream.fetch()
-            yield _outcome(ended, kept.pop(ended[0]))
-    except KeyboardInterrupt:
-        stream.close(running=True)
-        raise
-    finally:
-        stream.close()
-
-
-def _outcome(ended: Ended, item: Any) -> Outcome[Any]:
-    from ...outcomes import Outcome  # slow to load, and most programs do not need it
-
-    _, status, value, seconds, pid, history = ended
-    value, error = decode(status, value, pid, history)
-    before = len(history.texts) if history is not None else 0
-    ran = pid is not None  # a call that lost its worker has a pid only if it had started
-    return Outcome(
-        item=item,
-        value=value,
-        error=error,
-        attempts=before + ran,
-        seconds=seconds,
-        worker=pid,
-    )

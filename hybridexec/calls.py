@@ -11,13 +11,14 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from functools import partial, wraps
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from . import checks, native
 from .options import UNCHANGED, CallOptions, Lane
 from .privates import Privates
+from .public import named, public
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -41,32 +42,6 @@ _NOT_PICKLED = (
 )
 
 
-def _public(method: Callable[P, T]) -> Callable[P, T]:
-    """Give the method the name that its users know it by, for Python's errors."""
-    method.__module__ = "hybridexec.executor"
-    method.__qualname__ = f"HybridExecutor.{method.__name__}"
-    return method
-
-
-def _named(method: Callable[P, T]) -> Callable[P, T]:
-    """As :func:`_public`, and refuse an unknown keyword argument by naming the known ones."""
-    _public(method)
-    code = method.__code__
-    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-
-    @wraps(method)
-    def checked(*args: P.args, **named: P.kwargs) -> T:
-        for name in named:
-            if name not in names:
-                raise TypeError(
-                    f"{method.__name__}() got an unexpected keyword argument {name!r}; it has "
-                    + ", ".join(names)
-                )
-        return method(*args, **named)
-
-    return checked
-
-
 class Calls(Privates):
     """What calls are made through: an executor, or a view of one."""
 
@@ -78,7 +53,7 @@ class Calls(Privates):
     def __reduce__(self) -> NoReturn:
         raise TypeError(_NOT_PICKLED.format(kind=type(self).__name__))
 
-    @_named
+    @named
     def options(
         self,
         *,
@@ -153,7 +128,7 @@ class Calls(Privates):
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
 
-    @_public
+    @public
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` to be run in a worker.
 
@@ -170,7 +145,7 @@ class Calls(Privates):
         submission = assembly.submission or assembly.open(self._options.lane_of(fn))
         return submission.submit(self._options, fn, args, kwargs)
 
-    @_named
+    @named
     def map(
         self,
         fn: Callable[..., T],
@@ -224,7 +199,7 @@ class Calls(Privates):
             self._options, fn, iterables, star, buffersize, deadline, keep, reporter
         )
 
-    @_named
+    @named
     def map_unordered(
         self,
         fn: Callable[..., T],
@@ -258,7 +233,7 @@ class Calls(Privates):
             self._options, fn, iterables, star, buffersize, return_exceptions, self, reporter
         )
 
-    @_named
+    @named
     def outcomes(
         self,
         fn: Callable[..., T],

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -137,6 +137,15 @@ class _WayIn:
     def outcomes(self, *args: Any) -> Iterator[Any]:
         return self._stream("outcomes", *args)
 
+    def awaited(self, options: Any, fn: Any, method: str, *others: Any) -> AsyncIterator[Any]:
+        span, run = self._begin(method, fn)
+        results: Any = self._call(span, self._inner.awaited, options, run, method, *others)
+        return _AsyncResults(results, span, method) if span.is_recording() else results
+
+    @property
+    def room(self) -> Any:
+        return self._inner.room
+
     def _stream(self, method: str, options: Any, fn: Any, *others: Any) -> Iterator[Any]:
         span, run = self._begin(method, fn)
         results: Any = self._call(span, getattr(self._inner, method), options, run, *others)
@@ -185,10 +194,7 @@ class _Results(Iterator[Any]):
         except BaseException as error:
             _end(self._span, error)
             raise
-        if self._method != "map":  # where errors may be results
-            lost = result.error if self._method == "outcomes" else result
-            if isinstance(lost, WorkerLost):
-                _tell_lost(self._span, lost)
+        _tell_of(self._span, self._method, result)
         return result
 
     def close(self) -> None:
@@ -198,6 +204,43 @@ class _Results(Iterator[Any]):
 
     def __del__(self) -> None:
         _end(self._span)
+
+
+class _AsyncResults(AsyncIterator[Any]):
+    """The same for those of ``amap`` and its relatives."""
+
+    def __init__(self, results: Any, span: Span, method: str) -> None:
+        self._results = results
+        self._span = span
+        self._method = method.removeprefix("a")
+
+    async def __anext__(self) -> Any:
+        try:
+            result = await anext(self._results)
+        except StopAsyncIteration:
+            _end(self._span)
+            raise
+        except BaseException as error:
+            _end(self._span, error)
+            raise
+        _tell_of(self._span, self._method, result)
+        return result
+
+    async def aclose(self) -> None:
+        """As that of the results."""
+        await self._results.aclose()
+        _end(self._span)
+
+    def __del__(self) -> None:
+        _end(self._span)
+
+
+def _tell_of(span: Span, method: str, result: Any) -> None:
+    """Have the span tell of a result that is a worker's loss."""
+    if method != "map":  # where errors may be results
+        lost = result.error if method == "outcomes" else result
+        if isinstance(lost, WorkerLost):
+            _tell_lost(span, lost)
 
 
 class _Run(Surrounded):

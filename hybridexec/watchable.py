@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from .calls import Calls
+from .awaited import AwaitedCalls
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .watching.page.dashboard import Dashboard
 
 
-class Watchable(Calls):
+class Watchable(AwaitedCalls):
     """What calls are made through, and may be watched."""
 
     def stats(self) -> ExecutorStats:

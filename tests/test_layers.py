@@ -34,7 +34,7 @@ MAY_IMPORT = {
 #: the modules beside them.
 MAY_ENTER = {
     "assembly": {"client", "engine", "pool", "launch", "lifecycle"},
-    "client": {"engine", "work"},
+    "client": {"engine", "work", "lifecycle"},
     "engine": {"pool", "launch", "work", "lifecycle"},
     "pool": {"work"},
     "launch": {"work", "lifecycle"},

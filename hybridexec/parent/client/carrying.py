@@ -64,6 +64,15 @@ class _WayIn:
     def outcomes(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
         return self._inner(options, fn).outcomes(options, self._carrying(fn), *others)
 
+    def awaited(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
+        return self._inner(options, fn).awaited(options, self._carrying(fn), *others)
+
+    @property
+    def room(self) -> Any:
+        assert self._assembly.engine is not None  # with it, there is a way in
+        way_in: Any = self._assembly.submission
+        return way_in.room
+
     def _carrying(self, fn: Callable[..., Any]) -> _Carrying:
         values = [each.variable.get(_UNSET) for each in self._variables]
         last = self._last

@@ -89,12 +89,14 @@ class CountedStream(Stream):
 
     # -- the consumer -------------------------------------------------------------------------
 
-    def fill(self) -> None:
-        """See :meth:`Stream.fill`."""
-        super().fill()
+    def read_more(self) -> bool:
+        """See :meth:`Stream.read_more`."""
+        more = super().read_more()
         if self._items.exhausted and self._total is None:
             self._total = self._submitted
-        self._begin()
+        if self._submitted or self._items.exhausted:
+            self._begin()
+        return more
 
     def _submit(self, chunk: list[Any]) -> None:
         super()._submit(chunk)

@@ -36,6 +36,10 @@ class Input(Protocol):
     def news(self) -> bool:
         """Whether items are there that were not when it was read last."""
 
+    @property
+    def awaited(self) -> bool:
+        """Whether items may come, as ``news``, though no call runs that could bring them."""
+
     def begin(self, stream: Stream) -> None:
         """A loop begins to fetch the results. (The stream may have read some items by then.)"""
 
@@ -52,7 +56,7 @@ class Input(Protocol):
 class Iterated:
     """The items of an iterator."""
 
-    news = False
+    news = awaited = False
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
@@ -111,6 +115,8 @@ class Iterated:
 
 class Found:
     """The items of a frontier."""
+
+    awaited = False
 
     def __init__(self, frontier: Frontier[Any]) -> None:
         self._frontier = frontier

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ... import native
 from ...options import CallOptions
@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 MAX_BATCH = 4096
 
 
+class Changed(Protocol):
+    """As a condition."""
+
+    def __enter__(self) -> Any:
+        """Take its lock."""
+
+    def __exit__(self, *error: object) -> None:
+        """Release its lock."""
+
+    def notify(self) -> None:
+        """An outcome has come, or items; the lock is held."""
+
+
 class Stream(Sending):
     """Calls of one function over many items, and their outcomes."""
 
@@ -41,6 +54,7 @@ class Stream(Sending):
         options: CallOptions,
         bound: int | None,
         ordered: bool,
+        changed: Changed | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +64,7 @@ class Stream(Sending):
                 one argument of each. Read in the consumer's thread.
             bound: how many calls may be unfinished or unfetched; None reads all items at once.
             ordered: whether to hand outcomes out in the order of the items, not of completion.
+            changed: wakes a consumer that does not block in :meth:`entries`.
         """
         self._engine = engine
         self._function = function
@@ -60,7 +75,7 @@ class Stream(Sending):
         self._bound = bound
         self._ordered = ordered
         # Reentrant: a finalizer that interrupts its holder may add to a frontier.
-        self._changed = threading.Condition(threading.RLock())
+        self._changed: Any = changed or threading.Condition(threading.RLock())
         self._arrived: deque[Ended | Values] = deque()  # unordered: in order of arrival
         self._by_place: dict[int, Ended | Values] = {}  # ordered: until their turn
         # Invariant: _fetched <= _handed <= outcomes delivered <= _submitted. (Without a bound,
@@ -73,6 +88,8 @@ class Stream(Sending):
         self._forget_at = 8  # the number of batches at which finished ones are dropped
         self._kept: dict[int, Any] | None = None
         self._packing = Packing(single)
+        # Whether items are being read one after another, or none was yet.
+        self._filling = True
         # The room at which more items are read: reading one at a time would make batches of one.
         self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
 
@@ -102,22 +119,24 @@ class Stream(Sending):
         A slow iterable keeps nobody waiting for long: as many items are read at once as take a few
         milliseconds, and outcomes that are ready are handed out before more is read.
         """
-        least = self._refill if self._submitted else 1
-        while not self._items.exhausted:
-            room = MAX_BATCH
-            if self._bound is not None:
-                room = min(room, self._room())
-                if room < least:
-                    break
-                least = 1
+        while self.read_more():
+            pass
+
+    def read_more(self) -> bool:
+        """A step of :meth:`fill`; returns whether there may be another now."""
+        if self._items.exhausted:
+            return False
+        room, chunk = MAX_BATCH, []
+        if self._bound is not None:
+            room = min(room, self._room())
+        if room >= (1 if self._filling else self._refill):
             chunk = self._items.read(room)
-            if not chunk:
-                break
+        if chunk:
             self._submit(chunk)
-            if self._bound is not None and self._has_ready():
-                break
+        self._filling = bool(chunk) and (self._bound is None or not self._has_ready())
         if self._bound is not None and not self._items.exhausted:
             self._fill_at = self._submitted - self._bound + self._refill
+        return self._filling
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes; see :meth:`.batch.Sink.deliver`."""
@@ -142,25 +161,35 @@ class Stream(Sending):
         Raises:
             TimeoutError: ``deadline`` (``time.monotonic()`` seconds) passed while waiting.
         """
-        self._items.begin(self)
+        self.begin()
         while True:
             self.fill()
             ready = self._wait(deadline)
-            if not ready and self._is_over():
-                self._items.close()
-                self.fill()  # knows by now that there is no more
+            if not ready and self.is_over():
                 return
-            for entry in self._items.handing(ready):
-                if isinstance(entry, Values) and entry.prelude is not None:
-                    yield from opened(entry)
-                else:
-                    yield entry
+            yield from self.handing(ready)
+
+    def begin(self) -> None:
+        """A consumer begins to fetch outcomes."""
+        self._items.begin(self)
+
+    def handing(self, ready: Sequence[Ended | Values]) -> Iterator[Ended | Values]:
+        """Hand out outcomes that have been taken."""
+        for entry in self._items.handing(ready):
+            if isinstance(entry, Values) and entry.prelude is not None:
+                yield from opened(entry)
+            else:
+                yield entry
 
     def fetch(self) -> None:
         """One more outcome reaches the consumer: submit more calls if there is room now."""
-        self._fetched += 1
-        if self._fetched >= self._fill_at:
+        if self.count_fetched():
             self.fill()
+
+    def count_fetched(self) -> bool:
+        """One more outcome reaches the consumer; returns whether there is room for more calls."""
+        self._fetched += 1
+        return self._fetched >= self._fill_at
 
     def wake(self) -> None:
         """Items have come: if the consumer waits for outcomes, it is to read them."""
@@ -171,15 +200,20 @@ class Stream(Sending):
         """Whether an outcome waits for the consumer, or there is none without another item."""
         return self._has_ready() or self._handed == self._submitted
 
-    def _is_over(self) -> bool:
-        return self._handed == self._submitted and not self._items.news
+    def is_over(self) -> bool:
+        """Whether all outcomes were handed out, and there are no more items. If so, it stays so."""
+        if self._handed != self._submitted or self._items.news or self._items.awaited:
+            return False
+        self._items.close()
+        self.read_more()  # knows by now that there is no more
+        return True
 
     def _may_go_on(self) -> bool:
         """Whether nothing is to be waited for, though no outcome is there: all was handed out, or
         there is something to read, and room for it."""
-        if self._handed == self._submitted:
-            return True
-        return self._items.news and (self._bound is None or self._room() >= self._refill)
+        if self._items.news:
+            return self._bound is None or self._room() >= self._refill
+        return self._handed == self._submitted and not self._items.awaited
 
     def _room(self) -> int:
         assert self._bound is not None
@@ -195,8 +229,8 @@ class Stream(Sending):
             return ready
         while True:
             with self._changed:
-                ready = self._take()
-                if ready or self._may_go_on():
+                taken = self.poll()
+                if taken is not None:
                     break
                 timeout = None if deadline is None else deadline - native.monotonic()
                 if timeout is not None and timeout <= 0:
@@ -205,7 +239,13 @@ class Stream(Sending):
                 self._changed.wait(seconds)
             self._engine.callbacks.look()
         self._forget_finished()
-        return ready
+        return taken
+
+    def poll(self) -> Sequence[Ended | Values] | None:
+        """Take the outcomes that have come; None if some are to be waited for. The caller holds the
+        lock of ``changed``, and is woken after that if he is to look again."""
+        ready = self._take()
+        return ready if ready or self._may_go_on() else None
 
     def _has_ready(self) -> bool:
         if self._ordered:

@@ -7,8 +7,7 @@ passed them, before ``submit`` returns.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,14 +19,16 @@ from ..work import session
 from ..work.batch import Item
 from ..work.function import UNSENT, Function, check_callable, refuse_items
 from ..work.future import CallFuture
-from .inputs import input_of
+from .inputs import Input, input_of
 from .packing import pack_arguments
 from .results import outcomes, results
+from .room import Room
 from .sending import tell_refusal
-from .streams import Stream
+from .streams import Changed, Stream
 
 if TYPE_CHECKING:
     from ...outcomes import Outcome
+    from .async_results import AsyncResults
     from .counted import Watcher
 
 T = TypeVar("T")
@@ -46,7 +47,8 @@ class Submission:
             buffersize: the default bound of a stream.
         """
         self._engine = engine
-        self._room = None if max_pending is None else threading.Semaphore(max_pending)
+        #: For submitted calls; None if that is not bounded.
+        self.room = None if max_pending is None else Room(max_pending)
         #: The default bound of a stream.
         self.buffersize = buffersize
 
@@ -93,24 +95,26 @@ class Submission:
         future: CallFuture[T] = CallFuture(engine, function, item, options, prelude)
         if item is not args and prelude is None:
             future.arguments = (args, kwargs)  # a fragment refers to nothing
-        if self._room is None:
+        if self.room is None:
             engine.submit(future)
         else:
-            self._submit_with_room(self._room, future)
+            self._submit_with_room(self.room, future)
         return future
 
-    def _submit_with_room(self, room: threading.Semaphore, future: CallFuture[T]) -> None:
+    def _submit_with_room(self, room: Room, future: CallFuture[T]) -> None:
         self._engine.check_open()
-        # The I/O thread makes room, so a callback on that thread must not wait for room.
-        if not room.acquire(blocking=not self._engine.on_own_thread()):
-            self._engine.submit(future)
-            return
+        if not room.take():
+            # The I/O thread makes room, so a callback on that thread must not wait for room.
+            if self._engine.on_own_thread():
+                self._engine.submit(future)
+                return
+            room.wait()
         try:
             self._engine.submit(future)
         except BaseException:
-            room.release()
+            room.leave()
             raise
-        future.add_done_callback(lambda _: room.release())
+        future.add_done_callback(lambda _: room.leave())
 
     def map(
         self,
@@ -124,7 +128,7 @@ class Submission:
         watcher: Watcher | None = None,
     ) -> Generator[T]:
         """See ``HybridExecutor.map``; ``keep`` is kept alive while results are iterated."""
-        stream = self._stream(options, fn, iterables, star, buffersize, watcher, ordered=True)
+        stream = self._over(options, fn, iterables, star, buffersize, watcher, ordered=True)
         try:
             stream.fill()
         except BaseException:
@@ -145,7 +149,7 @@ class Submission:
     ) -> Generator[T]:
         """See ``HybridExecutor.map_unordered``."""
         bound = self.buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
+        stream = self._over(options, fn, iterables, star, bound, watcher, ordered=False)
         return _tied(results(stream, None, return_exceptions, keep), watcher)
 
     def outcomes(
@@ -160,11 +164,38 @@ class Submission:
     ) -> Generator[Outcome[T]]:
         """See ``HybridExecutor.outcomes``."""
         bound = self.buffersize if buffersize is None else buffersize
-        stream = self._stream(options, fn, iterables, star, bound, watcher, ordered=False)
+        stream = self._over(options, fn, iterables, star, bound, watcher, ordered=False)
         kept = stream.keep_items()
         return _tied(outcomes(stream, kept, keep), watcher)
 
-    def _stream(
+    def awaited(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        method: str,
+        iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
+        star: bool,
+        buffersize: int | None,
+        return_exceptions: bool,
+        keep: object,
+        watcher: Watcher | None = None,
+    ) -> AsyncResults:
+        """See ``HybridExecutor.amap`` and its relatives, one of which ``method`` names."""
+        from .async_inputs import async_input_of
+        from .async_results import AsyncResults, Signal, outcomes, values
+
+        bound = self.buffersize if buffersize is None else buffersize
+        ordered = method == "amap"
+        items, signal = async_input_of(iterables, ordered), Signal()
+        single = len(iterables) == 1 and not star
+        stream = self._stream(options, fn, items, single, bound, watcher, ordered, signal)
+        make = outcomes(stream) if method == "aoutcomes" else values(return_exceptions)
+        results = AsyncResults(stream, signal, make, keep)
+        if watcher is not None:
+            watcher.tie(results)
+        return results
+
+    def _over(
         self,
         options: CallOptions,
         fn: Callable[..., Any],
@@ -174,9 +205,23 @@ class Submission:
         watcher: Watcher | None,
         ordered: bool,
     ) -> Stream:
+        items = input_of(iterables, ordered)
+        single = len(iterables) == 1 and not star
+        return self._stream(options, fn, items, single, bound, watcher, ordered)
+
+    def _stream(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        items: Input,
+        single: bool,
+        bound: int | None,
+        watcher: Watcher | None,
+        ordered: bool,
+        changed: Changed | None = None,
+    ) -> Stream:
         engine = self._engine
         engine.check_open()
-        items = input_of(iterables, ordered)
         refusal: BaseException | None = None
         function: Function | None = None
         try:
@@ -191,16 +236,14 @@ class Submission:
             refuse_items(function)
             options = options.in_async
         try:
-            single = len(iterables) == 1 and not star
+            what = engine, function, refusal, items, single, options, bound, ordered, changed
             if watcher is None:
-                return Stream(engine, function, refusal, items, single, options, bound, ordered)
+                return Stream(*what)
             from .counted import CountedStream
 
-            return CountedStream(
-                watcher, engine, function, refusal, items, single, options, bound, ordered
-            )
+            return CountedStream(watcher, *what)
         finally:
-            del refusal  # this frame is in its traceback
+            del refusal, what  # this frame is in its traceback
 
 
 def _tied(results: Generator[Any], watcher: Watcher | None) -> Generator[Any]:

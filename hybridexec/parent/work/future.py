@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ... import native
 from ...options import CallOptions
 from ...wire import messages
+from . import mailbox
 from .batch import UNPICKLABLE, Batch, Ended, Item, Values, deliver
 from .decode import decode
 from .function import Function
@@ -181,6 +182,23 @@ class CallFuture(Future[T]):
         native.wait(acquire, timeout)
         return None if timeout is None else 0
 
+    def tell(self, waiter: mailbox.Letter) -> bool:
+        """Have ``waiter`` released when the call ends, or at once if it has. False, and nothing is
+        done, if it must be told by a callback, because others wait as well.
+
+        The cheapest way to hear of the end: see :mod:`.mailbox`.
+        """
+        self._keeper.follow(self)
+        with _making_conditions:
+            if self._made_condition or self._only_waiter:
+                return False
+            if self._state == _PENDING:
+                self._only_waiter = waiter
+            else:
+                waiter.release()
+        mailbox.deliver()
+        return True
+
     def done(self) -> bool:
         """Whether the call has ended or was cancelled."""
         if self._state == _PENDING:
@@ -211,15 +229,18 @@ class CallFuture(Future[T]):
     def cancel_quietly(self) -> bool:
         """Become cancelled and notify waiters, but not the pool; False if it had ended before."""
         with _making_conditions:
-            if self._made_condition is None:
+            alone = self._made_condition is None
+            if alone:
                 # There are no callbacks, and no waiter but perhaps the one with a plain lock.
                 if self._state != _PENDING:
                     return False
                 self._state = _CANCELLED_AND_NOTIFIED
                 if self._only_waiter is not None:
                     self._only_waiter.release()
-                return True
-        with self._made_condition:
+        if alone:
+            mailbox.deliver()
+            return True
+        with self._condition:
             if self._state != _PENDING:
                 return False
             # Both steps of the base class at once: no executor calls set_running_or_notify_cancel.
@@ -239,6 +260,7 @@ class CallFuture(Future[T]):
         # must be, too, before callbacks run, which may wait for its thread.
         if self._only_waiter is not None:
             self._only_waiter.release()
+            mailbox.deliver()
         if self._done_callbacks:
             self._keeper.callbacks.call(self._done_callbacks, self)
 
@@ -314,7 +336,8 @@ class CallFuture(Future[T]):
                 self._state = _FINISHED
                 if self._only_waiter is not None:
                     self._only_waiter.release()
-            return True
+        mailbox.deliver()
+        return True
 
 
 def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
@@ -339,6 +362,7 @@ def finish_all(futures: Sequence[CallFuture[Any]], values: list[Any]) -> None:
             future._state = _FINISHED
             if future._only_waiter is not None:
                 future._only_waiter.release()
+    mailbox.deliver()
     for future in observed:
         deliver(future, [(0, messages.VALUE, values[future.place - place], None, None, None)])
     for future in futures:

@@ -25,7 +25,7 @@ from ...wire import messages, payload
 from ...wire.page import CURRENT, HELD, TAKEN, StatusPage, slot_index
 from .. import failures, faults
 from ..functions import Functions
-from ..inbox import Inbox, Span
+from ..inbox import Inbox, Job, Span
 from ..rows import BY_ITSELF
 from ..vitals import Vitals
 from . import forks
@@ -198,22 +198,24 @@ class Calls:
     # -- running ----------------------------------------------------------------------------------
 
     async def _run(self, call: int, span: Span, item: Any, slot: int) -> None:
-        """A call's task: begin it, run it and pickle its result, answer."""
+        """A call's task: begin it, run it and pickle its result, answer.
+
+        It has few variables, because each takes memory in all calls that wait.
+        """
         calling.set(call)
-        job, stage = span.job, "call"
+        stage = "call"
+        function = span.job.function
         bare = span.bare and span.prelude is None
-        function = job.function
-        special = job.special or self._traced
         value: Any = None
         expiry: asyncio.TimerHandle | None = None
         try:
             if function is None:
                 stage = "arguments"
                 self._times[slot_index(slot) + 1] = _monotonic() + _LOAD_SECONDS
-                function = self._load(job)
+                function = self._load(span.job)
                 stage = "call"
                 self._times[slot_index(slot) + 1] = _monotonic()
-            if special:
+            if span.job.special or self._traced:
                 expiry = self._begin_special(call, span)
             if bare:
                 value = function(item)
@@ -221,36 +223,48 @@ class Calls:
                 value = function(*item)
             else:
                 stage = "arguments"
-                arguments, keywords = _arguments(call, span, item)
+                value = _arguments(call, span, item)
                 stage = "call"
-                value = function(*arguments, **keywords)
-                del arguments, keywords
-            kind = type(value)
-            if kind is CoroutineType or (kind not in _DATA and isawaitable(value)):
+                value = function(*value[0], **value[1])
+            if type(value) is CoroutineType or (type(value) not in _DATA and isawaitable(value)):
                 value = await (Traced(value, self._words, call) if self._traced else value)
             stage = "result"
-            alone = special or self._call != call
-            status, form, value = self._answers.pack(call, job, value, alone)
+            value = self._answers.pack(
+                call, span.job, value, span.job.special or self._traced or self._call != call
+            )
         except BaseException as error:
-            form = BY_ITSELF
-            told = self.stops.what_ended(call, error)
-            if told is StopCall:
-                status, value = messages.CANCELLED, None
-            elif told is CallExpired:
-                status, value = messages.TIMED_OUT, job.timeout
-            else:
-                forks.leave(error)
-                item = (item,) if bare else item
-                status, value = failures.outcome(error, job, stage, function, item, value)
+            forks.leave(error)
+            value = self._outcome_of(error, call, span.job, stage, function, item, value, bare)
         forks.leave()
         try:
             item = None
-            self._end(call, span, slot, (status, form, value), expiry, function is not None)
+            self._end(call, span, slot, value, expiry, function is not None)
         except BaseException as error:
             faults.end(error)
 
     #: What calls are called from.
     run_code = _run.__code__
+
+    def _outcome_of(
+        self,
+        error: BaseException,
+        call: int,
+        job: Job,
+        stage: str,
+        function: Callable[..., Any] | None,
+        item: Any,
+        value: Any,
+        bare: bool,
+    ) -> tuple[int, Any, Any]:
+        """How a call ends that has raised ``error``: its status, form and value."""
+        told = self.stops.what_ended(call, error)
+        if told is StopCall:
+            return messages.CANCELLED, BY_ITSELF, None
+        if told is CallExpired:
+            return messages.TIMED_OUT, BY_ITSELF, job.timeout
+        item = (item,) if bare else item
+        status, told_of = failures.outcome(error, job, stage, function, item, value)
+        return status, BY_ITSELF, told_of
 
     def _begin_special(self, call: int, span: Span) -> asyncio.TimerHandle | None:
         """A call is about to start about which there is more to do than to run it; its timer, if it

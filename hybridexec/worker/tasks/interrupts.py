@@ -29,8 +29,8 @@ _SIGNAL = signal.SIGURG
 #: How often the handler looks again, at the next bytecode that lets it, before it is to be asked
 #: again: a call may be in a critical section for long.
 _LOOKS = 2000
-#: What the run code calls for a call, by name.
-_CALLING = frozenset({"function", "loads", "_arguments", "pack"})
+#: What the run code calls for a call first and last, by name.
+_BOUNDS = ("_load", "pack")
 _LOCKS = critical.LOCKS | {"asyncio", "uvloop"}
 #: Methods that must not be left where they wait.
 _NOT_TO_LEAVE = critical.GIVE_BACK | {"__exit__", "__aexit__", "__del__"}
@@ -127,7 +127,7 @@ class Interrupts:
         """Whether the call that ``base`` runs, and that keeps the loop in ``frame``, may be
         interrupted there."""
         # On another line the call has ended, or is not begun.
-        if base.f_lineno not in _lines_that_call(self._run_code):
+        if base.f_lineno not in _lines_of_calls(self._run_code):
             return False
         if called is None:
             return True  # a C function runs that looks for signals, or has just returned
@@ -150,13 +150,15 @@ class Interrupts:
 
 
 @cache
-def _lines_that_call(code: CodeType) -> frozenset[int | None]:
-    """The lines of ``code`` on which a call is run, or something is pickled or unpickled for it."""
+def _lines_of_calls(code: CodeType) -> range:
+    """The lines of ``code`` on which a call's function is loaded, a call is run, and its result
+    pickled: what is raised there is caught as the call's."""
     from dis import get_instructions  # few calls are ever interrupted
 
-    return frozenset(
-        instruction.positions.lineno
+    lines = {
+        instruction.argval: instruction.positions.lineno
         for instruction in get_instructions(code)
-        if (instruction.argval in _CALLING or instruction.opname == "GET_AWAITABLE")
-        and instruction.positions is not None
-    )
+        if instruction.argval in _BOUNDS and instruction.positions is not None
+    }
+    first, last = (lines[name] or 0 for name in _BOUNDS)
+    return range(first, last + 1)

@@ -56,7 +56,8 @@ async def use_session() -> tuple[str, bool]:
 
 def test_an_initializer_may_be_a_coroutine(make: Make) -> None:
     executor = start_in("async", make(max_workers=1, initializer=begin, initargs=("me",)))
-    assert list(executor.map(run, [use_session] * 50)) == [("me", True)] * 50
+    futures = [executor.submit(use_session) for _ in range(50)]
+    assert [future.result(30) for future in futures] == [("me", True)] * 50
 
 
 async def fail_to_begin() -> None:
@@ -99,7 +100,7 @@ def make_mine() -> Mine:
 def test_the_loop_is_what_the_factory_makes(make: Make, factory: Any) -> None:
     executor = start_in("async", make(max_workers=1, loop_factory=factory))
     assert executor.submit(name_of_loop).result(30) == "Mine"
-    assert list(executor.map(run, [double] * 100, range(100))) == [2 * n for n in range(100)]
+    assert list(executor.map(double, range(100))) == [2 * n for n in range(100)]
 
 
 def test_by_default_it_is_uvloops_where_that_is_installed(make: Make) -> None:
@@ -134,9 +135,9 @@ async def leave_late(code: int) -> None:
 
 def test_calls_that_ran_are_lost_with_their_worker(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=1, concurrency=2))
-    waiting = executor.submit(run, wait_at, gate, "one")
+    waiting = executor.submit(wait_at, gate, "one")
     gate.wait_for(1)
-    culprit = executor.submit(run, leave_late, 3)
+    culprit = executor.submit(leave_late, 3)
     later = [executor.submit(identity, n) for n in range(20)]
     for future in (waiting, culprit):
         with pytest.raises(WorkerLost):
@@ -147,9 +148,9 @@ def test_calls_that_ran_are_lost_with_their_worker(make: Make, gate: Gate) -> No
 def test_the_call_that_had_the_loop_is_suspected_first(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=1, concurrency=50))
     careful = executor.options(on_worker_loss="retry")
-    others = [careful.submit(run, wait_at, gate, n) for n in range(20)]
+    others = [careful.submit(wait_at, gate, n) for n in range(20)]
     gate.wait_for(20)
-    culprit = careful.submit(run, leave_late, 3)
+    culprit = careful.submit(leave_late, 3)
     with pytest.raises(WorkerLost):
         culprit.result(60)
     gate.open()
@@ -166,9 +167,9 @@ async def fail_until(gate: Gate, name: str) -> str:
 
 def test_calls_are_tried_again(tasks: HybridExecutor, gate: Gate) -> None:
     trying = tasks.options(retries=2, retry_on=ValueError, backoff=0.001)
-    assert trying.submit(run, fail_until, gate, "one").result(30) == "one"
+    assert trying.submit(fail_until, gate, "one").result(30) == "one"
     with pytest.raises(ValueError, match="not yet"):
-        tasks.options(retries=2, retry_on=KeyError).submit(run, fail_until, gate, "two").result(30)
+        tasks.options(retries=2, retry_on=KeyError).submit(fail_until, gate, "two").result(30)
 
 
 def test_workers_are_replaced(make: Make) -> None:
@@ -231,23 +232,23 @@ async def fork_in_child_task(function: Any, *args: Any) -> int:
 def test_a_forked_process_ends_with_its_call(
     tasks: HybridExecutor, gate: Gate, where: Any, function: Any, code: int
 ) -> None:
-    other = tasks.submit(run, wait_at, gate, "other")
+    other = tasks.submit(wait_at, gate, "other")
     gate.wait_for(1)
-    ended = tasks.submit(run, where, function).result(30)
+    ended = tasks.submit(where, function).result(30)
     # Of one that ends in a task that a call has started, the error is that task's.
     assert ended == (0 if where is fork_in_child_task and code else code)
     gate.open()
     assert other.result(30) == "other"
-    assert tasks.submit(run, nap, 0).result(30) == 0
+    assert tasks.submit(nap, 0).result(30) == 0
 
 
 @pytest.mark.parametrize("where", [run, fork_late, fork_in_child_task])
 def test_one_that_waits_for_the_workers_loop_ends(
     tasks: HybridExecutor, gate: Gate, where: Any
 ) -> None:
-    other = tasks.submit(run, wait_at, gate, "other")
+    other = tasks.submit(wait_at, gate, "other")
     gate.wait_for(1)
-    assert tasks.submit(run, where, fork_and_wait, gate).result(30) == 1
+    assert tasks.submit(where, fork_and_wait, gate).result(30) == 1
     assert "waited" not in gate.arrived
     gate.open()
     assert other.result(30) == "other"
@@ -299,7 +300,7 @@ async def leave_things_behind(gate: Gate) -> int:
 @pytest.mark.parametrize("factory", [asyncio.SelectorEventLoop, None])
 def test_what_calls_left_behind_ends_as_under_run(make: Make, gate: Gate, factory: Any) -> None:
     executor = start_in("async", make(max_workers=1, loop_factory=factory))
-    pid = executor.submit(run, leave_things_behind, gate).result(30)
+    pid = executor.submit(leave_things_behind, gate).result(30)
     executor.shutdown()
     assert sorted(gate.arrived) == ["generator", "task"]
     assert not is_alive(pid)
@@ -307,7 +308,7 @@ def test_what_calls_left_behind_ends_as_under_run(make: Make, gate: Gate, factor
 
 def test_killing_workers_ends_what_waits(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=2))
-    futures = [executor.submit(run, wait_at, gate, n) for n in range(4)]
+    futures = [executor.submit(wait_at, gate, n) for n in range(4)]
     gate.wait_for(4)
     executor.kill_workers()
     for future in futures:
@@ -326,7 +327,7 @@ async def wait_in_child(gate: Gate) -> object:
 
 
 def test_stacks_show_where_tasks_wait(tasks: HybridExecutor, gate: Gate) -> None:
-    futures = [tasks.submit(run, wait_deep, gate) for _ in range(3)]
+    futures = [tasks.submit(wait_deep, gate) for _ in range(3)]
     gate.wait_for(1)
 
     def told() -> list[tuple[int, list[str]]]:
@@ -349,7 +350,7 @@ def test_a_blocked_loop_is_reported(make: Make, caplog: pytest.LogCaptureFixture
     # The initializer is in this module: or else the first call would import it, which takes long.
     executor = start_in("async", make(max_workers=1, hub_lag_warning=1.0, initializer=name_of_loop))
     executor.submit(identity, 1).result(30)
-    futures = [executor.submit(run, block, 2.0), executor.submit(run, nap, 0)]
+    futures = [executor.submit(block, 2.0), executor.submit(nap, 0)]
     [future.result(30) for future in futures]
     (text,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "has not run for" in text
@@ -363,7 +364,7 @@ async def crash() -> None:
 
 def test_a_crash_shows_where_it_was(tasks: HybridExecutor, make: Make) -> None:
     executor = start_in("async", make(max_workers=1))
-    error = executor.submit(run, crash).exception(30)
+    error = executor.submit(crash).exception(30)
     assert isinstance(error, WorkerLost)
     assert "SIGSEGV" in str(error)
     assert "in crash" in str(error) or "crash" in "".join(getattr(error, "__notes__", []))

@@ -16,7 +16,7 @@ import pytest
 
 from hybridexec import HybridExecutor
 
-from .async_lane import burn, double, hog_at, nap, run, tasks, wait_at
+from .async_lane import burn, double, hog_at, nap, tasks, wait_at
 from .conftest import Make
 from .helpers import Gate, identity, square, wait_until
 from .lanes import start_in
@@ -42,20 +42,27 @@ VALUES = [None, 1, "text", b"bytes", (1, "two"), {"a": [1]}, [2.5], "x" * 100_00
 
 @pytest.mark.parametrize("function", [echo, echo_late])
 def test_what_a_coroutine_returns_is_the_result(tasks: HybridExecutor, function: Any) -> None:
-    futures = [tasks.submit(run, function, value) for value in VALUES]
+    futures = [tasks.submit(function, value) for value in VALUES]
     assert [future.result(30) for future in futures] == VALUES
-    assert list(tasks.map(run, [function] * len(VALUES), VALUES)) == VALUES
+    assert list(tasks.map(function, VALUES)) == VALUES
 
 
 @pytest.mark.parametrize("function", [echo, echo_late])
 def test_results_of_many_calls_come_in_order(tasks: HybridExecutor, function: Any) -> None:
     many: list[Any] = [*range(3000), *({"n": n} for n in range(3000))]
-    assert list(tasks.map(run, [function] * len(many), many, chunksize=100)) == many
+    assert list(tasks.map(function, many, chunksize=100)) == many
 
 
 def test_plain_functions_run_there_too(tasks: HybridExecutor) -> None:
     assert list(tasks.map(square, range(1000))) == [n * n for n in range(1000)]
-    assert tasks.submit(asyncio.iscoroutinefunction, echo).result(30)
+
+
+def call(function: Any, *args: Any) -> Any:
+    return function(*args)
+
+
+def test_what_a_plain_function_returns_is_awaited_if_it_can_be(tasks: HybridExecutor) -> None:
+    assert tasks.submit(call, echo_late, 5).result(30) == 5
 
 
 async def task_and_loop() -> tuple[int, int, bool]:
@@ -66,8 +73,8 @@ async def task_and_loop() -> tuple[int, int, bool]:
 
 
 def test_each_call_is_a_task_of_one_loop(tasks: HybridExecutor) -> None:
-    seen = list(tasks.map(run, [task_and_loop] * 50))
-    loops, ids, same = zip(*seen, strict=True)
+    futures = [tasks.submit(task_and_loop) for _ in range(50)]
+    loops, ids, same = zip(*(future.result(30) for future in futures), strict=True)
     assert len(set(loops)) == 1
     assert len(set(ids)) == 50
     assert all(same)
@@ -92,7 +99,7 @@ def future_itself(value: int) -> asyncio.Future[int]:
 def test_a_future_that_a_plain_function_returns_is_awaited(tasks: HybridExecutor) -> None:
     assert tasks.submit(future_itself, 4).result(30) == 8
     with pytest.raises(TypeError, match="Task, could not be pickled"):
-        tasks.submit(run, future_of, 4).result(30)
+        tasks.submit(future_of, 4).result(30)
 
 
 # -- many at once ----------------------------------------------------------------------------------
@@ -100,7 +107,7 @@ def test_a_future_that_a_plain_function_returns_is_awaited(tasks: HybridExecutor
 
 def test_as_many_run_at_once_as_there_are_slots(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=1, concurrency=500))
-    futures = [executor.submit(run, wait_at, gate, n) for n in range(600)]
+    futures = [executor.submit(wait_at, gate, n) for n in range(600)]
     gate.wait_for(500)
     assert executor.submit(identity, 1).cancel()
     wait_until(lambda: executor.stats().workers[0].running == 500)
@@ -113,13 +120,13 @@ def test_as_many_run_at_once_as_there_are_slots(make: Make, gate: Gate) -> None:
 def test_thousands_wait_at_once(make: Make) -> None:
     executor = start_in("async", make(max_workers=2, concurrency=10_000))
     began = time.monotonic()
-    assert sum(executor.map(run, [nap] * 20_000, [1.0] * 20_000)) == 20_000
+    assert sum(executor.map(nap, [1.0] * 20_000)) == 20_000
     assert time.monotonic() - began < 20
 
 
 def test_one_at_a_time(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=1, concurrency=1))
-    first, second = (executor.submit(run, wait_at, gate, n) for n in range(2))
+    first, second = (executor.submit(wait_at, gate, n) for n in range(2))
     gate.wait_for(1)
     wait_until(first.running)
     assert not second.running()
@@ -128,8 +135,8 @@ def test_one_at_a_time(make: Make, gate: Gate) -> None:
 
 
 def test_a_result_leaves_while_a_neighbour_computes(tasks: HybridExecutor, gate: Gate) -> None:
-    ended = [tasks.submit(run, echo, {"a": n}) for n in range(20)]
-    hog = tasks.submit(run, hog_at, gate, "hog")
+    ended = [tasks.submit(echo, {"a": n}) for n in range(20)]
+    hog = tasks.submit(hog_at, gate, "hog")
     gate.wait_for(1)
     assert [future.result(20) for future in ended] == [{"a": n} for n in range(20)]
     assert not hog.done()
@@ -138,7 +145,7 @@ def test_a_result_leaves_while_a_neighbour_computes(tasks: HybridExecutor, gate:
 
 
 def test_a_call_that_computes_lets_others_have_their_turn(tasks: HybridExecutor) -> None:
-    waiting = tasks.submit(run, nap, 0.01)
+    waiting = tasks.submit(nap, 0.01)
     many = [tasks.submit(burn, 0.005) for _ in range(100)]
     assert waiting.result(30) == 0.01
     assert any(not future.done() for future in many)
@@ -165,7 +172,7 @@ async def where_am_i() -> str:
 
 def test_each_call_has_a_context_of_its_own(make: Make) -> None:
     executor = start_in("async", make(max_workers=1, initializer=set_here, initargs=("there",)))
-    moves = list(executor.map(run, [move] * 20, map(str, range(20))))
+    moves = list(executor.map(move, map(str, range(20))))
     assert moves == [("there", str(n), str(n)) for n in range(20)]
     assert executor.submit(HERE.get).result(30) == "there"
 
@@ -203,9 +210,9 @@ async def fail_in_child(error: BaseException) -> None:
 def test_what_a_task_raises_ends_that_call_only(
     tasks: HybridExecutor, gate: Gate, error: BaseException, function: Any
 ) -> None:
-    other = tasks.submit(run, wait_at, gate, "other")
+    other = tasks.submit(wait_at, gate, "other")
     gate.wait_for(1)
-    future = tasks.submit(run, function, error)
+    future = tasks.submit(function, error)
     raised = future.exception(30)
     assert type(raised) is type(error)
     assert raised.args[:1] == error.args[:1]
@@ -222,7 +229,7 @@ async def in_a_group() -> None:
 
 def test_a_group_of_errors_comes_with_its_traceback(tasks: HybridExecutor) -> None:
     with pytest.raises(ExceptionGroup) as caught:
-        tasks.submit(run, in_a_group).result(30)
+        tasks.submit(in_a_group).result(30)
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
     assert "in_a_group" in str(caught.value.__cause__)
     assert "raise error" in str(caught.value.__cause__)
@@ -236,9 +243,9 @@ async def leave_behind(gate: Gate) -> None:
 
 
 def test_tasks_that_a_call_leaves_behind_go_on(tasks: HybridExecutor, gate: Gate) -> None:
-    tasks.submit(run, leave_behind, gate).result(30)
+    tasks.submit(leave_behind, gate).result(30)
     gate.wait_for(1)
-    assert tasks.submit(run, nap, 0.05).result(30) == 0.05
+    assert tasks.submit(nap, 0.05).result(30) == 0.05
     assert tasks.submit(os.getpid).result(30) == tasks.stats().workers[0].pid
 
 
@@ -250,7 +257,7 @@ async def forget_an_error() -> None:
 def test_errors_that_nobody_retrieved_are_logged(
     tasks: HybridExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tasks.submit(run, forget_an_error).result(30)
+    tasks.submit(forget_an_error).result(30)
 
     def logged() -> list[logging.LogRecord]:
         return [r for r in caplog.records if "exception was never retrieved" in r.getMessage()]
@@ -260,12 +267,7 @@ def test_errors_that_nobody_retrieved_are_logged(
     assert "forgotten" in str(logged()[0].exc_text or logged()[0].exc_info)
 
 
-def log_from(name: str) -> Any:
-    """Not a coroutine function by its looks, so that it is submitted by its own name."""
-    return log_thrice(name)
-
-
-async def log_thrice(name: str) -> None:
+async def log_from(name: str) -> None:
     logging.getLogger("there").warning("from %s", name)
     await asyncio.create_task(log_in_child(name))
     await asyncio.to_thread(logging.getLogger("there").warning, "from thread of %s", name)

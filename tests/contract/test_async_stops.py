@@ -11,7 +11,7 @@ import pytest
 
 from hybridexec import CallTimeout, HybridExecutor
 
-from .async_lane import burn, clean_up, hog_at, nap, run, tasks, wait_at, within
+from .async_lane import burn, clean_up, hog_at, nap, tasks, wait_at, within
 from .conftest import Make
 from .helpers import PATIENCE, Gate, wait_until
 from .lanes import start_in
@@ -27,8 +27,8 @@ def nothing_runs(executor: HybridExecutor) -> bool:
 
 
 def test_a_call_that_waits_is_cancelled(tasks: HybridExecutor, gate: Gate) -> None:
-    future = tasks.submit(run, clean_up, gate, "one")
-    other = tasks.submit(run, wait_at, gate, "other")
+    future = tasks.submit(clean_up, gate, "one")
+    other = tasks.submit(wait_at, gate, "other")
     gate.wait_for(2)
     assert future.cancel()
     wait_until(lambda: "one-stopped" in gate.arrived)
@@ -52,7 +52,7 @@ async def gathered(gate: Gate) -> None:
 def test_tasks_that_a_call_waits_for_are_stopped(
     tasks: HybridExecutor, gate: Gate, function: Any
 ) -> None:
-    future = tasks.submit(run, function, gate)
+    future = tasks.submit(function, gate)
     gate.wait_for(3)
     assert future.cancel()
     wait_until(lambda: {f"{n}-stopped" for n in range(3)} <= set(gate.arrived))
@@ -60,7 +60,7 @@ def test_tasks_that_a_call_waits_for_are_stopped(
 
 
 def test_a_call_whose_time_is_up_is_stopped(tasks: HybridExecutor, gate: Gate) -> None:
-    future = tasks.options(timeout=0.1).submit(run, clean_up, gate, "one")
+    future = tasks.options(timeout=0.1).submit(clean_up, gate, "one")
     with pytest.raises(CallTimeout):
         future.result(30)
     assert "one-stopped" in gate.arrived
@@ -78,12 +78,12 @@ async def go_on(gate: Gate, value: str) -> str:
 
 def test_one_that_goes_on_keeps_its_slot(make: Make, gate: Gate) -> None:
     executor = start_in("async", make(max_workers=1, concurrency=1, timeout_grace=0.2))
-    future = executor.submit(run, go_on, gate, "one")
+    future = executor.submit(go_on, gate, "one")
     gate.wait_for(1)
     assert future.cancel()
     gate.wait_for(3)
     wait_until(lambda: executor.stats().workers[0].abandoned)
-    after = executor.submit(run, nap, 0)
+    after = executor.submit(nap, 0)
     assert not after.done()
     gate.open()
     assert after.result(30) == 0
@@ -98,7 +98,7 @@ async def finish(gate: Gate) -> str:
 
 
 def test_a_result_after_the_time_was_up_counts(tasks: HybridExecutor, gate: Gate) -> None:
-    assert tasks.options(timeout=0.05).submit(run, finish, gate).result(30) == "finished"
+    assert tasks.options(timeout=0.05).submit(finish, gate).result(30) == "finished"
 
 
 # -- what is not a stop of ours --------------------------------------------------------------------
@@ -132,11 +132,11 @@ async def cancel_oneself() -> None:
 
 @pytest.mark.parametrize("function", [own_timeout, cancel_own_child])
 def test_stops_of_its_own_are_its_own(tasks: HybridExecutor, function: Any) -> None:
-    assert tasks.options(timeout=60).submit(run, function).result(30) == "mine"
+    assert tasks.options(timeout=60).submit(function).result(30) == "mine"
 
 
 def test_a_call_that_cancels_itself_fails(tasks: HybridExecutor) -> None:
-    future = tasks.submit(run, cancel_oneself)
+    future = tasks.submit(cancel_oneself)
     error = future.exception(30)
     assert type(error) is asyncio.CancelledError
     assert not future.cancelled()
@@ -153,7 +153,7 @@ async def take_back(gate: Gate) -> None:
 
 
 def test_its_own_after_it_took_ours_back(tasks: HybridExecutor, gate: Gate) -> None:
-    future = tasks.options(timeout=0.05).submit(run, take_back, gate)
+    future = tasks.options(timeout=0.05).submit(take_back, gate)
     error = future.exception(30)
     assert type(error) is asyncio.CancelledError
     assert error.args == ("my own",)
@@ -165,7 +165,7 @@ async def within_own_timeout(gate: Gate) -> None:
 
 def test_ours_within_a_timeout_of_its_own(tasks: HybridExecutor, gate: Gate) -> None:
     with pytest.raises(CallTimeout):
-        tasks.options(timeout=0.05).submit(run, within_own_timeout, gate).result(30)
+        tasks.options(timeout=0.05).submit(within_own_timeout, gate).result(30)
     assert "inner-stopped" in gate.arrived
 
 
@@ -209,8 +209,8 @@ HOGS = [hog_and_tell, hog_in_coroutine, hog_after_waiting, hog_in_child, sleep_i
 def test_one_that_keeps_the_loop_is_cancelled(
     tasks: HybridExecutor, gate: Gate, function: Any
 ) -> None:
-    other = tasks.submit(run, wait_at, gate, "other")
-    future = tasks.submit(run, function, gate, "hog")
+    other = tasks.submit(wait_at, gate, "other")
+    future = tasks.submit(function, gate, "hog")
     gate.wait_for(2)
     assert future.cancel()
     wait_until(lambda: "StopCall" in gate.arrived)
@@ -226,7 +226,7 @@ def test_one_that_keeps_the_loop_is_stopped_when_its_time_is_up(
 ) -> None:
     pid = tasks.stats().workers[0].pid if tasks.stats().workers else None
     with pytest.raises(CallTimeout):
-        tasks.options(timeout=0.2).submit(run, function, gate, "hog").result(30)
+        tasks.options(timeout=0.2).submit(function, gate, "hog").result(30)
     assert "CallExpired" in gate.arrived
     assert pid in (None, tasks.stats().workers[0].pid), "no worker was lost"
 
@@ -234,9 +234,9 @@ def test_one_that_keeps_the_loop_is_stopped_when_its_time_is_up(
 def test_a_neighbour_of_the_one_that_keeps_the_loop_is_not_hit(
     tasks: HybridExecutor, gate: Gate
 ) -> None:
-    waiting = tasks.submit(run, clean_up, gate, "one")
+    waiting = tasks.submit(clean_up, gate, "one")
     gate.wait_for(1)
-    hog = tasks.submit(run, hog_at, gate, "hog")
+    hog = tasks.submit(hog_at, gate, "hog")
     gate.wait_for(2)
     assert waiting.cancel()
     time.sleep(0.1)  # so that it could be hit

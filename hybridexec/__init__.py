@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .executor import ExecutorView, HybridExecutor
     from .frontier import Frontier
     from .outcomes import Outcome
+    from .parent.client.call_stream import CallStream
     from .parent.engine.observation import Observation
     from .progress import Progress
     from .retry_after import RetryAfter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
+    "CallStream",
     "CallTimeout",
     "Durations",
     "ExecutorBroken",
@@ -53,6 +55,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CallStream": "parent.client.call_stream",
     "CallTimeout": "errors",
     "Durations": "stats",
     "ExecutorBroken": "errors",

@@ -19,6 +19,7 @@ from . import checks, native
 from .options import UNCHANGED, CallOptions, Lane
 from .privates import Privates
 from .public import named, public
+from .streaming import Streaming
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,7 +43,7 @@ _NOT_PICKLED = (
 )
 
 
-class Calls(Privates):
+class Calls(Streaming, Privates):
     """What calls are made through: an executor, or a view of one."""
 
     def _submission(self, fn: object) -> Submission:
@@ -64,6 +65,7 @@ class Calls(Privates):
         on_worker_loss: Literal["fail", "retry"] = UNCHANGED,
         propagate: Iterable[ContextVar[Any]] = UNCHANGED,
         lane: Lane | None = UNCHANGED,
+        stream_buffersize: int = UNCHANGED,
     ) -> ExecutorView:
         """Return a view of the same executor with other options for the calls made through it.
 
@@ -99,6 +101,9 @@ class Calls(Privates):
                 of an asyncio loop; "thread", for code that waits in C, in native threads. None, the
                 initial value: "async" for a function that is ``async def`` (or a bound method, or a
                 partial of one, or an object whose ``__call__`` is), and "greenlet" for any other.
+            stream_buffersize: how many items of a :meth:`stream` may have been yielded and not
+                fetched, initially 100; its generator waits then. (Of large ones, so many as make a
+                megabyte.)
 
         Raises:
             TypeError: an option does not exist or is of a wrong type.
@@ -113,6 +118,7 @@ class Calls(Privates):
             "on_worker_loss": on_worker_loss,
             "propagate": propagate,
             "lane": lane,
+            "stream_buffersize": stream_buffersize,
         }
         return self._view(_ready(self._options.updated(changes)))
 

@@ -12,10 +12,13 @@ from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, Self
 
 from .checks import integer, seconds
-from .styles import ASYNC, style_of
+from .styles import FOR_LOOPS, style_of
 
 #: A larger number of retries is taken for a mistake.
 MAX_RETRIES = 1000
+
+#: More items of one stream under way are taken for a mistake.
+MAX_BUFFERSIZE = 1_000_000
 
 OnWorkerLoss = Literal["fail", "retry"]
 
@@ -43,8 +46,9 @@ Backoff = float | Callable[[BaseException, int], float]
 
 #: How a worker is to run a call: its timeout in seconds, or None; whether the result includes how
 #: long it took; whether the status page must show when it has the CPU; what is to be known for
-#: retries (``retrying``), or None; and the number of the run, from 1, if that may ask ``backoff``.
-How = tuple[float | None, bool, bool, bytes | None, int]
+#: retries (``retrying``), or None; how many items may be under way, or None if its result is not to
+#: be iterated; and the number of the run, from 1, if that may ask ``backoff``.
+How = tuple[float | None, bool, bool, bytes | None, int | None, int]
 
 
 class _CallOptions(NamedTuple):
@@ -63,6 +67,9 @@ class _CallOptions(NamedTuple):
     lane: Lane = "greenlet"
     #: Whether that is the lane whatever the function: if not, it is for those that are not async.
     lane_chosen: bool = False
+    stream_buffersize: int = 100
+    #: Iterate what the call returns, and send its items.
+    streamed: bool = False
 
 
 class CallOptions(_CallOptions):
@@ -73,11 +80,12 @@ class CallOptions(_CallOptions):
         """The part of it that workers need."""
         # If a worker dies or a call is late, it must be known which of its calls had the CPU.
         traced = self.timeout is not None or self.on_worker_loss == "retry"
-        return self.timeout, self.timed, traced, self.retrying, 1
+        window = self.stream_buffersize if self.streamed else None
+        return self.timeout, self.timed, traced, self.retrying, window, 1
 
     def lane_of(self, function: object) -> Lane:
         """The lane in which a call of this function runs."""
-        return self.in_async.lane if style_of(function) == ASYNC else self.lane
+        return self.in_async.lane if style_of(function) in FOR_LOOPS else self.lane
 
     @functools.cached_property
     def in_async(self) -> "CallOptions":
@@ -102,6 +110,8 @@ class CallOptions(_CallOptions):
         if "lane" in changes:
             changes["lane_chosen"] = lane(changes["lane"]) is not None
             changes["lane"] = changes["lane"] or LANES[0]
+        if "stream_buffersize" in changes:
+            integer(changes["stream_buffersize"], "stream_buffersize", high=MAX_BUFFERSIZE)
         return self._replace(**changes)
 
 

@@ -13,8 +13,11 @@ import functools
 from types import FunctionType, MethodType
 from typing import Any
 
-#: A value; a coroutine; items, asynchronous or not.
-PLAIN, ASYNC, ITEMS = range(3)
+#: A value; a coroutine; items; items that come asynchronously.
+PLAIN, ASYNC, ITEMS, ASYNC_ITEMS = range(4)
+#: What an event loop is for, and what is for ``stream`` only.
+FOR_LOOPS = frozenset({ASYNC, ASYNC_ITEMS})
+STREAMS = frozenset({ITEMS, ASYNC_ITEMS})
 
 # Flags of code: see inspect. A generator that types.coroutine has made one to await has both.
 _COROUTINE, _ITERABLE_COROUTINE = 0x80, 0x100
@@ -45,7 +48,9 @@ def _style_of(function: object) -> int:
         return PLAIN
     if flags & (_COROUTINE | _ITERABLE_COROUTINE):
         return ASYNC
-    return ITEMS if flags & (_GENERATOR | _ASYNC_GENERATOR) else PLAIN
+    if flags & _ASYNC_GENERATOR:
+        return ASYNC_ITEMS
+    return ITEMS if flags & _GENERATOR else PLAIN
 
 
 def _inner(function: Any) -> object:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .events import CallsRetried
     from .executor import ExecutorView, HybridExecutor
     from .parent.assembly import Assembly
+    from .parent.client.call_stream import CallStream
     from .parent.client.submission import Submission
 
 __all__ = ["Tracing", "opentelemetry"]
@@ -127,6 +128,13 @@ class _WayIn:
         if span.is_recording():
             future.add_done_callback(partial(_end_with, span))
         return future
+
+    def stream(self, options: Any, fn: Any, *others: Any) -> CallStream[Any]:
+        span, run = self._begin("stream", fn)
+        stream: CallStream[Any] = self._call(span, self._inner.stream, options, run, *others)
+        if span.is_recording():
+            stream._arrivals.on_end = partial(_end, span)
+        return stream
 
     def map(self, *args: Any) -> Iterator[Any]:
         return self._stream("map", *args)

@@ -207,6 +207,20 @@ class ShowStacks(ToWorker):
     urgent = True
 
 
+class More(ToWorker):
+    """Items of a streaming call have been fetched: it may yield more."""
+
+    __slots__ = ()
+    kind = 12
+
+    def __init__(self, call: int, fetched: int) -> None:
+        """
+        Args:
+            fetched: how many, since its beginning.
+        """
+        self.head = (12, call, fetched)
+
+
 # -- worker to parent ---------------------------------------------------------------------------
 
 
@@ -308,3 +322,18 @@ class Stacks(ToParent):
             more: how many other calls run.
         """
         self.head = (8, current, groups, more)
+
+
+class Items(ToParent):
+    """Streaming calls have yielded."""
+
+    __slots__ = ()
+    kind = 9
+
+    def __init__(self, yielded: Sequence[tuple[int, bool, list[Any]]]) -> None:
+        """
+        Args:
+            yielded: a call, whether its items are payloads or else plain, and the items, in the
+                order in which they were yielded. A call may be there several times.
+        """
+        self.head = (9, yielded)

@@ -30,6 +30,9 @@ class Functions:
         self._known: dict[int, payload.Payload | Callable[..., Any]] = {}
         self._loading = loading
         self._session = Session()
+        #: What a function becomes whose results are to be iterated, with so many items under way;
+        #: the lane sets it.
+        self.streaming: Callable[[Callable[..., Any], int], Callable[..., Any]]
         #: Those that are not known any more, for the main thread to let go of.
         self.forgotten: deque[object] = deque()
 
@@ -65,8 +68,7 @@ class Functions:
         if isinstance(reference, int):
             loaded = self._known[reference]
             if callable(loaded):
-                job.function = loaded
-                return loaded
+                return self._ready(job, loaded)
         with self._loading:
             if isinstance(reference, int):
                 known = self._known[reference]
@@ -75,5 +77,10 @@ class Functions:
                     known = self._known[reference] = payload.loads(known)
             else:
                 known = payload.loads(reference)
-            job.function = known
-        return job.function
+            return self._ready(job, known)
+
+    def _ready(self, job: Job, function: Callable[..., Any]) -> Callable[..., Any]:
+        if job.window is not None:
+            function = self.streaming(function, job.window)
+        job.function = function
+        return function

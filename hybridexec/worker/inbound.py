@@ -63,6 +63,7 @@ class Inbound:
             messages.Where.kind: self._say_where,
             messages.ShowStacks.kind: self._show_stacks,
             messages.Follow.kind: logs.follow,
+            messages.More.kind: lane.more,
         }
         # Held by whichever thread reads.
         self._lock = native.original("_thread", "allocate_lock")()

@@ -33,6 +33,7 @@ class Job:
         "timed",
         "timeout",
         "traced",
+        "window",
     )
 
     def __init__(self, reference: int | payload.Payload, how: How) -> None:
@@ -45,9 +46,12 @@ class Job:
         self.reference = reference
         #: Makes fragments of results; None before there was one that is not plain.
         self.packer: fragments.Packer | None = None
-        self.timeout, self.timed, self.traced, self.retrying, self.attempt = how
-        #: Whether there is more to do about such a call than to run it.
-        self.special = self.timed or self.traced or self.timeout is not None
+        self.timeout, self.timed, self.traced, self.retrying, self.window, self.attempt = how
+        #: Whether there is more to do about such a call than to run it. (A streaming call's result
+        #: must not leave in a row, which may be in the outbox before its items.)
+        self.special = (
+            self.timed or self.traced or self.timeout is not None or self.window is not None
+        )
 
     def new_packer(self) -> fragments.Packer:
         """A packer for the results of these calls."""

@@ -18,7 +18,7 @@ called                          thread    and then
 =============================== ========= ==========================================================
 ``set_up``                      main      once, before the first call
 ``serve``                       main      once; it returns when the parent has said stop
-``cancel expire stop``          reader    for each such message, in the order in which they came
+``cancel expire more stop``     reader    for each such message, in the order in which they came
 ``look``                        main      after each read that the main thread has made
 ``wake``                        helper    after each read that the helper thread has made
 ``end_turn``                    helper    whenever it has slept, which is every 8 ms while there is
@@ -48,6 +48,13 @@ Each runs in a copy of the context that ``set_up`` has left, with the function t
 ``Outbox.put``, ``put_first`` and ``put_late``. The main thread's loop writes ``HEARTBEAT`` every
 0.1 s, unless a call keeps it. ``Functions.forgotten`` is cleared there, because that may run user
 code.
+
+**Stream.** A call whose job has a window (``Job.window``) returns something to iterate. Its
+function is what ``Functions.streaming``, which the lane sets, makes of the one that was sent: it
+sends the items, waits while too many are under way, and returns what the generator has returned.
+For calls that wait as plain functions do, :mod:`.sources` has it all, given what tells the call
+that runs, what puts into the outbox, what makes an event that calls can wait for, and what was
+raised in a call to stop it. Such a call's result is not put into a row.
 
 **Stop.** What stops a call is raised in that call and in no other, and once. One that cannot be
 stopped is no fault: the parent has a grace, after which it ends the worker.
@@ -100,6 +107,10 @@ class Lane(Protocol):
 
     def expire(self, call: int) -> None:
         """Stop a call whose time is up, unless it has ended or been told."""
+
+    def more(self, call: int, fetched: int) -> None:
+        """So many of a call's items have been fetched since its beginning: it may yield more. It
+        may have ended."""
 
     def stop(self) -> None:
         """End :meth:`serve`: nothing is outstanding."""

@@ -20,7 +20,7 @@ from .. import native
 from ..wire import frames, messages
 from ..wire.messages import Results, ToParent
 from ..wire.shared import Channel, Part
-from .rows import Entry, Row
+from .rows import Entry, Row, Yields
 
 if TYPE_CHECKING:
     from .lane import Loop, Watcher
@@ -65,7 +65,7 @@ class Outbox:
         self._timer = loop.timer
         # While it is started, the main thread goes on writing as soon as the pipe has room.
         self._room = loop.io(fd, 2)
-        # Results one by one, rows of them, and other messages.
+        # Results one by one, rows of them, calls' items, and other messages.
         self._entries: deque[Entry] = deque()
         # Results that are held back; while there are any, the timer runs by which they leave. (The
         # helper thread lets them leave if the main thread does not get to it.)
@@ -224,8 +224,11 @@ class Outbox:
         return True
 
     def _next_frames(self) -> list[memoryview]:
-        """The buffers of what comes next: a frame of results, and other messages around it."""
+        """The buffers of what comes next: a frame of items, or one of results and other messages
+        around it."""
         entries = self._entries
+        if entries and isinstance(entries[0], Yields):
+            return self._next_items()
         before: list[memoryview] = []
         after: list[memoryview] = []
         results: list[Any] = []
@@ -248,6 +251,8 @@ class Outbox:
                     break
                 results.append(entry)
                 entries.popleft()
+            elif isinstance(entry, Yields):
+                break  # the files of a frame are handed over before the next one is encoded
             else:
                 entries.popleft()
                 frame = self._views(entry)
@@ -262,6 +267,21 @@ class Outbox:
             size = sum(map(len, frame)) // sum(len(values) for _, values, _ in rows)
             self._fitting = max(16, min(_MAX_VALUES, _MAX_BYTES // max(1, size)))
         return before + frame + after
+
+    def _next_items(self) -> list[memoryview]:
+        """The buffers of a frame of items."""
+        entries = self._entries
+        segments: list[Part] = []
+        yielded: list[tuple[int, bool, list[Any]]] = []
+        while entries and isinstance(entry := entries[0], Yields):
+            values = entry.take()
+            if not entry.values:  # as with rows
+                entries.popleft()
+            if entry.packed:
+                values = [frames.embed(value, segments) for value in values]
+            if values:
+                yielded.append((entry.call, entry.packed, values))
+        return self._views(messages.Items(yielded), segments) if yielded else []
 
     def _views(self, message: ToParent, segments: Sequence[Part] = ()) -> list[memoryview]:
         buffers = frames.encode(message.head, segments, self._channel.hand_over, message.distinct)

@@ -1,4 +1,4 @@
-"""Rows: plain results of consecutive calls, which leave the worker together.
+"""Rows: what leaves the worker together, plain results of consecutive calls or a call's items.
 
 Thread: main appends; whichever writes the result pipe takes from the front.
 """
@@ -40,6 +40,23 @@ class Row:
         return first, values, self.prelude
 
 
-#: What leaves the worker: a result, a row of them, or another message.
-Entry = Result | Row | ToParent
+class Yields:
+    """Items of one call, on their way out: all plain, or all payloads. See :class:`Row`."""
+
+    __slots__ = ("call", "packed", "values")
+
+    def __init__(self, call: int, packed: bool) -> None:
+        self.call = call
+        self.packed = packed
+        self.values: list[Any] = []
+
+    def take(self) -> list[Any]:
+        """Those that are there."""
+        values = self.values[:]
+        del self.values[: len(values)]
+        return values
+
+
+#: What leaves the worker: a result, a row of them, a call's items, or another message.
+Entry = Result | Row | Yields | ToParent
 Put = Callable[[Entry], None]

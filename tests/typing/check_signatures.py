@@ -6,16 +6,40 @@ each ignored line also shows that the mistake on it is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextvars import ContextVar
 from typing import assert_type
 
-from hybridexec import ExecutorView, HybridExecutor, Outcome, Progress, as_completed
+from hybridexec import CallStream, ExecutorView, HybridExecutor, Outcome, Progress, as_completed
 
 
 def fetch(url: str, timeout: float = 1.0) -> bytes:
     return url.encode()
+
+
+def count(numbers: int) -> Generator[int, None, str]:
+    yield from range(numbers)
+    return "done"
+
+
+async def count_slowly(numbers: int) -> AsyncIterator[int]:
+    for n in range(numbers):
+        yield n
+
+
+async def counted(numbers: int) -> list[int]:
+    return [numbers]
+
+
+def names() -> Iterable[str]:
+    return ["a", "b"]
+
+
+async def iterate(executor: HybridExecutor) -> None:
+    async with executor.stream(count_slowly, 3) as stream:
+        async for n in stream:
+            assert_type(n, int)
 
 
 def show(progress: Progress) -> None:
@@ -40,6 +64,14 @@ def check(executor: HybridExecutor) -> None:
     executor.outcomes(fetch, ["url"], progress=show)
     executor.map(fetch, ["url"], progress="bar")  # type: ignore[arg-type]
     executor.map(fetch, ["url"], progress=fetch)  # type: ignore[arg-type]
+    assert_type(executor.stream(count, 3), CallStream[int])
+    assert_type(next(executor.stream(count, numbers=3)), int)
+    assert_type(executor.stream(count_slowly, 3), CallStream[int])
+    assert_type(executor.stream(counted, 3), CallStream[int])
+    assert_type(executor.stream(names), CallStream[str])
+    assert_type(executor.options(stream_buffersize=3).stream(names), CallStream[str])
+    executor.stream(count, "3")  # type: ignore[call-overload]
+    executor.stream(len, "3")  # type: ignore[call-overload]
     futures = [executor.submit(fetch, "url")]
     assert_type(as_completed(futures, progress=show), Iterator[Future[bytes]])
     view = executor.options(timeout=5)

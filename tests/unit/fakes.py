@@ -71,6 +71,8 @@ class FakeEngine:
         self.callbacks = Callbacks(lambda: True)
         self.batches: list[Batch] = []
         self.cancelled: list[Any] = []
+        #: What workers were told of items that were fetched.
+        self.fetched: list[int] = []
         self.running: set[int] = set()
         #: The calls submitted and not ended, in order: batch and place.
         self.open: list[tuple[Batch, int]] = []
@@ -82,6 +84,12 @@ class FakeEngine:
 
     def cancel(self, batch: Batch, places: Iterable[int] | None, running: bool) -> None:
         self.cancelled.append((batch, places, running))
+
+    def check_open(self) -> None:
+        pass
+
+    def tell_fetched(self, batch: Batch, count: int) -> None:
+        self.fetched.append(count)
 
     def cancel_call(self, call: CallFuture[Any]) -> None:
         self.cancelled.append(call)

@@ -18,7 +18,7 @@ from hybridexec.parent.pool.call_frames import call_frame
 from hybridexec.parent.pool.emitter import Emitter
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
-from hybridexec.parent.work.batch import Batch
+from hybridexec.parent.work.batch import Batch, Yielded
 from hybridexec.parent.work.function import Function
 from hybridexec.wire import fragments, messages
 
@@ -287,6 +287,7 @@ class Simulation(Judge):
                 if action.worker in self.workers and self.workers[action.worker].exists:
                     self.workers[action.worker].doomed = True
         for sink, ended in self.pool.ledger.take_outcomes():
+            assert not isinstance(ended, Yielded), "no call yields here"
             self._note_outcomes(sink, ended)
         invariants.check(self.pool)
         told = self.pool.actions.tally.take_events(self.now, names_of())

@@ -11,7 +11,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from hybridexec.styles import ASYNC, ITEMS, PLAIN, style_of
+from hybridexec.styles import ASYNC, ASYNC_ITEMS, ITEMS, PLAIN, style_of
 
 
 def plain() -> None: ...
@@ -99,11 +99,14 @@ def test_what_gives_a_coroutine(function: Any) -> None:
     assert style_of(function) == ASYNC
 
 
-@pytest.mark.parametrize(
-    "function", [generator, async_generator, Generates(), depth(generator), depth(Generates())]
-)
+@pytest.mark.parametrize("function", [generator, Generates(), depth(generator), depth(Generates())])
 def test_what_gives_items(function: Any) -> None:
     assert style_of(function) == ITEMS
+
+
+@pytest.mark.parametrize("function", [async_generator, depth(async_generator)])
+def test_what_gives_items_in_a_loop(function: Any) -> None:
+    assert style_of(function) == ASYNC_ITEMS
 
 
 @pytest.mark.parametrize(

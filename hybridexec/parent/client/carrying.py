@@ -55,6 +55,9 @@ class _WayIn:
     def submit(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
         return self._inner(options, fn).submit(options, self._carrying(fn), *others)
 
+    def stream(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
+        return self._inner(options, fn).stream(options, self._carrying(fn), *others)
+
     def map(self, options: Any, fn: Callable[..., Any], *others: Any) -> Any:
         return self._inner(options, fn).map(options, self._carrying(fn), *others)
 

@@ -12,13 +12,16 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...options import CallOptions
+from ...styles import FOR_LOOPS
 from ...wire import payload
 from ...wire.wording import function_name
 from ..engine.engine import Engine
 from ..work import session
-from ..work.batch import Item
+from ..work.batch import UNPICKLABLE, Batch, Item
 from ..work.function import UNSENT, Function, check_callable, refuse_items
 from ..work.future import CallFuture
+from .arrivals import Arrivals
+from .call_stream import CallStream
 from .inputs import Input, input_of
 from .packing import pack_arguments
 from .results import outcomes, results
@@ -115,6 +118,48 @@ class Submission:
             room.leave()
             raise
         future.add_done_callback(lambda _: room.leave())
+
+    def stream(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> CallStream[Any]:
+        """See ``HybridExecutor.stream``."""
+        engine = self._engine
+        engine.check_open()
+        arrivals = Arrivals(engine, options.stream_buffersize)
+        try:
+            function = engine.functions.intern(fn)
+            item: Item
+            if not kwargs and are_plain(args):
+                item = args
+            else:
+                item, needs = session.dumps((args, kwargs))
+                if needs:
+                    function = function.needing(needs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            tell_refusal(error, function_name(fn))
+            try:
+                arrivals.deliver([(0, UNPICKLABLE, error, None, None, None)])
+                return CallStream(arrivals)
+            finally:
+                del arrivals  # this frame is in the error's traceback
+        if function.style in FOR_LOOPS:
+            options = options.in_async
+        batch = Batch(function, [item], arrivals, options._replace(streamed=True), 0)
+        if item is not args:
+            batch.arguments = args, kwargs
+        if type(item) is payload.Segments:
+            batch.weight = item.size
+        arrivals.batch = batch
+        engine.consumers.add(arrivals)
+        engine.submit(batch)
+        return CallStream(arrivals)
 
     def map(
         self,

@@ -34,6 +34,7 @@ from ..work.function import Functions
 from ..work.future import CallFuture
 from . import coalescing
 from .companion import Companion
+from .consumers import Consumers
 from .delivery import Deliverer, Told
 from .entry_queue import EntryQueue
 from .gevent_parent import Hubs
@@ -97,6 +98,8 @@ class Engine:
         #: Who is told that the engine starts and ends, if anybody is.
         self.companion: Companion | None = None
         self.callbacks = Callbacks(self._io.is_current)
+        #: Those of streaming calls.
+        self.consumers = Consumers()
         self.ended = threading.Event()
         #: Whether threads that wait may block; in a gevent-patched process they may not.
         self.blocking_waits = self._hubs is None
@@ -171,6 +174,10 @@ class Engine:
         """See :meth:`Pool.cancel`."""
         self._queue.post(self._pool.cancel, batch, places, running)
 
+    def tell_fetched(self, batch: Batch, count: int) -> None:
+        """See :meth:`Pool.fetched`."""
+        self._queue.post(self._pool.fetched, batch, count)
+
     def cancel_call(self, call: CallFuture[Any]) -> None:
         """Cancel a call whose future has been cancelled."""
         self._queue.post(coalescing.cancel, self._pool, call)
@@ -224,6 +231,7 @@ class Engine:
         or signal handler that has interrupted a holder of its locks, and in a forked process.
         """
         begun = self._running  # else it ends in shutdown()
+        self.consumers.leave()
         if not begun or (self._can_wait() and native.wait(self.ended.wait, seconds)):
             self.observers.join(seconds)
 

@@ -51,7 +51,7 @@ from ...checks import usable_cpus
 from ...errors import ExecutorBroken
 from ..pool.call_frames import call_frame
 from ..pool.pool import Phase, Pool
-from ..work.batch import Batch, Delivery
+from ..work.batch import Batch, Delivery, Yielded
 from ..work.future import CallFuture
 from . import coalescing
 from .entry_queue import EntryQueue
@@ -242,9 +242,12 @@ class InlineCalls:
         """Deliver the outcomes that a leader may, and leave the others to the I/O thread."""
         left: list[Delivery] = []
         for sink, ended in outcomes:
-            rest = sink.deliver_here(ended) if isinstance(sink, CallFuture) else ended
-            if rest is not None:
-                left.append((sink, rest))
+            if isinstance(sink, CallFuture) and not isinstance(ended, Yielded):
+                rest = sink.deliver_here(ended)
+                if rest is not None:
+                    left.append((sink, rest))
+            else:
+                left.append((sink, ended))
         if left:
             self._queue.post(self._ledger.deliver_later, left)
 

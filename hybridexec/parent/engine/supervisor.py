@@ -12,12 +12,13 @@ from typing import Any
 
 from ... import native
 from ...wire import frames, messages
-from ...wire.messages import Results, ToWorker
+from ...wire.messages import Items, Results, ToWorker
 from ...wire.shared import Part
 from ..launch import exit_errors
 from ..pool.actions import Action, Kill, Send, Start
 from ..pool.pool import Phase, Pool
 from ..pool.watchdog import Watchdog
+from ..work.batch import Yielded
 from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor
 from .leader import Leader
@@ -71,8 +72,8 @@ class Supervisor:
         self._breakage_told = False
         #: The bytes sent to workers that are gone, and received from them.
         self.moved = (0, 0)
-        # Handlers of all messages but Results: called with the worker's number, the time and the
-        # fields.
+        # Handlers of all messages but Results and Items: called with the worker's number, the time
+        # and the fields.
         self._handlers: dict[int, Callable[..., None]] = {
             messages.Hello.kind: pool.ready,
             messages.Failed.kind: self._failed,
@@ -213,11 +214,16 @@ class Supervisor:
         pool = self._pool
         now = native.monotonic()
         for head, segments in connection.read(everything):
-            if head[0] == Results.kind:  # the most, and the only ones with segments
+            if head[0] == Results.kind:  # the most
                 _, results, rows = head
                 if segments:
                     results = [_resolve(result, segments) for result in results]
                 pool.results(number, results, rows, now)
+            elif head[0] == Items.kind:  # the only others with segments
+                for call, packed, values in head[1]:
+                    if packed:
+                        values = [frames.extract(value, segments) for value in values]
+                    pool.yielded(number, call, Yielded(packed, values))
             else:
                 self._handlers[head[0]](number, now, *head[1:])
         if connection.broken:

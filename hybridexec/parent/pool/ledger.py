@@ -29,6 +29,7 @@ from ..work.batch import (
     Ended,
     Sink,
     Values,
+    Yielded,
 )
 from ..work.function import Function
 from .actions import Actions
@@ -201,6 +202,13 @@ class Ledger:
     def tell(self, sink: Sink) -> None:
         """Deliver nothing to ``sink``, after all outcomes so far have been delivered."""
         self._outcomes.append((sink, []))
+
+    def pass_on(self, batch: Batch, items: Yielded) -> None:
+        """The call of ``batch``, a streaming one, has yielded. If it was cancelled, its sink hears
+        nothing of that."""
+        if batch.states[0] != DROPPED:
+            batch.yielded = True
+            self._outcomes.append((batch.sink, items))
 
     # -- ends -------------------------------------------------------------------------------------
 

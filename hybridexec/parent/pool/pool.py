@@ -34,8 +34,9 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ...wire import messages
 from ...wire.messages import Row
-from ..work.batch import Batch, Sink
+from ..work.batch import Batch, Sink, Yielded
 from .actions import Actions
 from .crew import Crew, Terms
 from .ledger import Ledger
@@ -200,6 +201,14 @@ class Pool:
         self.ledger.cancel(batch, places, running)
         self._settle()
 
+    def fetched(self, batch: Batch, count: int) -> None:
+        """So many items of a streaming call, since its beginning, have been fetched: it may yield
+        more."""
+        call = batch.first
+        for worker in self.workers.values():
+            if call in worker.in_flight:
+                self.actions.send(worker.id, messages.More(call, count))
+
     def stop(self) -> None:
         """Cancel the calls that workers have, started or not. Unlike with :meth:`cancel`, their
         sinks are told. Workers whose calls go on are about to be killed."""
@@ -281,6 +290,12 @@ class Pool:
             worker.rested_at = now
         if crew.scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
+
+    def yielded(self, number: int, call: int, items: Yielded) -> None:
+        """A streaming call, which a worker runs, has yielded."""
+        batch = self.workers[number].in_flight.get(call)
+        if batch is not None:
+            self.ledger.pass_on(batch, items)
 
     def low_watermark(self, number: int, now: float) -> None:
         """A worker's inbox is low."""

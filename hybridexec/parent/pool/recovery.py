@@ -49,7 +49,9 @@ class Recovery:
     ) -> bool:
         """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
-        if not options.retries or batch.crew.closing or batch.states[place] == UNWANTED:
+        if not options.retries or batch.yielded:
+            return False
+        if batch.crew.closing or batch.states[place] == UNWANTED:
             return False
         if status == messages.RETRIABLE:
             text = value[1].rstrip().rpartition("\n")[2]
@@ -132,7 +134,7 @@ class Recovery:
                 if not self.try_again(batch, place, messages.TIMED_OUT, timeout, pid, now):
                     ledger.end(batch, place, messages.TIMED_OUT, timeout, pid)
             elif batch.options.on_worker_loss == "retry" and not (
-                crew.closing or batch.states[place] == UNWANTED
+                crew.closing or batch.yielded or batch.states[place] == UNWANTED
             ):
                 to_run_again.append((batch, place))
             else:

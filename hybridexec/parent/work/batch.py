@@ -97,6 +97,14 @@ class Values(NamedTuple):
         ]
 
 
+class Yielded(NamedTuple):
+    """Items that a call has yielded, the next in their order."""
+
+    #: Whether they are payloads; if not, they are plain.
+    packed: bool
+    values: list[Any]
+
+
 def apart(first: int, values: list[Any], prelude: bytes | None) -> Iterator[Result]:
     """The results in a row one by one."""
     for call, value in enumerate(values, first):
@@ -111,11 +119,12 @@ class Sink(Protocol):
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes, each call's exactly once; on the I/O thread, or what delivers in its place
-        (see :mod:`.inline_calls` and :mod:`.gevent_parent`)."""
+        (see :mod:`.inline_calls` and :mod:`.gevent_parent`). The sink of a streaming call takes
+        :class:`Yielded` items before that, too."""
 
 
 #: A sink, and the outcomes for it.
-Delivery = tuple[Sink, Sequence[Ended] | Values]
+Delivery = tuple[Sink, Sequence[Ended] | Values | Yielded]
 
 
 def deliver(sink: Any, ended: Any) -> None:
@@ -176,6 +185,7 @@ class Batch:
         "size",
         "states",
         "weight",
+        "yielded",
     )
 
     def __init__(
@@ -216,6 +226,8 @@ class Batch:
         self.remaining = size
         #: The histories of calls that were run before, by place; None if there are none.
         self.histories: dict[int, AttemptHistory] | None = None
+        #: Whether items of its call, a streaming one, were delivered: it is not run again then.
+        self.yielded = False
         #: How many runs of its calls came to nothing and are followed by another.
         self.retried = 0
         #: The objects that payloads were made from. A pickle may merely refer to one (a manager's

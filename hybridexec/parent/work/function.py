@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from ...styles import ITEMS, PLAIN, style_of
+from ...styles import PLAIN, STREAMS, style_of
 from ...wire import fragments, payload, wording
 from ...wire.surrounded import Surrounded
 from . import session
@@ -142,7 +142,7 @@ def check_callable(function: object) -> None:
 
 def refuse_items(function: Function) -> None:
     """Raise TypeError for a generator function, whose calls have no one result."""
-    if function.style == ITEMS:
+    if function.style in STREAMS:
         raise TypeError(
             f"{function.name} is a generator function: calling it in a worker would only make a "
             "generator, which cannot be sent back. Use executor.stream to get its items as they "

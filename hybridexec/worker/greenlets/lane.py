@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
+import gevent.event
 import gevent.lock
 
 from ...wire.contract import Boot
@@ -69,6 +71,8 @@ class GreenletLane:
             page, inbox, functions, outbox.put, outbox.put_first, outbox.put_late, call_helper
         )
         self._feed, self._stops, self._service = runners.feed, runners.stops, runners.service
+        self._put = outbox.put
+        functions.streaming = self._streaming
         #: As :attr:`.Lane.calling`.
         self.calling = Callers(
             runners.call_of, runners.stops.call_for, runners.runner_of, Runners.run_code
@@ -105,6 +109,11 @@ class GreenletLane:
         """As :meth:`.Lane.cancel`."""
         self._stops.cancel(calls, running)
 
+    def more(self, call: int, fetched: int) -> None:
+        """As :meth:`.Lane.more`."""
+        if self._runners.sources is not None:
+            self._runners.sources.more(call, fetched)
+
     def expire(self, call: int) -> None:
         """As :meth:`.Lane.expire`."""
         self._stops.expire(call)
@@ -137,6 +146,20 @@ class GreenletLane:
     def insist(self) -> bool:
         """As :meth:`.Lane.insist`."""
         return self._stops.insist()
+
+    def _streaming(self, function: Callable[..., Any], window: int) -> Callable[..., Any]:
+        """As :attr:`.Functions.streaming`."""
+        from .. import sources  # not before there is a streaming call: workers start sooner
+
+        runners = self._runners
+        if runners.sources is None:
+            runners.sources = sources.Sources(
+                lambda: runners.call_of(gevent.getcurrent()),
+                self._put,
+                gevent.event.Event,
+                self._stops.raised,
+            )
+        return sources.install(function, partial(sources.Streaming, window, runners.sources))
 
 
 make = GreenletLane

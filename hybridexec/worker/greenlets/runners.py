@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import gevent.hub
@@ -29,6 +29,9 @@ from .feed import Feed, Runner
 from .service import Service
 from .stops import CallExpired, StopCall, Stops
 from .watch import LOAD_SECONDS, Watch
+
+if TYPE_CHECKING:
+    from ..sources import Sources
 
 #: While at least so many other calls wait, the result of one that has waited may leave with theirs.
 _CROWD = 32
@@ -102,6 +105,8 @@ class Runners(Watch):
         self._load = functions.load
         self._forgotten = functions.forgotten
         self._vitals = Vitals(page)
+        #: Those of streaming calls; None before there was one.
+        self.sources: Sources | None = None
         #: Wakes the hub, and ends it.
         self.service = Service(self.look, self._vitals.beat)
 
@@ -124,6 +129,8 @@ class Runners(Watch):
         self._last_turn = -1  # what was brought just now begins a turn, though the loop did not
         if stops.cancelled or stops.expired:
             stops.look()
+        if self.sources is not None:
+            self.sources.look()
         if self._forgotten:
             gevent.spawn(self._forgotten.clear)  # not in the hub, where nothing may wait
         if service.stopping:
@@ -334,6 +341,8 @@ class Runners(Watch):
         words = bytearray(self._words)
         self._words, self._times = memoryview(words).cast("q"), memoryview(words).cast("d")
         self._vitals.let_go()
+        if self.sources is not None:
+            self.sources.let_go()
 
     # -- from who reads the call pipe -----------------------------------------------------------
 

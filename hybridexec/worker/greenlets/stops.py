@@ -100,6 +100,11 @@ class Stops:
         timer.start(self._throw, call, CallExpired)
         return timer
 
+    def raised(self, call: int) -> BaseException | None:
+        """What has been raised in a call, which runs, to stop it; None if nothing has."""
+        told, what = self._runner_of(call).raised
+        return what() if told == call else None
+
     def _stop(self, calls: list[int], running: bool) -> None:
         for call in calls:
             if self._runner_of(call) is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import native
 from ...wire.contract import Boot
@@ -36,6 +36,7 @@ from .interrupts import Interrupts
 
 if TYPE_CHECKING:
     from ...wire.messages import StackGroup
+    from ..sources import Sources
 
 new_lock = threading.RLock
 loop = loops.make
@@ -75,6 +76,9 @@ class TaskLane:
         self._woken = False
         self._stopping = False
         self._outbox = outbox
+        # Those of streaming calls; None before there was one.
+        self._sources: Sources | None = None
+        functions.streaming = self._streaming
         forks.install(
             self._let_go,
             frozenset({Calls.run_code, TaskLane._initialize.__code__}),
@@ -130,6 +134,8 @@ class TaskLane:
         self._interrupts.forget()
         self._answers.begin_turn()  # what was brought just now begins a turn
         self._stops.look()
+        if self._sources is not None:
+            self._sources.look()
         if self._forgotten:
             self._loop.call_soon(self._forgotten.clear, context=self._context)
         if self._stopping:
@@ -155,6 +161,11 @@ class TaskLane:
         """As :meth:`.Lane.expire`."""
         self._stops.expire(call)
         self._interrupt()
+
+    def more(self, call: int, fetched: int) -> None:
+        """As :meth:`.Lane.more`."""
+        if self._sources is not None:
+            self._sources.more(call, fetched)
 
     def stop(self) -> None:
         """As :meth:`.Lane.stop`."""
@@ -225,6 +236,21 @@ class TaskLane:
     def _let_go(self) -> None:
         self._outbox.let_go()
         self._calls.let_go()
+        if self._sources is not None:
+            self._sources.let_go()
+
+    # -- in calls -----------------------------------------------------------------------------
+
+    def _streaming(self, function: Callable[..., Any], window: int) -> Callable[..., Any]:
+        """As :attr:`.Functions.streaming`."""
+        from .. import sources  # not before there is a streaming call: workers start sooner
+        from .streaming import AsyncStreaming
+
+        if self._sources is None:
+            self._sources = sources.Sources(
+                calling.get, self._outbox.put, asyncio.Event, self._stops.raised
+            )
+        return sources.install(function, partial(AsyncStreaming, window, self._sources))
 
 
 make = TaskLane

@@ -71,6 +71,11 @@ class Stops:
             self._told[call] = how, True
             task.cancel()
 
+    def raised(self, call: int) -> BaseException | None:
+        """What has been raised in a call, which runs, to stop it; None if nothing has."""
+        told = self._told.get(call)
+        return None if told is None else told[0]()
+
     def interrupted(self, call: int, how: Stop) -> None:
         """A call that keeps the loop is about to have this raised."""
         self._told[call] = how, False

@@ -201,6 +201,9 @@ class PlainLane:
     def expire(self, call: int) -> None:
         self._to_stop.append(([call], messages.TIMED_OUT))
 
+    def more(self, call: int, fetched: int) -> None:
+        raise NotImplementedError("no call streams here")
+
     def stop(self) -> None:
         self._ends = True
 

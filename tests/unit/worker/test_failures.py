@@ -58,12 +58,12 @@ def failed(
 ) -> tuple[int, Any]:
     """The outcome of a call that may be tried again after some errors."""
     retrying = pickle.dumps((retry_on, backoff, retries))
-    job = Job(1, (None, False, False, retrying, attempt))
+    job = Job(1, (None, False, False, retrying, None, attempt))
     return failures.outcome(error, job, "call", patience, ())
 
 
 def test_without_retries_an_error_is_the_end() -> None:
-    job = Job(1, (None, False, False, None, 1))
+    job = Job(1, (None, False, False, None, None, 1))
     status, value = failures.outcome(RetryAfter(3), job, "call", patience, ())
     assert status == messages.ERROR
     assert type(payload.loads(value[0])) is RetryAfter
@@ -112,7 +112,7 @@ def test_backoff_may_let_the_error_be_the_end() -> None:
 
 
 def test_a_backoff_that_cannot_be_had_here_is_told_of() -> None:
-    job = Job(1, (None, False, False, b"no pickle", 1))
+    job = Job(1, (None, False, False, b"no pickle", None, 1))
     status, (pickled, *_) = failures.outcome(Busy("no"), job, "call", patience, ())
     assert status == messages.ERROR
     (note,) = payload.loads(pickled).__notes__

@@ -12,7 +12,7 @@ from hybridexec.worker.inbox import Inbox, Job, Span
 
 
 def job() -> Job:
-    return Job(1, (None, False, False, None, 1))
+    return Job(1, (None, False, False, None, None, 1))
 
 
 def make(*sizes: int) -> Inbox:

@@ -27,7 +27,7 @@ from hybridexec.worker.late_logs import LateLogs
 from hybridexec.worker.outbox import Outbox
 from unit.worker import plain_lane
 
-HOW = (None, False, False, None, 1)
+HOW = (None, False, False, None, None, 1)
 
 
 class Gate:
@@ -235,7 +235,7 @@ def test_a_cancelled_call_that_has_started_is_stopped(worker: Worker) -> None:
 
 
 def test_a_call_whose_time_is_up_is_stopped_and_no_other(worker: Worker) -> None:
-    worker.call(go_on_and_on, 1, 1, how=(0.5, False, True, None, 1))
+    worker.call(go_on_and_on, 1, 1, how=(0.5, False, True, None, None, 1))
     worker.until(lambda: gate.entered)
     worker.call(negate, 2, 2)
     worker.send(messages.Expire(2))

@@ -12,12 +12,12 @@ from typing import Any
 class Life:
     """One worker's. All times are monotonic seconds."""
 
-    def __init__(self, worker: int, pid: int | None, lane: int, start: float) -> None:
+    def __init__(self, worker: int, pid: int | None, line: int, start: float) -> None:
         #: Its number.
         self.worker = worker
         self.pid = pid
         #: The line it is drawn on, from 0: the first that was free when it began.
-        self.lane = lane
+        self.line = line
         self.start = start
         #: When it could be sent calls, if it could; when it ended, or was last heard of.
         self.ready: float | None = None
@@ -79,17 +79,17 @@ class _Story:
         self.current: dict[int, Life] = {}
         # Lines that nobody is on, and how many there are.
         self._free: list[int] = []
-        self._lanes = 0
+        self._lines = 0
 
     def life(self, at: float, worker: int, pid: int | None) -> Life:
         """A worker's, which begins now if this is the first that is heard of it."""
         life = self.current.get(worker)
         if life is None:
             if self._free:
-                lane = heapq.heappop(self._free)
+                line = heapq.heappop(self._free)
             else:
-                lane, self._lanes = self._lanes, self._lanes + 1
-            life = self.current[worker] = Life(worker, pid, lane, at)
+                line, self._lines = self._lines, self._lines + 1
+            life = self.current[worker] = Life(worker, pid, line, at)
             self.all.append(life)
         return life
 
@@ -100,4 +100,4 @@ class _Story:
         life.ended, life.lost = True, lost
         life.cause = cause or life.cause
         del self.current[worker]
-        heapq.heappush(self._free, life.lane)
+        heapq.heappush(self._free, life.line)

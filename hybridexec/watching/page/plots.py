@@ -119,8 +119,8 @@ class Plots:
             bars: Columns = getattr(record, name)
             if bars["start"]:
                 span.show(bars["start"][0], bars["end"][-1])
-        lanes = 1 + max(record.lives["lane"], default=0)
-        self._lanes.start, self._lanes.end = lanes - 0.4, -0.6
+        lines = 1 + max(record.lives["line"], default=0)
+        self._lines.start, self._lines.end = lines - 0.4, -0.6
 
     def _source(self, name: str) -> ColumnDataSource:
         if name not in self._sources:
@@ -271,16 +271,16 @@ class Plots:
         return plot
 
     def _lives(self) -> Plot:
-        self._lanes = Range1d(0.6, -0.6)  # from above
+        self._lines = Range1d(0.6, -0.6)  # from above
         plot = self._over_time(
-            "lives", "Lives of workers", "", "no worker was started yet", y_range=self._lanes
+            "lives", "Lives of workers", "", "no worker was started yet", y_range=self._lines
         )
         drawn = plot.figure
         drawn.yaxis.visible = False
         drawn.ygrid.visible = False
         who = ("worker", "@worker (pid @pid{0})")
         starting = drawn.hbar(
-            y="lane",
+            y="line",
             left="start",
             right="ready",
             height=0.5,
@@ -289,7 +289,7 @@ class Plots:
             alpha=0.35,
         )
         living = drawn.hbar(
-            y="lane",
+            y="line",
             left="ready",
             right="end",
             height=0.5,
@@ -298,7 +298,7 @@ class Plots:
             alpha=0.8,
         )
         stuck = drawn.hbar(
-            y="lane",
+            y="line",
             left="start",
             right="end",
             height=0.8,
@@ -307,7 +307,7 @@ class Plots:
             line_color="#ffffff",
             alpha=0.75,
         )
-        mark = {"x": "at", "y": "lane", "marker": "marker", "fill_color": None}
+        mark = {"x": "at", "y": "line", "marker": "marker", "fill_color": None}
         drawn.scatter(
             **mark, source=self._source("ends"), size=16, line_color="#ffffff", line_width=7
         )
@@ -337,7 +337,7 @@ def _drawn(record: Record, name: str) -> Columns:
         palette = looks.PALETTE
         columns = {
             **columns,
-            "colour": [palette[lane % len(palette)] for lane in columns["lane"]],
+            "colour": [palette[line % len(palette)] for line in columns["line"]],
         }
     if name == "ends":
         marks = [_LOST if lost else _PLANNED for lost in columns["lost"]]

@@ -143,14 +143,14 @@ def _workers(samples: list[Sample], slots: int, alive: list[Life], clock: _Clock
             # A call counts as running until its result was read, so there may seem to be more.
             running = min(worker.running, slots)
             rows.append((at, running, worker.queued, round(worker.busy, 3), lag, megabytes))
-    names = ("worker", "pid", "lane", "at", *SERIES)
+    names = ("worker", "pid", "line", "at", *SERIES)
     return _columns(
         names,
         (
             (
                 worker,
                 known[worker].pid if worker in known else None,
-                known[worker].lane if worker in known else 0,
+                known[worker].line if worker in known else 0,
                 *(list(series) for series in zip(*rows, strict=True)),
             )
             for worker, rows in found.items()
@@ -160,12 +160,12 @@ def _workers(samples: list[Sample], slots: int, alive: list[Life], clock: _Clock
 
 def _lives(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "start", "ready", "end", "seconds", "cause"),
+        ("worker", "pid", "line", "start", "ready", "end", "seconds", "cause"),
         (
             (
                 life.worker,
                 life.pid,
-                life.lane,
+                life.line,
                 clock(life.start),
                 clock(life.end if life.ready is None else life.ready),
                 clock(life.end),
@@ -179,9 +179,9 @@ def _lives(alive: list[Life], clock: _Clock) -> Columns:
 
 def _ends(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "at", "lost", "cause"),
+        ("worker", "pid", "line", "at", "lost", "cause"),
         (
-            (life.worker, life.pid, life.lane, clock(life.end), life.lost, life.cause)
+            (life.worker, life.pid, life.line, clock(life.end), life.lost, life.cause)
             for life in alive
             if life.ended
         ),
@@ -190,12 +190,12 @@ def _ends(alive: list[Life], clock: _Clock) -> Columns:
 
 def _blocked(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "start", "end", "seconds", "call"),
+        ("worker", "pid", "line", "start", "end", "seconds", "call"),
         (
             (
                 life.worker,
                 life.pid,
-                life.lane,
+                life.line,
                 clock(start),
                 clock(end),
                 round(end - start, 1),

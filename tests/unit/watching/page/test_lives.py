@@ -17,7 +17,7 @@ def test_a_life_goes_from_start_to_end() -> None:
         ],
         20.0,
     )
-    assert (life.worker, life.pid, life.lane) == (1, 71, 0)
+    assert (life.worker, life.pid, life.line) == (1, 71, 0)
     assert (life.start, life.ready, life.end, life.ended) == (1.0, 1.5, 9.0, True)
     assert (life.lost, life.cause) == (True, "killed by SIGKILL")
 
@@ -41,7 +41,7 @@ def test_who_comes_later_takes_the_first_line_that_is_free() -> None:
     log: list[tuple[Any, ...]] = [(1.0, "WorkerStarted", worker, worker) for worker in (1, 2, 3)]
     log += [(2.0, "WorkerEnded", worker, worker, True, "exit code 1") for worker in (3, 1)]
     log += [(3.0, "WorkerStarted", worker, worker) for worker in (4, 5, 6)]
-    assert [life.lane for life in lives(log, 4.0)] == [0, 1, 2, 0, 2, 3]
+    assert [life.line for life in lives(log, 4.0)] == [0, 1, 2, 0, 2, 3]
 
 
 def test_a_life_that_goes_on_is_told_of_until_now() -> None:

@@ -101,7 +101,7 @@ def test_each_worker_has_a_row_with_what_was_seen_of_it() -> None:
     columns = watched.record().workers
     assert columns["worker"] == [1, 2]
     assert columns["pid"] == [71, 72]
-    assert columns["lane"] == [0, 1]
+    assert columns["line"] == [0, 1]
     assert columns["at"] == [[101_000, 102_000], [102_000]]
     assert columns["running"] == [[3, 4], [1]], "no more than there are slots"
     first, second = columns["rss"][0]

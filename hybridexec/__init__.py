@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .retry_after import RetryAfter
     from .reusable import get_reusable_executor
-    from .stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
+    from .stats import Durations, ExecutorStats, LaneStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
     "CallStream",
@@ -39,6 +39,7 @@ __all__ = [
     "ExecutorView",
     "Frontier",
     "HybridExecutor",
+    "LaneStats",
     "Observation",
     "Outcome",
     "Progress",
@@ -63,6 +64,7 @@ _HOMES = {
     "ExecutorView": "executor",
     "Frontier": "frontier",
     "HybridExecutor": "executor",
+    "LaneStats": "stats",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
     "Progress": "progress",

@@ -206,7 +206,13 @@ class WorkerEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkerStarted(WorkerEvent):
-    """A worker's process exists."""
+    """A worker's process exists.
+
+    Attributes:
+        lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
+    """
+
+    lane: str
 
 
 @dataclass(frozen=True, slots=True)

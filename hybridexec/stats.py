@@ -33,6 +33,7 @@ class WorkerStats:
         rss: its memory in RAM, in bytes, as it was up to a second ago; 0 if that is not known.
         cpu_seconds: CPU time that it has used.
         age: seconds since its process was started.
+        lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
     """
 
     pid: int | None
@@ -48,6 +49,7 @@ class WorkerStats:
     rss: int = 0
     cpu_seconds: float = 0.0
     age: float = 0.0
+    lane: str = "greenlet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,35 @@ class RunningCall:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneStats:
+    """The calls of one lane; the numbers mean what those of :class:`ExecutorStats` do.
+
+    Attributes:
+        workers: how many workers run calls of this lane.
+        running: running calls.
+        queued: calls that have not started, wherever they wait.
+        submitted: calls that the executor's own thread has taken so far.
+        finished: those that have returned.
+        failed: those that have raised.
+        retried: runs that were, or will be, followed by another of that call.
+        timed_out: calls that ended because their ``timeout`` was up.
+        cancelled: those that were cancelled.
+        lost: those that ended because their worker had, or because no call could run any more.
+    """
+
+    workers: int
+    running: int
+    queued: int
+    submitted: int
+    finished: int
+    failed: int
+    retried: int
+    timed_out: int
+    cancelled: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorStats:
     """A whole executor.
 
@@ -133,6 +164,7 @@ class ExecutorStats:
         logs_dropped: log records of workers that were dropped, because there were too many for this
             process's handlers.
         idle_ends: workers that have ended because they had had no calls for ``idle_timeout``.
+        lanes: the same by lane, of those lanes that have had calls.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -154,6 +186,7 @@ class ExecutorStats:
     slowest: tuple[RunningCall, ...] = ()
     logs_dropped: int = 0
     idle_ends: int = 0
+    lanes: dict[str, LaneStats] = dataclasses.field(default_factory=dict)
 
     @property
     def running(self) -> int:

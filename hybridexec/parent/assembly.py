@@ -111,7 +111,7 @@ class Assembly:
     def _watched(self, engine: "Engine") -> "Watched":
         from .engine.watched import Watched
 
-        return Watched(engine, self.plan.concurrency)
+        return Watched(engine, self.plan.slots)
 
     @property
     def usable(self) -> bool:

@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from .view import View
 from .words import bar, count, line, seconds, size, sparkline
 
-#: The columns of the workers' table; all but the first three are numbers.
-COLUMNS = ("worker", "state", "slots in use", "queued", "done", "failed", "busy", "lag", "memory")
+#: The columns of the workers' table, and how many of them are texts: the others are numbers.
+COLUMNS = (
+    *("worker", "lane", "state", "slots in use"),
+    *("queued", "done", "failed", "busy", "lag", "memory"),
+)
+TEXTS = 4
 #: How wide a bar of slots is.
 _BAR = 20
 #: A hub that is late by less than so many seconds is not late.
@@ -30,10 +34,15 @@ class Section(NamedTuple):
 def title(view: View) -> str:
     """What is shown."""
     number = f" {view['executor']}" if "executor" in view else ""
+    slots = view["slots"]
+    lanes = [lane for lane in slots if lane in view["stats"]["lanes"]]
+    if len(lanes) > 1:
+        each = ", ".join(f"{_many(slots[lane], 'slot')} each ({lane})" for lane in lanes)
+    else:
+        each = f"{_many(slots[lanes[0] if lanes else next(iter(slots))], 'slot')} each"
     return (
         f"HybridExecutor{number} in process {view['pid']}: {view['state']}, "
-        f"age {seconds(view['age'])}, up to {_many(view['max_workers'], 'worker')} "
-        f"with {_many(view['slots'], 'slot')} each"
+        f"age {seconds(view['age'])}, up to {_many(view['max_workers'], 'worker')} with {each}"
     )
 
 
@@ -47,7 +56,8 @@ def workers(view: View, most: int, ascii_only: bool = False) -> tuple[list[tuple
         chosen = {id(each) for each in by_load[len(by_load) - most :]}
         shown = [each for each in all_of_them if id(each) in chosen]
     slots = view["slots"]
-    return [_worker(each, slots, ascii_only) for each in shown], len(all_of_them) - len(shown)
+    rows = [_worker(each, slots[each["lane"]], ascii_only) for each in shown]
+    return rows, len(all_of_them) - len(shown)
 
 
 def _worker(worker: dict[str, Any], slots: int, ascii_only: bool) -> tuple[str, ...]:
@@ -55,6 +65,7 @@ def _worker(worker: dict[str, Any], slots: int, ascii_only: bool) -> tuple[str, 
     running = min(worker["running"], slots)  # more are those whose results are on their way
     return (
         str(worker["pid"] or "-"),
+        worker["lane"],
         worker["state"],
         f"{bar(running / slots, _BAR, ascii_only)} {running}/{slots}",
         count(worker["queued"]),

@@ -10,8 +10,6 @@ from .view import View
 
 #: How many workers are shown.
 _MOST = 64
-#: Columns that begin at the left; numbers end at the right.
-_TEXTS = 3
 
 
 def text(view: View, width: int = 100, ascii_only: bool = False) -> str:
@@ -34,7 +32,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if place < _TEXTS else cell.rjust(width)
+            cell.ljust(width) if place < content.TEXTS else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

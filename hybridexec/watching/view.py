@@ -44,7 +44,8 @@ def view(watched: Watched) -> View:
     ``state``
         ``"running"``, ``"broken"``, ``"shutting down"`` or ``"ended"``.
     ``max_workers``, ``slots``
-        how many workers there are at most, and how many calls each runs at once.
+        how many workers each lane has at most; and, by lane, how many calls each of them runs at
+        once.
     ``stats``
         what ``ExecutorStats.as_dict()`` returns.
     ``rates``
@@ -67,7 +68,7 @@ def view(watched: Watched) -> View:
         "age": now - watched.began_at,
         "state": watched.state,
         "max_workers": watched.max_workers,
-        "slots": watched.slots,
+        "slots": dict(watched.slots),
         "stats": watched.stats().as_dict(),
         "rates": rates(marks, ended, now),
         "failures": [

@@ -6,9 +6,11 @@ Thread: where the call has failed.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from os import getpid
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..wire import messages, payload
@@ -106,8 +108,8 @@ def describe(
         )
     elif stage == "result":
         note = (
-            f"The result of this call could not be pickled {where}. Return something that can be, "
-            "such as plain data."
+            f"The result of this call could not be pickled {where}. "
+            f"{_unpicklable(result) or 'Return something that can be, such as plain data'}."
         )
     else:
         note = f"Raised {where}"
@@ -121,7 +123,10 @@ def describe(
     elif stage == "result":
         kind = function_name(type(result))
         what = f"the result of {call}, of type {kind}, could not be pickled"
-        retell(error, what, "Return plain data instead")
+        retell(error, what, _unpicklable(result) or "Return plain data instead")
+        if isinstance(result, CoroutineType):
+            with contextlib.suppress(Exception):
+                result.close()  # or Python complains that it was never awaited
     from ..wire import exceptions  # not before something fails: workers start sooner
 
     name, text = exceptions.type_name(error), text_of(error)
@@ -132,6 +137,15 @@ def describe(
     finally:
         # Not by setting the attribute: a frozen dataclass, say, would refuse that.
         BaseException.with_traceback(error, None)
+
+
+def _unpicklable(result: object) -> str:
+    """What to do to have something that no pickle can hold; empty if it is no such thing."""
+    if isinstance(result, CoroutineType):
+        return 'A call through options(lane="async") awaits what its function returns'
+    if isinstance(result, (GeneratorType, AsyncGeneratorType)):
+        return "executor.stream yields the items of a generator function as they come"
+    return ""
 
 
 def _remains(error: BaseException, refusal: BaseException) -> tuple[str, dict[str, Any]]:

@@ -43,7 +43,7 @@ def test_one_may_look_from_the_first_call_to_the_end(
     gate.wait_for(1)
     (process,) = client.find(os.getpid())
     (view,) = process.ask("view")
-    assert (view["stats"]["running"], view["slots"], view["state"]) == (1, 3, "running")
+    assert (view["stats"]["running"], view["slots"]["greenlet"], view["state"]) == (1, 3, "running")
     gate.open()
     call.result(timeout=30)
     executor.shutdown()

@@ -32,6 +32,7 @@ class WorkerSample(NamedTuple):
     busy: float
     hub_lag: float
     rss: int
+    lane: str
 
 
 class Sample(NamedTuple):
@@ -129,7 +130,8 @@ def sample(snapshot: Snapshot, now: float) -> Sample:
             queued = max(0, len(worker.in_flight) - running)
             lag = snapshot.hub_lag(worker, now)
             busy = snapshot.busy(worker, now)
-            workers.append(WorkerSample(worker.id, running, queued, busy, lag, page.resident))
+            lane = worker.crew.lane
+            workers.append(WorkerSample(worker.id, running, queued, busy, lag, page.resident, lane))
         except ValueError:  # it has just ended, and its page was unmapped
             continue
     return Sample(

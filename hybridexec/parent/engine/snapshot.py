@@ -92,6 +92,11 @@ class Snapshot:
         """Calls that the pool has and no worker."""
         return 0 if self._inert else self._pool.pending
 
+    def waiting_in(self, lane: str) -> int:
+        """Calls of a lane that the pool has and no worker."""
+        crew = None if self._inert else self._pool.crews.get(lane)
+        return 0 if crew is None else crew.backlog.count
+
     @property
     def pending(self) -> int:
         """Calls that no worker has yet."""

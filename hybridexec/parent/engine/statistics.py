@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ... import native
-from ...stats import Durations, ExecutorStats, Restart, RunningCall, WorkerStats
+from ...stats import Durations, ExecutorStats, LaneStats, Restart, RunningCall, WorkerStats
 from ...wire.histogram import Histogram
 from ..pool.worker import Worker
 
@@ -54,6 +54,24 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         ),
         snapshot.logs_dropped,
         tally.idle_ends,
+        {lane: _lane(snapshot, lane, told) for lane in list(tally.lanes)},
+    )
+
+
+def _lane(snapshot: Snapshot, lane: str, workers: list[WorkerStats]) -> LaneStats:
+    counts = snapshot.tally.lanes[lane]
+    ours = [worker for worker in workers if worker.lane == lane]
+    return LaneStats(
+        len(ours),
+        sum(worker.running for worker in ours),
+        sum(worker.queued for worker in ours) + snapshot.waiting_in(lane),
+        counts.submitted,
+        counts.finished,
+        counts.failed,
+        counts.retried,
+        counts.timed_out,
+        counts.cancelled,
+        counts.lost,
     )
 
 
@@ -84,6 +102,7 @@ def _worker(snapshot: Snapshot, worker: Worker, now: float) -> WorkerStats:
         page.resident,
         page.cpu_seconds,
         snapshot.age(worker.id, now),
+        worker.crew.lane,
     )
 
 

@@ -6,6 +6,7 @@ Guarantees: no worker is waited for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...stats import ExecutorStats
@@ -25,10 +26,10 @@ Buckets = list[tuple[float, float, int]]
 class Watched:
     """One executor, as it may be watched."""
 
-    def __init__(self, engine: Engine, slots: int) -> None:
+    def __init__(self, engine: Engine, slots: Mapping[str, int]) -> None:
         """
         Args:
-            slots: how many calls each worker runs at once.
+            slots: how many calls each worker runs at once, by lane.
         """
         self.slots = slots
         self._engine = engine

@@ -252,7 +252,7 @@ class Pool:
         worker.pid = pid
         if page is not None:
             worker.page = page
-        self.actions.tally.happen("WorkerStarted", number, pid)
+        self.actions.tally.happen("WorkerStarted", number, pid, worker.crew.lane)
         unwanted = worker.state is WorkerState.STOPPING or worker.crew.broken_because is not None
         if unwanted or self.phase in (Phase.BROKEN, Phase.KILLED):
             self.actions.kill(number, signal.SIGKILL)

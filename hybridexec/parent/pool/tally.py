@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import WorkerLost
 from ...wire import histogram, messages
 from ..work.batch import PACKED, Batch, Call, Ended, Loss
+from .counts import Counts, Lanes, Sum
 from .failures import Failures
 from .worker import Worker, WorkerState
 
@@ -51,6 +52,11 @@ _RETURNED = frozenset({messages.VALUE, messages.PICKLED, PACKED})
 class Tally:
     """One pool's."""
 
+    # How many calls there were, how many ended in which way, and how many runs came to nothing and
+    # were followed by another.
+    submitted, finished, failed, retried = Sum(), Sum(), Sum(), Sum()
+    timed_out, cancelled, lost, ended = Sum(), Sum(), Sum(), Sum()
+
     def __init__(self) -> None:
         #: Who tells what happens to calls; None while nobody wants to hear of it.
         self.emitter: Emitter | None = None
@@ -63,13 +69,8 @@ class Tally:
         self.told_apart: list[tuple[Any, str, int | None, str, str]] = []
         #: How calls have failed.
         self.failures = Failures()
-        self.submitted = 0
-        self.finished = 0
-        self.failed = 0
-        self.retried = 0
-        self.timed_out = 0
-        self.cancelled = 0
-        self.lost = 0
+        #: How many calls went which way, by lane.
+        self.lanes = Lanes()
         #: How many workers have had to be replaced; of the last ones: when, the pid, and the cause.
         self.restarts = 0
         #: How many workers have ended because they were idle.
@@ -84,11 +85,6 @@ class Tally:
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKED_SECONDS + 2)
         self._mark_at = self._now = 0.0
         self._first_at: float | None = None
-
-    @property
-    def ended(self) -> int:
-        """How many calls have ended."""
-        return self.finished + self.failed + self.timed_out + self.cancelled + self.lost
 
     def mark(self, now: float) -> None:
         """Some calls are about to end; for :meth:`per_second`."""
@@ -116,7 +112,7 @@ class Tally:
 
     def add(self, batch: Batch) -> None:
         """The calls of a batch have entered the pool."""
-        self.submitted += batch.size
+        self.lanes[batch.options.lane].submitted += batch.size
         if self.emitter is not None:
             self.emitter.submitted(batch)
 
@@ -127,7 +123,7 @@ class Tally:
 
     def retry(self, call: Call, pid: int | None, error: str, text: str) -> None:
         """A call is to run again, because of an error."""
-        self.retried += 1
+        self.lanes[call[0].options.lane].retried += 1
         call[0].retried += 1
         function = call[0].function
         if function.listener is not None:
@@ -137,39 +133,42 @@ class Tally:
 
     def finish(self, batch: Batch, count: int, pid: int | None) -> None:
         """Calls have returned plain values."""
-        self.finished += count
+        self.lanes[batch.options.lane].finished += count
         if self.emitter is not None:
             self.emitter.finished(batch, count, pid)
 
     def cancel(self, batch: Batch, count: int) -> None:
         """Calls were cancelled, and their sink knows or hears of that by another way."""
-        self.cancelled += count
+        self.lanes[batch.options.lane].cancelled += count
         if self.emitter is not None:
             self.emitter.cancelled(batch, count)
 
     def end(self, batch: Batch, outcomes: Sequence[Ended]) -> None:
         """Calls have ended with these outcomes."""
+        counts = self.lanes[batch.options.lane]
         for outcome in outcomes:
             status = outcome[1]
             if status in _RETURNED:
-                self.finished += 1
+                counts.finished += 1
             elif status == messages.CANCELLED:
-                self.cancelled += 1
+                counts.cancelled += 1
             else:
-                self._fail(batch.function.name, status, outcome[2], outcome[4])
+                self._fail(counts, batch.function.name, status, outcome[2], outcome[4])
         if self.emitter is not None:
             self.emitter.ended(batch, outcomes)
 
-    def _fail(self, function: str, status: int, value: Any, pid: int | None) -> None:
+    def _fail(
+        self, counts: Counts, function: str, status: int, value: Any, pid: int | None
+    ) -> None:
         """A call has ended in another way than it should."""
         if status == messages.ERROR:
-            self.failed += 1
+            counts.failed += 1
             _, trace, _, error, text = value
         elif status == messages.TIMED_OUT:
-            self.timed_out += 1
+            counts.timed_out += 1
             error, text, trace = "CallTimeout", f"stopped after {value} s", ""
         else:
-            self.lost += 1
+            counts.lost += 1
             lost = value.error if type(value) is Loss else value
             error, text, trace = type(lost).__name__, str(lost), ""
         self.failures.note(function, error, text, trace, pid, self._now)

@@ -16,6 +16,8 @@ class Life:
         #: Its number.
         self.worker = worker
         self.pid = pid
+        #: Which calls it runs; empty if its start was not told of.
+        self.lane = ""
         #: The line it is drawn on, from 0: the first that was free when it began.
         self.line = line
         self.start = start
@@ -53,8 +55,8 @@ def lives(log: list[tuple[Any, ...]], now: float) -> list[Life]:
     story = _Story()
     for entry in log:
         match entry:
-            case at, "WorkerStarted", worker, pid:
-                story.life(at, worker, pid)
+            case at, "WorkerStarted", worker, pid, lane:
+                story.life(at, worker, pid).lane = lane
             case at, "WorkerReady", worker, pid:
                 story.life(at, worker, pid).ready = at
             case at, "WorkerBlocked", worker, pid, seconds, call, *_:

@@ -223,7 +223,7 @@ class Plots:
                 renderers=[lines],
                 line_policy="nearest",
                 tooltips=[
-                    ("worker", "@worker (pid @pid{0})"),
+                    ("worker", "@worker (@lane, pid @pid{0})"),
                     (unit, f"$data_y{{0,{ticks}}}"),
                     ("at", "$data_x{%H:%M:%S}"),
                 ],
@@ -278,7 +278,7 @@ class Plots:
         drawn = plot.figure
         drawn.yaxis.visible = False
         drawn.ygrid.visible = False
-        who = ("worker", "@worker (pid @pid{0})")
+        who = ("worker", "@worker (@lane, pid @pid{0})")
         starting = drawn.hbar(
             y="line",
             left="start",

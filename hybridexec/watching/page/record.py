@@ -9,7 +9,7 @@ Times are those of the day where this process is, in milliseconds, as bokeh's ax
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import log2, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,7 +131,9 @@ def _add_rates(columns: Columns, at: float, kinds: Sequence[str], rates: Sequenc
     columns["total"].append(round(total, 3))
 
 
-def _workers(samples: list[Sample], slots: int, alive: list[Life], clock: _Clock) -> Columns:
+def _workers(
+    samples: list[Sample], slots: Mapping[str, int], alive: list[Life], clock: _Clock
+) -> Columns:
     """A row for each worker, with a list in each column."""
     known = {life.worker: life for life in alive}
     found: dict[int, list[tuple[Any, ...]]] = {}
@@ -141,15 +143,16 @@ def _workers(samples: list[Sample], slots: int, alive: list[Life], clock: _Clock
             rows = found.setdefault(worker.worker, [])
             lag, megabytes = round(worker.hub_lag, 3), round(worker.rss / 1e6, 1) or nan
             # A call counts as running until its result was read, so there may seem to be more.
-            running = min(worker.running, slots)
+            running = min(worker.running, slots[worker.lane])
             rows.append((at, running, worker.queued, round(worker.busy, 3), lag, megabytes))
-    names = ("worker", "pid", "line", "at", *SERIES)
+    names = ("worker", "pid", "lane", "line", "at", *SERIES)
     return _columns(
         names,
         (
             (
                 worker,
                 known[worker].pid if worker in known else None,
+                known[worker].lane if worker in known else "",
                 known[worker].line if worker in known else 0,
                 *(list(series) for series in zip(*rows, strict=True)),
             )
@@ -160,11 +163,12 @@ def _workers(samples: list[Sample], slots: int, alive: list[Life], clock: _Clock
 
 def _lives(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "line", "start", "ready", "end", "seconds", "cause"),
+        ("worker", "pid", "lane", "line", "start", "ready", "end", "seconds", "cause"),
         (
             (
                 life.worker,
                 life.pid,
+                life.lane,
                 life.line,
                 clock(life.start),
                 clock(life.end if life.ready is None else life.ready),
@@ -179,9 +183,17 @@ def _lives(alive: list[Life], clock: _Clock) -> Columns:
 
 def _ends(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "line", "at", "lost", "cause"),
+        ("worker", "pid", "lane", "line", "at", "lost", "cause"),
         (
-            (life.worker, life.pid, life.line, clock(life.end), life.lost, life.cause)
+            (
+                life.worker,
+                life.pid,
+                life.lane,
+                life.line,
+                clock(life.end),
+                life.lost,
+                life.cause,
+            )
             for life in alive
             if life.ended
         ),
@@ -190,11 +202,12 @@ def _ends(alive: list[Life], clock: _Clock) -> Columns:
 
 def _blocked(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "line", "start", "end", "seconds", "call"),
+        ("worker", "pid", "lane", "line", "start", "end", "seconds", "call"),
         (
             (
                 life.worker,
                 life.pid,
+                life.lane,
                 life.line,
                 clock(start),
                 clock(end),

@@ -18,6 +18,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
     (_, row), _ = content.workers(view(2), 9)
     assert dict(zip(content.COLUMNS, row, strict=True)) == {
         "worker": "1001",
+        "lane": "greenlet",
         "state": "ready",
         "slots in use": "██░░░░░░░░░░░░░░░░░░ 1/10",
         "queued": "1",
@@ -32,7 +33,7 @@ def test_a_row_has_a_cell_for_each_column() -> None:
 def test_results_on_their_way_take_no_slot() -> None:
     shown = view(1)
     shown["stats"]["workers"][0]["running"] = 12
-    assert content.workers(shown, 9)[0][0][2].endswith(" 10/10")
+    assert content.workers(shown, 9)[0][0][3].endswith(" 10/10")
 
 
 def test_only_what_there_is_to_tell_is_told() -> None:

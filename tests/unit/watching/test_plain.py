@@ -9,7 +9,13 @@ from .views import view
 
 def test_all_is_in_it() -> None:
     shown = plain.text(view(2))
-    for part in ("process 4711", "1001    ready", " ▄█ 12/s", "p99 300 ms", "9.5 s  fetch"):
+    for part in (
+        "process 4711",
+        "1001    greenlet  ready",
+        " ▄█ 12/s",
+        "p99 300 ms",
+        "9.5 s  fetch",
+    ):
         assert part in shown
     assert "no [bold]such[/bold] host" in shown
     assert "\x1b" not in shown

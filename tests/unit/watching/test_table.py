@@ -19,7 +19,13 @@ def drawn(workers: int, width: int = 100, height: int = 30) -> list[str]:
 
 def test_all_is_in_it() -> None:
     shown = "\n".join(drawn(2))
-    for part in ("process 4711", "1001    ready", "▄█ 12/s", "p99 300 ms", "9.5 s  fetch"):
+    for part in (
+        "process 4711",
+        "1001    greenlet  ready",
+        "▄█ 12/s",
+        "p99 300 ms",
+        "9.5 s  fetch",
+    ):
         assert part in shown
     assert "no [bold]such[/bold] host" in shown, "it is no markup"
     assert "\x1b" not in shown

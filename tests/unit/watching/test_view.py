@@ -24,7 +24,7 @@ def watched(**given: Any) -> Any:
         "began_at": NOW - 5.0,
         "state": "running",
         "max_workers": 1,
-        "slots": 3,
+        "slots": {"greenlet": 3},
         "stats": lambda: ExecutorStats((worker,), 4),
         "ended": lambda: ([], 0),
         "failures": list,
@@ -49,7 +49,7 @@ def test_it_is_json_and_bounded() -> None:
     assert json.loads(json.dumps(told)) == told
     assert told["age"] == 5.0
     assert told["stats"]["queued"] == 11
-    assert (told["max_workers"], told["slots"], told["state"]) == (1, 3, "running")
+    assert (told["max_workers"], told["slots"], told["state"]) == (1, {"greenlet": 3}, "running")
 
 
 def test_failures_come_latest_first() -> None:
@@ -66,7 +66,7 @@ def test_failures_come_latest_first() -> None:
 def test_ends_of_workers_come_latest_first() -> None:
     log = [
         (990.0, "WorkerEnded", 1, 11, True, "killed by SIGKILL"),
-        (991.0, "WorkerStarted", 2, 12),
+        (991.0, "WorkerStarted", 2, 12, "greenlet"),
         (998.0, "WorkerEnded", 2, 12, False, ""),
     ]
     first, second = view.view(watched(log=lambda: log))["ends"]

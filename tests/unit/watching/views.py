@@ -40,7 +40,7 @@ def view(workers: int = 1, **given: Any) -> dict[str, Any]:
         "age": 65.0,
         "state": "running",
         "max_workers": workers,
-        "slots": 10,
+        "slots": {"greenlet": 10, "async": 10, "thread": 20},
         "stats": stats.as_dict(),
         "rates": [0.0] * (SECONDS - 2) + [6.0, 12.0],
         "failures": [failure],

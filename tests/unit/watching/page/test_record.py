@@ -21,7 +21,7 @@ TRACE = 'Traceback:\n  File "/a/code.py", line 3, in run\nOSError: no\n'
 class Watched:
     """What a record asks of an executor, with made up answers."""
 
-    began_at, state, slots = 100.0, "running", 4
+    began_at, state, slots = 100.0, "running", {"greenlet": 4}
 
     def __init__(self) -> None:
         self.taken: list[Sample] = []
@@ -69,7 +69,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def worker(number: int, running: int, rss: int) -> WorkerSample:
-    return WorkerSample(number, running, 2, 0.5, 0.25, rss)
+    return WorkerSample(number, running, 2, 0.5, 0.25, rss, "greenlet")
 
 
 def test_rates_are_of_the_time_between_samples() -> None:
@@ -95,7 +95,10 @@ def test_outcomes_are_stacked() -> None:
 
 def test_each_worker_has_a_row_with_what_was_seen_of_it() -> None:
     watched = Watched()
-    watched.happened = [(100.0, "WorkerStarted", 1, 71), (101.0, "WorkerStarted", 2, 72)]
+    watched.happened = [
+        (100.0, "WorkerStarted", 1, 71, "greenlet"),
+        (101.0, "WorkerStarted", 2, 72, "greenlet"),
+    ]
     watched.sample(101.0, 0, worker(1, 3, 0))
     watched.sample(102.0, 0, worker(1, 9, 5_000_000), worker(2, 1, 7_000_000))
     columns = watched.record().workers
@@ -139,7 +142,10 @@ def test_failures_stay_on_their_rows() -> None:
 
 def test_it_is_plain_data() -> None:
     watched = Watched()
-    watched.happened = [(100.0, "WorkerStarted", 1, 71), (101.0, "WorkerEnded", 1, 71, True, "x")]
+    watched.happened = [
+        (100.0, "WorkerStarted", 1, 71, "greenlet"),
+        (101.0, "WorkerEnded", 1, 71, True, "x"),
+    ]
     watched.sample(101.0, 4, worker(1, 3, 1))
     watched.slow = [SlowCall(1.5, "f(1)", 71)]
     made = watched.record()

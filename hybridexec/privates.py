@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .options import CallOptions
     from .parent.assembly import Assembly
 else:
-    ProcessPoolExecutor = base.first_base()
+    ProcessPoolExecutor = base.first_base("concurrent.futures.process", "ProcessPoolExecutor")
 
 
 class Privates(ProcessPoolExecutor):
@@ -69,7 +69,7 @@ class Privates(ProcessPoolExecutor):
         """End the workers with SIGKILL."""
 
 
-base.derive(Privates)
+base.derive(Privates, "concurrent.futures.process", "ProcessPoolExecutor")
 
 
 class _Unfinished:

@@ -42,7 +42,7 @@ coverage: $(VENV)/.installed-coverage  ## Branch coverage, worker processes incl
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
-cpython: $(VENV)/.installed-test  ## Run CPython's own concurrent.futures tests against HybridExecutor
+cpython: $(VENV)/.installed-test  ## Run CPython's own tests of executors and pools against ours
 	$(PY) -m pytest tests/cpython $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: $(VENV)/.installed-test  ## Random calls and accidents; longer: SECONDS=600, again: SEED=7

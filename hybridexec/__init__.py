@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .outcomes import Outcome
     from .parent.client.call_stream import CallStream
     from .parent.engine.observation import Observation
+    from .pool import Pool
     from .progress import Progress
     from .retry_after import RetryAfter
     from .reusable import get_reusable_executor
@@ -42,6 +43,7 @@ __all__ = [
     "LaneStats",
     "Observation",
     "Outcome",
+    "Pool",
     "Progress",
     "RemoteError",
     "Restart",
@@ -67,6 +69,7 @@ _HOMES = {
     "LaneStats": "stats",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
+    "Pool": "pool",
     "Progress": "progress",
     "RemoteError": "errors",
     "Restart": "stats",

@@ -239,6 +239,26 @@ def buffersize(value: object) -> None:
         raise ValueError("buffersize must be None or > 0")
 
 
+def processes(value: object) -> None:
+    """multiprocessing.Pool's check, and its text."""
+    if isinstance(value, int) and value < 1:
+        raise ValueError("Number of processes must be at least 1")
+    integer(value, "processes", high=MAX_WORKERS)
+
+
+def maxtasksperchild(value: object, fork: bool) -> None:
+    """multiprocessing.Pool's check, and its text."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError("maxtasksperchild must be a positive int or None")
+    if fork:
+        raise ValueError(
+            "maxtasksperchild is incompatible with the 'fork' start method: leave context out, or "
+            "pass multiprocessing.get_context('spawn')"
+        )
+
+
 def max_memory_per_child(value: object) -> None:
     """Bytes of memory at which a worker is replaced."""
     integer(value, "max_memory_per_child")

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Collection
 from typing import Any, Protocol
 
@@ -23,6 +24,9 @@ from .. import native
 PATIENCE = 1.0
 #: How long, in seconds, to wait for killed workers.
 _KILL_PATIENCE = 0.5
+#: How long, in seconds, calls may take to clean up that are stopped because nobody wants them, and
+#: then their workers to do what they have to do at SIGTERM.
+_STOP_PATIENCE, _TERM_PATIENCE = 0.1, 1.0
 
 
 class Ending(Protocol):
@@ -46,6 +50,8 @@ class Ending(Protocol):
 
 # Engines with a running I/O thread, and the descriptors that only their process may hold.
 _engines: set[Ending] = set()
+# Those of them whose calls the interpreter does not wait for.
+_expendable: weakref.WeakSet[Ending] = weakref.WeakSet()
 _descriptors: set[int] = set()
 # Has multiprocessing call us before it joins its children.
 _finalizer: Any = None
@@ -65,6 +71,12 @@ def register(engine: Ending) -> None:
 def unregister(engine: Ending) -> None:
     """Unregister an engine that has ended."""
     _engines.discard(engine)
+
+
+def let_go_at_exit(engine: Ending) -> None:
+    """Have the interpreter end this engine at its exit, after all threads have, and not wait for
+    its calls: as it does with multiprocessing's daemons."""
+    _expendable.add(engine)
 
 
 def keep_from_children(*fds: int) -> None:
@@ -118,6 +130,19 @@ def finish(engine: Ending, cancel_unstarted: bool) -> None:
         raise
 
 
+def terminate(engine: Ending) -> None:
+    """End an engine at once. Calls are stopped where they wait; workers that have not ended a
+    tenth of a second later get SIGTERM, and SIGKILL if they do not hear that."""
+    try:
+        engine.stop()
+        engine.join(_STOP_PATIENCE)
+        engine.kill(signal.SIGTERM)
+        engine.join(_TERM_PATIENCE)
+    finally:
+        engine.kill(signal.SIGKILL)
+        engine.join(_KILL_PATIENCE)
+
+
 def _join(engines: Collection[Ending], seconds: float) -> None:
     deadline = native.monotonic() + seconds
     for engine in engines:
@@ -144,6 +169,7 @@ def _at_exit() -> None:
     if _exits_because_of_interrupt():
         leave(engines)
         return
+    engines = [engine for engine in engines if engine not in _expendable]
     try:
         for engine in engines:
             engine.shutdown(False, "cannot schedule new futures after interpreter shutdown")
@@ -161,9 +187,9 @@ def _before_children_are_joined() -> None:
         # A multiprocessing child joins its own children before the threading module's hooks run:
         # those are our workers, which wait for us.
         _at_exit()
-    else:
-        # Elsewhere engines have ended by now, unless Ctrl-C has cut those hooks short.
-        leave(list(_engines))
+    # Elsewhere engines have ended by now, but for those whose calls nobody waits for, and unless
+    # Ctrl-C has cut those hooks short.
+    leave(list(_engines))
 
 
 def _exits_because_of_interrupt() -> bool:

@@ -14,6 +14,8 @@ from typing import Any
 _MAX_ARGUMENTS = 6
 _MAX_LENGTH, _HEAD, _TAIL = 60, 32, 25
 _MAX_BITS = 128
+#: How the note begins of an error from pickling a call's result.
+RESULT_NOTE = "The result of this call could not be pickled"
 #: Characters of an argument's ``repr`` at most.
 _MAX_TEXT = 200
 

@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..wire import messages, payload
-from ..wire.wording import add_note, call_text, function_name, retell, text_of
+from ..wire.wording import RESULT_NOTE, add_note, call_text, function_name, retell, text_of
 from .inbox import Job
 
 
@@ -108,7 +108,7 @@ def describe(
         )
     elif stage == "result":
         note = (
-            f"The result of this call could not be pickled {where}. "
+            f"{RESULT_NOTE} {where}. "
             f"{_unpicklable(result) or 'Return something that can be, such as plain data'}."
         )
     else:

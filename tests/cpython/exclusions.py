@@ -6,7 +6,7 @@ that is better here. What each was after is tested in this project, by the test 
 
 from __future__ import annotations
 
-PRIVATE = "reads ProcessPoolExecutor's private attributes"
+PRIVATE = "reads private attributes, or puts its own in their place"
 BETTER = "pins a behaviour that is better here"
 
 #: Test method: reason, and our test of the same concern.
@@ -65,3 +65,27 @@ EXCLUDED: dict[str, str] = {
         f"{PRIVATE}: contract/test_engine.py::test_a_full_wake_up_pipe_holds_nobody_up"
     ),
 }
+
+
+#: The same of the tests of multiprocessing.Pool.
+POOL_EXCLUDED: dict[str, str] = {
+    # The result is a lambda, which is carried here.
+    "test_unpickleable_result": (
+        f"{BETTER}: contract/test_pool_results.py::test_a_result_that_cannot_be_pickled"
+    ),
+    # It closes the pool at once, and wants a worker to be started all the same. Here, a worker that
+    # is not needed any more ends.
+    "test_pool_initializer": (
+        f"{BETTER}: contract/test_pool_itself.py::test_every_worker_is_started_and_initialized"
+    ),
+    # It hands in a context that makes no processes; ours are not made by the context.
+    "test_release_unused_processes": (
+        f"{PRIVATE}: contract/test_pool_itself.py::test_what_is_left_of_a_pool_that_cannot_be_made"
+    ),
+}
+#: Those that do not apply with "fork", where there is no maxtasksperchild, as ProcessPoolExecutor
+#: has it.
+POOL_EXCLUDED_WITH_FORK: dict[str, str] = dict.fromkeys(
+    ("test_pool_worker_lifetime", "test_pool_worker_lifetime_early_close"),
+    f"{BETTER}: contract/test_pool_itself.py::test_bad_arguments",
+)

@@ -8,13 +8,13 @@ The tests are imported from the running interpreter, which must ship them, and n
 
 from __future__ import annotations
 
-import faulthandler
 import importlib
 import sys
 import unittest
 from typing import Any
 
 from exclusions import EXCLUDED
+from running import run
 
 from hybridexec import HybridExecutor
 
@@ -38,23 +38,6 @@ MIXINS = {
     "forkserver": theirs("util").ProcessPoolForkserverMixin,
     "spawn": theirs("util").ProcessPoolSpawnMixin,
 }
-#: Seconds after which a single test counts as hung.
-PATIENCE = 100
-#: Tests that may have failed because the machine was busy, and are tried once more: some give the
-#: first result of all five seconds.
-MAX_AGAIN = 2
-
-
-class Result(unittest.TextTestResult):
-    """Shows where a hung test hangs, and a failure as soon as it happens."""
-
-    def startTest(self, test: unittest.TestCase) -> None:
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        super().startTest(test)
-
-
-class Runner(unittest.TextTestRunner):
-    resultclass: Any = Result
 
 
 def suite(mixin: type[Any], wanted: list[str]) -> unittest.TestSuite:
@@ -103,16 +86,8 @@ def main() -> int:
         mixin.executor_type = HybridExecutor
         mixin.executor_kwargs = {"concurrency": int(concurrency)} if int(concurrency) else {}
     _give_scripts_the_executor()
-    runner = Runner(verbosity=2)
     alone = wanted == ["resources"]
-    result = runner.run(resources(method) if alone else suite(MIXINS[method], wanted))
-    if not result.testsRun:
-        return 1
-    if 0 < len(failed := result.failures + result.errors) <= MAX_AGAIN:
-        print("\nOnce more, as CPython's own CI does:", file=sys.stderr)
-        again = unittest.TestSuite(type(test)(test._testMethodName) for test, _ in failed)
-        result = runner.run(again)
-    return 0 if result.wasSuccessful() else 1
+    return run(resources(method) if alone else suite(MIXINS[method], wanted))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,22 @@ each ignored line also shows that the mistake on it is found.
 
 from __future__ import annotations
 
+import multiprocessing.pool
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextvars import ContextVar
 from typing import assert_type
 
-from hybridexec import CallStream, ExecutorView, HybridExecutor, Outcome, Progress, as_completed
+from hybridexec import (
+    CallStream,
+    ExecutorView,
+    HybridExecutor,
+    Outcome,
+    Pool,
+    Progress,
+    as_completed,
+)
+from hybridexec.pool_results import AsyncResult, IMapIterator, MapResult
 
 
 def fetch(url: str, timeout: float = 1.0) -> bytes:
@@ -85,3 +95,28 @@ def check(executor: HybridExecutor) -> None:
     assert_type(view.submit(fetch, "url"), Future[bytes])
     HybridExecutor("two")  # type: ignore[arg-type]
     HybridExecutor(2, on_worker_loss="explode")  # type: ignore[arg-type]
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def check_pool(pool: Pool) -> None:
+    as_base: multiprocessing.pool.Pool = pool
+    del as_base
+    assert_type(pool.apply(length, ("url",)), int)
+    assert_type(pool.apply_async(length, ("url",)), AsyncResult[int])
+    result: multiprocessing.pool.AsyncResult[int] = pool.apply_async(length, ("url",))
+    assert_type(result.get(5), int)
+    assert_type(pool.map(length, ["url"]), list[int])
+    assert_type(pool.map_async(length, ["url"]), MapResult[int])
+    assert_type(pool.map_async(length, ["url"]).get(), list[int])
+    assert_type(pool.starmap(fetch, [("url", 2.0)]), list[bytes])
+    assert_type(pool.imap(length, ["url"]), IMapIterator[int])
+    assert_type(next(pool.imap_unordered(length, ["url"], buffersize=3)), int)
+    pool.map(length, [1])  # type: ignore[arg-type]
+    pool.apply_async(length, ("url",), callback=fetch)  # type: ignore[misc]
+    assert_type(pool.busy + pool.idle, int)
+    with pool as same:
+        assert_type(same, Pool)
+    Pool("two")  # type: ignore[arg-type]

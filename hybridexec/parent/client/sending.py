@@ -57,7 +57,7 @@ class Sending:
         if self._kept is not None:
             self._kept.update(enumerate(chunk, offset))
         if self._function is None:
-            self.deliver([_refused(offset + place, self._refusal) for place in range(len(chunk))])
+            self.deliver([refused(offset + place, self._refusal) for place in range(len(chunk))])
             return
         if self._packing.is_plain(chunk):
             self._send(chunk, offset, None)
@@ -89,7 +89,7 @@ class Sending:
                     tell_refusal(error, self._function.name)
                 else:
                     add_note(error, STAR_NOTE)
-                self.deliver([_refused(offset + place, error)])
+                self.deliver([refused(offset + place, error)])
                 items, start, weight = [], place + 1, 0
                 continue
             items.append(
@@ -143,5 +143,5 @@ def tell_refusal(error: BaseException, name: str) -> None:
     add_note(error, ARGUMENTS_NOTE)
 
 
-def _refused(index: int, error: BaseException | None) -> Ended:
+def refused(index: int, error: BaseException | None) -> Ended:
     return index, UNPICKLABLE, error, None, None, None

@@ -259,11 +259,11 @@ class Stream(Sending):
             place = self._handed
             while (entry := self._by_place.pop(place, None)) is not None:
                 run.append(entry)
-                place += _size(entry)
+                place += size(entry)
             self._handed = place
         else:
             ready, self._arrived = self._arrived, deque()
-            self._handed += sum(map(_size, ready))
+            self._handed += sum(map(size, ready))
         return ready
 
     def _forget_finished(self) -> None:
@@ -288,6 +288,6 @@ class Stream(Sending):
         self._refusal, self._arrived, self._by_place = None, deque(), {}
 
 
-def _size(entry: Ended | Values) -> int:
+def size(entry: Ended | Values) -> int:
     """The number of outcomes in an entry."""
     return len(entry.values) if isinstance(entry, Values) else 1

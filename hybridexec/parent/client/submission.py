@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...outcomes import Outcome
     from .async_results import AsyncResults
     from .counted import Watcher
+    from .fed import FedStream
 
 T = TypeVar("T")
 
@@ -267,19 +268,7 @@ class Submission:
     ) -> Stream:
         engine = self._engine
         engine.check_open()
-        refusal: BaseException | None = None
-        function: Function | None = None
-        try:
-            function = engine.functions.intern(fn)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            check_callable(fn)
-            tell_refusal(error, function_name(fn))
-            refusal = error
-        if function is not None and function.style:
-            refuse_items(function)
-            options = options.in_async
+        function, refusal, options = self._interned(options, fn)
         try:
             what = engine, function, refusal, items, single, options, bound, ordered, changed
             if watcher is None:
@@ -289,6 +278,52 @@ class Submission:
             return CountedStream(watcher, *what)
         finally:
             del refusal, what  # this frame is in its traceback
+
+    def fed(
+        self,
+        options: CallOptions,
+        fn: Callable[..., Any],
+        star: bool,
+        ordered: bool,
+        least: int,
+        sized: bool,
+        buffersize: int | None,
+        over: Callable[[], None] | None = None,
+    ) -> FedStream:
+        """A stream to be fed; see there.
+
+        Args:
+            sized: whether all items are there already, so that their number is no reason to wait.
+        """
+        from .fed import FedStream
+
+        engine = self._engine
+        engine.check_open()
+        function, refusal, options = self._interned(options, fn)
+        most = None if sized else self.buffersize
+        try:
+            return FedStream(
+                engine, function, refusal, not star, options, ordered, least, most, buffersize, over
+            )
+        finally:
+            del refusal  # this frame is in its traceback
+
+    def _interned(
+        self, options: CallOptions, fn: Callable[..., Any]
+    ) -> tuple[Function | None, BaseException | None, CallOptions]:
+        """The function, or why it cannot be pickled; and how its calls are run."""
+        try:
+            function = self._engine.functions.intern(fn)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            check_callable(fn)
+            tell_refusal(error, function_name(fn))
+            return None, error, options
+        if function.style:
+            refuse_items(function)
+            options = options.in_async
+        return function, None, options
 
 
 def _tied(results: Generator[Any], watcher: Watcher | None) -> Generator[Any]:

@@ -254,6 +254,11 @@ class Engine:
         tells = self._running and not self.inert and not self.ended.is_set()
         return tells or told.is_set()
 
+    def unfinished(self) -> int:
+        """How many calls have not ended; exact, unlike the snapshot's."""
+        with self._turning:
+            return self.snapshot.unfinished
+
     @property
     def broken(self) -> BaseException | None:
         """Why no call can run any more; None if they can."""

@@ -37,12 +37,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from . import native
 from .errors import WorkerLost
-from .wire.surrounded import Surrounded
+from .styles import ASYNC, style_of
+from .wire.surrounded import Surrounded, innermost
 from .wire.wording import function_name
 
 if TYPE_CHECKING:
@@ -262,11 +264,25 @@ class _Run(Surrounded):
         return _Run, (self.function, self._carrier)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, in the context of its caller, with a span of its own."""
-        from opentelemetry import context, propagate, trace
+        """Call the function, in the context of its caller, with a span of its own; a coroutine has
+        the span until it ends."""
+        from opentelemetry import context, propagate
 
         _flush_at_the_end()
         context.attach(propagate.extract(self._carrier))  # this call has a context of its own
+        if style_of(innermost(self.function)) == ASYNC:
+            return self._awaited(*args, **kwargs)
+        with self._span():
+            return self.function(*args, **kwargs)
+
+    async def _awaited(self, *args: Any, **kwargs: Any) -> Any:
+        with self._span():
+            return await self.function(*args, **kwargs)
+
+    @contextmanager
+    def _span(self) -> Iterator[None]:
+        from opentelemetry import trace
+
         tracer = trace.get_tracer(_NAME, _version())
         attributes: dict[str, Any] = {
             "code.function.name": _full_name(self.function),
@@ -274,7 +290,7 @@ class _Run(Surrounded):
         }
         with tracer.start_as_current_span(self.__qualname__, attributes=attributes) as span:
             try:
-                return self.function(*args, **kwargs)
+                yield
             except BaseException as error:
                 _describe(span, error)
                 raise

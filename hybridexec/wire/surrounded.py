@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
+from types import CoroutineType
 from typing import Any
 
 from . import payload
@@ -40,6 +41,20 @@ class Surrounded:
         """Those of this and of what is in it; after it was pickled."""
         inner = self.function
         return (*self.needs, *inner.all_needs()) if isinstance(inner, Surrounded) else self.needs
+
+
+def innermost(function: object) -> object:
+    """The user's function, without what is done around its calls."""
+    while isinstance(function, Surrounded):
+        function = function.function
+    return function
+
+
+def _task(coroutine: CoroutineType[Any, Any, Any], context: Context) -> Any:
+    """What runs a coroutine in that context."""
+    import asyncio  # rarely needed, and there where there are coroutines
+
+    return asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
 class Set(Surrounded):
@@ -79,7 +94,9 @@ class Set(Surrounded):
             context = copy_context()
             # The initializer may have set one, or this is a forked worker.
             if any(variable in context for variable in self._unset):
-                return self._without(context).run(self.function, *args, **kwargs)
+                fresh = self._without(context)
+                value = fresh.run(self.function, *args, **kwargs)
+                return _task(value, fresh) if type(value) is CoroutineType else value
         return self.function(*args, **kwargs)
 
     def _without(self, context: Context) -> Context:

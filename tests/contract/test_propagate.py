@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import os
@@ -215,6 +216,7 @@ def test_what_is_not_set_in_the_caller_is_not_set_in_the_call(make: Make) -> Non
     with being(unset, 6):
         assert view.submit(read_unset).result(timeout=30) == (6, "worker")
     assert set(view.map(read_unset, range(10))) == {(None, "worker")}
+    assert view.submit(read_unset_later).result(timeout=30) == (None, "worker")
 
 
 def set_unset() -> None:
@@ -224,6 +226,11 @@ def set_unset() -> None:
 
 def read_unset(_: int = 0) -> tuple[int | None, str]:
     return unset.get(None), request.get()
+
+
+async def read_unset_later() -> tuple[int | None, str]:
+    await asyncio.sleep(0)
+    return read_unset()
 
 
 def test_what_is_no_global_context_variable_is_refused(make: Make) -> None:

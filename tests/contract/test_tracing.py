@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -76,6 +77,16 @@ def work_within(number: int) -> int:
     with trace.get_tracer("app").start_as_current_span("within"):
         time.sleep(0.001)
     return number
+
+
+async def work_within_later(number: int) -> int:
+    await asyncio.sleep(0.001)
+    return work_within(number)
+
+
+async def fail_later(number: int) -> None:
+    await asyncio.sleep(0.001)
+    fail(number)
 
 
 def fail(number: int) -> None:
@@ -195,6 +206,15 @@ def test_what_a_call_does_is_within_its_span(traced: HybridExecutor, traces: Tra
     assert list(traced.map(work_within, range(20))) == list(range(20))
     runs = {span["context"]["span_id"] for span in traces.there("work_within", 20)}
     assert {span["parent_id"] for span in traces.there("within", 20)} == runs
+
+
+def test_a_coroutine_has_its_span_until_it_ends(traced: HybridExecutor, traces: Traces) -> None:
+    assert list(traced.map(work_within_later, range(20))) == list(range(20))
+    runs = {span["context"]["span_id"] for span in traces.there("work_within_later", 20)}
+    assert {span["parent_id"] for span in traces.there("within", 20)} == runs
+    assert isinstance(traced.submit(fail_later, 3).exception(timeout=30), ConnectionError)
+    (run,) = traces.there("fail_later")
+    assert run["attributes"]["error.type"] == "ConnectionError"
 
 
 def test_a_map_is_one_span_with_its_runs_as_children(

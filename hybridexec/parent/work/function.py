@@ -13,7 +13,7 @@ from typing import Any
 
 from ...styles import PLAIN, STREAMS, style_of
 from ...wire import fragments, payload, wording
-from ...wire.surrounded import Surrounded
+from ...wire.surrounded import Surrounded, innermost
 from . import session
 
 _numbers = itertools.count(1)
@@ -125,13 +125,6 @@ class Functions:
         elif needs:
             self._again = interned
         return interned
-
-
-def innermost(function: object) -> object:
-    """The user's function, without what is done around its calls."""
-    while isinstance(function, Surrounded):
-        function = function.function
-    return function
 
 
 def check_callable(function: object) -> None:

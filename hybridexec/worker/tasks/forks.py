@@ -82,9 +82,10 @@ def _let_go(
 
 def _waits(frame: FrameType) -> bool:
     """Whether a frame that has given control back will go on."""
-    from opcode import opmap
+    from opcode import opname
 
-    return frame.f_code.co_code[frame.f_lasti] == opmap["YIELD_VALUE"]
+    # From Python 3.13 on, such a frame is where it will go on.
+    return opname[frame.f_code.co_code[frame.f_lasti]] in {"YIELD_VALUE", "RESUME"}
 
 
 def _refusal() -> RuntimeError:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .retry_after import RetryAfter
     from .reusable import get_reusable_executor
+    from .shared_state import state
     from .stats import Durations, ExecutorStats, LaneStats, Restart, RunningCall, WorkerStats
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "WorkerStats",
     "as_completed",
     "get_reusable_executor",
+    "state",
 ]
 
 __version__ = "0.1.0"
@@ -79,6 +81,7 @@ _HOMES = {
     "WorkerStats": "stats",
     "as_completed": "completed",
     "get_reusable_executor": "reusable",
+    "state": "shared_state",
 }
 #: Modules that need no import statement of their own.
 _MODULES = frozenset({"events", "joblib", "metrics", "tracing"})

@@ -193,6 +193,16 @@ def initializer(value: object) -> Callable[..., object] | None:
     return value
 
 
+def worker_state(value: object) -> Callable[[], object] | None:
+    """What makes a worker's state, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(
+            "worker_state must be a callable that makes a worker's state, or returns a context "
+            f"manager that does, not {type(value).__name__}"
+        )
+    return value
+
+
 def loop_factory(value: object) -> Callable[[], object] | None:
     """What makes a worker's event loop, or None."""
     if value is not None and not callable(value):

@@ -119,6 +119,7 @@ class HybridExecutor(Watchable):
         nice: int | None = None,
         affinity: Affinity | None = None,
         threadpool_limits: int | Mapping[str, int] | None = None,
+        worker_state: Callable[[], object] | None = None,
     ) -> None:
         """
         Args:
@@ -176,6 +177,11 @@ class HybridExecutor(Watchable):
             threadpool_limits: how many threads BLAS and OpenMP may use in each worker, in libraries
                 such as numpy: a number, or a dict of ``"blas"`` and ``"openmp"`` to numbers. Needs
                 threadpoolctl (``pip install 'hybridexec[threadpoolctl]'``).
+            worker_state: called in each worker after the initializer; calls get what it returns
+                from :func:`hybridexec.state`. If that is a context manager, it is entered, and
+                calls get what that gives; it is left when the worker ends. Otherwise, its
+                ``close()`` is called then, if it has one. Both may be asynchronous in the async
+                lane, and there only. If it fails, the executor is broken.
 
         Warns:
             RuntimeWarning: workers may run more calls than they may open files.
@@ -193,6 +199,7 @@ class HybridExecutor(Watchable):
         checks.threads(threads)
         checks.initializer(initializer)
         checks.loop_factory(loop_factory)
+        checks.worker_state(worker_state)
         arguments = checks.initargs(initargs)
         options.on_worker_loss(on_worker_loss)
         checks.seconds(timeout_grace, "timeout_grace")
@@ -229,7 +236,7 @@ class HybridExecutor(Watchable):
             max_workers=workers,
             concurrency=concurrency,
             threads=threads,
-            beginning=Beginning(initializer, arguments, loop_factory),
+            beginning=Beginning(initializer, arguments, loop_factory, worker_state),
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,
             timeout_grace=timeout_grace,

@@ -147,4 +147,4 @@ def _sense(executor: HybridExecutor) -> tuple[object, ...]:
     plan: Plan = executor._assembly.plan
     beginning = plan.beginning
     alike = plan._replace(max_workers=0, beginning=None)  # type: ignore[arg-type]  # compared apart
-    return alike, beginning.initializer, beginning.initargs, executor._options
+    return alike, vars(beginning), executor._options

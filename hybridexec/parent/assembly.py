@@ -198,6 +198,7 @@ def _parts(plan: Plan, lane: str, server: "ForkServer | None") -> "tuple[Engine,
         grace=plan.timeout_grace,
         all_at_once=plan.method == "fork",
         idle_timeout=plan.idle_timeout,
+        patient=plan.beginning.worker_state is not None,
     )
     launcher = Launcher(
         plan.method,

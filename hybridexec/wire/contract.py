@@ -115,6 +115,8 @@ class WorkerStart(NamedTuple):
     setup: Setup | PickledSetup
     #: What makes the event loop of a worker of the async lane, as an initializer would be called.
     loop_factory: Setup | PickledSetup
+    #: What makes the worker's state, if it is to have one.
+    worker_state: Setup | PickledSetup | None
     #: What the parent's logging is like (``log_tree.Tree``), if log records are to be sent.
     log_tree: tuple[Any, ...] | None
 

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import process
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import native
+from .. import native, shared_state
 from ..wire import messages, payload
 from ..wire.contract import PickledSetup, Setup, WorkerStart
 from ..wire.page import StatusPage
@@ -27,6 +27,9 @@ from .inbound import Inbound
 from .inbox import Inbox
 from .late_logs import LateLogs
 from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from .state import State
 
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256
@@ -70,16 +73,32 @@ def run(start: WorkerStart) -> None:
         logs.begin(start.log_tree, page.ring, outbox, helper.call, lane.calling)
     help_out = partial(helper.run, lane, inbound, outbox)
     native.start_thread(partial(faults.guard, help_out), "hybridexec-helper", deaf=True)
-    if lane.set_up(partial(_initialize, start, functions), partial(_tell, outbox)):
+    shared_state.lack()  # a forked worker's parent may have one
+    state: State | None = None
+    if start.worker_state is not None:
+        from . import state as states  # few need it
+
+        state = states.State(start.boot.lane == "async")
+    set_up = partial(_initialize, start, functions, state)
+    if lane.set_up(set_up, partial(_tell, outbox, state)):
         sys.excepthook = sys.__excepthook__  # from here on, a failure is not one to get ready
         outbox.put(messages.Hello())
         lane.serve(start.calls.fd, inbound.on_readable)
+        if state is not None:
+            outbox.write()
+            state.close()
     outbox.write()
 
 
-def _initialize(start: WorkerStart, functions: Functions) -> object:
+def _initialize(start: WorkerStart, functions: Functions, state: State | None) -> object:
+    """Call the initializer, and make the worker's state; what is returned may be awaited."""
     initializer = _called(start.setup, functions)
-    return None if initializer is None else initializer()
+    value = None if initializer is None else initializer()
+    if state is None or start.worker_state is None:
+        return value
+    factory = _called(start.worker_state, functions)
+    assert factory is not None
+    return state.open(factory, value)
 
 
 def _called(setup: Setup | PickledSetup, functions: Functions) -> Callable[[], object] | None:
@@ -92,13 +111,16 @@ def _called(setup: Setup | PickledSetup, functions: Functions) -> Callable[[], o
     return None if function is None else partial(function, *arguments)
 
 
-def _tell(outbox: Outbox, error: BaseException) -> None:
-    """The initializer has failed."""
+def _tell(outbox: Outbox, state: State | None, error: BaseException) -> None:
+    """The initializer has failed, or what makes the worker's state."""
     import logging
 
     # The standard library's logger and text: programs filter on them.
-    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
-    outbox.add(boot.failure("initializer", error))
+    text, stage = "Exception in initializer:", "initializer"
+    if state is not None and state.begun:
+        text, stage = "Exception in worker_state:", "worker_state"
+    logging.getLogger("concurrent.futures").critical(text, exc_info=error)
+    outbox.add(boot.failure(stage, error))
 
 
 def _raise_descriptor_limit(parents: int, concurrency: int) -> None:

@@ -269,7 +269,7 @@ class Supervisor:
         lost: BaseException
         if connection.failure is not None:
             lost = connection.failure
-            if connection.failed_stage == "initializer":
+            if connection.failed_stage in ("initializer", "worker_state"):
                 self._pool.incapable(number, lost)
             else:
                 self._pool.unready(number, lost)

@@ -87,8 +87,8 @@ def not_started(error: BaseException, executable: str) -> ExecutorBroken:
 def failed(pid: int | None, stage: str, trace: str) -> ExecutorBroken:
     """For a worker that said why it cannot get ready."""
     last = trace.strip().splitlines()[-1]
-    if stage == "initializer":
-        text = f"the initializer failed in worker process {pid}: {last}"
+    if stage in ("initializer", "worker_state"):
+        text = f"the {stage} failed in worker process {pid}: {last}"
     else:
         text = f"worker process {pid} could not be made ready: {last}"
     broken = ExecutorBroken(text)

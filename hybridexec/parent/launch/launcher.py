@@ -180,6 +180,9 @@ class Launcher(Generic[LinkT]):
         self._beginning = beginning
         self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
         self._loop_factory = Setup(beginning.loop_factory, (), session.dumps_flat)
+        self._worker_state: Setup | None = None
+        if beginning.worker_state is not None:
+            self._worker_state = Setup(beginning.worker_state, (), session.dumps_flat)
         self._main_file = main_file
         self.worker_logs = worker_logs
         self._place_of = place_of
@@ -239,7 +242,7 @@ class Launcher(Generic[LinkT]):
                 lifeline_fd = self._lifeline_end()
             theirs.callback(native.close, lifeline_fd)
             if self.method == "fork":
-                for setup in (self._setup, self._loop_factory):
+                for setup in filter(None, (self._setup, self._loop_factory, self._worker_state)):
                     setup.needs = session.needs(setup.initializer)
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
@@ -256,6 +259,7 @@ class Launcher(Generic[LinkT]):
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setup=self._setup,
                 loop_factory=self._loop_factory,
+                worker_state=self._worker_state,
                 log_tree=log_tree.describe() if self.worker_logs else None,
             )
             path = interpreter.search_path()
@@ -356,6 +360,7 @@ class Launcher(Generic[LinkT]):
         """End the fork server and drop what workers were to be given; all workers have ended."""
         self._beginning.let_go()
         self._setup = self._loop_factory = Setup(None, (), session.dumps_flat)
+        self._worker_state = None
         for lane in self._lanes.values():
             if lane.server is not None:
                 lane.server.close()

@@ -33,6 +33,7 @@ class Terms(NamedTuple):
     grace: float
     all_at_once: bool
     idle_timeout: float | None
+    patient: bool
 
 
 class Crew:

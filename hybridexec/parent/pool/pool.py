@@ -68,6 +68,7 @@ class Pool:
         grace: float = 0.75,
         all_at_once: bool = False,
         idle_timeout: float | None = None,
+        patient: bool = False,
         random: Callable[[], float] = random.random,
     ) -> None:
         """
@@ -80,6 +81,8 @@ class Pool:
             all_at_once: start every worker of a lane with its first call, instead of one per
                 unfinished call.
             idle_timeout: seconds after which a worker without calls ends; None if it never does.
+            patient: let workers get ready, which have a process, before they end: what they have
+                made must be closed.
             random: a number from 0 to 1, for the jitter of retries.
         """
         self.max_workers = max_workers
@@ -88,7 +91,7 @@ class Pool:
         #: What has been decided.
         self.actions = Actions()
         self._slots = slots
-        self._terms = Terms(max_workers, budget, grace, all_at_once, idle_timeout)
+        self._terms = Terms(max_workers, budget, grace, all_at_once, idle_timeout, patient)
         self._numbers = itertools.count(1)
         #: The workers of all crews, by number, and the crews, by lane. To be read only.
         self.workers: dict[int, Worker] = {}

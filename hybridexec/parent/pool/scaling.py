@@ -50,6 +50,7 @@ class Scaling:
         self._grace = terms.grace
         self._all_at_once = terms.all_at_once
         self._idle_timeout = terms.idle_timeout
+        self._patient = terms.patient
         self._numbers = numbers
         self._everybody = everybody
         self._actions = actions
@@ -251,7 +252,11 @@ class Scaling:
                 or (worker.state is WorkerState.QUARANTINE and not suspects)
             ):
                 self._stop(worker)
-            elif ending and worker.state is WorkerState.STARTING:
+            elif (
+                ending
+                and worker.state is WorkerState.STARTING
+                and not (self._patient and worker.exists)
+            ):
                 # It would start only to stop. (Without a process yet, it may never get one.)
                 worker.state = WorkerState.STOPPING
                 self._actions.kill(worker.id, signal.SIGKILL)

@@ -291,3 +291,21 @@ def test_the_pool_looks_up_for_what_is_due_first() -> None:
     simulation.answer(2, status=messages.RETRIABLE)
     assert simulation.pool.wait_seconds(simulation.now) == 0
     simulation.finish()
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_who_is_getting_ready_when_the_pool_ends_is_killed_unless_that_is_to_be_undone(
+    patient: bool,
+) -> None:
+    simulation = Simulation(max_workers=2, patient=patient)
+    batch = simulation.submit(2)
+    simulation.turn()
+    simulation.start(1)
+    simulation.cancel(batch, None, running=False)
+    simulation.shutdown()
+    simulation.turn()
+    assert [action.worker for action in simulation.kills] == ([2] if patient else [1, 2])
+    if patient:
+        simulation.ready(1)
+        simulation.turn()
+        assert simulation.heads(messages.Stop, 1)

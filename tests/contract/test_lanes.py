@@ -162,14 +162,19 @@ def test_a_generator_that_is_returned_fails_and_says_where_to_go(executor: Hybri
         executor.submit(make_generator).result(timeout=PATIENCE)
 
 
-def test_options_hold_in_each_lane(executor: HybridExecutor) -> None:
-    request.set("r1")
-    try:
-        view = executor.options(propagate=[request], timeout=PATIENCE, retries=1)
-        assert view.submit(async_request).result(timeout=PATIENCE) == "r1"
-    finally:
-        request.set("r2")
-    assert executor.submit(async_request).result(timeout=PATIENCE) is None
+def set_request() -> None:
+    request.set("initial")
+
+
+def test_context_variables_travel_to_each_lane(make: Make) -> None:
+    executor = make(max_workers=1, initializer=set_request)
+    view = executor.options(propagate=[request], timeout=PATIENCE, retries=1)
+    assert view.submit(async_request).result(timeout=PATIENCE) is None
+    token = request.set("r1")
+    assert view.submit(async_request).result(timeout=PATIENCE) == "r1"
+    request.reset(token)
+    assert executor.submit(async_request).result(timeout=PATIENCE) == "initial"
+    assert view.submit(async_request).result(timeout=PATIENCE) is None
 
 
 async def stay(gate: Gate, name: object) -> object:

@@ -172,7 +172,15 @@ def harmful(loaded: Collection[str]) -> list[str]:
     ]
 
 
-def advice(stack: str, names: Iterable[str], code: str) -> str:
+#: What to do in workers that are not for greenlets, whose libraries wait as their makers meant.
+_ELSEWHERE = {
+    "async": "await it in a thread, by asyncio.to_thread(), or make such calls through "
+    'options(lane="thread")',
+    "thread": "C code keeps the GIL, so fewer threads and more workers wait for it less",
+}
+
+
+def advice(stack: str, names: Iterable[str], code: str, lane: str = "greenlet") -> str:
     """Which line of code keeps other calls waiting, and what to do about it, in words.
 
     Args:
@@ -180,9 +188,12 @@ def advice(stack: str, names: Iterable[str], code: str) -> str:
         names: the drivers that its process has loaded. If the stack leads through one of them, or
             another, it is that.
         code: the section of the documentation for what is in none of them.
+        lane: of which kind the worker is.
     """
     places = _PLACE.findall(stack)
     text = "It is at {}:{}. ".format(*places[-1]) if places else ""
+    if lane in _ELSEWHERE:
+        return f"{text}To do: {_ELSEWHERE[lane]}."
     through = [driver for file, _ in reversed(places) for driver in DRIVERS if _has(driver, file)]
     known = through[:1] or [driver for driver in DRIVERS if driver.name in set(names)]
     for driver in known:

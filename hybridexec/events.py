@@ -233,6 +233,7 @@ class WorkerBlocked(WorkerEvent):
         unfinished: how many calls it has.
         libraries: those that it has loaded which wait in C, if it waits: by the names of their
             sections on the documentation's page "Doctor".
+        lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
     """
 
     seconds: float
@@ -242,6 +243,7 @@ class WorkerBlocked(WorkerEvent):
     no_stack: str
     unfinished: int
     libraries: tuple[str, ...] = ()
+    lane: str = "greenlet"
 
     @property
     def message(self) -> str:
@@ -249,7 +251,7 @@ class WorkerBlocked(WorkerEvent):
         said = (
             f"the hub of worker process {self.pid} has not run for {self.seconds:.1f} s: "
             f"{self.why}; unfinished calls there: {self.unfinished}. "
-            + advice(self.stack, self.libraries, "blocked")
+            + advice(self.stack, self.libraries, "blocked", self.lane)
         )
         stack = self.stack.rstrip()
         return (
@@ -286,6 +288,7 @@ class WorkerHeldUp(WorkerEvent):
         unfinished: how many calls the worker has.
         libraries: those that it has loaded which wait in C: by the names of their sections on the
             documentation's page "Doctor".
+        lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
     """
 
     seconds: float
@@ -294,16 +297,17 @@ class WorkerHeldUp(WorkerEvent):
     stack: str
     unfinished: int
     libraries: tuple[str, ...] = ()
+    lane: str = "greenlet"
 
     @property
     def message(self) -> str:
         """What the log says of it."""
         return (
             f"the calls of worker process {self.pid} wait one after another: in {self.looks} of "
-            f"the looks taken in the last {self.seconds:.0f} s, one was waiting where gevent "
-            f"cannot let others run, {self.call} for one; unfinished calls there: "
-            f"{self.unfinished}. {advice(self.stack, self.libraries, 'held-up')} Its stack:\n"
-            f"{self.stack}"
+            f"the looks taken in the last {self.seconds:.0f} s, one was waiting where "
+            f"{'gevent' if self.lane == 'greenlet' else 'its loop'} cannot let others run, "
+            f"{self.call} for one; unfinished calls there: {self.unfinished}. "
+            f"{advice(self.stack, self.libraries, 'held-up', self.lane)} Its stack:\n{self.stack}"
         )
 
 

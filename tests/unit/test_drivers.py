@@ -66,3 +66,13 @@ def test_without_a_known_library_there_is_a_section_to_read() -> None:
         "It is at /app/jobs.py:3. What to do: see doctor.html#blocked."
     )
     assert drivers.advice("", [], "blocked") == "What to do: see doctor.html#blocked."
+
+
+@pytest.mark.parametrize(
+    ("lane", "cure"), [("async", "asyncio.to_thread()"), ("thread", "more workers")]
+)
+def test_advice_for_other_lanes_is_about_their_own_means(lane: str, cure: str) -> None:
+    text = drivers.advice(STACK, ["psycopg2"], "held-up", lane)
+    assert text.startswith("It is at /app/jobs.py:3. To do: ")
+    assert cure in text
+    assert "gevent" not in text

@@ -111,14 +111,15 @@ class HubMonitor:
         no_stack = "" if stack else WHY_NO_STACK.get(state, "it does not answer")
         # What computes does not wait for a library.
         libraries = self._libraries(worker.id) if state in ("S", "D") else ()
-        found = report.seconds, name, stack, why, no_stack, len(held), libraries
+        found = report.seconds, name, stack, why, no_stack, len(held), libraries, worker.crew.lane
         self._tally.happen("WorkerBlocked", worker.id, worker.pid, *found)
 
     def _held_up(self, found: HeldUp) -> None:
         worker = self._workers[found.worker]
         sent, stack = worker.in_flight, found.stack.rstrip()
         call = _text(sent, found.call) if found.call in sent else "a call that has ended"
-        told = found.seconds, found.held, call, stack, len(sent), self._libraries(worker.id)
+        libraries, lane = self._libraries(worker.id), worker.crew.lane
+        told = found.seconds, found.held, call, stack, len(sent), libraries, lane
         self._tally.happen("WorkerHeldUp", worker.id, worker.pid, *told)
 
     def _ask(self, worker: int) -> None:

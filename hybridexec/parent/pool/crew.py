@@ -11,10 +11,10 @@ belongs to one from then on, and so does each worker.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..work.batch import RETRYING, SUSPECT, WAITING
+from ..work.batch import RETRYING, SUSPECT, WAITING, Batch, Call
 from .actions import Actions
 from .backlog import Backlog
 from .dispatch import Dispatch
@@ -47,13 +47,16 @@ class Crew:
         numbers: Iterator[int],
         everybody: dict[int, Worker],
         actions: Actions,
+        wanted: Callable[[list[tuple[Batch, int]]], list[Call]],
     ) -> None:
         """
         Args:
             slots: how many calls each worker runs at once.
             numbers: the numbers of workers to come.
             everybody: the workers of all crews, by number, these included.
+            wanted: see :meth:`.ledger.Ledger.wanted`.
         """
+        self._wanted = wanted
         self.lane = lane
         self.slots = slots
         self.workers: dict[int, Worker] = {}
@@ -99,7 +102,59 @@ class Crew:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
 
-    def hire(self, draining: bool, now: float) -> None:
+    # -- as time passes ---------------------------------------------------------------------------
+
+    def serve(self, running: bool, draining: bool, now: float) -> None:
+        """Send the calls that can be sent, and start missing workers.
+
+        Args:
+            running: whether the pool is, so that workers without calls may rest.
+            draining: whether it is finishing its last calls.
+        """
+        scaling = self.scaling
+        if scaling.short or self.suspects.count:
+            self._hire(draining, now)
+        self.dispatch.run(self.unfinished, now)
+        if self.unfinished > 1 and not self.backlog.count:
+            # A worker may have run out of calls just now.
+            self.relieve(now)
+            self.dispatch.run(self.unfinished, now)  # what was reclaimed
+        if scaling.short:
+            self._hire(draining, now)  # in place of those that were just sent all they may run
+        if running:
+            scaling.rest(now)  # last: whoever has just been sent a call is not idle
+
+    def try_again(self, now: float) -> None:
+        """Have the failed calls that are due wait for any worker."""
+        due = self.retries.take(now)
+        if due:
+            self.backlog.put_back(due)
+            self.scaling.short = True
+
+    def relieve(self, now: float) -> None:
+        """See to workers that are stuck."""
+        self.backlog.put_back(self._wanted(self.recall.relieve(now)))
+
+    # -- ends of workers --------------------------------------------------------------------------
+
+    def retire(self, worker: Worker, cause: str) -> None:
+        """Let a worker finish what it runs, give back the rest, and end."""
+        self.scaling.retire(worker, cause)
+        if worker.waiting > 0 and not worker.recalls:
+            self.recall.ask(worker, worker.waiting)
+
+    def retire_surplus(self) -> None:
+        """Retire the workers that are too many."""
+        for worker in self.scaling.surplus():
+            self.retire(worker, "resized")
+
+    def settle(self, ending: bool) -> None:
+        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``."""
+        ending = ending or (self.broken_because is not None and not self.unfinished)
+        if ending or self.scaling.leaving:
+            self.scaling.settle(ending, self.suspects.count)
+
+    def _hire(self, draining: bool, now: float) -> None:
         """Start missing workers, if they may be started now; only as many as the last calls need if
         the pool is ``draining``."""
         if self.closing or not self.scaling.may_hire(self.unfinished, now):
@@ -108,9 +163,3 @@ class Crew:
             self.scaling.hire_to_finish(self.backlog.count, self.suspects.groups)
         else:
             self.scaling.hire(self.unfinished, self.suspects.groups)
-
-    def settle(self, ending: bool) -> None:
-        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``."""
-        ending = ending or (self.broken_because is not None and not self.unfinished)
-        if ending or self.scaling.leaving:
-            self.scaling.settle(ending, self.suspects.count)

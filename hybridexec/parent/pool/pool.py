@@ -126,7 +126,9 @@ class Pool:
         crew = self.crews.get(lane)
         if crew is None:
             slots, terms = self._slots[lane], self._terms
-            crew = Crew(lane, slots, terms, self._numbers, self.workers, self.actions)
+            crew = Crew(
+                lane, slots, terms, self._numbers, self.workers, self.actions, self.ledger.wanted
+            )
             crew.closing, crew.broken_because = self.ledger.closing, self.ledger.broken_because
             self.crews[lane] = crew
         return crew
@@ -170,12 +172,8 @@ class Pool:
         self._terms = self._terms._replace(max_workers=max_workers)
         for crew in self.crews.values():
             crew.scaling.resize(max_workers)
-        self._retire_surplus()
-
-    def _retire_surplus(self) -> None:
-        for crew in self.crews.values():
-            for worker in crew.scaling.surplus():
-                self._retire(worker, "resized")
+            crew.retire_surplus()
+        self._settle()
 
     def receiver(self, lane: str) -> Worker | None:
         """The worker to which a caller may send an inline call of this lane; None if there are
@@ -269,7 +267,7 @@ class Pool:
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
         self.actions.tally.happen("WorkerReady", number, worker.pid)
-        self._retire_surplus()
+        worker.crew.retire_surplus()
         self._settle()
 
     def results(
@@ -324,14 +322,8 @@ class Pool:
             return
         # The replacement of a worker that has done nothing yet would be no smaller.
         if worker.state is WorkerState.READY and worker.done:
-            self._retire(worker, "max_memory_per_child")
-
-    def _retire(self, worker: Worker, cause: str) -> None:
-        """Let a worker finish what it runs, give back the rest, and end."""
-        worker.crew.scaling.retire(worker, cause)
-        if worker.waiting > 0 and not worker.recalls:
-            worker.crew.recall.ask(worker, worker.waiting)
-        self._settle()
+            worker.crew.retire(worker, "max_memory_per_child")
+            self._settle()
 
     def fail(self, cause: BaseException) -> None:
         """No worker can be had, because of ``cause``: break, unless no worker is wanted."""
@@ -399,33 +391,16 @@ class Pool:
     def tick(self, now: float) -> None:
         """Time has passed: look at deadlines, retries and stuck workers."""
         for crew in self.crews.values():
-            due = crew.retries.take(now)
-            if due:
-                crew.backlog.put_back(due)
-                crew.scaling.short = True
+            crew.try_again(now)
         self._recovery.look(now)
         for crew in self.crews.values():
-            self._relieve(crew, now)
-
-    def _relieve(self, crew: Crew, now: float) -> None:
-        crew.backlog.put_back(self.ledger.wanted(crew.recall.relieve(now)))
+            crew.relieve(now)
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start missing workers."""
-        draining = self.phase is Phase.DRAINING
+        running, draining = self.phase is Phase.RUNNING, self.phase is Phase.DRAINING
         for crew in self.crews.values():
-            scaling = crew.scaling
-            if scaling.short or crew.suspects.count:
-                crew.hire(draining, now)
-            crew.dispatch.run(crew.unfinished, now)
-            if crew.unfinished > 1 and not crew.backlog.count:
-                # A worker may have run out of calls just now.
-                self._relieve(crew, now)
-                crew.dispatch.run(crew.unfinished, now)  # what was reclaimed
-            if scaling.short:
-                crew.hire(draining, now)  # in place of those that were just sent all they may run
-            if self.phase is Phase.RUNNING:
-                scaling.rest(now)  # last: whoever has just been sent a call is not idle
+            crew.serve(running, draining, now)
         self._settle()
 
     def _settle(self) -> None:

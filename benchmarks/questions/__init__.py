@@ -14,6 +14,7 @@ QUESTIONS = (
     "map_throughput",
     "map_objects",
     "single_dicts",
+    "pools",
     "fetched",
     "large_payloads",
     "round_trip",

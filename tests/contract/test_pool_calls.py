@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import queue
 import time
@@ -252,3 +253,15 @@ def test_lambdas_are_carried(pool: Pool) -> None:
     three = 3
     assert pool.map(lambda n: n * three, [1, 2]) == [3, 6]
     assert pool.apply(lambda: lambda: three)() == 3
+
+
+async def square_later(value: int) -> int:
+    await asyncio.sleep(0)
+    return value * value
+
+
+def test_async_functions_run_in_their_lane(make_pool: MakePool) -> None:
+    pool = make_pool()
+    assert pool.apply(square_later, (3,)) == 9  # type: ignore[comparison-overlap]  # as it says
+    assert pool.map(square_later, range(3)) == [0, 1, 4]  # type: ignore[comparison-overlap]
+    assert list(pool.imap(square_later, range(3))) == [0, 1, 4]  # type: ignore[comparison-overlap]

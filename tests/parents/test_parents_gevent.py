@@ -55,6 +55,21 @@ def test_progress_is_shown_by_a_greenlet(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_pool_cooperates(method: str) -> None:
+    expected = [
+        "apply: 42",
+        "map: [0, 2, 4, 6, 8]",
+        "imap: [0, 2, 4, 6, 8]",
+        "errors: ValueError",
+        "callbacks: 7 [7]",
+        "timeout: TimeoutError",
+        "busy, idle: 1 19",
+        "terminated: CancelledError",
+    ]
+    assert best_gap(method, "pool", expected) < GAP
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_megabytes_each_way_do_not_hold_up_the_hub(method: str) -> None:
     (gaps,) = run_scenario(method, "megabytes")
     assert min(map(float, gaps.split())) < GAP

@@ -17,7 +17,7 @@ import time
 
 import gevent
 
-from hybridexec import HybridExecutor, as_completed
+from hybridexec import HybridExecutor, Pool, as_completed
 
 MEGABYTE = 2**20
 
@@ -121,6 +121,31 @@ def progress(context):
         executor.map(wait_and_return, [0.3] * 20, range(20), progress=shown.append)
     print("not iterated:", shown[-1].done)
     print("worst gap:", heart.worst)
+
+
+def pool(context):
+    told = []
+    with Heart() as heart, Pool(2, context=context, concurrency=10) as pool:
+        print("apply:", pool.apply(double, (21,)))
+        print("map:", pool.map(double, range(5)))
+        print("imap:", list(pool.imap(double, (n for n in range(5)))))
+        result = pool.apply_async(wait_and_return, (0.2, 7), callback=told.append)
+        results = pool.map_async(fail, ["no", "neither"], callback=told.append)
+        print("errors:", type(_error(results.get)).__name__)
+        print("callbacks:", result.get(), told)
+        late = pool.apply_async(wait_and_return, (600, None))
+        print("timeout:", type(_error(lambda: late.get(0.05))).__name__)
+        print("busy, idle:", pool.busy, pool.idle)
+    print("terminated:", type(_error(late.get)).__name__)
+    pool.join()
+    print("worst gap:", heart.worst)
+
+
+def _error(do):
+    try:
+        do()
+    except Exception as error:
+        return error
 
 
 def megabytes(context):

@@ -8,11 +8,9 @@ Thread: callers' threads.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from . import checks, native
@@ -20,6 +18,7 @@ from .options import UNCHANGED, CallOptions, Lane
 from .privates import Privates
 from .public import named, public
 from .streaming import Streaming
+from .through_submit import map_through
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -192,12 +191,12 @@ class Calls(Streaming, Privates):
             # A subclass that counts or wraps calls in submit() expects map() to go through it.
             items = iter(iterables[0]) if star else zip(*iterables, strict=False)
             if reporter is None:
-                return _map_through(self.submit, items, fn, deadline, buffersize)
+                return map_through(self.submit, items, fn, deadline, buffersize)
             from .parent.client.counted import CountedFutures
 
             counted = CountedFutures(reporter)
             submit, items = counted.each(self.submit), counted.until_read(items)
-            run = partial(_map_through, submit, items, fn, deadline, buffersize)
+            run = partial(map_through, submit, items, fn, deadline, buffersize)
             return counted.watched(run)
         # A lazy map submits more later: the executor must not be garbage collected before.
         keep = None if buffersize is None else self
@@ -283,48 +282,6 @@ class Calls(Streaming, Privates):
 
     def _submits_elsewhere(self) -> bool:
         return type(self).submit is not Calls.submit or "submit" in self.__dict__
-
-
-def _map_through(
-    submit: Callable[..., Future[T]],
-    items: Iterator[Iterable[Any]],
-    fn: Callable[..., T],
-    deadline: float | None,
-    buffersize: int | None,
-) -> Iterator[T]:
-    """``HybridExecutor.map``, of the results of futures."""
-    from concurrent.futures import CancelledError
-
-    futures: deque[Future[T]] = deque()
-    try:
-        for item in islice(items, buffersize):
-            futures.append(submit(fn, *item))
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-
-    def results() -> Iterator[T]:
-        try:
-            while futures:
-                future = futures.popleft()
-                try:
-                    left = None if deadline is None else deadline - native.monotonic()
-                    future.exception(left)
-                except CancelledError:
-                    pass  # result() raises it below
-                except BaseException:
-                    future.cancel()
-                    raise
-                futures.extend(submit(fn, *item) for item in islice(items, 1))
-                done = [future.result]
-                del future  # the iterator must not keep results alive
-                yield done.pop()()
-        finally:
-            for future in futures:
-                future.cancel()
-
-    return results()
 
 
 def _ready(options: CallOptions) -> CallOptions:

@@ -56,10 +56,11 @@ faults: $(VENV)/.installed-bench  ## Do the same faults to the peers, and print 
 	$(PY) -m benchmarks.faults $(ARGS)
 
 # What tests share is checked too, and imports what tests need.
-lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
+lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy; pyright, of what users see
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+	$(PY) -m pyright
 
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
 	$(PY) docs/demo_picture.py

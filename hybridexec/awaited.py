@@ -6,29 +6,40 @@ Guarantees: none blocks its loop; this module loads no asyncio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from . import checks
-from .calls import Calls
+from .calls import Async, Calls
 from .public import named, public
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Unpack
 
+    from .keywords import AsyncMap, Unordered
     from .outcomes import Outcome
     from .progress import Shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Items = Iterable[Any] | AsyncIterable[Any]
 
 
 class AwaitedCalls(Calls):
     """What calls are made through, by coroutines too."""
 
+    @overload
+    async def asubmit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
+    async def asubmit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
     @public
-    async def asubmit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def asubmit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Run ``fn(*args, **kwargs)`` in a worker; return, or raise, what it does.
 
         The call is made when this coroutine is awaited, or a task runs it. To cancel that task
@@ -53,15 +64,25 @@ class AwaitedCalls(Calls):
         submit = partial(self.submit, fn, *args, **kwargs)
         return await awaiting.result(await awaiting.submitted(room, submit))
 
+    @overload
+    def amap(
+        self, fn: Async[T], *iterables: Items, **keywords: Unpack[AsyncMap]
+    ) -> AsyncIterator[T]: ...
+
+    @overload
+    def amap(
+        self, fn: Callable[..., T], *iterables: Items, **keywords: Unpack[AsyncMap]
+    ) -> AsyncIterator[T]: ...
+
     @named
     def amap(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any] | AsyncIterable[Any],
         buffersize: int | None = None,
         star: bool = False,
         progress: Shown = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncIterator[Any]:
         """Return an async iterator of ``fn``'s results for the items, in their order.
 
         Items are read as results are fetched, so the iterables may be endless. Async ones are
@@ -84,16 +105,26 @@ class AwaitedCalls(Calls):
             return self._amap_through(fn, iterables, buffersize, star, progress)
         return self._awaited("amap", fn, iterables, buffersize, False, star, progress)
 
+    @overload
+    def amap_unordered(
+        self, fn: Async[T], *iterables: Items, **keywords: Unpack[Unordered]
+    ) -> AsyncIterator[T]: ...
+
+    @overload
+    def amap_unordered(
+        self, fn: Callable[..., T], *iterables: Items, **keywords: Unpack[Unordered]
+    ) -> AsyncIterator[T]: ...
+
     @named
     def amap_unordered(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any] | AsyncIterable[Any],
         buffersize: int | None = None,
         return_exceptions: bool = False,
         star: bool = False,
         progress: Shown = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncIterator[Any]:
         """As :meth:`amap`, with results in the order in which the calls end.
 
         Args:
@@ -104,15 +135,25 @@ class AwaitedCalls(Calls):
             "amap_unordered", fn, iterables, buffersize, return_exceptions, star, progress
         )
 
+    @overload
+    def aoutcomes(
+        self, fn: Async[T], *iterables: Items, **keywords: Unpack[AsyncMap]
+    ) -> AsyncIterator[Outcome[T]]: ...
+
+    @overload
+    def aoutcomes(
+        self, fn: Callable[..., T], *iterables: Items, **keywords: Unpack[AsyncMap]
+    ) -> AsyncIterator[Outcome[T]]: ...
+
     @named
     def aoutcomes(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any] | AsyncIterable[Any],
         buffersize: int | None = None,
         star: bool = False,
         progress: Shown = None,
-    ) -> AsyncIterator[Outcome[T]]:
+    ) -> AsyncIterator[Outcome[Any]]:
         """As :meth:`amap`, with one :class:`Outcome` per item, in the order in which calls end.
 
         A failure never ends the iteration, and each outcome names its item; see :meth:`outcomes`.

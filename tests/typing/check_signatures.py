@@ -1,7 +1,7 @@
 """What type checkers must see: submit checks the user's arguments, results have their types.
 
-mypy checks this file (``make lint``); it is never run. An unused ``type: ignore`` is an error, so
-each ignored line also shows that the mistake on it is found.
+mypy and pyright check this file (``make lint``); it is never run. An unused ``type: ignore`` is an
+error, so each ignored line also shows that the mistake on it is found.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import multiprocessing.pool
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 from typing import assert_type
 
 from hybridexec import (
     CallStream,
     ExecutorView,
+    Frontier,
     HybridExecutor,
     Outcome,
     Pool,
@@ -52,6 +54,14 @@ async def iterate(executor: HybridExecutor) -> None:
             assert_type(n, int)
 
 
+async def afetch(url: str, delay: float = 1.0) -> bytes:
+    return url.encode()
+
+
+async def urls() -> AsyncIterator[str]:
+    yield "url"
+
+
 def show(progress: Progress) -> None:
     assert_type(progress.total, int | None)
 
@@ -61,9 +71,9 @@ def check(executor: HybridExecutor) -> None:
     del as_base
     assert_type(executor.submit(fetch, "url"), Future[bytes])
     assert_type(executor.submit(fetch, "url", timeout=2.0), Future[bytes])
-    executor.submit(fetch)  # type: ignore[call-arg]
-    executor.submit(fetch, 1)  # type: ignore[arg-type]
-    executor.submit(fetch, "url", retries=1)  # type: ignore[call-arg]
+    executor.submit(fetch)  # type: ignore[call-overload]
+    executor.submit(fetch, 1)  # type: ignore[call-overload]
+    executor.submit(fetch, "url", retries=1)  # type: ignore[arg-type, call-arg]
     assert_type(executor.map(fetch, ["url"]), Iterator[bytes])
     assert_type(executor.map(fetch, ["url"], buffersize=10), Iterator[bytes])
     assert_type(executor.map_unordered(fetch, ["url"]), Iterator[bytes])
@@ -72,7 +82,7 @@ def check(executor: HybridExecutor) -> None:
     assert_type(executor.map(fetch, ["url"], progress=True), Iterator[bytes])
     executor.map_unordered(fetch, ["url"], progress=print)
     executor.outcomes(fetch, ["url"], progress=show)
-    executor.map(fetch, ["url"], progress="bar")  # type: ignore[arg-type]
+    executor.map(fetch, ["url"], progress="bar")  # type: ignore[call-overload]
     executor.map(fetch, ["url"], progress=fetch)  # type: ignore[arg-type]
     assert_type(executor.stream(count, 3), CallStream[int])
     assert_type(next(executor.stream(count, numbers=3)), int)
@@ -120,3 +130,39 @@ def check_pool(pool: Pool) -> None:
     with pool as same:
         assert_type(same, Pool)
     Pool("two")  # type: ignore[arg-type]
+
+
+def check_async_functions(executor: HybridExecutor) -> None:
+    assert_type(executor.submit(afetch, "url"), Future[bytes])
+    assert_type(executor.submit(partial(afetch, delay=2.0), "url"), Future[bytes])
+    executor.submit(afetch, 1)  # type: ignore[call-overload]
+    assert_type(executor.map(afetch, ["url"]), Iterator[bytes])
+    assert_type(executor.map(afetch, ["url"], timeout=5, chunksize=2), Iterator[bytes])
+    assert_type(executor.map_unordered(afetch, ["url"]), Iterator[bytes])
+    assert_type(executor.map_unordered(afetch, ["url"], buffersize=9), Iterator[bytes])
+    assert_type(executor.outcomes(afetch, ["url"], progress=show), Iterator[Outcome[bytes]])
+
+
+async def check_asyncio(executor: HybridExecutor) -> None:
+    assert_type(await executor.asubmit(fetch, "url", timeout=2.0), bytes)
+    assert_type(await executor.asubmit(afetch, "url"), bytes)
+    await executor.asubmit(fetch, 1)  # type: ignore[call-overload]
+    assert_type(executor.amap(fetch, ["url"]), AsyncIterator[bytes])
+    assert_type(executor.amap(afetch, urls(), buffersize=5), AsyncIterator[bytes])
+    assert_type(executor.amap_unordered(fetch, urls(), ["url"]), AsyncIterator[bytes])
+    assert_type(executor.amap_unordered(afetch, urls()), AsyncIterator[bytes])
+    assert_type(executor.aoutcomes(afetch, urls()), AsyncIterator[Outcome[bytes]])
+    executor.amap(fetch, ["url"], chunksize=5)  # type: ignore[call-overload]
+    async with HybridExecutor(2) as entered, entered.options(timeout=5) as view:
+        assert_type(entered, HybridExecutor)
+        assert_type(view, ExecutorView)
+
+
+def check_frontier(executor: HybridExecutor) -> None:
+    frontier = Frontier(["url"])
+    assert_type(frontier, Frontier[str])
+    assert_type(frontier.add("url"), bool)
+    assert_type(frontier.extend(["url"]), int)
+    frontier.add(1)  # type: ignore[arg-type]
+    assert_type(executor.outcomes(fetch, frontier), Iterator[Outcome[bytes]])
+    assert_type(Frontier([("url", 1)], key=lambda item: item[0]), Frontier[tuple[str, int]])

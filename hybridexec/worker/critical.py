@@ -21,6 +21,7 @@ signal handlers do. So a call that has the CPU is left alone
 
 from __future__ import annotations
 
+import sys
 from types import CodeType, FrameType
 
 #: Where Python says that the code is which imports modules.
@@ -63,14 +64,7 @@ def is_running(
         end: what has called its first frame.
         made_of_locks: packages.
     """
-    name = frame.f_globals.get("__name__", "")
-    if (
-        type(name) is str
-        and name.partition(".")[0] in made_of_locks
-        and frame.f_code.co_filename != "<string>"  # submit(eval, ...): its globals are ours
-    ):
-        return True
-    if _has_called(frame):
+    if _is_of(frame, made_of_locks) or _has_called(frame):
         return True
     at: FrameType | None = frame
     while at is not None and at is not end:
@@ -80,6 +74,42 @@ def is_running(
         if code.co_name in _METHODS and at.f_back is not end and is_method(code):
             return True
         at = at.f_back
+    return False
+
+
+def is_taking_by_hand(frame: FrameType) -> bool:
+    """Whether ``frame`` is where a lock may be taken, or just was, that nothing releases yet if
+    something is raised."""
+    taking = _has_called(frame) or may_take_next(frame)
+    return taking and not _is_of(frame, LOCKS)
+
+
+def _is_of(frame: FrameType, packages: frozenset[str]) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return (
+        type(name) is str
+        and name.partition(".")[0] in packages
+        and frame.f_code.co_filename != "<string>"  # submit(eval, ...): its globals are ours
+    )
+
+
+def may_take_next(frame: FrameType) -> bool:
+    """Whether ``frame`` may take a lock before the next place where something is raised in it.
+
+    From Python 3.13 on, what another thread has asked for is not raised where a thread has waited
+    for the GIL, but at the next such place.
+    """
+    code = frame.f_code
+    if sys.version_info < (3, 13):
+        return False
+    if not _BY_HAND.isdisjoint(code.co_names):
+        return True
+    if not _calls:
+        _learn()
+    bytecodes = code.co_code
+    for at in range(frame.f_lasti + 2, len(bytecodes), 2):
+        if bytecodes[at] in _calls:
+            return bytecodes[at - 2] == _special
     return False
 
 
@@ -109,5 +139,7 @@ def _learn() -> None:
     global _calls, _special
     from opcode import opmap  # few calls are ever interrupted
 
-    _calls = frozenset(number for name, number in opmap.items() if name.startswith("CALL"))
+    # Python 3.11 has a bytecode before the one that calls, which does that itself for C functions.
+    calling = ("CALL", "PRECALL")
+    _calls = frozenset(number for name, number in opmap.items() if name.startswith(calling))
     _special = opmap.get("LOAD_SPECIAL", -1)

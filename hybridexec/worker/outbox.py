@@ -1,7 +1,8 @@
 """What goes out: results and other messages.
 
-Thread: main writes at the end of a turn, as far as that cannot block; the helper thread writes what
-main does not get to, and what does not fit into the pipe.
+Thread: main writes at the end of a turn, as far as that cannot block, and so does any other thread
+that runs calls; the helper thread writes what these do not get to, and what does not fit into the
+pipe.
 Guarantees: frames are written whole, one after another; putting something in never waits.
 
 The results of calls that wait, many at once, would leave one by one, as the descriptors that they
@@ -90,7 +91,8 @@ class Outbox:
         return bool(self._held)
 
     def add(self, entry: Entry) -> None:
-        """Put something in, from any thread; :meth:`flush` or :meth:`write` must follow."""
+        """Put something in, from any thread; :meth:`flush`, :meth:`push` or :meth:`write` must
+        follow."""
         self._entries.append(entry)
 
     def put(self, entry: Entry) -> None:
@@ -176,18 +178,27 @@ class Outbox:
             self._hold.stop()
             self._hold = None
             self._release()  # they leave with the others
-        written = True  # if the helper thread is at it, it looks again
-        if self._lock.acquire(False):
-            try:
-                while written and self.pending:
-                    written = self._write_some(None)
-            finally:
-                self._lock.release()
-        if written:
+        if self._write_now():
             self._room.stop()
         elif not self._room.active:
             self._room.start(self.flush)
             self._call_helper()  # in case a call keeps the main thread
+
+    def push(self) -> None:
+        """As :meth:`flush`, on a thread that runs calls and is not main's."""
+        if not self._write_now():
+            self._call_helper()
+
+    def _write_now(self) -> bool:
+        """Write what there is, until that would block; false if it would."""
+        # If another thread is at it, that looks again when it is done.
+        while self.pending and self._lock.acquire(False):
+            try:
+                if not self._write_some(None):
+                    return False
+            finally:
+                self._lock.release()
+        return True
 
     def write(self) -> None:
         """Write what there is, however long that takes; on the helper thread, or at the end."""

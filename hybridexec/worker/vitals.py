@@ -1,6 +1,7 @@
 """What the status page says of a worker's calls and of its process, for those who watch it.
 
-Thread: main, but for :meth:`Vitals.let_go`.
+Thread: main, but for :meth:`Vitals.ran`, which threads that run calls take turns with, and
+:meth:`Vitals.let_go`.
 
 To read a clock for every call would cost the shortest ones a tenth of their time. So it is read
 once for calls that run one after another without waiting: all of them together take some
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 
 from .. import native
 from ..wire import histogram
@@ -30,13 +32,18 @@ _TURN_SECONDS = 0.005
 class Vitals:
     """One worker's."""
 
-    def __init__(self, page: StatusPage) -> None:
+    def __init__(self, page: StatusPage, cpu: Callable[[], float] | None = None) -> None:
+        """
+        Args:
+            cpu: the CPU that was used for calls, in seconds; the main thread's, if it runs them.
+        """
+        self._cpu_used = cpu or time.thread_time
         self._words, self._times = page.words, page.times
         self._runs_at, self._waits_at = page.runs_at, page.waits_at
         self._usual = 0.0  # how long calls take that do not wait, in seconds
         self._beaten_at = native.monotonic()
         self._measure_at = 0.0
-        self._cpu = time.thread_time()  # the main thread's, until then
+        self._cpu = self._cpu_used()  # until then
 
     def ran(self, count: int, waited: float, seconds: float, last_waited: bool) -> None:
         """Calls have run one after another, without waiting but for the last.
@@ -59,7 +66,7 @@ class Vitals:
 
     def beat(self) -> None:
         """The main thread's loop is running."""
-        now, cpu = native.monotonic(), time.thread_time()
+        now, cpu = native.monotonic(), self._cpu_used()
         times = self._times
         times[HEARTBEAT] = now
         passed = now - self._beaten_at

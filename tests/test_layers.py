@@ -48,7 +48,7 @@ KEPT_OUT = {
     | {"threading", "time", "hybridexec.native"},
 }
 #: Rooms of the worker, each for a kind of worker.
-KINDS = {"greenlets", "tasks"}
+KINDS = {"greenlets", "tasks", "threads"}
 #: Who of the worker's shared half may enter these rooms, and by which doors: what puts a worker
 #: together. All else knows a lane by its contract only.
 DOORS = {"kinds": {"lane", "patching"}}

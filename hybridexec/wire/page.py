@@ -15,7 +15,8 @@ seconds; the others are integers:
   written *before* the call runs. Calls are taken in the order they were sent, so this one number
   tells exactly which of the unanswered calls may have started;
 - ``CURRENT``: the id of the call that has the CPU, 0 if none has or it is not known. Only a worker
-  that traces switches writes it (see ``worker/tracing.py``); then it is exact;
+  that traces switches writes it (see ``worker/tracing.py``); then it is exact. It is ``SHARED``
+  where calls run in threads;
 - ``HELD``: written by the parent only: while it differs from the number in the last Reclaim message
   that the worker has handled, the worker takes no calls;
 - ``BUSY``, ``CPU``, ``RESIDENT``: the share of the last seconds for which the main thread was not
@@ -47,6 +48,8 @@ from .log_ring import LogRing
 HEARTBEAT, TAKEN, CURRENT, HELD, BUSY, CPU, RESIDENT = range(7)
 #: Over how many seconds ``BUSY`` is a mean: what is older counts for a third, and less.
 BUSY_SECONDS = 3.0
+#: What ``CURRENT`` is where calls share the CPU: any of them may have it.
+SHARED = -1
 _HEADER = 8
 _WORD = 8
 #: Bytes of the fault log that the parent sees.
@@ -105,7 +108,7 @@ class StatusPage:
 
     @property
     def current(self) -> int:
-        """The id of the call that has the CPU; 0 if none has, or if it is not known."""
+        """The id of the call that has the CPU; 0 if none has, or if it is not known; or SHARED."""
         return self.words[CURRENT]
 
     def hold(self, number: int) -> None:
@@ -169,6 +172,11 @@ class StatusPage:
 
     def _log(self) -> bytes:
         return bytes(self._memory[self._size :])
+
+    @property
+    def log_fd(self) -> int:
+        """The descriptor of the fault log, in the worker."""
+        return self._fd
 
     def rewind_log(self) -> None:
         """Have what comes next written at the log's start; in the worker, whose descriptor is

@@ -8,9 +8,9 @@ its lane's name. The one for greenlets is :mod:`.greenlets.lane`.
 
 Threads
 -------
-*Main* is the process's main thread. It belongs to the lane: calls run on it, or are started from
-it. *Helper* is a native thread of the shared half, which reads and writes whenever a call keeps the
-main thread from it. No user code runs there. *Reader* is whichever of the two reads the call
+*Main* is the process's main thread. It belongs to the lane: calls run on it, or on threads that it
+starts. *Helper* is a native thread of the shared half, which reads and writes whenever a call keeps
+the main thread from it. No user code runs there. *Reader* is whichever of the two reads the call
 pipe: it holds ``Inbound``'s lock, so there is one at a time.
 
 =============================== ========= ==========================================================
@@ -45,9 +45,11 @@ has. It takes none while ``HELD`` on the page, read when ``TAKEN`` is raised, di
 Each runs in a copy of the context that ``set_up`` has left, with the function that
 ``Functions.load`` returns, and ends with exactly one result, whatever it raises: see
 :mod:`hybridexec.wire.messages` for the ways to end. Results are put out on the main thread, by
-``Outbox.put``, ``put_first`` and ``put_late``. The main thread's loop writes ``HEARTBEAT`` every
-0.1 s, unless a call keeps it. ``Functions.forgotten`` is cleared there, because that may run user
-code.
+``Outbox.put``, ``put_first`` and ``put_late``; or, where calls run on other threads, on these, by
+``Outbox.add`` and ``push``, which no lock keeps waiting. Such a lane takes calls on one thread at a
+time, and tells ``Vitals`` of them likewise. The main thread's loop writes ``HEARTBEAT`` every
+0.1 s, unless a call keeps it. ``Functions.forgotten`` is cleared there, or where calls run, because
+that may run user code.
 
 **Stream.** A call whose job has a window (``Job.window``) returns something to iterate. Its
 function is what ``Functions.streaming``, which the lane sets, makes of the one that was sent: it
@@ -59,8 +61,8 @@ raised in a call to stop it. Such a call's result is not put into a row.
 **Stop.** What stops a call is raised in that call and in no other, and once. One that cannot be
 stopped is no fault: the parent has a grace, after which it ends the worker.
 
-**Say where.** Whichever call keeps the main thread is named, without its help; and whoever asks is
-told for which call it runs.
+**Say where.** Whichever call keeps the main thread is named, without its help; where none can,
+``CURRENT`` on the page is ``SHARED``. Whoever asks is told for which call it runs.
 
 A process that a call forks is no worker: the lane lets go of the page, the inbox and the outbox
 there (``Outbox.let_go``).

@@ -125,6 +125,12 @@ class Sources:
 
     # -- from who reads the call pipe -----------------------------------------------------------
 
+    def stir(self, call: int) -> None:
+        """A call is to be stopped, and to find that out if it waits. :meth:`look` must follow."""
+        source = self._open.get(call)
+        if source is not None:
+            self.stirred.append(source)
+
     def more(self, call: int, fetched: int) -> None:
         """So many of a call's items have been fetched. :meth:`look` must follow."""
         source = self._open.get(call)

@@ -52,6 +52,13 @@ def record_faults(log_fd: int) -> None:
         faulthandler.register(DUMP_SIGNAL, log_fd, all_threads=False, chain=False)
 
 
+def dump_all_threads(log_fd: int) -> None:
+    """When the parent asks faulthandler, have it write the stacks of all threads: where calls run
+    in threads, any of them may hold the GIL."""
+    if DUMP_SIGNAL is not None:
+        faulthandler.register(DUMP_SIGNAL, log_fd, all_threads=True, chain=False)
+
+
 def _let_go(log_fd: int) -> None:
     """A child that a call has forked: if it crashes, that is no part of the worker's log."""
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -12,6 +12,7 @@ import pytest
 from hybridexec import HybridExecutor
 
 from .helpers import Gate
+from .lanes import start_in
 
 #: "forkserver" is the default unless ``initargs`` need more.
 METHODS = ["forkserver", "spawn", "fork"]
@@ -70,6 +71,12 @@ def make() -> Iterator[Make]:
 def make_each(method: str | None) -> Iterator[Make]:
     """Makes executors of each start method in turn; ends them after the test."""
     yield from _factory(method)
+
+
+@pytest.fixture
+def make_threads(make: Make) -> Make:
+    """As ``make``, for executors whose calls run in native threads."""
+    return lambda **arguments: start_in("thread", make(**arguments))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ... import native
 from ...errors import ExecutorBroken, WorkerLost
 from ...wire import frames
 from ...wire.messages import ToWorker
-from ...wire.page import DUMP_SIGNAL
+from ...wire.page import DUMP_SIGNAL, SHARED
 from ...wire.shared import Buffer, Part, Region
 from .. import lifecycle
 from ..launch import exit_errors
@@ -167,15 +167,17 @@ class Connection:
         return (b"", 0) if ring is None else (ring.take(end), ring.dropped)
 
     def request_dump(self) -> None:
-        """Have faulthandler write the main thread's stack to the fault log, if that does no harm.
+        """Have faulthandler write the main thread's stack to the fault log, or those of all threads
+        if calls run in these, if that does no harm.
 
-        It does harm if the main thread waits in C code, because not every system call can be
-        restarted, and the signal could end the wait; and if user code has removed the handler, so
-        that the signal would kill the process.
+        It does harm if the main thread waits in C code of a call's, because not every system call
+        can be restarted, and the signal could end the wait; and if user code has removed the
+        handler, so that the signal would kill the process.
         """
         number = DUMP_SIGNAL
         caught = _status(self.pid, "SigCgt")
-        if number is None or self.state not in (None, "R"):
+        is_calls = self.page.current != SHARED  # the main thread
+        if number is None or (is_calls and self.state not in (None, "R")):
             return
         # Where the system does not tell, DUMP_SIGNAL is one that is ignored by default.
         if caught is None or int(caught, 16) >> (number - 1) & 1:

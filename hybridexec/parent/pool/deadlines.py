@@ -13,7 +13,9 @@ says when each running call started, shows whether that worked. If the call stil
    stopped before is left alone, as it may be cleaning up;
 2. after the grace period, its worker is killed if the call still has the CPU, or goes on although
    its hub is free. If another call blocks the hub, this one is a victim: it fails, and its worker
-   lives on. Once the hub gets to it again, it has another grace period to end.
+   lives on. Once the hub gets to it again, it has another grace period to end. Where calls
+   share the CPU, as threads do, none of them is a victim: one that holds the GIL in C keeps all
+   from going on, and which one that is, nobody knows.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...wire.page import SHARED
 from .page import Page
 
 #: A hub that has not ticked for so many seconds is blocked by a call; it ticks ten times a second.
@@ -106,7 +109,8 @@ class Deadlines:
                 self.look_at = min(self.look_at, deadline + self._grace)
                 continue
             self.look_at = min(self.look_at, now + max(self._grace, _TICK))
-            if now - page.heartbeat > HUB_LATE and page.current != call:
+            blocked = now - page.heartbeat > HUB_LATE
+            if blocked and page.current not in (call, SHARED):
                 self._timeouts[call] = now - started
                 self._victims.add(call)
                 self.abandoned.setdefault(call, None)

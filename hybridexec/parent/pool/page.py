@@ -51,7 +51,8 @@ class Page(Protocol):
 
     @property
     def current(self) -> int:
-        """The call that has the CPU; 0 if none has or it is not known."""
+        """The call that has the CPU; 0 if none has or it is not known; ``wire.page.SHARED`` where
+        calls run in threads."""
 
     @property
     def busy(self) -> float:

@@ -11,6 +11,7 @@ from hybridexec.events import CallsAbandoned
 from hybridexec.parent.pool.deadlines import HUB_LATE, Deadlines, Step
 from hybridexec.parent.work.batch import LOST
 from hybridexec.wire import messages
+from hybridexec.wire.page import SHARED
 
 from ..fakes import Sink
 from ..simulated_worker import Page
@@ -103,6 +104,12 @@ def test_the_victim_of_another_that_keeps_the_hub_is_given_up(current: int) -> N
 def test_a_hub_that_has_shown_itself_lately_is_free(late: float, step: Step) -> None:
     made = deadlines(1)
     assert list(made.look(page(1, heartbeat=END - late), END))[-1] == (1, step)
+
+
+def test_where_calls_share_the_cpu_none_is_a_victim_of_another() -> None:
+    made = deadlines(1)
+    blocked = page(1, 2, heartbeat=END - HUB_LATE - 0.01, current=SHARED)
+    assert list(made.look(blocked, END))[-1] == (1, Step.KILL)
 
 
 def test_a_call_that_is_gone_is_forgotten() -> None:

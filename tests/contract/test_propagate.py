@@ -86,6 +86,23 @@ def test_a_map_has_the_values_of_its_call_though_it_is_read_later(executor: Hybr
     assert {*results, *unordered} == {"then"}
 
 
+def test_tasks_have_contexts_of_their_own(make: Make) -> None:
+    view = make(max_pending=3).options(propagate=[request])
+
+    async def ask(number: int) -> Any:
+        with being(request, f"r{number}"):
+            return await view.asubmit(look)
+
+    async def main() -> None:
+        expected = [f"r{number}" for number in range(50)]
+        assert await asyncio.gather(*map(ask, range(50))) == expected
+        with being(request, "then"):
+            results = view.amap(look, range(10))
+        assert {value async for value in results} == {"then"}
+
+    asyncio.run(main())
+
+
 def test_threads_have_contexts_of_their_own(executor: HybridExecutor) -> None:
     view = executor.options(propagate=[request])
     found: dict[int, set[str]] = {}

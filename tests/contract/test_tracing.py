@@ -247,6 +247,30 @@ def test_a_stream_that_is_left_ends_its_span(traced: HybridExecutor, traces: Tra
     traces.one("map square")
 
 
+def test_what_is_awaited_is_traced_too(traced: HybridExecutor, traces: Traces) -> None:
+    async def main() -> None:
+        with traces.tracer.start_as_current_span("request"):
+            assert await asyncio.gather(*[traced.asubmit(square, n) for n in range(3)])
+            results = traced.amap(square, range(5))
+        assert [value async for value in results] == [0, 1, 4, 9, 16]
+        outcomes = [outcome.value async for outcome in traced.aoutcomes(square, range(3))]
+        assert sorted(outcomes) == [0, 1, 4]
+        left: Any = traced.amap_unordered(square, range(1000), buffersize=10)
+        await anext(left)
+        await left.aclose()
+        async for _ in traced.amap_unordered(square, range(1000), buffersize=10):
+            break
+        with pytest.raises(TypeError):
+            await anext(traced.amap(square, "a"))
+
+    asyncio.run(main())
+    request = trace_id(traces.one("request"))
+    assert trace_id(traces.here("amap square", 2)[0]) == request
+    traces.here("aoutcomes square")
+    traces.here("amap_unordered square", 2)
+    traces.here("submit square", 3)
+
+
 def test_failures_are_recorded(traced: HybridExecutor, traces: Traces) -> None:
     assert isinstance(traced.submit(fail, 3).exception(timeout=30), ConnectionError)
     call = traces.one("submit fail")

@@ -90,9 +90,13 @@ def test_the_interpreter_waits_for_calls_at_exit(method: str) -> None:
 def test_asyncio_in_a_patched_process(method: str, debug: tuple[str, ...]) -> None:
     assert run_scenario(method, "loop", *debug) == [
         "asyncio: True",
+        "asubmit: True",
+        "amap: [0, 2, 4, 6, 8]",
+        "asubmit cancelled by another greenlet",
         "cancelled by another greenlet",
         "in other callbacks: [None, None]",
         "in my own: True",
+        "async with: 2",
     ]
 
 

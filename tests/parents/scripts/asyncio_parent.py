@@ -28,6 +28,11 @@ def fail():
     raise LookupError("not there")
 
 
+async def numbers(count):
+    for number in range(count):
+        yield number
+
+
 async def until(path):
     while not path.exists():  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.01)
@@ -80,6 +85,12 @@ async def main():
             await asyncio.sleep(0.01)
             ticks += 1
         print("the loop goes on:", ticks > 3)
+        calls = (executor.asubmit(double, number) for number in range(1000))
+        print("asubmit:", await asyncio.gather(*calls) == results)
+        doubled = [value async for value in executor.amap(double, numbers(1000))]
+        print("amap:", doubled == results)
+    async with HybridExecutor(1, context) as executor:
+        print("async with:", await executor.asubmit(double, 1))
     with HybridExecutor(1, context, concurrency=1) as executor:
         for stop in (stop_by_timeout, stop_by_cancel):
             with tempfile.TemporaryDirectory() as folder:

@@ -196,7 +196,16 @@ def loop(context):
         with HybridExecutor(1, context) as executor:
             calls = [running.run_in_executor(executor, double, n) for n in range(100)]
             print("asyncio:", await asyncio.gather(*calls) == [2 * n for n in range(100)])
+            awaited = [executor.asubmit(double, n) for n in range(100)]
+            print("asubmit:", await asyncio.gather(*awaited) == [2 * n for n in range(100)])
+            print("amap:", [n async for n in executor.amap(double, range(5))])
             # From here on, nothing but the call's end wakes the loop.
+            task = asyncio.create_task(executor.asubmit(time.sleep, 600))
+            gevent.spawn_later(0.1, executor.cancel_all)
+            try:
+                await task
+            except asyncio.CancelledError:
+                print("asubmit cancelled by another greenlet")
             call = executor.submit(time.sleep, 600)
             gevent.spawn_later(0.1, call.cancel)
             try:
@@ -216,6 +225,8 @@ def loop(context):
             mine = executor.submit(time.sleep, 600)
             mine.add_done_callback(lambda _: print("in my own:", running_loop() is running))
             mine.cancel()
+        async with HybridExecutor(1, context) as executor:
+            print("async with:", await executor.asubmit(double, 1))
 
     asyncio.run(work(), debug=sys.argv[3:] == ["debug"])
 

@@ -11,6 +11,7 @@ from types import ModuleType
 #: In the order in which they are shown.
 QUESTIONS = (
     "submit_throughput",
+    "awaited",
     "map_throughput",
     "map_objects",
     "single_dicts",

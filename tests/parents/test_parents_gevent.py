@@ -70,6 +70,18 @@ def test_a_pool_cooperates(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_streams_are_iterated_by_greenlets_and_by_a_loop_in_one(method: str) -> None:
+    expected = [
+        f"from 40 greenlets: [{sum(range(20))}, {sum(range(300))}]",
+        f"with asyncio: {{{sum(range(200))}}}",
+        "broken off: 0",
+        "cancelled: CancelledError",
+        "left: CancelledError",
+    ]
+    assert best_gap(method, "streams", expected) < GAP
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_megabytes_each_way_do_not_hold_up_the_hub(method: str) -> None:
     (gaps,) = run_scenario(method, "megabytes")
     assert min(map(float, gaps.split())) < GAP

@@ -40,15 +40,20 @@ class Arrivals:
         self._engine = engine
         #: The call's; None if it was never sent.
         self.batch: Batch | None = None
-        # As it was delivered; after the call's end there is nothing more.
-        self._entries: deque[Yielded | Ended] = deque()
+        # What was delivered and is not open: items by their place, how the call has ended, and how
+        # many items come before that.
+        self._entries: dict[int, Yielded] = {}
+        self._ended: Ended | None = None
+        self._ends_at = 0
         # Notified after each delivery; and who is to be called then, once.
         self._changed = threading.Condition(threading.Lock())
         self._listeners: set[Callable[[], object]] = set()
         # Native, and held for a few assignments only: no greenlet ever switches inside.
         self._lock = native.original("_thread", "allocate_lock")()
-        # Guarded by _lock: the items that come next, whether they are payloads, and the count.
+        # Guarded by _lock: the items that come next, whether they are payloads, how many were
+        # opened so far, and the count of those fetched.
         self._items: deque[Any] = deque()
+        self._opened = 0
         self._packed = False
         self._fetched = Fetched(window)
         self._over = False
@@ -67,11 +72,11 @@ class Arrivals:
 
     def deliver(self, ended: Sequence[Ended] | Values | Yielded) -> None:
         """Take items, or the call's end; see :meth:`.batch.Sink.deliver`."""
-        # Before anything may wait: two deliveries stay in order.
         if isinstance(ended, Yielded):
-            self._entries.append(ended)
+            self._entries[ended.first] = ended
         else:
-            self._entries.extend(ended.singly() if isinstance(ended, Values) else ended)
+            (one,) = ended.singly() if isinstance(ended, Values) else ended
+            self._end_with(one)
         if self._left:
             self._end_if_full()
         self.wake_all()
@@ -83,6 +88,12 @@ class Arrivals:
             listeners, self._listeners = self._listeners, set()
         for listener in listeners:
             listener()
+
+    def _end_with(self, ended: Ended) -> None:
+        if self._ended is None:
+            # What has been passed on so far, and may still be on its way.
+            self._ends_at = 0 if self.batch is None else self.batch.yielded
+            self._ended = ended
 
     # -- consumers --------------------------------------------------------------------------------
 
@@ -100,14 +111,15 @@ class Arrivals:
             while not items:
                 if self._over:
                     return OVER
-                if not self._entries:
-                    return NOTHING
-                entry = self._entries.popleft()
-                if not isinstance(entry, Yielded):
-                    self._over, end = True, entry
+                entry = self._entries.pop(self._opened, None)
+                if entry is None:
+                    if not self._is_at_end():
+                        return NOTHING
+                    self._over, end = True, self._ended
                     break
                 items.extend(entry.values)
                 self._packed = entry.packed
+                self._opened += len(entry.values)
                 self._consumer = threading.get_ident()
             if end is None:
                 item, packed = items.popleft(), self._packed
@@ -125,7 +137,7 @@ class Arrivals:
         while (item := self.fetch()) is NOTHING:
             self._tell()
             with self._changed:
-                if not (self._entries or self._over):
+                if not self._is_ready():
                     self._changed.wait(native.SLICE)
             self._engine.callbacks.look()
         return item
@@ -147,7 +159,7 @@ class Arrivals:
                     pass  # the loop is closed: nobody waits there
 
             with self._changed:
-                if self._entries or self._over:
+                if self._is_ready():
                     continue
                 self._listeners.add(wake)
             try:
@@ -157,6 +169,12 @@ class Arrivals:
                     self._listeners.discard(wake)
         return item
 
+    def _is_ready(self) -> bool:
+        return self._opened in self._entries or self._over or self._is_at_end()
+
+    def _is_at_end(self) -> bool:
+        return self._ended is not None and self._opened >= self._ends_at
+
     def close(self) -> None:
         """Hand out nothing more, and stop the call. Safe in a finalizer."""
         over, self._over = self._over, True
@@ -164,7 +182,7 @@ class Arrivals:
             return
         if self.batch is not None:
             self._engine.cancel(self.batch, None, True)
-        self._items, self._entries = deque(), deque()
+        self._items, self._entries = deque(), {}
         if self.on_end is not None:
             self.on_end(GeneratorExit())
 
@@ -179,12 +197,12 @@ class Arrivals:
     def _end_if_full(self) -> None:
         """Stop the call if it has to wait for items to be fetched."""
         items = list(self._items)
-        for entry in list(self._entries):
-            items += entry.values if isinstance(entry, Yielded) else ()
+        for entry in list(self._entries.values()):
+            items += entry.values
         full = len(items) >= self._window or sum(map(size_of, items)) >= MOST_BYTES
         if full and self.batch is not None and self.batch.remaining:
             self._engine.cancel(self.batch, None, True)
-            self._entries.append((0, messages.CANCELLED, None, None, None, None))
+            self._end_with((0, messages.CANCELLED, None, None, None, None))
 
     def _tell(self) -> None:
         """Tell the worker what has been fetched, unless it knows, or the call has ended."""

@@ -18,7 +18,6 @@ from ..launch import exit_errors
 from ..pool.actions import Action, Kill, Send, Start
 from ..pool.pool import Phase, Pool
 from ..pool.watchdog import Watchdog
-from ..work.batch import Yielded
 from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor
 from .leader import Leader
@@ -223,7 +222,7 @@ class Supervisor:
                 for call, packed, values in head[1]:
                     if packed:
                         values = [frames.extract(value, segments) for value in values]
-                    pool.yielded(number, call, Yielded(packed, values))
+                    pool.yielded(number, call, packed, values)
             else:
                 self._handlers[head[0]](number, now, *head[1:])
         if connection.broken:

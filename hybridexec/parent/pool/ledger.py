@@ -203,12 +203,12 @@ class Ledger:
         """Deliver nothing to ``sink``, after all outcomes so far have been delivered."""
         self._outcomes.append((sink, []))
 
-    def pass_on(self, batch: Batch, items: Yielded) -> None:
+    def pass_on(self, batch: Batch, packed: bool, values: list[Any]) -> None:
         """The call of ``batch``, a streaming one, has yielded. If it was cancelled, its sink hears
         nothing of that."""
         if batch.states[0] != DROPPED:
-            batch.yielded = True
-            self._outcomes.append((batch.sink, items))
+            self._outcomes.append((batch.sink, Yielded(batch.yielded, packed, values)))
+            batch.yielded += len(values)
 
     # -- ends -------------------------------------------------------------------------------------
 

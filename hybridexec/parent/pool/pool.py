@@ -36,7 +36,7 @@ from typing import Any
 
 from ...wire import messages
 from ...wire.messages import Row
-from ..work.batch import Batch, Sink, Yielded
+from ..work.batch import Batch, Sink
 from .actions import Actions
 from .crew import Crew, Terms
 from .ledger import Ledger
@@ -292,11 +292,11 @@ class Pool:
         if crew.scaling.leaving or self.phase is not Phase.RUNNING:
             self._settle()
 
-    def yielded(self, number: int, call: int, items: Yielded) -> None:
-        """A streaming call, which a worker runs, has yielded."""
+    def yielded(self, number: int, call: int, packed: bool, values: list[Any]) -> None:
+        """A streaming call, which a worker runs, has yielded these: payloads, if ``packed``."""
         batch = self.workers[number].in_flight.get(call)
         if batch is not None:
-            self.ledger.pass_on(batch, items)
+            self.ledger.pass_on(batch, packed, values)
 
     def low_watermark(self, number: int, now: float) -> None:
         """A worker's inbox is low."""

@@ -98,8 +98,11 @@ class Values(NamedTuple):
 
 
 class Yielded(NamedTuple):
-    """Items that a call has yielded, the next in their order."""
+    """Items that a call has yielded one after another."""
 
+    #: How many it has yielded before them. (Deliveries to different sinks may overtake each other,
+    #: in a gevent-patched parent.)
+    first: int
     #: Whether they are payloads; if not, they are plain.
     packed: bool
     values: list[Any]
@@ -226,8 +229,8 @@ class Batch:
         self.remaining = size
         #: The histories of calls that were run before, by place; None if there are none.
         self.histories: dict[int, AttemptHistory] | None = None
-        #: Whether items of its call, a streaming one, were delivered: it is not run again then.
-        self.yielded = False
+        #: How many items of its call, a streaming one, were delivered. If any, it is not run again.
+        self.yielded = 0
         #: How many runs of its calls came to nothing and are followed by another.
         self.retried = 0
         #: The objects that payloads were made from. A pickle may merely refer to one (a manager's

@@ -148,6 +148,52 @@ def _error(do):
         return error
 
 
+def count(numbers, pause=0.0):
+    for n in range(numbers):
+        time.sleep(pause)
+        yield n
+
+
+def total(stream):
+    return sum(stream)
+
+
+def what_ends(stream):
+    try:
+        return list(stream)
+    except concurrent.futures.CancelledError:
+        return "CancelledError"
+
+
+async def add_up(stream):
+    return sum([n async for n in stream])
+
+
+async def add_all_up(executor):
+    streams = [executor.stream(count, 200, 0.001) for _ in range(5)]
+    return await asyncio.gather(*map(add_up, streams))
+
+
+def streams(context):
+    with Heart() as heart:
+        with HybridExecutor(2, context) as executor:
+            jobs = [gevent.spawn(total, executor.stream(count, 300)) for _ in range(20)]
+            jobs += [gevent.spawn(total, executor.stream(count, 20, 0.01)) for _ in range(20)]
+            gevent.joinall(jobs)
+            print("from 40 greenlets:", sorted({job.value for job in jobs}))
+            print("with asyncio:", set(asyncio.run(add_all_up(executor))))
+            stream = executor.stream(count, 10**9)
+            waiting = gevent.spawn(what_ends, executor.stream(count, 2, 600))
+            print("broken off:", next(stream))
+            stream.close()
+            gevent.sleep(0.05)
+            executor.cancel_all()
+            print("cancelled:", waiting.get())
+            left = executor.stream(count, 10**9)
+        print("left:", what_ends(left))
+    print("worst gap:", heart.worst)
+
+
 def megabytes(context):
     payloads = [bytes([n]) * MEGABYTE for n in range(20)]
     gaps = []

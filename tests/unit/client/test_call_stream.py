@@ -31,8 +31,14 @@ class Stream:
         )
         self.stream: CallStream[Any] = CallStream(self.arrivals)
 
-    def give(self, *values: Any) -> None:
-        self.arrivals.deliver(Yielded(False, list(values)))
+    def give(self, *values: Any, packed: bool = False) -> None:
+        self.arrivals.deliver(self.passed_on(*values, packed=packed))
+
+    def passed_on(self, *values: Any, packed: bool = False) -> Yielded:
+        """Items, before they are delivered."""
+        first = self.batch.yielded
+        self.batch.yielded += len(values)
+        return Yielded(first, packed, list(values))
 
     def end(self, value: Any = None) -> None:
         self.batch.remaining = 0
@@ -60,6 +66,16 @@ def test_items_come_in_order_and_then_the_end() -> None:
     assert info.value.value is None, "as a generator, it says so once"
 
 
+def test_deliveries_may_overtake_each_other() -> None:
+    made = Stream()
+    first, second, third = made.passed_on(1, 2), made.passed_on(3), made.passed_on(4)
+    made.end("returned")
+    for items in (third, first, second):
+        made.arrivals.deliver(items)
+    assert list(made.stream) == [1, 2, 3, 4]
+    assert made.stream.value == "returned"
+
+
 def test_yield_from_makes_the_returned_value_of_it() -> None:
     made = Stream()
     made.give(1)
@@ -75,14 +91,14 @@ def test_yield_from_makes_the_returned_value_of_it() -> None:
 def test_payloads_are_unpickled_where_they_are_fetched() -> None:
     made = Stream()
     items = [{"a": 1}, [2], bytes(100_000)]
-    made.arrivals.deliver(Yielded(True, [payload.dumps(item) for item in items]))
+    made.give(*map(payload.dumps, items), packed=True)
     made.end()
     assert list(made.stream) == items
 
 
 def test_an_item_that_cannot_be_unpickled_fails_in_its_place_and_stops_the_call() -> None:
     made = Stream()
-    made.arrivals.deliver(Yielded(True, [payload.dumps([1]), b"no pickle"]))
+    made.give(payload.dumps([1]), b"no pickle", packed=True)
     assert next(made.stream) == [1]
     with pytest.raises(Exception, match="could not be unpickled"):
         next(made.stream)

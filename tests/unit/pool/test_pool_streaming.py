@@ -25,12 +25,13 @@ def begun(**options: Any) -> tuple[Simulation, Batch]:
 
 def yields(simulation: Simulation, batch: Batch, *items: Any) -> list[Any]:
     """The call yields; what of that its sink gets."""
-    simulation.pool.yielded(1, batch.first, Yielded(False, list(items)))
+    simulation.pool.yielded(1, batch.first, False, list(items))
     got: list[Any] = []
     for sink, what in simulation.pool.ledger.take_outcomes():
         assert sink is batch.sink
         assert isinstance(what, Yielded)
         got += what.values
+        assert what.first + len(what.values) == batch.yielded
     return got
 
 

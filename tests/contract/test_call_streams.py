@@ -19,7 +19,7 @@ import pytest
 
 from hybridexec import CallStream, CallTimeout, HybridExecutor, WorkerLost
 
-from .conftest import Make
+from .conftest import Make, make_executor
 from .helpers import PATIENCE, Gate, is_alive, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
@@ -228,16 +228,29 @@ def aclose(stream: CallStream[Any]) -> None:
     asyncio.run(stream.aclose())
 
 
+@pytest.fixture(scope="module")
+def single() -> Iterator[HybridExecutor]:
+    """An executor with one worker."""
+    with make_executor(None, max_workers=1) as made:
+        yield made
+
+
+def wait_for(executor: HybridExecutor, steps: Steps, made: int) -> None:
+    """Wait until so many items were made and the generator waits at its ``yield``."""
+    wait_until(lambda: steps.made == made)
+    executor.submit(int).result()  # in the same worker: others run if it waits
+
+
 @pytest.mark.parametrize("way", [close, leave_block, aclose])
 def test_closing_it_closes_its_generator(
-    executor: HybridExecutor, steps: Steps, way: Callable[[CallStream[Any]], None]
+    single: HybridExecutor, steps: Steps, way: Callable[[CallStream[Any]], None]
 ) -> None:
-    stream = executor.options(stream_buffersize=3).stream(steps.endless)
-    wait_until(lambda: steps.made == 3)
+    stream = single.options(stream_buffersize=3).stream(steps.endless)
+    wait_for(single, steps, 3)
     way(stream)
     assert wait_until(lambda: steps.closed) == "GeneratorExit"
     assert list(stream) == []
-    wait_until(lambda: executor.stats().running == 0)
+    wait_until(lambda: single.stats().running == 0)
 
 
 def test_a_loop_that_is_left_closes_it(executor: HybridExecutor, steps: Steps) -> None:
@@ -245,39 +258,41 @@ def test_a_loop_that_is_left_closes_it(executor: HybridExecutor, steps: Steps) -
         if n == 3:
             break
     gc.collect()
-    assert wait_until(lambda: steps.closed) == "GeneratorExit"
+    wait_until(lambda: steps.closed)
 
 
 def test_a_generator_that_waits_for_something_else_is_stopped_there(
-    executor: HybridExecutor, tmp_path: Path
+    executor: HybridExecutor, gate: Gate
 ) -> None:
-    stream = executor.stream(sleep_for_ever, str(tmp_path / "how"))
+    stream = executor.stream(sleep_for_ever, gate)
     assert next(stream) == "asleep"
+    gate.wait_for(1)
     stream.close()
-    assert wait_until((tmp_path / "how").exists)
+    wait_until(lambda: "stopped" in gate.arrived)
 
 
-def sleep_for_ever(path: str) -> Iterator[str]:
+def sleep_for_ever(gate: Gate) -> Iterator[str]:
+    yield "asleep"
     try:
-        yield "asleep"
+        gate.arrive("there")
         time.sleep(10 * PATIENCE)
     finally:
-        Path(path).touch()
+        gate.arrive("stopped")
 
 
 def test_a_generator_that_swallows_its_stop_is_closed_at_its_next_yield(
-    executor: HybridExecutor, tmp_path: Path
+    executor: HybridExecutor, gate: Gate
 ) -> None:
-    stream = executor.stream(swallow, str(tmp_path / "how"))
-    assert next(stream) == "asleep"
+    stream = executor.stream(swallow, gate)
+    gate.wait_for(1)
     stream.close()
-    assert wait_until((tmp_path / "how").exists)
+    wait_until(lambda: "closed" in gate.arrived)
     wait_until(lambda: executor.stats().running == 0)
 
 
-def swallow(path: str) -> Iterator[str]:
-    yield "asleep"
+def swallow(gate: Gate) -> Iterator[str]:
     try:
+        gate.arrive("there")
         time.sleep(10 * PATIENCE)
     except BaseException:
         pass
@@ -285,14 +300,14 @@ def swallow(path: str) -> Iterator[str]:
         while True:
             yield "awake"
     finally:
-        Path(path).touch()
+        gate.arrive("closed")
 
 
-def test_cancel_all_ends_it_after_what_has_come(make: Make, steps: Steps) -> None:
-    executor = make(max_workers=1)
+def test_cancel_all_ends_it_after_what_has_come(single: HybridExecutor, steps: Steps) -> None:
+    executor = single
     stream = executor.options(stream_buffersize=3).stream(steps.endless)
     assert next(stream) == 0
-    wait_until(lambda: steps.made == 4)
+    wait_for(executor, steps, 4)
     executor.cancel_all()
     with pytest.raises(CancelledError):
         list(stream)
@@ -325,9 +340,10 @@ def test_a_block_is_left_though_nobody_fetches_the_rest(make: Make, steps: Steps
         list(long)
 
 
-def test_a_timeout_counts_from_the_start_and_all_the_time(make: Make, steps: Steps) -> None:
-    executor = make(max_workers=1)
-    stream = executor.options(timeout=0.3, stream_buffersize=2).stream(steps.endless)
+def test_a_timeout_counts_from_the_start_and_all_the_time(
+    single: HybridExecutor, steps: Steps
+) -> None:
+    stream = single.options(timeout=0.3, stream_buffersize=2).stream(steps.endless)
     assert [next(stream), next(stream)] == [0, 1]
     assert wait_until(lambda: steps.closed) == "GeneratorExit"
     with pytest.raises(CallTimeout):
@@ -435,7 +451,7 @@ def test_leaving_an_async_block_closes_it(executor: HybridExecutor, steps: Steps
                     break
 
     asyncio.run(main())
-    assert wait_until(lambda: steps.closed) == "GeneratorExit"
+    wait_until(lambda: steps.closed)
 
 
 # -- forks ----------------------------------------------------------------------------------------

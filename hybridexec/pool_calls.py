@@ -213,7 +213,6 @@ class PoolCalls(_Base):
         func: Callable[[S], T],
         iterable: Iterable[S],
         chunksize: int | None = 1,
-        *,
         buffersize: int | None = None,
     ) -> IMapIterator[T]:
         """Return an iterator of ``func``'s results for the items, in their order.
@@ -239,7 +238,6 @@ class PoolCalls(_Base):
         func: Callable[[S], T],
         iterable: Iterable[S],
         chunksize: int | None = 1,
-        *,
         buffersize: int | None = None,
     ) -> IMapIterator[T]:
         """As :meth:`imap`, with the results in the order in which the calls end."""

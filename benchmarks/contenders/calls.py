@@ -23,6 +23,13 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def wait_in_c(microseconds: int) -> None:
+    """Wait in C code that knows nothing of Python, as a driver does."""
+    import ctypes
+
+    ctypes.CDLL(None).usleep(microseconds)
+
+
 def burn(seconds: float) -> None:
     """Use so much CPU time, however much of the CPU others take."""
     end = time.thread_time() + seconds

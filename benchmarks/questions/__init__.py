@@ -26,6 +26,7 @@ QUESTIONS = (
     "async_map",
     "async_sleepers",
     "async_fetch",
+    "thread_calls",
     "cpu_bound",
     "short_call",
     "stream",

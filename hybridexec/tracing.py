@@ -34,15 +34,13 @@ event of the call's span    says
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from . import native
-from .errors import WorkerLost
+from .spans import AsyncResults, Results, describe, end, end_with, tell
 from .styles import ASYNC, style_of
 from .wire.surrounded import Surrounded, innermost
 from .wire.wording import function_name
@@ -50,7 +48,6 @@ from .wire.wording import function_name
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from .events import CallsRetried
     from .executor import ExecutorView, HybridExecutor
     from .parent.assembly import Assembly
     from .parent.client.call_stream import CallStream
@@ -128,14 +125,14 @@ class _WayIn:
         span, run = self._begin("submit", fn)
         future: Future[Any] = self._call(span, self._inner.submit, options, run, *others)
         if span.is_recording():
-            future.add_done_callback(partial(_end_with, span))
+            future.add_done_callback(partial(end_with, span))
         return future
 
     def stream(self, options: Any, fn: Any, *others: Any) -> CallStream[Any]:
         span, run = self._begin("stream", fn)
         stream: CallStream[Any] = self._call(span, self._inner.stream, options, run, *others)
         if span.is_recording():
-            stream._arrivals.on_end = partial(_end, span)
+            stream._arrivals.on_end = partial(end, span)
         return stream
 
     def map(self, *args: Any) -> Iterator[Any]:
@@ -150,7 +147,7 @@ class _WayIn:
     def awaited(self, options: Any, fn: Any, method: str, *others: Any) -> AsyncIterator[Any]:
         span, run = self._begin(method, fn)
         results: Any = self._call(span, self._inner.awaited, options, run, method, *others)
-        return _AsyncResults(results, span, method) if span.is_recording() else results
+        return AsyncResults(results, span, method) if span.is_recording() else results
 
     @property
     def room(self) -> Any:
@@ -159,7 +156,7 @@ class _WayIn:
     def _stream(self, method: str, options: Any, fn: Any, *others: Any) -> Iterator[Any]:
         span, run = self._begin(method, fn)
         results: Any = self._call(span, getattr(self._inner, method), options, run, *others)
-        return _Results(results, span, method) if span.is_recording() else results
+        return Results(results, span, method) if span.is_recording() else results
 
     def _begin(self, method: str, fn: Any) -> tuple[Span, Any]:
         """The span of a call or a stream, and the function that its calls run."""
@@ -176,81 +173,15 @@ class _WayIn:
         propagate.inject(carrier, trace.set_span_in_context(span) if traced else None)
         run = _Run(fn, carrier)
         if span.is_recording():
-            run.listener = partial(_tell, span)
+            run.listener = partial(tell, span)
         return span, run
 
     def _call(self, span: Span, method: Callable[..., Any], *args: Any) -> Any:
         try:
             return method(*args)
         except BaseException as error:
-            _end(span, error)
+            end(span, error)
             raise
-
-
-class _Results(Iterator[Any]):
-    """The results of a stream, whose span ends with them."""
-
-    def __init__(self, results: Any, span: Span, method: str) -> None:
-        self._results = results
-        self._span = span
-        self._method = method
-
-    def __next__(self) -> Any:
-        try:
-            result = next(self._results)
-        except StopIteration:
-            _end(self._span)
-            raise
-        except BaseException as error:
-            _end(self._span, error)
-            raise
-        _tell_of(self._span, self._method, result)
-        return result
-
-    def close(self) -> None:
-        """As that of the results."""
-        self._results.close()
-        _end(self._span)
-
-    def __del__(self) -> None:
-        _end(self._span)
-
-
-class _AsyncResults(AsyncIterator[Any]):
-    """The same for those of ``amap`` and its relatives."""
-
-    def __init__(self, results: Any, span: Span, method: str) -> None:
-        self._results = results
-        self._span = span
-        self._method = method.removeprefix("a")
-
-    async def __anext__(self) -> Any:
-        try:
-            result = await anext(self._results)
-        except StopAsyncIteration:
-            _end(self._span)
-            raise
-        except BaseException as error:
-            _end(self._span, error)
-            raise
-        _tell_of(self._span, self._method, result)
-        return result
-
-    async def aclose(self) -> None:
-        """As that of the results."""
-        await self._results.aclose()
-        _end(self._span)
-
-    def __del__(self) -> None:
-        _end(self._span)
-
-
-def _tell_of(span: Span, method: str, result: Any) -> None:
-    """Have the span tell of a result that is a worker's loss."""
-    if method != "map":  # where errors may be results
-        lost = result.error if method == "outcomes" else result
-        if isinstance(lost, WorkerLost):
-            _tell_lost(span, lost)
 
 
 class _Run(Surrounded):
@@ -292,7 +223,7 @@ class _Run(Surrounded):
             try:
                 yield
             except BaseException as error:
-                _describe(span, error)
+                describe(span, error)
                 raise
 
 
@@ -306,68 +237,6 @@ def _full_name(function: Any) -> str:
 
 def _inside(function: Any) -> Any:
     return function.function if isinstance(function, Surrounded) else None
-
-
-def _describe(span: Span, error: BaseException) -> None:
-    """Say in a run's span how it has failed, as far as the API does not when it ends."""
-    from opentelemetry.trace import Status, StatusCode
-
-    span.set_attribute("error.type", _type_name(error))
-    if not isinstance(error, Exception):  # what stops a call is none
-        span.set_status(Status(StatusCode.ERROR, f"ended by {type(error).__name__}"))
-
-
-def _type_name(error: BaseException) -> str:
-    """The type as the API's exception events have it."""
-    kind = type(error)
-    name = kind.__qualname__
-    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
-
-
-def _end_with(span: Span, future: Future[Any]) -> None:
-    if future.cancelled():
-        _end(span, CancelledError())
-    else:
-        _end(span, future.exception())
-
-
-def _end(span: Span, error: BaseException | None = None) -> None:
-    """End a call's span; not again, if it has ended."""
-    if not span.is_recording():
-        return
-    if isinstance(error, CancelledError):
-        span.add_event("hybridexec.cancelled")
-    elif error is not None and not isinstance(error, GeneratorExit):
-        from opentelemetry.trace import Status, StatusCode
-
-        if isinstance(error, WorkerLost):
-            _tell_lost(span, error)
-        span.set_attribute("error.type", _type_name(error))
-        span.record_exception(error)
-        span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
-    span.end()
-
-
-def _tell(span: Span, events: list[CallsRetried]) -> None:
-    """Runs of the call came to nothing, and it is to run again."""
-    for event in events if span.is_recording() else ():  # it may have been cancelled meanwhile
-        at = time.time_ns() - int((native.monotonic() - event.at) * 1e9)
-        why = _why(event.error, event.text, event.pid)
-        if event.error == "WorkerLost":
-            span.add_event("hybridexec.worker_lost", why, at)
-        span.add_event("hybridexec.retry", why, at)
-
-
-def _tell_lost(span: Span, error: WorkerLost) -> None:
-    span.add_event("hybridexec.worker_lost", _why("WorkerLost", str(error), error.pid))
-
-
-def _why(error: str, text: str, pid: int | None) -> dict[str, Any]:
-    """The attributes of an event."""
-    why: dict[str, Any] = {"exception.type": error, "exception.message": text}
-    if pid is not None:
-        why["process.pid"] = pid
-    return why
 
 
 _flushing: set[int] = set()

@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -117,6 +118,22 @@ def test_lanes_share_no_worker(executor: HybridExecutor) -> None:
     assert set(executor._processes) >= greenlets | tasks
 
 
+def in_a_thread() -> bool:
+    return threading.current_thread() is not threading.main_thread()
+
+
+def test_threads_are_for_who_asks(executor: HybridExecutor) -> None:
+    view = executor.options(lane="thread")
+    assert view.submit(in_a_thread).result(timeout=PATIENCE)
+    assert view.submit(gevent_modules).result(timeout=PATIENCE) == []
+    assert list(view.map(square, range(100), timeout=PATIENCE))[-1] == 99 * 99
+    with pytest.raises(TypeError, match=r'options\(lane="async"\)'):
+        view.submit(async_square, 3).result(timeout=PATIENCE)
+    with pytest.raises(TypeError, match=r"executor\.stream"):
+        view.submit(generate)
+    assert executor.submit(gevent_modules).result(timeout=PATIENCE)
+
+
 def test_a_lane_may_be_chosen(executor: HybridExecutor) -> None:
     view = executor.options(lane="async")
     assert view.submit(square, 3).result(timeout=PATIENCE) == 9
@@ -182,6 +199,30 @@ async def stay(gate: Gate, name: object) -> object:
     while not gate.is_open():  # noqa: ASYNC110  # it is another process that opens it
         await asyncio.sleep(0.01)
     return name
+
+
+async def stay_long(gate: Gate) -> None:
+    while not gate.is_open():  # noqa: ASYNC110  # it is another process that opens it
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.slow
+def test_a_hundred_threads_and_thousands_of_coroutines_at_once(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=5, concurrency=500, threads=20)
+    threads = executor.options(lane="thread").map(gate.wait, range(120))
+    tasks = executor.map(stay_long, [gate] * 2600)
+
+    def running() -> dict[str, int]:
+        return {lane: each.running for lane, each in executor.stats().lanes.items()}
+
+    wait_until(lambda: running() == {"thread": 100, "async": 2500}, patience=2 * PATIENCE)
+    assert executor.submit(square, 3).result(timeout=PATIENCE) == 9
+    lanes = executor.stats().lanes
+    assert (lanes["thread"].workers, lanes["async"].workers, lanes["greenlet"].workers) == (5, 5, 1)
+    assert (lanes["thread"].queued, lanes["async"].queued) == (20, 100)
+    gate.open()
+    assert list(threads) == list(range(120))
+    assert len(list(tasks)) == 2600
 
 
 def test_one_lane_keeps_no_other_waiting(make: Make, gate: Gate) -> None:

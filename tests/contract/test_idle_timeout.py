@@ -98,3 +98,21 @@ def test_an_executor_whose_workers_have_ended_shuts_down(make: Make) -> None:
 def test_the_seconds_are_checked(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="idle_timeout"):
         HybridExecutor(1, idle_timeout=wrong)
+
+
+async def pid_of_loop() -> int:
+    return os.getpid()
+
+
+def test_each_lane_has_a_clock_of_its_own(make: Make) -> None:
+    executor = make(max_workers=1, idle_timeout=0.3, nice=1)
+    first = executor.submit(pid_of_loop).result(timeout=60)
+    other = executor.options(lane="thread").submit(pid_of).result(timeout=60)
+    assert os.getpriority(os.PRIO_PROCESS, 0) + 1 == executor.submit(
+        os.getpriority, os.PRIO_PROCESS, 0
+    ).result(timeout=60)
+    wait_until(lambda: not executor.stats().workers)
+    assert not is_alive(first)
+    assert not is_alive(other)
+    assert executor.submit(pid_of_loop).result(timeout=60) != first
+    assert executor.stats().idle_ends >= 3

@@ -96,6 +96,11 @@ class Simulation(Judge):
         batch = Batch(function, [()] * size, self.sink, CallOptions(), 0)
         self._event(self.pool.cancel, batch, None, running)
 
+    def resize(self, max_workers: int) -> None:
+        """There are to be so many workers."""
+        self.max_workers = max_workers
+        self._event(self.pool.resize, max_workers)
+
     def shutdown(self, cancel_unstarted: bool = False) -> None:
         self.closing = self.closing or cancel_unstarted
         self._event(self.pool.shutdown, cancel_unstarted)

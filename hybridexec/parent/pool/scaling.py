@@ -115,9 +115,11 @@ class Scaling:
     def hire(self, unfinished: int, groups: int) -> None:
         """Start missing workers: one per unfinished call up to the limit, one for each that has
         ended, and quarantine workers for ``groups`` groups of suspects."""
-        # Of the calls that were there when a worker last went for want of any, some may be left.
+        # Of the calls that were there when a worker last went for want of any, some may be left:
+        # others have them, unless they have come back from there.
         settled = max(0, unfinished - (self._crew.submitted - self._rested_after))
-        demand = unfinished - max(0, settled - self._left)
+        held = unfinished - self._crew.backlog.count
+        demand = unfinished - max(0, min(settled - self._left, held))
         if self._all_at_once and unfinished > settled:
             demand = self._max_workers
         if unfinished:
@@ -207,15 +209,15 @@ class Scaling:
 
     def rest_seconds(self, now: float) -> float | None:
         """Seconds until :meth:`rest` is due; None if only events matter."""
-        if self._idle_timeout is None:
+        if self._idle_timeout is None or self._crew.backlog.count:
             return None
         since = min((w.idle_since for w in self.workers.values() if w.is_idle), default=None)
         return None if since is None else max(0.0, since + self._idle_timeout - now)
 
     def rest(self, now: float) -> None:
         """Stop the workers that have been idle for too long."""
-        if self._idle_timeout is None:
-            return
+        if self._idle_timeout is None or self._crew.backlog.count:
+            return  # one without calls may be waiting for slots of its predecessor's
         for worker in self.workers.values():
             if worker.is_idle and now >= worker.idle_since + self._idle_timeout:
                 self._actions.tally.worker_rested(worker)

@@ -43,6 +43,8 @@ class PoolMachine(RuleBasedStateMachine):
         memory=st.none() | st.just(1000),
         grace=st.sampled_from([0.01, 0.75]),
         all_at_once=st.booleans(),
+        idle_timeout=st.none() | st.just(0.3),
+        patient=st.booleans(),
         warm=st.booleans(),
     )
     def make(
@@ -53,11 +55,21 @@ class PoolMachine(RuleBasedStateMachine):
         memory: int | None,
         grace: float,
         all_at_once: bool,
+        idle_timeout: float | None,
+        patient: bool,
         warm: bool,
     ) -> None:
         self.simulation = Simulation(
-            max_workers, slots, budget=budget, memory=memory, grace=grace, all_at_once=all_at_once
+            max_workers,
+            slots,
+            budget=budget,
+            memory=memory,
+            grace=grace,
+            all_at_once=all_at_once,
+            idle_timeout=idle_timeout,
+            patient=patient,
         )
+        self.largest = max_workers
         if warm:
             self.simulation.submit(20)
             self.simulation.turn()
@@ -125,6 +137,13 @@ class PoolMachine(RuleBasedStateMachine):
     def kill(self, choice: int) -> None:
         if choice % 8 == 0:
             self.simulation.kill()
+
+    @precondition(lambda self: len(self.simulation.in_flight) > 5)
+    @rule(max_workers=st.integers(1, 5), choice=choices)
+    def resize(self, max_workers: int, choice: int) -> None:
+        if choice % 4 == 0:
+            self.simulation.resize(max_workers)
+            self.largest = max(self.largest, max_workers)
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -233,9 +252,12 @@ class PoolMachine(RuleBasedStateMachine):
             apart = sum(w.quarantine for w in workers)
             alive = [w for w in workers if w.state.value in ("starting", "ready")]
             active = sum(not w.quarantine for w in alive)
+            # What was starting when there were to be fewer has not ended yet.
+            ready = sum(not w.quarantine and w.state.value == "ready" for w in alive)
+            assert ready <= most
+            assert active <= self.largest
             # While all are alive, one more is for suspects.
-            assert active <= most
-            assert active + apart <= most + (apart == 1)
+            assert active + apart <= self.largest + (apart == 1)
 
     @invariant()
     def looks_up_in_time(self) -> None:

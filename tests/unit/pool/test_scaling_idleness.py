@@ -154,6 +154,36 @@ def test_as_many_calls_as_before_get_as_many_workers_as_before() -> None:
     simulation.finish()
 
 
+def test_a_call_that_is_to_run_again_gets_a_worker_when_all_have_ended() -> None:
+    simulation = idle()
+    simulation.submit(retries=1, backoff=60.0)
+    simulation.turn()
+    simulation.take(1)
+    simulation.answer(1, status=messages.RETRIABLE)
+    simulation.turn(TIMEOUT)
+    assert simulation.heads(messages.Stop, 1)
+    let_stop(simulation)
+    simulation.turn()
+    assert not simulation.workers
+    simulation.turn(600.0)
+    assert list(simulation.workers) == [2]
+    simulation.finish()
+
+
+def test_a_replacement_that_waits_for_slots_stays() -> None:
+    simulation = Simulation(max_workers=1, slots=1, budget=1, idle_timeout=TIMEOUT)
+    simulation.submit(3)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.take(1)
+    simulation.ready(2)
+    simulation.turn(10 * TIMEOUT)
+    assert not simulation.heads(messages.Stop)
+    assert simulation.pool.rest_seconds(simulation.now) is None
+    simulation.finish()
+
+
 def test_its_end_is_no_loss_and_no_restart() -> None:
     simulation = idle()
     simulation.turn(TIMEOUT)

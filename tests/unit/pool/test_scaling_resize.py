@@ -13,8 +13,7 @@ from .situations import running
 
 
 def resize(simulation: Simulation, max_workers: int) -> None:
-    simulation._event(simulation.pool.resize, max_workers)
-    simulation.max_workers = max_workers
+    simulation.resize(max_workers)
     simulation.turn()
 
 

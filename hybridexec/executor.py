@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .settings import Affinity, Resolver, Settings
 
 _MISSING_GUARD = (
-    "a HybridExecutor was made while a worker process imports this script. Put the code that makes "
-    'and uses the executor under  if __name__ == "__main__":  - a worker imports the script to '
+    "a HybridExecutor or a Pool was made while a worker process imports this script. Put the code "
+    'that makes and uses it under  if __name__ == "__main__":  - a worker imports the script to '
     "find its functions, and must not run it again"
 )
 

@@ -153,6 +153,8 @@ class Pool(PoolCalls):
         if self._state == RUN:
             self._state = CLOSE
             executor = self._executor
+            if self._is_forked():
+                return
             self._feeders.call_when_idle(lambda: executor.shutdown(wait=False))
 
     def terminate(self) -> None:
@@ -168,6 +170,8 @@ class Pool(PoolCalls):
         from .parent import lifecycle
 
         self._state = TERMINATE
+        if self._is_forked():
+            return
         self._callbacks.stop()
         self._feeders.stop(CancelledError())
         lifecycle.terminate(self._executor._engine)
@@ -180,10 +184,17 @@ class Pool(PoolCalls):
         """
         if self._state == RUN:
             raise ValueError("Pool is still running: close() or terminate() it first")
+        if self._is_forked():
+            return
         if self._state == CLOSE:
             self._feeders.join()
         self._executor.shutdown()
         self._callbacks.join()
+
+    def _is_forked(self) -> bool:
+        """Whether this process is a fork of the one that made the pool: workers and threads are
+        that one's, and locks may have been held."""
+        return self._executor._engine.inert
 
     def __enter__(self) -> Self:
         self._check_running()

@@ -90,7 +90,8 @@ class Awaited:
                 if self.exhausted:
                     return
                 self._came.append(item)
-                self._tell()
+                if len(self._came) == 1:
+                    self._tell()
                 while len(self._came) >= self._most:
                     self._room.clear()
                     await self._room.wait()

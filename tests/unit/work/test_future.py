@@ -188,3 +188,65 @@ def test_asyncio_can_wrap_it() -> None:
         return await asyncio.wait_for(wrapped, PATIENCE)
 
     assert asyncio.run(main()) == "value"
+
+
+# -- waiters that are told --------------------------------------------------------------------
+
+
+class Letter:
+    """Counts how often it is released."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def told(future: Any) -> Letter:
+    letter = Letter()
+    assert future.tell(letter)
+    return letter
+
+
+def test_a_letter_is_released_when_the_call_ends() -> None:
+    _, future = make()
+    letter = told(future)
+    assert letter.released == 0
+    end(future)
+    assert letter.released == 1
+    assert future.result() == "value"
+
+
+def test_a_letter_is_released_when_the_call_is_cancelled() -> None:
+    _, future = make()
+    letter = told(future)
+    future.cancel()
+    assert letter.released == 1
+
+
+def test_a_letter_is_released_at_once_if_the_call_has_ended() -> None:
+    _, future = make()
+    end(future)
+    assert told(future).released == 1
+
+
+def test_a_letter_is_released_when_others_wait_as_well() -> None:
+    _, future = make()
+    letter = told(future)
+    seen: list[Any] = []
+    future.add_done_callback(seen.append)
+    assert not future.tell(Letter())
+    end(future)
+    assert letter.released == 1
+    assert seen == [future]
+
+
+def test_who_comes_second_is_told_by_a_callback() -> None:
+    _, future = make()
+    letter = told(future)
+    assert not future.tell(Letter())
+    with pytest.raises(TimeoutError):
+        future.result(timeout=0)
+    end(future)
+    assert letter.released == 1

@@ -8,7 +8,7 @@ Thread: callers' threads.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, TypeVar, overload
@@ -70,6 +70,12 @@ class Calls(Streaming, Privates):
         propagate: Iterable[ContextVar[Any]] = UNCHANGED,
         lane: Lane | None = UNCHANGED,
         stream_buffersize: int = UNCHANGED,
+        rate: float | None = UNCHANGED,
+        per: float = UNCHANGED,
+        burst: int | None = UNCHANGED,
+        key: Callable[..., Hashable] | None = UNCHANGED,
+        per_key: int | None = UNCHANGED,
+        rate_per_key: float | None = UNCHANGED,
     ) -> ExecutorView:
         """Return a view of the same executor with other options for the calls made through it.
 
@@ -108,10 +114,30 @@ class Calls(Streaming, Privates):
             stream_buffersize: how many items of a :meth:`stream` may have been yielded and not
                 fetched, initially 100; its generator waits then. (Of large ones, so many as make a
                 megabyte.)
+            rate: how many calls may start in ``per`` seconds, in all workers together; None, the
+                initial value, means any number.
+            per: seconds, initially 1.
+            burst: how many may start at once after a pause. In any ``s`` seconds, no more than
+                ``burst + s * rate / per`` calls start then; with 1, each starts ``per / rate``
+                seconds after the last one at the soonest. None, the initial value: calls are spaced
+                evenly, and no more than ``rate`` start in any ``per`` seconds (so 96 % of the rate
+                is what is kept, because no start is quite in time). For ``rate_per_key`` as for
+                ``rate``.
+            key: a callable that is given a call's arguments, in the thread that submits it, or that
+                iterates, and returns what the call is limited by, the name of a host, say. If it
+                raises, or what it returns cannot be hashed, the call fails with that.
+            per_key: how many calls of equal keys may run at once; initially any number.
+            rate_per_key: how many of them may start in ``per`` seconds; initially any number.
+
+        Each ``options()`` that sets one of the last six limits its own calls together with those of
+        the views that are derived from it and set none of them anew; what is not set is as here.
+        Calls that wait because of limits hold no slot, and hold no others up: keys have turns.
+        Their ``timeout`` begins with their start, and each retry is a start.
 
         Raises:
             TypeError: an option does not exist or is of a wrong type.
-            ValueError: a value is out of range, or a context variable is no global of a module.
+            ValueError: a value is out of range or says nothing without another, or a context
+                variable is no global of a module.
             Exception: whatever pickling ``retry_on`` or ``backoff`` raised.
         """
         changes = {
@@ -123,6 +149,12 @@ class Calls(Streaming, Privates):
             "propagate": propagate,
             "lane": lane,
             "stream_buffersize": stream_buffersize,
+            "rate": rate,
+            "per": per,
+            "burst": burst,
+            "key": key,
+            "per_key": per_key,
+            "rate_per_key": rate_per_key,
         }
         return self._view(_ready(self._options.updated(changes)))
 

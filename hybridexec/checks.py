@@ -73,6 +73,19 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
     return number
 
 
+def positive(value: object, name: str) -> float:
+    """``value``, if it is a finite number greater than 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be a finite number greater than 0, not {number}")
+    return number
+
+
 def hub_lag_warning(value: object) -> float | None:
     """Seconds a hub may be blocked before that is reported, None for any number."""
     if value is None:

@@ -70,6 +70,12 @@ class _CallOptions(NamedTuple):
     stream_buffersize: int = 100
     #: Iterate what the call returns, and send its items.
     streamed: bool = False
+    #: How fast calls may come, as a :class:`.limits.Limits`; None if that is not limited.
+    limits: Any = None
+
+
+#: The options that say how fast calls may come.
+OF_LIMITS = ("rate", "per", "burst", "key", "per_key", "rate_per_key")
 
 
 class CallOptions(_CallOptions):
@@ -112,6 +118,11 @@ class CallOptions(_CallOptions):
             changes["lane"] = changes["lane"] or LANES[0]
         if "stream_buffersize" in changes:
             integer(changes["stream_buffersize"], "stream_buffersize", high=MAX_BUFFERSIZE)
+        limiting = {name: changes.pop(name) for name in OF_LIMITS if name in changes}
+        if limiting:
+            from . import limits  # few programs need them, and each worker imports this module
+
+            changes["limits"] = limits.updated(self.limits, limiting)
         return self._replace(**changes)
 
 

@@ -144,7 +144,7 @@ class ExecutorStats:
 
     Attributes:
         workers: one entry per worker.
-        pending: calls that were not sent to a worker yet.
+        pending: calls that were not sent to a worker yet, and may be.
         submitted: calls so far.
         finished: those that have returned.
         failed: those that have raised.
@@ -165,6 +165,8 @@ class ExecutorStats:
             process's handlers.
         idle_ends: workers that have ended because they had had no calls for ``idle_timeout``.
         lanes: the same by lane, of those lanes that have had calls.
+        limited: calls that wait because of the ``rate``, ``per_key`` or ``rate_per_key`` of their
+            options.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -187,6 +189,7 @@ class ExecutorStats:
     logs_dropped: int = 0
     idle_ends: int = 0
     lanes: dict[str, LaneStats] = dataclasses.field(default_factory=dict)
+    limited: int = 0
 
     @property
     def running(self) -> int:
@@ -196,7 +199,7 @@ class ExecutorStats:
     @property
     def queued(self) -> int:
         """Calls that have not started, wherever they wait."""
-        return self.pending + sum(worker.queued for worker in self.workers)
+        return self.pending + self.limited + sum(worker.queued for worker in self.workers)
 
     @property
     def abandoned(self) -> int:

@@ -19,8 +19,8 @@ from imports import imports, modules
 PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 
 #: Modules at the bottom: everyone may use them, they use nothing but each other.
-BOTTOM = {"base", "checks", "drivers", "errors", "events", "frontier", "native", "options"}
-BOTTOM |= {"need", "outcomes", "progress", "retry_after", "settings", "stats", "styles"}
+BOTTOM = {"base", "checks", "drivers", "errors", "events", "frontier", "limits", "native", "need"}
+BOTTOM |= {"options", "outcomes", "progress", "retry_after", "settings", "stats", "styles"}
 BOTTOM |= {"shared_state"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {

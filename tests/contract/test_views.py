@@ -24,7 +24,8 @@ def test_options_are_parameters_that_help_and_completion_show() -> None:
     for kind in (HybridExecutor, ExecutorView):
         parameters = inspect.signature(kind.options).parameters
         assert list(parameters) == [
-            "self", "timeout", "retries", "retry_on", "backoff", "on_worker_loss", "propagate"
+            "self", "timeout", "retries", "retry_on", "backoff", "on_worker_loss", "propagate",
+            "lane", "stream_buffersize", "rate", "per", "burst", "key", "per_key", "rate_per_key",
         ]  # fmt: skip
         assert parameters["timeout"].annotation == "float | None"
         assert "timeout: seconds a call may run" in inspect.getdoc(kind.options)  # type: ignore[operator]

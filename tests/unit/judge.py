@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybridexec.errors import CallTimeout
+from hybridexec.limits import Limits
 from hybridexec.options import CallOptions
 from hybridexec.parent.pool.actions import Kill, Send
 from hybridexec.parent.pool.dispatch import MAX_FRAME
@@ -51,6 +52,10 @@ class Judge:
         self.alone: Counter[int] = Counter()
         self.suspected: set[int] = set()  # calls that may only run apart from others
         self.closing = False  # what does not run ends
+        # Runs of calls that were let start, with how often they had been tried again; and when, by
+        # what limits them.
+        self.let_start: set[tuple[int, int]] = set()
+        self.starts: dict[Limits, list[tuple[float, object]]] = {}
 
     def heads(self, kind: type[ToWorker], number: int | None = None) -> list[tuple[Any, ...]]:
         """The messages of a kind that were sent, to one worker or to any."""
@@ -146,11 +151,39 @@ class Judge:
                 quarantine = self.pool.workers[worker.number].quarantine
                 assert quarantine == (call in self.suspected), "suspects, and only they, run apart"
                 self.at[call] = worker.number
+                if self._options(call).limits is not None:
+                    self._judge_limits(call, self._options(call).limits)
         heaviest = max(self.batch_of[first].weight for _, _, first, *_ in spans)
         known = self.pool.workers[worker.number]
         if heaviest and not known.quarantine:
             most = max(MIN_WINDOW, MAX_AHEAD // heaviest)
             assert known.waiting <= most, "few heavy calls wait in a worker"
+
+    def _key(self, call: int) -> object:
+        batch = self.batch_of[call]
+        return None if batch.keys is None else batch.keys[call - batch.first]
+
+    def _judge_limits(self, call: int, limits: Limits) -> None:
+        """Whether a call with limits may be sent now."""
+        key = self._key(call)
+        like = [other for other in self.at if self._options(other).limits is limits]
+        at_once = sum(self._key(other) is key for other in like)
+        assert limits.per_key is None or at_once <= limits.per_key
+        if (call, self.retried[call]) in self.let_start:
+            return  # it was taken back, or lost its worker
+        self.let_start.add((call, self.retried[call]))
+        starts = self.starts.setdefault(limits, [])
+        starts.append((self.now, key))
+        self._judge_rate([at for at, _ in starts], limits, limits.rate)
+        self._judge_rate([at for at, of in starts if of is key], limits, limits.rate_per_key)
+
+    def _judge_rate(self, times: list[float], limits: Limits, rate: float | None) -> None:
+        if rate is None:
+            return
+        assert limits.burst is not None, "no simulation uses others"
+        for count, at in enumerate(reversed(times), 1):
+            most = limits.burst + rate * (times[-1] - at) / limits.per
+            assert count <= most + 1e-6, "no more start than may"
 
     def _function(self, call: int) -> int:
         return self.batch_of[call].function.number

@@ -6,7 +6,7 @@ Each step is one method, so that tests decide in which order things happen.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hybridexec.errors import ExecutorBroken, WorkerLost
@@ -50,10 +50,14 @@ class Simulation(Judge):
         function: Function | None = None,
         sink: Sink | None = None,
         weight: int = 0,
+        keys: Sequence[object] = (),
         **options: Any,
     ) -> Batch:
         batch = self._make_batch(size, function, sink, **options)
         batch.weight = weight
+        limits = batch.options.limits
+        if limits is not None and limits.key is not None:
+            batch.keys = [limits.find((keys[n % len(keys)],), {}) for n in range(size)]
         self._event(self.pool.submit, batch)
         return batch
 
@@ -259,6 +263,8 @@ class Simulation(Judge):
                         self.take(number)
                     self.hear(number)
             self.turn(0.01)
+            if self.pool.limited:
+                self.turn(self.pool.wait_seconds(self.now) or 0.0)
             if any(crew.retries.count for crew in self.pool.crews.values()):
                 self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")

@@ -294,6 +294,88 @@ def test_another_hub_lag_is_refused(value: object, error: type[Exception]) -> No
         checks.hub_lag_warning(value)
 
 
+# -- limits ---------------------------------------------------------------------------------------
+
+
+def limits_of(options: CallOptions, **changes: Any) -> Any:
+    return options.updated(changes).limits
+
+
+def test_limits_are_made_anew_by_who_sets_some() -> None:
+    before = CallOptions().updated({"rate": 5, "per": 60})
+    assert (before.limits.rate, before.limits.per, before.limits.burst) == (5, 60, None)
+    assert before.updated({"timeout": 2}).limits is before.limits
+    after = limits_of(before, burst=3)
+    assert (after.rate, after.per, after.burst) == (5, 60, 3)
+    assert after is not before.limits
+    assert limits_of(before, rate=5) is not before.limits
+
+
+def test_limits_can_be_lifted() -> None:
+    before = CallOptions().updated({"rate": 5, "key": len, "per_key": 2})
+    assert limits_of(before, rate=None).per_key == 2
+    assert limits_of(before, rate=None, per_key=None, key=None) is None
+    assert limits_of(before, rate=None, per_key=None) is None
+
+
+@pytest.mark.parametrize("name", ["rate", "rate_per_key"])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400])
+def test_a_rate_is_finite_and_greater_than_zero(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be a finite number greater than 0"):
+        limits_of(CallOptions(), key=len, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rate", "5"),
+        ("rate", True),
+        ("rate_per_key", [5]),
+        ("per", "1"),
+        ("per", None),
+        ("burst", 1.5),
+        ("burst", True),
+        ("per_key", 2.0),
+        ("key", "host"),
+    ],
+)
+def test_limits_are_of_their_types(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} must"):
+        limits_of(CallOptions(), **{"rate": 1, "key": len, name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("per", 0), ("burst", 0), ("per_key", 0)])
+def test_limits_are_greater_than_zero(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must"):
+        limits_of(CallOptions(), **{"rate": 1, "key": len, name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"per_key": 2}, "per_key needs key=, a callable"),
+        ({"rate_per_key": 2}, "rate_per_key needs key=, a callable"),
+        ({"burst": 2}, "burst needs rate= or rate_per_key="),
+        ({"per": 2}, "per needs rate= or rate_per_key="),
+        ({"per": 2, "key": len, "per_key": 1}, "per needs rate= or rate_per_key="),
+        ({"key": len}, "key needs per_key=, rate_per_key= or rate="),
+    ],
+)
+def test_what_says_nothing_without_another_is_refused(changes: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{text}"):
+        limits_of(CallOptions(), **changes)
+
+
+def test_equal_keys_are_one_as_long_as_any_is_known() -> None:
+    limits = limits_of(CallOptions(), key=lambda host, *, port=80: (host, port), per_key=1)
+    one = limits.find(("a",), {})
+    assert limits.find(("a",), {"port": 80}) is one
+    assert limits.find(("a",), {"port": 81}) is not one
+    assert len(limits._keys) == 1
+    del one
+    assert not limits._keys
+
+
 # -- the interpreter ------------------------------------------------------------------------------
 
 

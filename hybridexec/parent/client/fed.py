@@ -22,6 +22,7 @@ from ...options import CallOptions
 from ...wire import payload
 from ..work.batch import Ended, Item, Values
 from ..work.function import Function
+from .limited import limited
 from .packing import Packing
 from .sending import Sending, refused
 from .streams import size
@@ -72,6 +73,7 @@ class FedStream(Sending):
         self._bound = buffersize
         self._kept = None
         self._packing = Packing(single)
+        self._limited = limited(options)
         self._batches = {}
         self._forget_at = 8  # the number of batches at which finished ones are dropped
         # Reentrant: a finalizer may interrupt its holder.

@@ -15,6 +15,7 @@ from ...wire.wording import add_note, retell
 from ..work import session
 from ..work.batch import UNPICKLABLE, Batch, Ended, Item, Values
 from ..work.function import Function
+from .limited import Limited
 from .packing import Packing
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Sending:
     _kept: dict[int, Any] | None
     _packing: Packing
     _batches: dict[int, Batch]
+    _limited: Limited | None
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
         """Take outcomes; see :meth:`.batch.Sink.deliver`."""
@@ -59,6 +61,27 @@ class Sending:
         if self._function is None:
             self.deliver([refused(offset + place, self._refusal) for place in range(len(chunk))])
             return
+        if self._limited is None:
+            self._submit_run(chunk, offset)
+            return
+
+        def arguments(place: int) -> tuple[Any, ...]:
+            item = chunk[place]
+            if self._single:
+                return (item,)
+            return item if type(item) is tuple else self._unpacked(chunk, place, offset)
+
+        for start, end, error in self._limited.find_keys(len(chunk), offset, arguments):
+            if start < end:
+                self._submit_run(chunk[start:end], offset + start)
+            if error is not None:
+                if not self._single and type(chunk[end]) is not tuple:
+                    add_note(error, STAR_NOTE)
+                self.deliver([refused(offset + end, error)])
+
+    def _submit_run(self, chunk: list[Any], offset: int) -> None:
+        """Submit the calls of these items, whose keys are known."""
+        assert self._function is not None
         if self._packing.is_plain(chunk):
             self._send(chunk, offset, None)
             return
@@ -132,6 +155,8 @@ class Sending:
             batch = Batch(self._function, items, self, self._options, offset, bare, prelude)
             batch.arguments = arguments
             batch.weight = weight // len(items)
+            if self._limited is not None:
+                batch.keys, batch.reader = self._limited.keys(offset, len(items)), self._limited
             self._batches[offset] = batch
             self._engine.submit(batch)
 

@@ -17,6 +17,7 @@ from ... import native
 from ...options import CallOptions
 from ..work.batch import Batch, Ended, Values
 from ..work.function import Function
+from .limited import limited
 from .packing import Packing, opened
 from .sending import Sending
 
@@ -90,6 +91,7 @@ class Stream(Sending):
         self._packing = Packing(single)
         # Whether items are being read one after another, or none was yet.
         self._filling = True
+        self._limited = limited(options, self.wake)
         # The room at which more items are read: reading one at a time would make batches of one.
         self._refill = 1 if bound is None else max(1, min(bound // 4, 512))
 
@@ -113,6 +115,11 @@ class Stream(Sending):
         self._kept = {}
         return self._kept
 
+    def look_ahead(self) -> None:
+        """Count the calls that wait for limits apart from those that the bound is for."""
+        if self._limited is not None:
+            self._limited.look_ahead()
+
     def fill(self) -> None:
         """Read items and submit their calls, as far as the bound allows.
 
@@ -129,13 +136,15 @@ class Stream(Sending):
         room, chunk = MAX_BATCH, []
         if self._bound is not None:
             room = min(room, self._room())
-        if room >= (1 if self._filling else self._refill):
+        if self._limited is not None:
+            self._limited.has_news = False
+        if room >= (1 if self._filling else self._least_room()):
             chunk = self._items.read(room)
         if chunk:
             self._submit(chunk)
         self._filling = bool(chunk) and (self._bound is None or not self._has_ready())
         if self._bound is not None and not self._items.exhausted:
-            self._fill_at = self._submitted - self._bound + self._refill
+            self._fill_at = self._fetched + max(1, self._refill - self._room())
         return self._filling
 
     def deliver(self, ended: Sequence[Ended] | Values) -> None:
@@ -212,13 +221,23 @@ class Stream(Sending):
     def _may_go_on(self) -> bool:
         """Whether nothing is to be waited for, though no outcome is there: all was handed out, or
         there is something to read, and room for it."""
-        if self._items.news:
-            return self._bound is None or self._room() >= self._refill
+        news = self._items.news or (self._limited is not None and self._limited.has_news)
+        if news:
+            return self._bound is None or self._room() >= self._least_room()
         return self._handed == self._submitted and not self._items.awaited
+
+    def _least_room(self) -> int:
+        """The room at which more is read: any at all, if the items of keys that must wait fill what
+        there is, and others may not have to."""
+        is_filled = self._limited is not None and self._limited.waiting
+        return 1 if is_filled else self._refill
 
     def _room(self) -> int:
         assert self._bound is not None
-        return self._bound - (self._submitted - self._fetched)
+        unfetched = self._submitted - self._fetched
+        if self._limited is None:
+            return self._bound - unfetched
+        return self._limited.room(self._bound, unfetched)
 
     def _wait(self, deadline: float | None) -> Sequence[Ended | Values]:
         """Wait for the next outcomes; none are returned if all were handed out, or more items have

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...limits import Key
 from ...options import CallOptions
 from ...styles import FOR_LOOPS
 from ...wire import payload
@@ -23,6 +24,7 @@ from ..work.future import CallFuture
 from .arrivals import Arrivals
 from .call_stream import CallStream
 from .inputs import Input, input_of
+from .limited import key_of
 from .packing import pack_arguments
 from .results import outcomes, results
 from .room import Room
@@ -97,6 +99,18 @@ class Submission:
             refuse_items(function)
             options = options.in_async
         future: CallFuture[T] = CallFuture(engine, function, item, options, prelude)
+        if options.limits is not None:
+            engine.check_open()
+            try:
+                future.key = key_of(options.limits, args, kwargs)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                future.fail(error)
+                try:
+                    return future
+                finally:
+                    del future  # this frame is in the error's traceback
         if item is not args and prelude is None:
             future.arguments = (args, kwargs)  # a fragment refers to nothing
         if self.room is None:
@@ -131,6 +145,7 @@ class Submission:
         engine = self._engine
         engine.check_open()
         arrivals = Arrivals(engine, options.stream_buffersize)
+        key: Key | None = None
         try:
             function = engine.functions.intern(fn)
             item: Item
@@ -150,6 +165,17 @@ class Submission:
                 return CallStream(arrivals)
             finally:
                 del arrivals  # this frame is in the error's traceback
+        if options.limits is not None:
+            try:
+                key = key_of(options.limits, args, kwargs)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                try:
+                    arrivals.deliver([(0, UNPICKLABLE, error, None, None, None)])
+                    return CallStream(arrivals)
+                finally:
+                    del arrivals  # this frame is in the error's traceback
         if function.style in FOR_LOOPS:
             options = options.in_async
         batch = Batch(function, [item], arrivals, options._replace(streamed=True), 0)
@@ -157,6 +183,7 @@ class Submission:
             batch.arguments = args, kwargs
         if type(item) is payload.Segments:
             batch.weight = item.size
+        batch.keys = None if key is None else [key]
         arrivals.batch = batch
         engine.consumers.add(arrivals)
         engine.submit(batch)
@@ -196,6 +223,8 @@ class Submission:
         """See ``HybridExecutor.map_unordered``."""
         bound = self.buffersize if buffersize is None else buffersize
         stream = self._over(options, fn, iterables, star, bound, watcher, ordered=False)
+        if buffersize is None:
+            stream.look_ahead()
         return _tied(results(stream, None, return_exceptions, keep), watcher)
 
     def outcomes(
@@ -211,6 +240,8 @@ class Submission:
         """See ``HybridExecutor.outcomes``."""
         bound = self.buffersize if buffersize is None else buffersize
         stream = self._over(options, fn, iterables, star, bound, watcher, ordered=False)
+        if buffersize is None:
+            stream.look_ahead()
         kept = stream.keep_items()
         return _tied(outcomes(stream, kept, keep), watcher)
 

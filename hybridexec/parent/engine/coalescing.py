@@ -100,6 +100,7 @@ def alone(future: CallFuture[Any]) -> Batch:
     )
     if type(future.item) is Segments:
         batch.weight = future.item.size
+    _pass_keys(batch, (future,))
     future.item = None
     return batch
 
@@ -114,8 +115,15 @@ def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     batch = Batch(first.function, items, sink, first.options, 0, False, first.prelude)
     if Segments in set(map(type, items)):
         batch.weight = sum(i.size for i in items if type(i) is Segments) // len(items)
+    _pass_keys(batch, futures)
     for place, future in enumerate(futures):
         future.place = place
         future.batch = batch
         future.item = None
     return batch
+
+
+def _pass_keys(batch: Batch, futures: Sequence[CallFuture[Any]]) -> None:
+    limits = batch.options.limits
+    if limits is not None and limits.key is not None:
+        batch.keys = [key for future in futures if (key := future.key) is not None]

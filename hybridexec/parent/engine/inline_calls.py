@@ -116,7 +116,7 @@ class InlineCalls:
         queue, turning = self._queue, self._turning
         if self._ledger.unfinished or queue.submitted or queue.events:
             return False
-        if not queue.asleep or turning._is_owned():
+        if not queue.asleep or turning._is_owned() or call.options.limits is not None:
             return False
         with turning:
             # Check again: the I/O thread may be awake by now, or asleep and not watching.

@@ -89,13 +89,18 @@ class Snapshot:
 
     @property
     def waiting(self) -> int:
-        """Calls that the pool has and no worker."""
+        """Calls that the pool has and no worker, and that may be sent."""
         return 0 if self._inert else self._pool.pending
 
     def waiting_in(self, lane: str) -> int:
         """Calls of a lane that the pool has and no worker."""
         crew = None if self._inert else self._pool.crews.get(lane)
         return 0 if crew is None else crew.backlog.count
+
+    @property
+    def limited(self) -> int:
+        """Those that wait because of limits."""
+        return 0 if self._inert else self._pool.limited
 
     @property
     def pending(self) -> int:

@@ -55,6 +55,7 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         snapshot.logs_dropped,
         tally.idle_ends,
         {lane: _lane(snapshot, lane, told) for lane in list(tally.lanes)},
+        snapshot.limited,
     )
 
 

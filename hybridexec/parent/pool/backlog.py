@@ -20,10 +20,10 @@ class Backlog:
     """A queue of calls, handed out as spans of their batches."""
 
     def __init__(self) -> None:
-        # First spans that came back, then batches from their `next` on. Cancelled places stay in
-        # both, and are skipped when their turn comes.
+        # First spans that came back, then batches from their `next` on, and spans of others.
+        # Cancelled places stay in both, and are skipped when their turn comes.
         self._returned: deque[Span] = deque()
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[Batch | Span] = deque()
         # Invariant: the number of waiting calls, without cancelled ones.
         self.count = 0
 
@@ -34,6 +34,13 @@ class Backlog:
 
     def put_back(self, calls: Iterable[tuple[Batch, int]]) -> None:
         """Put calls, by batch and place, before all others, in this order."""
+        self._returned.extendleft(reversed(self._spans_of(calls)))
+
+    def append(self, calls: Iterable[tuple[Batch, int]]) -> None:
+        """Put calls, by batch and place, after all others, in this order."""
+        self._batches.extend(self._spans_of(calls))
+
+    def _spans_of(self, calls: Iterable[tuple[Batch, int]]) -> list[Span]:
         spans: list[Span] = []
         for batch, place in calls:
             batch.wait(place)
@@ -42,7 +49,7 @@ class Backlog:
                 spans[-1] = (batch, spans[-1][1], place + 1)
             else:
                 spans.append((batch, place, place + 1))
-        self._returned.extendleft(reversed(spans))
+        return spans
 
     @property
     def weight(self) -> int:
@@ -76,8 +83,7 @@ class Backlog:
             if self._returned:
                 batch, low, high = self._returned[0]
             else:
-                batch = self._batches[0]
-                low, high = batch.next, batch.size
+                batch, low, high = _span(self._batches[0])
             first = batch.states.find(WAITING, low, high)
             if first >= 0:
                 return batch, first, high
@@ -91,7 +97,10 @@ class Backlog:
             else:
                 self._returned.popleft()
             return
-        batch.next = stop
+        if type(self._batches[0]) is tuple:
+            self._batches[0] = (batch, stop, high)
+        else:
+            batch.next = stop
         if stop == high:
             self._batches.popleft()
 
@@ -110,8 +119,9 @@ class Backlog:
     def clear(self) -> list[Span]:
         """Hand out everything; the spans may include cancelled places."""
         spans = list(self.spans())
-        for batch in self._batches:
-            batch.next = batch.size
+        for entry in self._batches:
+            if isinstance(entry, Batch):
+                entry.next = entry.size
         self._returned.clear()
         self._batches.clear()
         self.count = 0
@@ -120,5 +130,8 @@ class Backlog:
     def spans(self) -> Iterator[Span]:
         """All spans, cancelled places included."""
         yield from self._returned
-        for batch in self._batches:
-            yield batch, batch.next, batch.size
+        yield from map(_span, self._batches)
+
+
+def _span(entry: Batch | Span) -> Span:
+    return entry if isinstance(entry, tuple) else (entry, entry.next, entry.size)

@@ -70,11 +70,18 @@ class Crew:
             SUSPECT: self.suspects,
         }
         #: How many calls have no outcome yet.
-        # Invariant: those in the backlog, retries and suspects, and those in the `in_flight` of
-        # these workers whose outcome is not delivered yet.
+        # Invariant: those in the backlog, retries and suspects, those that wait because of limits,
+        # and those in the `in_flight` of these workers whose outcome is not delivered yet.
         self.unfinished = 0
-        #: How many there have been.
-        self.submitted = 0
+        #: How many wait because of limits; :mod:`.admission` counts them.
+        self.limited = 0
+        #: Whether one of them may start, and has no free slot.
+        self.held_up = False
+        # Those that were let go to start at once, and wait for that as far as is known.
+        self._let_go: list[Call] = []
+        self._is_odd = False  # see room_for_paced
+        #: How often a call has come to the backlog, for the first time or to be tried again.
+        self.arrived = 0
         #: Whether calls that no worker has end at once, instead of being sent (again).
         self.closing = False
         #: Why no call can run any more; None if they can.
@@ -86,7 +93,12 @@ class Crew:
     @property
     def waiting(self) -> int:
         """How many calls no worker has."""
-        return self.backlog.count + self.retries.count + self.suspects.count
+        return self.backlog.count + self.retries.count + self.suspects.count + self.limited
+
+    @property
+    def wanting(self) -> int:
+        """How many calls want workers: those that run or may."""
+        return self.unfinished - self.limited + self.held_up
 
     def wait_seconds(self, now: float) -> float | None:
         """Seconds until time alone changes something; None if it does not."""
@@ -102,34 +114,71 @@ class Crew:
             return stuck if soonest is None else soonest
         return min(soonest, stuck)
 
+    # -- calls that come --------------------------------------------------------------------------
+
+    def add(self, batch: Batch) -> None:
+        """New calls may be sent."""
+        self.backlog.add(batch)
+        self.arrived += batch.size
+        self.scaling.need(self.wanting)
+
+    def try_again(self, calls: list[Call]) -> None:
+        """Failed calls may be sent again."""
+        self.backlog.put_back(calls)
+        self.arrived += len(calls)
+        self.scaling.short = True
+
+    def admit(self, calls: list[Call], at_once: bool) -> None:
+        """Limits let these calls start; they are to start ``at_once``, before all others."""
+        if at_once:
+            self.backlog.put_back(calls)
+            self._let_go += calls
+        else:
+            self.backlog.append(calls)
+        self.arrived += len(calls)
+        self.scaling.need(self.wanting)
+
+    def hold_up(self) -> None:
+        """A call whose start is limited may start, and has no slot."""
+        self.held_up = True
+        self.scaling.need(self.wanting)
+
+    def room_for_paced(self, weight: int) -> int:
+        """How many calls of this weight, whose start is limited, would start now. If others wait,
+        they get every other slot."""
+        self._let_go = [call for call in self._let_go if call[0].states[call[1]] == WAITING]
+        unsent = len(self._let_go)
+        free = self.dispatch.free_slots(self.wanting + 1, weight) - unsent
+        if free > 0 and self.backlog.count > unsent:
+            self._is_odd = not self._is_odd
+            free = (free + self._is_odd) // 2
+        return free
+
     # -- as time passes ---------------------------------------------------------------------------
 
+    def prepare(self, draining: bool, now: float) -> None:
+        """Start missing workers, before it is decided which calls are sent."""
+        if self.scaling.short or self.suspects.count:
+            self._hire(draining, now)
+
     def serve(self, running: bool, draining: bool, now: float) -> None:
-        """Send the calls that can be sent, and start missing workers.
+        """Send the calls that can be sent, and start workers in place of those that are used up.
 
         Args:
             running: whether the pool is, so that workers without calls may rest.
             draining: whether it is finishing its last calls.
         """
         scaling = self.scaling
-        if scaling.short or self.suspects.count:
-            self._hire(draining, now)
-        self.dispatch.run(self.unfinished, now)
+        self.dispatch.sends_none_ahead = self.held_up
+        self.dispatch.run(self.wanting, now)
         if self.unfinished > 1 and not self.backlog.count:
             # A worker may have run out of calls just now.
             self.relieve(now)
-            self.dispatch.run(self.unfinished, now)  # what was reclaimed
+            self.dispatch.run(self.wanting, now)  # what was reclaimed
         if scaling.short:
             self._hire(draining, now)  # in place of those that were just sent all they may run
         if running:
             scaling.rest(now)  # last: whoever has just been sent a call is not idle
-
-    def try_again(self, now: float) -> None:
-        """Have the failed calls that are due wait for any worker."""
-        due = self.retries.take(now)
-        if due:
-            self.backlog.put_back(due)
-            self.scaling.short = True
 
     def relieve(self, now: float) -> None:
         """See to workers that are stuck."""
@@ -160,6 +209,6 @@ class Crew:
         if self.closing or not self.scaling.may_hire(self.unfinished, now):
             return
         if draining:
-            self.scaling.hire_to_finish(self.backlog.count, self.suspects.groups)
+            self.scaling.hire_to_finish(self.backlog.count + self.held_up, self.suspects.groups)
         else:
-            self.scaling.hire(self.unfinished, self.suspects.groups)
+            self.scaling.hire(self.wanting, self.suspects.groups)

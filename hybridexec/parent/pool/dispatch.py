@@ -56,6 +56,8 @@ class Dispatch:
         self._suspects = suspects
         self._slots = slots
         self._actions = actions
+        #: Whether calls are sent only as they start, and none ahead.
+        self.sends_none_ahead = False
 
     def run(self, unfinished: int, now: float) -> None:
         """Send calls to the least loaded workers, as far as their credit goes; those whose hub is
@@ -66,13 +68,7 @@ class Dispatch:
         waiting = self._backlog
         if not waiting.count or (waiting.count == 1 and self._send_one(now)):
             return
-        workers = self._workers
-        ready = [w for w in workers.values() if w.state is WorkerState.READY]
-        starting = sum(
-            w.state is WorkerState.STARTING and not w.quarantine for w in workers.values()
-        )
-        # Starting workers get a share, too: n blocking calls must run on n workers.
-        share = ceil(unfinished / max(1, len(ready) + starting)) if starting else None
+        ready, share = self._ready(unfinished)
         grants: dict[int, list[Span]] = {}
         weight = waiting.weight
         open_to = self._open(ready, share, weight, now)
@@ -107,12 +103,19 @@ class Dispatch:
         """The workers that may be sent calls of this weight."""
         found: list[_Open] = []
         for worker in ready:
-            ahead, window = worker.waiting, worker.window_for(weight)
-            credit = min(self._room(worker, share), window - ahead)
-            # Small frames are costly: a worker that has enough calls can wait for a larger one.
-            if credit > 0 and (4 * credit >= window or 2 * ahead < window):
+            credit = self._credit(worker, share, weight)
+            if credit:
                 found.append(_Open(worker, worker.is_kept(now), credit))
         return found
+
+    def _credit(
+        self, worker: Worker, share: int | None, weight: int, sent_ahead: bool = True
+    ) -> int:
+        """How many more calls of this weight a worker may be sent."""
+        ahead, window = worker.waiting, worker.window_for(weight)
+        credit = min(self._room(worker, share, sent_ahead), window - ahead)
+        # Small frames are costly: a worker that has enough calls can wait for a larger one.
+        return credit if credit > 0 and (4 * credit >= window or 2 * ahead < window) else 0
 
     def _send_one(self, now: float) -> bool:
         """Send the only waiting call to an idle worker, if there is one. (A fast path for programs
@@ -141,6 +144,21 @@ class Dispatch:
                 return worker
         return None
 
+    def free_slots(self, unfinished: int, weight: int) -> int:
+        """How many calls of this weight would start if they were sent now, of so many there will be
+        then."""
+        ready, share = self._ready(unfinished)
+        return sum(self._credit(worker, share, weight, sent_ahead=False) for worker in ready)
+
+    def _ready(self, unfinished: int) -> tuple[list[Worker], int | None]:
+        """The workers that may be sent calls, and how many each may have of those there are: so
+        many that starting workers get a share, too, because n blocking calls must run on n workers.
+        """
+        workers = self._workers.values()
+        ready = [w for w in workers if w.state is WorkerState.READY]
+        starting = sum(w.state is WorkerState.STARTING and not w.quarantine for w in workers)
+        return ready, ceil(unfinished / max(1, len(ready) + starting)) if starting else None
+
     def _send_suspects(self, now: float) -> None:
         """Send each ready quarantine worker a group of suspects."""
         for worker in self._workers.values():
@@ -154,12 +172,14 @@ class Dispatch:
             self._send(worker, [(batch, place, place + 1) for batch, place in group], now)
             self._scaling.retire(worker, "quarantine")
 
-    def _room(self, worker: Worker, share: int | None = None) -> int:
+    def _room(self, worker: Worker, share: int | None = None, sent_ahead: bool = True) -> int:
         """How many more calls a worker may have, apart from its window."""
         if worker.recalls:
             return 0
         held = len(worker.in_flight)
-        room = self._slots + worker.ahead - held
+        room = self._slots - held
+        if sent_ahead and not self.sends_none_ahead:
+            room += worker.ahead
         if share is not None:
             room = min(room, share - held)
         if worker.budget is not None:

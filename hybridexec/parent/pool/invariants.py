@@ -51,5 +51,5 @@ def _check_books(ledger: Ledger, crew: Crew) -> None:
     count = ledger.count(crew)
     assert count == crew.unfinished, (count, waiting, crew.unfinished)
     if crew.closing:
-        apart = crew.retries.count + crew.suspects.count
+        apart = crew.retries.count + crew.suspects.count + crew.limited
         assert not apart, "nothing is kept that will not be tried again"

@@ -33,6 +33,7 @@ from ..work.batch import (
 )
 from ..work.function import Function
 from .actions import Actions
+from .admission import Admission
 from .crew import Crew
 from .worker import Worker
 
@@ -55,6 +56,8 @@ class Ledger:
         #: How many calls have no outcome yet; other threads read it.
         # Invariant: the sum of the crews'.
         self.unfinished = 0
+        #: Keeps the calls that wait because of limits.
+        self.admission = Admission()
         #: Whether all crews are closing.
         self.closing = False
         #: Why no call can run any more; None if they can. Other threads read it.
@@ -85,7 +88,6 @@ class Ledger:
         batch.crew = crew
         self.unfinished += batch.size
         crew.unfinished += batch.size
-        crew.submitted += batch.size
         self._tally.add(batch)
         if not batch.function.lasting:
             number = batch.function.number
@@ -113,7 +115,9 @@ class Ledger:
             elif state not in (DROPPED, ENDED):
                 self._less(crew, 1)
                 self.ended(batch, place)
-                crew.keepers[state].forget(1)
+                keeper = crew.keepers.get(state)
+                if keeper is not None:  # a limiter sees to that itself
+                    keeper.forget(1)
         for worker in list(crew.workers.values()):
             if not sent:
                 break
@@ -179,7 +183,7 @@ class Ledger:
             self._empty(crew)
 
     def _empty(self, crew: Crew) -> None:
-        for batch, low, high in crew.backlog.clear():
+        for batch, low, high in crew.backlog.clear() + self.admission.withdraw(crew):
             self.refuse(batch, range(low, high))
         for batch, place in crew.retries.clear() + crew.suspects.clear():
             self.refuse(batch, (place,))

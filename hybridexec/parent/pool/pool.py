@@ -109,6 +109,11 @@ class Pool:
         return sum(crew.backlog.count for crew in self.crews.values())
 
     @property
+    def limited(self) -> int:
+        """How many wait because of limits; for any thread."""
+        return sum(crew.limited for crew in list(self.crews.values()))
+
+    @property
     def finished(self) -> bool:
         """Whether the pool has been told to end and nothing is left of it."""
         return self.phase is not Phase.RUNNING and not self.workers and not self.ledger.unfinished
@@ -118,6 +123,10 @@ class Pool:
         soonest: float | None = None
         for crew in self.crews.values():
             seconds = crew.wait_seconds(now)
+            if seconds is not None and (soonest is None or seconds < soonest):
+                soonest = seconds
+        if self.ledger.admission:
+            seconds = self.ledger.admission.due_seconds(now)
             if seconds is not None and (soonest is None or seconds < soonest):
                 soonest = seconds
         return soonest
@@ -157,8 +166,10 @@ class Pool:
             # They were submitted before callers could know.
             self.ledger.refuse(batch, range(batch.size))
             return
-        crew.backlog.add(batch)
-        crew.scaling.need(crew.unfinished)
+        if batch.options.limits is None:
+            crew.add(batch)
+        else:
+            self.ledger.admission.add(batch)
 
     def want(self, workers: int, lane: str) -> None:
         """Start ``workers`` more workers of a lane, up to the limit, before there are calls for
@@ -186,6 +197,7 @@ class Pool:
     def sent_inline(self, batch: Batch, worker: Worker, now: float) -> None:
         """An inline call, which has entered the ledger, was sent to that worker by its caller."""
         worker.begin_sample(now)
+        worker.crew.arrived += 1
         worker.in_flight.add(batch, 0, 1)
         batch.next = 1
         batch.send(0, 1)
@@ -391,7 +403,9 @@ class Pool:
     def tick(self, now: float) -> None:
         """Time has passed: look at deadlines, retries and stuck workers."""
         for crew in self.crews.values():
-            crew.try_again(now)
+            due = crew.retries.take(now)
+            if due:
+                crew.try_again(self.ledger.admission.put_back(due))
         self._recovery.look(now)
         for crew in self.crews.values():
             crew.relieve(now)
@@ -399,6 +413,11 @@ class Pool:
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start missing workers."""
         running, draining = self.phase is Phase.RUNNING, self.phase is Phase.DRAINING
+        for crew in self.crews.values():
+            crew.prepare(draining, now)
+        if self.ledger.admission:
+            # After that: starting workers count, and who goes here is sent before more start.
+            self.ledger.admission.release(self.crews.values(), now)
         for crew in self.crews.values():
             crew.serve(running, draining, now)
         self._settle()

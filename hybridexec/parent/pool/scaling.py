@@ -117,8 +117,9 @@ class Scaling:
         ended, and quarantine workers for ``groups`` groups of suspects."""
         # Of the calls that were there when a worker last went for want of any, some may be left:
         # others have them, unless they have come back from there.
-        settled = max(0, unfinished - (self._crew.submitted - self._rested_after))
-        held = unfinished - self._crew.backlog.count
+        crew = self._crew
+        settled = max(0, unfinished - (crew.arrived + crew.held_up - self._rested_after))
+        held = unfinished - crew.backlog.count - crew.held_up
         demand = unfinished - max(0, min(settled - self._left, held))
         if self._all_at_once and unfinished > settled:
             demand = self._max_workers
@@ -223,7 +224,7 @@ class Scaling:
                 self._actions.tally.worker_rested(worker)
                 self._stop(worker)
                 self._size = self._left = max(0, self._size - 1)
-                self._rested_after = self._crew.submitted
+                self._rested_after = self._crew.arrived
 
     def kill_overdue(self, worker: Worker) -> None:
         """Kill a worker because of a call that is overdue and that nothing else stops."""

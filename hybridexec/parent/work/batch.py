@@ -11,13 +11,14 @@ under "moves" change it:
 =========  ========================================================  ===========================
 state      a call that                                               goes on to
 =========  ========================================================  ===========================
-WAITING    waits for a worker                                        SENT
+WAITING    waits for a worker                                        SENT; LIMITED: it is new
 SENT       a worker has                                              any; WAITING: not started
 UNWANTED   was cancelled while a worker had it, and may run on       DROPPED, ENDED
 DROPPED    was cancelled or given up: its sink hears no more of it,
            and its worker has not answered                           ENDED
-RETRYING   failed and waits for its retry                            WAITING
+RETRYING   failed and waits for its retry                            WAITING, LIMITED
 SUSPECT    lost its worker and waits for one in quarantine           SENT
+LIMITED    waits until its limits let it start                       WAITING
 ENDED      is over                                                   nothing
 =========  ========================================================  ===========================
 
@@ -33,6 +34,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from ...limits import Key
 from ...options import CallOptions
 from ...wire import fragments, messages
 from ...wire.messages import Result
@@ -58,8 +60,8 @@ ALL = "all"
 Ended = tuple[int, int, Any, float | None, int | None, "AttemptHistory | None"]
 
 #: Where a call is.
-WAITING, SENT, UNWANTED, DROPPED, RETRYING, SUSPECT, ENDED = range(7)
-_SENT, _ENDED = bytes([SENT]), bytes([ENDED])
+WAITING, SENT, UNWANTED, DROPPED, RETRYING, SUSPECT, LIMITED, ENDED = range(8)
+_SENT, _LIMITED, _ENDED = bytes([SENT]), bytes([LIMITED]), bytes([ENDED])
 
 #: How many low bits of an id are the call's place in its batch.
 ID_BITS = 32
@@ -115,6 +117,23 @@ def apart(first: int, values: list[Any], prelude: bytes | None) -> Iterator[Resu
             yield call, messages.VALUE, value, None
         else:
             yield call, PACKED, (prelude, value), None
+
+
+class Limiter(Protocol):
+    """Keeps calls until their limits let them start."""
+
+    def leave(self, batch: Batch, places: Iterable[int]) -> None:
+        """These calls are about to end, or to wait for a retry."""
+
+
+class Reader(Protocol):
+    """Reads the items of a stream whose calls may have to wait for limits."""
+
+    def wait(self, change: int) -> None:
+        """So many more of them wait, or fewer; on the I/O thread."""
+
+    def tell(self) -> None:
+        """It has been told of more."""
 
 
 class Sink(Protocol):
@@ -177,10 +196,13 @@ class Batch:
         "function",
         "histories",
         "items",
+        "keys",
+        "limiter",
         "next",
         "offset",
         "options",
         "prelude",
+        "reader",
         "remaining",
         "retried",
         "since",
@@ -231,6 +253,12 @@ class Batch:
         self.histories: dict[int, AttemptHistory] | None = None
         #: How many items of its call, a streaming one, were delivered. If any, it is not run again.
         self.yielded = 0
+        #: The keys by which calls are limited, by place; None if there are none. And what keeps to
+        #: these, and other, limits; None if nothing does.
+        self.keys: list[Key] | None = None
+        self.limiter: Limiter | None = None
+        #: Who reads the items of its stream, if that is to know how many calls wait for limits.
+        self.reader: Reader | None = None
         #: How many runs of its calls came to nothing and are followed by another.
         self.retried = 0
         #: The objects that payloads were made from. A pickle may merely refer to one (a manager's
@@ -263,12 +291,20 @@ class Batch:
         for place in places:
             self.states[place] = DROPPED
 
+    def limit(self, low: int, high: int) -> None:
+        """The calls from place ``low`` up to ``high`` wait until their limits let them start."""
+        self.states[low:high] = _LIMITED * (high - low)
+
     def park(self, place: int, state: int) -> None:
         """A call waits for something other than a free worker: RETRYING or SUSPECT."""
+        if self.limiter is not None and state == RETRYING:
+            self.limiter.leave(self, (place,))
         self.states[place] = state
 
     def end(self, low: int, high: int) -> None:
         """The calls from place ``low`` up to ``high`` have ended."""
+        if self.limiter is not None:
+            self.limiter.leave(self, range(low, high))
         count = high - low
         self.states[low:high] = _ENDED * count
         self.remaining -= count
@@ -276,6 +312,8 @@ class Batch:
     def end_with(self, outcomes: Sequence[Ended]) -> None:
         """The calls of these outcomes have ended."""
         states, offset = self.states, self.offset
+        if self.limiter is not None:
+            self.limiter.leave(self, [outcome[0] - offset for outcome in outcomes])
         for outcome in outcomes:
             states[outcome[0] - offset] = ENDED
         self.remaining -= len(outcomes)

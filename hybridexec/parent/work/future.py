@@ -20,6 +20,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ... import native
+from ...limits import Key
 from ...options import CallOptions
 from ...wire import messages
 from . import mailbox
@@ -70,6 +71,7 @@ class CallFuture(Future[T]):
         "batch",
         "function",
         "item",
+        "key",
         "options",
         "place",
         "prelude",
@@ -97,6 +99,8 @@ class CallFuture(Future[T]):
         #: The call's batch and place, from when the engine has it until it has ended.
         self.batch: Batch | None = None
         self.place = 0
+        #: What the call is limited by, if that is anything; unset if calls like it have no limits.
+        self.key: Key | None
         self._state = _PENDING
         self._result: T | None = None
         self._exception: BaseException | None = None

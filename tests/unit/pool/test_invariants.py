@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from hybridexec.limits import Limits
 from hybridexec.options import LANES, Lane
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.pool.worker import MAX_AHEAD
@@ -27,6 +28,11 @@ from hybridexec.wire import messages
 
 from ..simulated_worker import SimulatedWorker
 from ..simulation import Simulation
+
+
+def of_key(key: object) -> object:
+    return key
+
 
 choices = st.integers(0, 2**16)
 
@@ -75,6 +81,11 @@ class PoolMachine(RuleBasedStateMachine):
             self.simulation.turn()
             self.simulation.ready(*self.simulation.workers)
             self.simulation.turn()
+        self.limits = [
+            Limits(rate=100, burst=3),
+            Limits(key=of_key, per_key=2),
+            Limits(rate=400, burst=1, key=of_key, per_key=3, rate_per_key=200),
+        ]
         self.functions = [Function(b"a", lasting=True), Function(b"b", lasting=False)]
 
     # -- callers ------------------------------------------------------------------------------
@@ -94,13 +105,24 @@ class PoolMachine(RuleBasedStateMachine):
             },
         ),
         weight=st.sampled_from([0, 0, MAX_AHEAD // 9, 2 * MAX_AHEAD]),
+        limits=st.integers(0, 9),
+        keys=st.lists(st.integers(0, 3), min_size=1, max_size=5),
         turn=st.booleans(),
     )
     def submit(
-        self, size: int, choice: int, options: dict[str, Any], weight: int, turn: bool
+        self,
+        size: int,
+        choice: int,
+        options: dict[str, Any],
+        weight: int,
+        limits: int,
+        keys: list[int],
+        turn: bool,
     ) -> None:
+        if limits < len(self.limits):
+            options = {**options, "limits": self.limits[limits]}
         function = self.functions[choice] if choice < 2 else Function(b"c", lasting=False)
-        self.simulation.submit(size, function, weight=weight, **options)
+        self.simulation.submit(size, function, weight=weight, keys=keys, **options)
         if turn:
             self.simulation.turn()
 
@@ -258,6 +280,14 @@ class PoolMachine(RuleBasedStateMachine):
             assert active <= self.largest
             # While all are alive, one more is for suspects.
             assert active + apart <= self.largest + (apart == 1)
+
+    @invariant()
+    def starts_what_may_start(self) -> None:
+        """What limits let start, and has a slot, is sent with the next turn; if it is only a matter
+        of time, that is known."""
+        pool, now = self.simulation.pool, self.simulation.now
+        if pool.limited and pool.ledger.admission.due_seconds(now):
+            assert pool.wait_seconds(now) is not None
 
     @invariant()
     def looks_up_in_time(self) -> None:

@@ -81,6 +81,7 @@ class Functions:
 
     def _ready(self, job: Job, function: Callable[..., Any]) -> Callable[..., Any]:
         if job.window is not None:
-            function = self.streaming(function, job.window)
+            with self._loading:  # the first has more to make, once
+                function = self.streaming(function, job.window)
         job.function = function
         return function

@@ -21,6 +21,7 @@ from hybridexec import CallStream, CallTimeout, HybridExecutor, WorkerLost
 
 from .conftest import Make, make_executor
 from .helpers import PATIENCE, Gate, is_alive, wait_until
+from .lanes import start_in
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
 
@@ -65,6 +66,19 @@ class Steps:
             part.rename(self._closed)
 
 
+@pytest.fixture(scope="module", params=["greenlet", "thread"])
+def single(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
+    """An executor with one worker, in each lane for plain functions."""
+    with make_executor(None, max_workers=1) as made:
+        yield start_in(request.param, made)
+
+
+def wait_for(executor: HybridExecutor, steps: Steps, made: int) -> None:
+    """Wait until so many items were made and the generator waits at its ``yield``."""
+    wait_until(lambda: steps.made == made)
+    executor.submit(time.sleep, 0.01).result()  # in the same worker: others run if it waits
+
+
 @pytest.fixture
 def steps(tmp_path: Path) -> Steps:
     return Steps(tmp_path)
@@ -96,9 +110,9 @@ def wait_in_the_middle(gate: Gate) -> Iterator[str]:
 
 
 def test_an_item_leaves_though_its_generator_keeps_the_cpu(
-    executor: HybridExecutor, gate: Gate
+    single: HybridExecutor, gate: Gate
 ) -> None:
-    stream = executor.stream(hog_in_the_middle, gate)
+    stream = single.stream(hog_in_the_middle, gate)
     assert next(stream) == "before"
     gate.open()
     assert list(stream) == ["after"]
@@ -110,8 +124,8 @@ def hog_in_the_middle(gate: Gate) -> Iterator[str]:
     yield "after"
 
 
-def test_items_of_all_kinds_and_sizes_arrive_in_order(executor: HybridExecutor) -> None:
-    got = list(executor.stream(all_kinds, 7))
+def test_items_of_all_kinds_and_sizes_arrive_in_order(single: HybridExecutor) -> None:
+    got = list(single.stream(all_kinds, 7))
     assert got == list(all_kinds(7))
 
 
@@ -120,8 +134,8 @@ def all_kinds(rounds: int) -> Iterator[Any]:
         yield from (n, "text", {"n": n}, bytes([n]) * 3_000_000, None, [bytes(50_000)] * 3, (n, n))
 
 
-def test_an_error_comes_after_the_items_before_it(executor: HybridExecutor) -> None:
-    stream = executor.stream(fail_after, 3)
+def test_an_error_comes_after_the_items_before_it(single: HybridExecutor) -> None:
+    stream = single.stream(fail_after, 3)
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="no more") as info:
         next(stream)
@@ -134,13 +148,13 @@ def fail_after(numbers: int) -> Iterator[int]:
     raise ValueError("no more")
 
 
-def test_whatever_returns_something_to_iterate_is_streamed(executor: HybridExecutor) -> None:
-    assert list(executor.stream(lambda: (n for n in range(3)))) == [0, 1, 2]
-    assert list(executor.stream(functools.partial(count, 3))) == [0, 1, 2]
-    assert list(executor.stream(Counting(3))) == [0, 1, 2]
-    assert list(executor.stream(range, 3)) == [0, 1, 2]
+def test_whatever_returns_something_to_iterate_is_streamed(single: HybridExecutor) -> None:
+    assert list(single.stream(lambda: (n for n in range(3)))) == [0, 1, 2]
+    assert list(single.stream(functools.partial(count, 3))) == [0, 1, 2]
+    assert list(single.stream(Counting(3))) == [0, 1, 2]
+    assert list(single.stream(range, 3)) == [0, 1, 2]
     with pytest.raises(TypeError, match=r"abs returned an object of type int.*submit\(\)"):
-        list(executor.stream(abs, 3))
+        list(single.stream(abs, 3))
 
 
 class Counting:
@@ -162,8 +176,8 @@ def test_what_cannot_be_pickled_fails_the_stream(executor: HybridExecutor) -> No
 # -- how far ahead --------------------------------------------------------------------------------
 
 
-def test_a_generator_waits_when_its_buffer_is_full(executor: HybridExecutor, steps: Steps) -> None:
-    with executor.options(stream_buffersize=5).stream(steps.endless) as stream:
+def test_a_generator_waits_when_its_buffer_is_full(single: HybridExecutor, steps: Steps) -> None:
+    with single.options(stream_buffersize=5).stream(steps.endless) as stream:
         wait_until(lambda: steps.made == 5)
         for n in range(40):
             assert next(stream) == n
@@ -228,19 +242,6 @@ def aclose(stream: CallStream[Any]) -> None:
     asyncio.run(stream.aclose())
 
 
-@pytest.fixture(scope="module")
-def single() -> Iterator[HybridExecutor]:
-    """An executor with one worker."""
-    with make_executor(None, max_workers=1) as made:
-        yield made
-
-
-def wait_for(executor: HybridExecutor, steps: Steps, made: int) -> None:
-    """Wait until so many items were made and the generator waits at its ``yield``."""
-    wait_until(lambda: steps.made == made)
-    executor.submit(int).result()  # in the same worker: others run if it waits
-
-
 @pytest.mark.parametrize("way", [close, leave_block, aclose])
 def test_closing_it_closes_its_generator(
     single: HybridExecutor, steps: Steps, way: Callable[[CallStream[Any]], None]
@@ -262,38 +263,44 @@ def test_a_loop_that_is_left_closes_it(executor: HybridExecutor, steps: Steps) -
 
 
 def test_a_generator_that_waits_for_something_else_is_stopped_there(
-    executor: HybridExecutor, gate: Gate
+    single: HybridExecutor, gate: Gate
 ) -> None:
-    stream = executor.stream(sleep_for_ever, gate)
+    stream = single.stream(sleep_for_ever, gate)
     assert next(stream) == "asleep"
     gate.wait_for(1)
     stream.close()
     wait_until(lambda: "stopped" in gate.arrived)
 
 
+def doze() -> None:
+    """Wait for long, in steps: a thread can be stopped between them only."""
+    for _ in range(1000 * int(PATIENCE)):
+        time.sleep(0.01)
+
+
 def sleep_for_ever(gate: Gate) -> Iterator[str]:
     yield "asleep"
     try:
         gate.arrive("there")
-        time.sleep(10 * PATIENCE)
+        doze()
     finally:
         gate.arrive("stopped")
 
 
 def test_a_generator_that_swallows_its_stop_is_closed_at_its_next_yield(
-    executor: HybridExecutor, gate: Gate
+    single: HybridExecutor, gate: Gate
 ) -> None:
-    stream = executor.stream(swallow, gate)
+    stream = single.stream(swallow, gate)
     gate.wait_for(1)
     stream.close()
     wait_until(lambda: "closed" in gate.arrived)
-    wait_until(lambda: executor.stats().running == 0)
+    wait_until(lambda: single.stats().running == 0)
 
 
 def swallow(gate: Gate) -> Iterator[str]:
     try:
         gate.arrive("there")
-        time.sleep(10 * PATIENCE)
+        doze()
     except BaseException:
         pass
     try:
@@ -350,8 +357,8 @@ def test_a_timeout_counts_from_the_start_and_all_the_time(
         list(stream)
 
 
-def test_its_generator_has_a_context_of_its_own(executor: HybridExecutor) -> None:
-    first, second = executor.stream(add_up, 1), executor.stream(add_up, 10)
+def test_its_generator_has_a_context_of_its_own(single: HybridExecutor) -> None:
+    first, second = single.stream(add_up, 1), single.stream(add_up, 10)
     pairs = zip(first, second, strict=True)
     assert list(pairs) == [(1, 10), (2, 20), (3, 30)]
 
@@ -458,9 +465,9 @@ def test_leaving_an_async_block_closes_it(executor: HybridExecutor, steps: Steps
 
 
 def test_a_child_that_a_generator_forks_yields_nothing_and_ends(
-    executor: HybridExecutor,
+    single: HybridExecutor,
 ) -> None:
-    *items, pid = executor.stream(fork_and_yield, 300)
+    *items, pid = single.stream(fork_and_yield, 300)
     assert items == list(range(300))
     wait_until(lambda: not is_alive(pid))
 

@@ -30,6 +30,7 @@ QUESTIONS = (
     "cpu_bound",
     "short_call",
     "stream",
+    "items",
     "watching",
     "shown",
     "context",

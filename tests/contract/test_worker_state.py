@@ -327,3 +327,12 @@ def test_a_worker_that_dies_while_it_makes_it_breaks_the_executor(make: Make) ->
     executor = make(max_workers=1, worker_state=partial(leave, 3))
     with pytest.raises(ExecutorBroken):
         executor.submit(identity, 1).result(timeout=60)
+
+
+@pytest.mark.parametrize("lane", ["greenlet", "thread"])
+def test_each_worker_of_each_lane_has_its_own(make: Make, tmp_path: Path, lane: Any) -> None:
+    with make(max_workers=1, worker_state=partial(Session, tmp_path)) as executor:
+        view = executor.options(lane=lane)
+        results = [view.submit(pid_of_state).result(timeout=60) for _ in range(3)]
+        assert all(made == pid for made, pid in results)
+    assert told(tmp_path, "closed") == [results[0][1]]

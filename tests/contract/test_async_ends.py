@@ -177,6 +177,18 @@ def test_workers_are_replaced(make: Make) -> None:
     assert len(set(executor.map(pid_of, range(20)))) >= 4
 
 
+def stop_the_loop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+def test_a_call_that_stops_the_loop_stops_no_other(tasks: HybridExecutor, gate: Gate) -> None:
+    other = tasks.submit(wait_at, gate, "other")
+    gate.wait_for(1)
+    tasks.submit(stop_the_loop).result(30)
+    gate.open()
+    assert other.result(30) == "other"
+
+
 # -- forks ---------------------------------------------------------------------------------------
 
 

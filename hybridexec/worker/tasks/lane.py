@@ -120,6 +120,8 @@ class TaskLane:
             try:
                 loop.run_forever()
             except BaseException as error:
+                if loop.is_closed():
+                    faults.end(error)  # a call has closed it: there is no way on
                 # SystemExit or KeyboardInterrupt in a task that a call has started: it ends that,
                 # as in a thread.
                 if not isinstance(error, SystemExit):

@@ -43,6 +43,7 @@ QUESTIONS = (
     "curve_concurrency",
     "curve_payload",
     "curve_pending",
+    "curve_keys",
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from hybridexec import HybridExecutor, events
 
 from .conftest import Make
-from .helpers import identity, is_alive, pid_of, wait_until
+from .helpers import Gate, identity, is_alive, pid_of, wait_until
 
 pytestmark = pytest.mark.slow_on("spawn", "fork")
 
@@ -46,13 +46,14 @@ def test_its_descriptors_are_free_again(make: Make) -> None:
     assert len({after_the_end() for _ in range(3)}) == 1
 
 
-def test_a_call_that_is_long_keeps_its_worker(make: Make) -> None:
-    executor = make(max_workers=1, idle_timeout=0.05)
-    before = executor.submit(pid_of)
-    long = executor.submit(time.sleep, 0.5)
-    assert long.result(timeout=30) is None
+def test_a_call_that_is_long_keeps_its_worker(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, idle_timeout=0.02)
+    long = executor.submit(gate.wait, "long")
+    gate.wait_for(1)
+    time.sleep(0.2)
     assert executor.stats().idle_ends == 0
-    assert before.result() in [worker.pid for worker in executor.stats().workers]
+    gate.open()
+    assert long.result(timeout=30) == "long"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ def work_within(number: int) -> int:
 async def work_within_later(number: int) -> int:
     await asyncio.sleep(0.001)
     return work_within(number)
+
+
+def yield_within(numbers: int) -> Iterator[int]:
+    for n in range(numbers):
+        with trace.get_tracer("app").start_as_current_span("within"):
+            yield n
+
+
+async def yield_within_later(numbers: int) -> AsyncIterator[int]:
+    for n in yield_within(numbers):
+        await asyncio.sleep(0)
+        yield n
 
 
 async def fail_later(number: int) -> None:
@@ -245,6 +257,19 @@ def test_a_stream_that_is_left_ends_its_span(traced: HybridExecutor, traces: Tra
     traced.map(square, range(10))
     gc.collect()
     traces.one("map square")
+
+
+@pytest.mark.parametrize("function", [yield_within, yield_within_later])
+def test_a_call_that_yields_has_its_span_until_it_ends(
+    traced: HybridExecutor, traces: Traces, function: Any
+) -> None:
+    assert list(traced.stream(function, 150)) == list(range(150))
+    (run,) = traces.there(function.__name__)
+    assert run["attributes"]["code.function.name"] == f"{__name__}.{function.__name__}"
+    assert run["parent_id"] == span_id(traces.one(f"stream {function.__name__}"))
+    assert {span["parent_id"] for span in traces.there("within", 150)} == {
+        run["context"]["span_id"]
+    }
 
 
 def test_what_is_awaited_is_traced_too(traced: HybridExecutor, traces: Traces) -> None:

@@ -23,7 +23,9 @@ class AsyncStreaming:
         self._function = function
         self._window = window
         self._sources = sources
+        # As whoever names the call sees them.
         self.__qualname__ = function_name(function)
+        self.__module__ = getattr(function, "__module__", __name__)
 
     async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, and send what its result yields; see :meth:`.Streaming.__call__`."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hybridexec import HybridExecutor
+from hybridexec.options import LANES
 
 from .helpers import Gate
 from .lanes import start_in
@@ -28,6 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what ``every_lane`` marks in each lane; only the core of it is fast in all of them."""
+    mark = metafunc.definition.get_closest_marker("every_lane")
+    if mark is not None and "lane" in metafunc.fixturenames:
+        others = () if mark.kwargs.get("core") else (pytest.mark.slow,)
+        lanes = [pytest.param(lane, marks=others) for lane in LANES[1:]]
+        left_out = mark.kwargs.get("but", ())
+        chosen = [LANES[0], *(each for each in lanes if each.values[0] not in left_out)]
+        metafunc.parametrize("lane", chosen, indirect=True, scope="module")
+
+
 Make = Callable[..., HybridExecutor]
 
 
@@ -36,11 +48,22 @@ def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
     return HybridExecutor(**{"max_workers": 2, "mp_context": context, **arguments})
 
 
+@pytest.fixture(scope="module")
+def lane(request: pytest.FixtureRequest) -> str:
+    """The lane in which executors run what they are given themselves."""
+    return str(getattr(request, "param", LANES[0]))
+
+
 @pytest.fixture(scope="module", params=METHODS)
-def executor(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
+def executor(request: pytest.FixtureRequest, lane: str) -> Iterator[HybridExecutor]:
     """One executor for all tests of a module that leave it as they found it."""
     with make_executor(request.param) as made:
-        yield made
+        yield in_lane(made, lane)
+
+
+def in_lane(executor: HybridExecutor, lane: str) -> HybridExecutor:
+    """The executor, which runs its calls in that lane, unless it goes by their functions."""
+    return executor if lane == LANES[0] else start_in(lane, executor)
 
 
 @pytest.fixture(params=METHODS)
@@ -49,11 +72,13 @@ def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _factory(method: str | None) -> Iterator[Make]:
+def _factory(method: str | None, lane: str) -> Iterator[Make]:
     made: list[HybridExecutor] = []
 
     def make(**arguments: Any) -> HybridExecutor:
-        made.append(make_executor(method, **arguments))
+        if lane == "thread" and "concurrency" in arguments:
+            arguments.setdefault("threads", arguments["concurrency"])
+        made.append(in_lane(make_executor(method, **arguments), lane))
         return made[-1]
 
     yield make
@@ -62,15 +87,15 @@ def _factory(method: str | None) -> Iterator[Make]:
 
 
 @pytest.fixture
-def make() -> Iterator[Make]:
+def make(lane: str) -> Iterator[Make]:
     """Makes executors of the default start method; ends them after the test."""
-    yield from _factory(None)
+    yield from _factory(None, lane)
 
 
 @pytest.fixture
-def make_each(method: str | None) -> Iterator[Make]:
+def make_each(method: str | None, lane: str) -> Iterator[Make]:
     """Makes executors of each start method in turn; ends them after the test."""
-    yield from _factory(method)
+    yield from _factory(method, lane)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import PATIENCE, Gate, square, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     texts = [record.getMessage() for record in caplog.records]
@@ -73,6 +75,7 @@ def test_it_is_told_of_while_it_sleeps_if_somebody_waits(
     assert "wait_to_go_on" in text
 
 
+@pytest.mark.every_lane(but=("thread",))  # where nothing stops a sleep
 def test_one_that_the_canceller_runs_keeps_nobody_waiting(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

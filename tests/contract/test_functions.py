@@ -13,6 +13,8 @@ from hybridexec import HybridExecutor
 
 from .helpers import identity
 
+pytestmark = pytest.mark.every_lane
+
 
 class Adder:
     def __init__(self, amount: int) -> None:

@@ -17,7 +17,7 @@ from hybridexec import HybridExecutor, Outcome
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, nap
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane(core=True)]
 
 # -- map_unordered and outcomes -------------------------------------------------------------------
 

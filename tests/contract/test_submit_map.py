@@ -17,6 +17,8 @@ from hybridexec.wire import messages
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, nap, square, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 # -- submit ---------------------------------------------------------------------------------------
 
 
@@ -175,6 +177,7 @@ def test_an_error_while_reading_items_reaches_the_caller(executor: HybridExecuto
         list(executor.map(square, items()))
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_buffered_map_reads_no_further_than_its_bound(executor: HybridExecutor, gate: Gate) -> None:
     read = itertools.count()
     results = executor.map(gate.wait, read, buffersize=5)

@@ -15,7 +15,8 @@ says when each running call started, shows whether that worked. If the call stil
    its hub is free. If another call blocks the hub, this one is a victim: it fails, and its worker
    lives on. Once the hub gets to it again, it has another grace period to end. Where calls
    share the CPU, as threads do, none of them is a victim: one that holds the GIL in C keeps all
-   from going on, and which one that is, nobody knows.
+   from going on, and which one that is, nobody knows. When their worker is killed, all whose time
+   is up have timed out.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ class Deadlines:
         running = page.running()
         if self._cancelled:
             yield from self._look_at_cancelled(running, now)
+        killed = False
         for call, timeout in list(self._timeouts.items()):
             started = running.get(call)
             if started is None:
@@ -121,6 +123,12 @@ class Deadlines:
                 self._victims.discard(call)
             else:
                 yield call, Step.KILL
+                killed = True
+        if killed and page.current == SHARED:
+            # Several may have been late for as long, but for a moment.
+            for call, timeout in list(self._timeouts.items()):
+                if call in running and now >= running[call] + timeout:
+                    yield call, Step.KILL
 
     def _look_at_cancelled(
         self, running: Mapping[int, float], now: float

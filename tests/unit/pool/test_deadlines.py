@@ -112,6 +112,14 @@ def test_where_calls_share_the_cpu_none_is_a_victim_of_another() -> None:
     assert list(made.look(blocked, END))[-1] == (1, Step.KILL)
 
 
+def test_where_calls_share_the_cpu_all_whose_time_is_up_end_with_the_first() -> None:
+    made = deadlines(1, 2, 3)
+    shared = page(1, 2, 3, current=SHARED)
+    shared.started = {1: STARTED, 2: STARTED + 0.01, 3: END}
+    steps = list(made.look(shared, END))
+    assert {call for call, step in steps if step is Step.KILL} == {1, 2}
+
+
 def test_a_call_that_is_gone_is_forgotten() -> None:
     made = deadlines(1, 2)
     assert len(list(made.look(page(1, 2), INTERRUPT))) == 2

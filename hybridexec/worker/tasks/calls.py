@@ -128,9 +128,8 @@ class Calls:
 
     def _take(self, span: Span, ends: float) -> bool:
         """Begin calls of a span, while there are slots and time; whether there may be more."""
-        words, times, inbox, free, tasks = (
-            self._words, self._times, self._inbox, self._free, self.tasks,
-        )  # fmt: skip
+        words, times, inbox = self._words, self._times, self._inbox
+        free, tasks = self._free, self.tasks
         items = span.items
         released = inbox.released
         slot = free.pop()

@@ -27,6 +27,7 @@ QUESTIONS = (
     "async_sleepers",
     "async_fetch",
     "thread_calls",
+    "recipes",
     "cpu_bound",
     "short_call",
     "stream",

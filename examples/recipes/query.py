@@ -23,17 +23,24 @@ def connections(conninfo):
         yield pool
 
 
-def total(customer):
-    """What a customer has ordered."""
-    with hybridexec.state().connection() as connection:
+def total_of(pool, customer):
+    """What a customer has ordered: how many times, and for how many cents."""
+    with pool.connection() as connection:
         query = "SELECT count(*), coalesce(sum(cents), 0) FROM orders WHERE customer = %s"
         return connection.execute(query, (customer,)).fetchone()
 
 
-if __name__ == "__main__":
-    conninfo, count = sys.argv[1], int(sys.argv[2])
-    began = time.perf_counter()
+def total(customer):
+    return total_of(hybridexec.state(), customer)
+
+
+def totals(conninfo, customers):
     with HybridExecutor(concurrency=100, worker_state=partial(connections, conninfo)) as executor:
-        totals = list(executor.map(total, range(count), buffersize=10_000))
-    orders, cents = (sum(column) for column in zip(*totals, strict=True))
+        return list(executor.map(total, range(customers), buffersize=10_000))
+
+
+if __name__ == "__main__":
+    began = time.perf_counter()
+    found = totals(sys.argv[1], int(sys.argv[2]))
+    orders, cents = (sum(column) for column in zip(*found, strict=True))
     print(f"{orders:,} orders, {cents / 100:,.2f} in {time.perf_counter() - began:.2f} s")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recipe_server import running, told
 
 RECIPES = Path(__file__).resolve().parents[2] / "examples" / "recipes"
+sys.path.insert(0, str(RECIPES))
+import database  # noqa: E402
+from sites import running, told  # noqa: E402
+
 PATIENCE = 120
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -80,55 +81,14 @@ def test_a_model_is_asked_as_often_as_it_likes(tmp_path: Path) -> None:
     assert took > 1.0  # not 250 in the first second
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
-    """A database with orders of a hundred customers; how to connect to it."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    initdb = shutil.which("initdb", path=os.pathsep.join([os.environ["PATH"], *map(str, programs)]))
-    if initdb is None:
+def test_queries_share_connections() -> None:
+    pytest.importorskip("psycopg_pool")
+    if database.programs() is None:
         pytest.skip("PostgreSQL is not installed")
-    psycopg = pytest.importorskip("psycopg")
-    binaries, data = Path(initdb).parent, tmp_path / "data"
-    tmp_path.chmod(0o755)
-    # It refuses to run as root.
-    user = {"user": "postgres"} if os.geteuid() == 0 else {}
-    data.mkdir()
-    if user:
-        shutil.chown(data, "postgres")
-        for parent in tmp_path.parents[:2]:
-            parent.chmod(0o755)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    subprocess.run(
-        [initdb, "-D", data, "-A", "trust", "-U", "shop", "-N"], check=True, **user, **quiet
-    )
-    options = f"-c listen_addresses= -c unix_socket_directories={data} -c fsync=off"
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, *options.split()], **user, **quiet
-    )
-    conninfo = f"host={data} user=shop dbname=postgres"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with psycopg.connect(conninfo) as connection:
-                    connection.execute(
-                        "CREATE TABLE orders AS SELECT n % 100 AS customer, n AS cents "
-                        "FROM generate_series(0, 9999) AS n"
-                    )
-                break
-            except psycopg.OperationalError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-        yield conninfo
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
-
-
-def test_queries_share_connections(postgres: str) -> None:
-    said = run("query.py", postgres, 1000)
-    assert said.startswith(f"10,000 orders, {sum(range(10_000)) / 100:,.2f} in ")
+    with database.running() as conninfo:
+        said = run("query.py", conninfo, database.CUSTOMERS)
+    cents = sum(range(database.ORDERS))
+    assert said.startswith(f"{database.ORDERS:,} orders, {cents / 100:,.2f} in ")
 
 
 def test_pictures_are_made_small_and_uploaded(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What the recipes talk to, on loopback, in a process of its own: sites, a model and a shelf.
 
-Run as ``python recipe_server.py SITES PAGES LATENCY``. It prints its ports, one for each site, and
+Run as ``python sites.py SITES PAGES LATENCY``. It prints its ports, one for each site, and
 ends when its standard input is closed. Each port has:
 
 - ``/N``: page N of the site, with links to pages of this and the other sites;

@@ -28,6 +28,7 @@ QUESTIONS = (
     "async_fetch",
     "thread_calls",
     "recipes",
+    "lanes",
     "cpu_bound",
     "short_call",
     "stream",

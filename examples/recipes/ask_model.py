@@ -23,7 +23,7 @@ def client():
     """
     return httpx.Client(
         base_url=os.environ["OPENAI_BASE_URL"].rstrip("/") + "/",
-        headers={"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"},
+        headers={"Authorization": "Bearer " + os.environ.get("OPENAI_API_KEY", "none")},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         timeout=120,
     )

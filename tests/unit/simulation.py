@@ -262,9 +262,8 @@ class Simulation(Judge):
                     while worker.may_take(self.slots):
                         self.take(number)
                     self.hear(number)
-            self.turn(0.01)
-            if self.pool.limited:
-                self.turn(self.pool.wait_seconds(self.now) or 0.0)
+            # In one turn: a worker that gets no chance to take what it was sent seems stuck.
+            self.turn(max(0.01, self.pool.ledger.admission.due_seconds(self.now) or 0.0))
             if any(crew.retries.count for crew in self.pool.crews.values()):
                 self.turn(MAX_BACKOFF)
         raise AssertionError(f"stuck: {self.describe()}")

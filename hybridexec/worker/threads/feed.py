@@ -156,18 +156,18 @@ class Feed:
             self._resting.pop().bell.release()
 
     def _start(self) -> None:
-        runner = Runner(self._free_slots[-1])
+        # It may end before start() has returned, and others may meanwhile.
+        runner = Runner(self._free_slots.pop())
+        self._runners.append(runner)
         name = f"hybridexec-{runner.slot}"
         runner.thread = threading.Thread(target=self._serve, args=(runner,), name=name, daemon=True)
         try:
             runner.thread.start()
         except RuntimeError:  # the system has no more threads for us
+            self._runners.remove(runner)
             if not self._runners:
                 raise
             self._free_slots.clear()
-            return
-        self._free_slots.pop()
-        self._runners.append(runner)
 
     def end(self) -> None:
         """Have the runners end that run no call, and wait for that."""

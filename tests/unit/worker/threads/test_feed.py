@@ -159,3 +159,25 @@ def test_one_that_ends_while_calls_wait_has_another_started(world: World) -> Non
     world.feed.begin()
     world.settle()
     assert [each.slot for each in world.served] == [runner.slot]
+
+
+def test_one_may_end_before_its_start_has_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        start(thread)
+        thread.join(30)
+
+    def serve(me: Runner) -> None:
+        taking.waiting = 0
+        served.append(me.slot)
+        feed.retire(me)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    taking, served = Taking(), list[int]()
+    made: Callable[..., Feed] = Feed
+    feed = made(1, taking, Loop(), {}, serve)
+    for _ in range(2):
+        taking.waiting = 1
+        feed.begin()
+    assert (served, feed.runners) == ([0, 0], [])

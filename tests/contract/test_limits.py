@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, wait
 from pathlib import Path
@@ -290,3 +292,16 @@ def test_a_stream_is_a_call_with_a_key(executor: HybridExecutor) -> None:
     assert list(view.stream(range, 3)) == [0, 1, 2]
     with pytest.raises(KeyError):
         list(executor.options(key=odd_only, per_key=1).stream(range, 2))
+
+
+def test_nothing_is_kept_of_the_last_call_when_it_has_ended(executor: HybridExecutor) -> None:
+    future = executor.options(rate=1000).submit(square, 3)
+    assert future.result() == 9
+    known = weakref.ref(future)
+    del future
+
+    def is_gone() -> bool:
+        gc.collect()
+        return known() is None
+
+    wait_until(is_gone)

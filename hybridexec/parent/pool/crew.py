@@ -146,13 +146,16 @@ class Crew:
     def room_for_paced(self, weight: int) -> int:
         """How many calls of this weight, whose start is limited, would start now. If others wait,
         they get every other slot."""
-        self._let_go = [call for call in self._let_go if call[0].states[call[1]] == WAITING]
+        self._forget_sent()
         unsent = len(self._let_go)
         free = self.dispatch.free_slots(self.wanting + 1, weight) - unsent
         if free > 0 and self.backlog.count > unsent:
             self._is_odd = not self._is_odd
             free = (free + self._is_odd) // 2
         return free
+
+    def _forget_sent(self) -> None:
+        self._let_go = [call for call in self._let_go if call[0].states[call[1]] == WAITING]
 
     # -- as time passes ---------------------------------------------------------------------------
 
@@ -175,6 +178,8 @@ class Crew:
             # A worker may have run out of calls just now.
             self.relieve(now)
             self.dispatch.run(self.wanting, now)  # what was reclaimed
+        if self._let_go:
+            self._forget_sent()  # now: all that their futures refer to would stay
         if scaling.short:
             self._hire(draining, now)  # in place of those that were just sent all they may run
         if running:

@@ -6,8 +6,10 @@ worker's pid to one file, in one write: that is how the parent counts runs.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import faulthandler
+import inspect
 import os
 import random
 import signal
@@ -15,12 +17,13 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hybridexec import CallTimeout, WorkerLost
+from hybridexec import CallTimeout, RetryAfter, WorkerLost
+from hybridexec.options import Lane
 
 _folder = Path()
 
@@ -115,6 +118,40 @@ def stubborn(call: int, seconds: float) -> int:
     return call * 7
 
 
+def nap_in_slices(call: int, seconds: float) -> int:
+    """What a thread can be stopped in."""
+    note(call)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(min(0.01, seconds))
+    return call * 7
+
+
+async def nap_in_task(call: int, seconds: float) -> int:
+    note(call)
+    await asyncio.sleep(seconds)
+    return call * 7
+
+
+async def stubborn_in_task(call: int, seconds: float) -> int:
+    note(call)
+    try:
+        await asyncio.sleep(seconds)
+    except BaseException:
+        pass
+    return call * 7
+
+
+def flaky(call: int, error: Exception) -> int:
+    """Fails, but the second time it is run."""
+    note(call)
+    try:
+        (_folder / f"flaky-{call}").touch(exist_ok=False)
+    except FileExistsError:
+        return call * 7
+    raise error
+
+
 def swallow(call: int, payload: bytes) -> int:
     note(call)
     return zlib.crc32(payload)
@@ -180,6 +217,47 @@ def mixed(call: int) -> Any:
             return quick(call)
 
 
+def items(call: int, numbers: range, seconds: float) -> Iterator[int]:
+    note(call)
+    for number in numbers:
+        if seconds:
+            time.sleep(seconds)
+        yield number * 7
+
+
+async def items_in_task(call: int, numbers: range, seconds: float) -> AsyncIterator[int]:
+    note(call)
+    for number in numbers:
+        if seconds:
+            await asyncio.sleep(seconds)
+        yield number * 7
+
+
+@dataclass(frozen=True)
+class InTask:
+    """The same function as a coroutine."""
+
+    fn: Callable[..., Any]
+
+    async def __call__(self, call: int, *args: Any) -> Any:
+        await asyncio.sleep(0)
+        value = self.fn(call, *args)
+        return await value if inspect.isawaitable(value) else value
+
+
+#: What waits does it as its lane has it.
+_IN_LANE: dict[Lane, dict[Callable[..., Any], Callable[..., Any]]] = {
+    "greenlet": {},
+    "async": {nap: nap_in_task, stubborn: stubborn_in_task, items: items_in_task},
+    "thread": {nap: nap_in_slices},
+}
+
+
+def in_lane(fn: Callable[..., Any], lane: Lane) -> Callable[..., Any]:
+    """What does the same as ``fn`` there."""
+    return _IN_LANE[lane].get(fn, fn)
+
+
 # -- what must come of them -----------------------------------------------------------------------
 
 
@@ -191,7 +269,9 @@ class Plan:
     args: tuple[Any, ...] = ()
     value: Any = None
     error: type[BaseException] | None = None
-    timeout: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    #: How often it may run, unless it was lost.
+    runs: int = 1
     #: Ends its worker.
     fatal: bool = False
 
@@ -209,10 +289,14 @@ def plan_item(call: int) -> Plan:
     return Plan(mixed, value=call * 7, error=error)
 
 
-def plan(rng: random.Random, call: int) -> Plan:
-    """A random call. ``call`` is its first argument, and is not in ``args``."""
+def plan(rng: random.Random, call: int, lane: Lane) -> Plan:
+    """A random call for a lane. ``call`` is its first argument, and is not in ``args``."""
     (make,) = rng.choices(list(_MAKERS), list(_MAKERS.values()))
-    return make(rng, call)
+    planned = make(rng, call)
+    fn = in_lane(planned.fn, lane)
+    if lane == "async" and rng.random() < 0.5:
+        return replace(planned, fn=InTask(fn))  # which goes there by itself
+    return replace(planned, fn=fn, options=planned.options | {"lane": lane})
 
 
 def _plan_produce(rng: random.Random, call: int) -> Plan:
@@ -223,6 +307,22 @@ def _plan_produce(rng: random.Random, call: int) -> Plan:
 def _plan_swallow(rng: random.Random, call: int) -> Plan:
     payload = bytes([call % 251]) * rng.choice([100_000, 1_000_000, 20_000_000])
     return Plan(swallow, (payload,), zlib.crc32(payload))
+
+
+def _plan_late(rng: random.Random, call: int) -> Plan:
+    fn = rng.choice([nap, nap, burn])
+    timeout = {"timeout": rng.uniform(0.001, 0.1)}
+    return Plan(fn, (20.0,), error=CallTimeout, options=timeout)
+
+
+#: After these a call is tried again.
+RETRIED = (ValueError, RetryAfter)
+
+
+def _plan_retry(rng: random.Random, call: int) -> Plan:
+    error = rng.choice([ValueError(call), RetryAfter(0.05)])
+    options = {"retries": 1, "retry_on": RETRIED, "backoff": 0.01}
+    return Plan(flaky, (error,), call * 7, options=options, runs=2)
 
 
 def _plan_end(rng: random.Random, call: int) -> Plan:
@@ -236,7 +336,8 @@ _MAKERS: dict[Callable[[random.Random, int], Plan], float] = {
     lambda rng, call: Plan(nap, (rng.uniform(0, 0.1),), call * 7): 30,
     lambda rng, call: Plan(burn, (rng.uniform(0, 0.02),), call * 7): 5,
     lambda rng, call: Plan(stubborn, (rng.uniform(0, 0.2),), call * 7): 3,
-    lambda rng, call: Plan(nap, (20.0,), error=CallTimeout, timeout=rng.uniform(0.001, 0.1)): 4,
+    _plan_late: 4,
+    _plan_retry: 4,
     lambda rng, call: Plan(fail, error=ValueError): 4,
     lambda rng, call: Plan(fail_oddly, error=Unrebuildable): 3,
     lambda rng, call: Plan(leave, error=SystemExit): 3,

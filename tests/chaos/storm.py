@@ -1,16 +1,17 @@
-"""A storm: a random mix of calls and accidents from one seed, and what must hold after it.
+"""A storm: a random mix of calls and accidents in all lanes, from one seed, and what must hold.
 
 - Every future and every stream ends within a bound, and each is delivered once.
 - What ends well has the right value; what fails has the error that was planned, or one that an
   accident of this very storm explains: `WorkerLost` of a worker that was killed, a cancellation.
-- With ``on_worker_loss="fail"`` no call has run twice, and one that was lost ran, if it did, in
-  the worker that died.
+- With ``on_worker_loss="fail"`` no call has run more often than its retries allow, and one that was
+  lost ran, if it did, in the worker that died.
 - Afterwards nothing is left: see :mod:`chaos.leftovers`.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import functools
 import gc
 import multiprocessing
 import os
@@ -29,10 +30,10 @@ from typing import Any
 import psutil
 
 from hybridexec import HybridExecutor, WorkerLost
-from hybridexec.options import OnWorkerLoss
+from hybridexec.options import LANES, OnWorkerLoss
 
 from . import calls
-from .calls import Plan
+from .calls import RETRIED, Plan
 from .streams import BOUND, Stream
 
 #: How many of the last actions a failure shows.
@@ -50,8 +51,10 @@ class Storm:
         self._began = time.monotonic()
         self._log: list[str] = []
         self._arguments: dict[str, Any] = {
-            "max_workers": rng.randint(1, 4),
+            "max_workers": rng.randint(1, 3),
             "concurrency": rng.choice([1, 3, 50]),
+            "threads": rng.choice([1, 3, 20]),
+            "idle_timeout": rng.choice([None, None, 0.2]),
             "max_tasks_per_child": rng.choice([None, None, None, 40]),
             "max_pending": rng.choice([None, None, 60]),
         }
@@ -62,6 +65,13 @@ class Storm:
             on_worker_loss=mode,
             **self._arguments,
         )
+        self._lanes = rng.sample(LANES, rng.choice([1, 2, 3, 3, 3]))
+        # Limits are a view's and of those that are made from it: these are for all calls together.
+        self._views: list[Any] = [
+            self._executor.options(),
+            self._executor.options(rate=400),
+            self._executor.options(key=_key_of, per_key=3, rate_per_key=100),
+        ]
         self._calls = 0
         self._futures: dict[int, tuple[Plan, Future[Any]]] = {}
         self._delivered: Counter[int] = Counter()
@@ -100,21 +110,21 @@ class Storm:
         self._say(f"submit {burst} from {self._calls}")
         for _ in range(burst):
             call = self._next_calls(1)[0]
-            plan = calls.plan(self._rng, call)
-            view: Any = self._executor
-            if plan.timeout is not None:
-                view = view.options(timeout=plan.timeout)
+            plan = calls.plan(self._rng, call, self._rng.choice(self._lanes))
+            view = self._some_view().options(**plan.options)
             future = view.submit(plan.fn, call, *plan.args)
             self._futures[call] = plan, future
             future.add_done_callback(lambda _, call=call: self._delivered.update([call]))
 
     def _stream(self) -> None:
-        assert self._executor is not None
-        kind = self._rng.choice(["map", "lazy map", "unordered", "outcomes"])
+        kind = self._rng.choice(["map", "lazy map", "unordered", "outcomes", "stream", "stream"])
+        lane = self._rng.choice(self._lanes)
         numbers = self._next_calls(self._rng.choice([1, 50, 1000]))
         stop_after = self._rng.choice([None, None, None, self._rng.randint(0, 50)])
-        self._say(f"{kind} over {len(numbers)} from {numbers[0]}, closed after {stop_after}")
-        self._streams.append(Stream(kind, self._executor, numbers, stop_after))
+        self._say(
+            f"{kind} over {len(numbers)} from {numbers[0]}, {lane}, closed after {stop_after}"
+        )
+        self._streams.append(Stream(kind, self._some_view(), lane, numbers, stop_after))
 
     def _cancel(self) -> None:
         pending = [call for call, (_, future) in self._futures.items() if not future.done()]
@@ -146,6 +156,7 @@ class Storm:
 
     def _end(self) -> None:
         executor, self._executor = self._executor, None
+        self._views.clear()
         assert executor is not None
         ending = self._rng.choice(["wait", "forget", "shutdown", "cancel", "terminate", "kill"])
         self._say(f"end: {ending}")
@@ -174,6 +185,10 @@ class Storm:
         self._calls += count
         return range(self._calls - count, self._calls)
 
+    def _some_view(self) -> Any:
+        (view,) = self._rng.choices(self._views, [8, 1, 1])
+        return view
+
     def _some_worker(self) -> int | None:
         assert self._executor is not None
         # One that is still starting is left alone: three that come to nothing break the executor.
@@ -194,7 +209,8 @@ class Storm:
             time.sleep(0.01)
         runs = calls.runs_noted(self._folder)
         if self._mode == "fail":
-            twice = {call: pids for call, pids in runs.items() if len(pids) > 1}
+            allowed = {call: plan.runs for call, (plan, _) in self._futures.items()}
+            twice = {call: pids for call, pids in runs.items() if len(pids) > allowed.get(call, 1)}
             assert not twice, f"calls that ran more than once, and where: {twice}"
         fatal = {call for call, (plan, _) in self._futures.items() if plan.fatal}
         dead = self._killed | {pid for call in fatal for pid in runs.get(call, [])}
@@ -202,22 +218,27 @@ class Storm:
             assert self._delivered[call] == 1, f"call {call}: {self._delivered[call]} deliveries"
             self._check(call, plan, future, runs.get(call, []), dead)
         for stream in self._streams:
-            stream.check(lambda error: self._explains(error, dead), bool(self._ending))
+            # A call that has delivered items is not run again.
+            again = self._mode == "retry" and stream.kind != "stream"
+            explains = functools.partial(self._explains, dead=dead, again=again)
+            stream.check(explains, bool(self._ending))
 
     def _check(
         self, call: int, plan: Plan, future: Future[Any], runs: list[int], dead: set[int]
     ) -> None:
-        told = f"call {call} ({plan.fn.__name__}, ran in {runs}): {future}"
+        told = f"call {call} ({plan.fn}, {plan.options}, ran in {runs}): {future}"
         if future.cancelled():
             assert call in self._cancelled or self._cancels_all, f"not cancelled by us: {told}"
             return
         assert call not in self._cancelled, f"cancel() was true: {told}"
         error = future.exception()
         if isinstance(error, WorkerLost):
-            explained = plan.fatal or self._explains(error, dead)
+            explained = plan.fatal or self._explains(error, dead, self._mode == "retry")
             assert explained, f"lost, and nothing to explain it: {told} {error}"
             assert not runs or error.pid == runs[-1], f"lost elsewhere: {told} {error}"
             return
+        if self._cancels_all and plan.runs > len(runs) and type(error) in RETRIED:
+            return  # it is not tried again any more
         value = None if error else future.result()
         assert plan.is_right(value, error), f"wrong: {told} {error!r}"
         assert error or runs, f"a result, and no run: {told}"
@@ -226,12 +247,12 @@ class Storm:
     def _cancels_all(self) -> bool:
         return self._ending in ("cancel", "terminate", "kill")
 
-    def _explains(self, error: BaseException, dead: set[int]) -> bool:
+    def _explains(self, error: BaseException, dead: set[int], again: bool) -> bool:
         """Whether an accident of ours is behind this error."""
         if isinstance(error, WorkerLost):
-            # With "retry" a loss is the end of none but those that are behind it, unless nothing
-            # is to run again because all is cancelled.
-            ends = self._mode == "fail" or self._ending == "cancel"
+            # What runs again is ended by a loss only if it is behind it, or because all is
+            # cancelled.
+            ends = not again or self._ending == "cancel"
             return (ends and error.pid in dead) or self._ending in ("terminate", "kill")
         return self._cancels_all and isinstance(error, CancelledError)
 
@@ -259,6 +280,10 @@ class Storm:
             if text := path.read_text():
                 lines += [f"-- worker {path.name.removeprefix('stacks-')}", text]
         return "\n".join(lines)
+
+
+def _key_of(call: int, *_: object) -> int:
+    return call % 5
 
 
 def _go_on(pid: int) -> None:

@@ -1,14 +1,16 @@
-"""Maps and their relatives, iterated in a storm."""
+"""Maps and their relatives, and calls that yield, iterated in a storm."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
-from hybridexec import HybridExecutor, Progress
+from hybridexec import Progress
+from hybridexec.options import Lane
 
 from . import calls
 
@@ -20,16 +22,16 @@ class Stream:
     """A map or one of its relatives, iterated by a thread of its own."""
 
     def __init__(
-        self, kind: str, executor: HybridExecutor, numbers: range, stop_after: int | None
+        self, kind: str, view: Any, lane: Lane, numbers: range, stop_after: int | None
     ) -> None:
-        self._kind = kind
+        self.kind = kind
         self._numbers = numbers
         self._stop_after = stop_after
         self._got: list[Any] = []
         self._raised: BaseException | None = None
         # Begun here: a map reads its items, and is refused, in the thread that calls it.
         self._shown: list[Progress] = []
-        iterator = _OPENERS[kind](executor, numbers, progress=self._shown.append)
+        iterator = _OPENERS[kind](view.options(lane=lane), lane, numbers, self._shown.append)
         self._thread = threading.Thread(target=self._run, args=(iterator,), daemon=True)
         self._thread.start()
 
@@ -50,7 +52,7 @@ class Stream:
 
     def check(self, explains: Callable[[BaseException], bool], ending: bool) -> None:
         """Each item at most once and rightly; all of them, if nothing cut the stream short."""
-        if self._kind in ("map", "lazy map"):
+        if self.kind in ("map", "lazy map", "stream"):
             right: Any = [call * 7 for call in self._numbers[: len(self._got)]]
             assert self._got == right, f"{self}: {self._got}"
         else:
@@ -65,7 +67,7 @@ class Stream:
 
     def _check_shown(self) -> None:
         """What was fetched had been counted; what was cancelled is not."""
-        errors = (o.error if self._kind == "outcomes" else o for o in self._got)
+        errors = (o.error if self.kind == "outcomes" else o for o in self._got)
         fetched = sum(not isinstance(error, CancelledError) for error in errors)
         done = [progress.done for progress in self._shown]
         assert done == sorted(done), f"{self}: {done}"
@@ -74,7 +76,7 @@ class Stream:
             assert self._shown[-1].failed <= done[-1]
 
     def _check_unordered(self, explains: Callable[[BaseException], bool]) -> None:
-        if self._kind == "outcomes":
+        if self.kind == "outcomes":
             ends = [(o.item, o.value if o.ok else None, o.error) for o in self._got]
         else:
             ends = [_end_of(value) for value in self._got]
@@ -90,24 +92,36 @@ class Stream:
                 assert isinstance(error, _ITEM_ERRORS), f"{self}: {error!r}"
 
     def __str__(self) -> str:
-        return f"{self._kind} over {self._numbers}, closed after {self._stop_after}"
+        return f"{self.kind} over {self._numbers}, closed after {self._stop_after}"
 
 
 #: What an item fails with, if nothing happens to its worker.
 _ITEM_ERRORS = (ValueError, SystemExit, TypeError, calls.Spoiled)
 
 
+def _map(view: Any, lane: Lane, numbers: range, progress: Any, **named: Any) -> Any:
+    return view.map(calls.quick, numbers, progress=progress, **named)
+
+
+def _outcomes(view: Any, lane: Lane, numbers: range, progress: Any) -> Any:
+    return view.outcomes(calls.mixed, numbers, buffersize=100, progress=progress)
+
+
+def _unordered(view: Any, lane: Lane, numbers: range, progress: Any) -> Any:
+    return view.map_unordered(calls.mixed, numbers, return_exceptions=True, progress=progress)
+
+
+def _stream(view: Any, lane: Lane, numbers: range, progress: Any) -> Any:
+    seconds = 0.005 if len(numbers) < 100 else 0.0
+    return view.stream(calls.in_lane(calls.items, lane), numbers[0], numbers, seconds)
+
+
 _OPENERS: dict[str, Callable[..., Any]] = {
-    "map": lambda executor, numbers, **named: executor.map(calls.quick, numbers, **named),
-    "lazy map": lambda executor, numbers, **named: executor.map(
-        calls.quick, numbers, buffersize=20, **named
-    ),
-    "unordered": lambda executor, numbers, **named: executor.map_unordered(
-        calls.mixed, numbers, return_exceptions=True, **named
-    ),
-    "outcomes": lambda executor, numbers, **named: executor.outcomes(
-        calls.mixed, numbers, buffersize=100, **named
-    ),
+    "map": _map,
+    "lazy map": functools.partial(_map, buffersize=20),
+    "unordered": _unordered,
+    "outcomes": _outcomes,
+    "stream": _stream,
 }
 
 

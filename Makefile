@@ -60,7 +60,7 @@ lint: $(VENV)/.installed-lint $(VENV)/.installed-test  ## ruff, formatting, mypy
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(PY) -m pyright
+	$(PY) -m basedpyright
 
 demo-picture: $(VENV)/.installed-demo $(VENV)/.installed-docs  ## Draw what the demo prints, for the README
 	$(PY) docs/demo_picture.py

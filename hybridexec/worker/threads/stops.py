@@ -39,11 +39,14 @@ _PAUSE = 0.0001
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_NOTHING = ctypes.py_object()  # NULL: takes back what was not raised yet
 
 
 class Stopped(BaseException):
     """Raised in a call that is to end, where its thread runs Python code."""
+
+
+class _TakenBack(BaseException):
+    """Raised in place of what was asked for too late."""
 
 
 class StopCall(Stopped):
@@ -196,8 +199,14 @@ class Stops:
         if self._open.pop(call, None) is None:
             while call not in self._asked:
                 native.sleep(_PAUSE)
-            _raise_in(runner.ident, _NOTHING)
-            self._asked.discard(call)
+            # Raised and caught, not only taken back: Pythons before 3.13 would go on looking for it
+            # with every call of a function, and one that is traced for ever.
+            try:
+                _raise_in(runner.ident, _TakenBack)
+                while True:
+                    pass
+            except _TakenBack:
+                self._asked.discard(call)
             return True
         return False
 

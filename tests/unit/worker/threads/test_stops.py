@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -229,3 +230,26 @@ def test_no_stop_hits_what_it_was_not_meant_for(stops: Stops) -> None:
     for call, result in runner.ended[1:]:
         assert result == call or (result is StopCall and call in asked)
     assert not is_busy(stops)
+
+
+def test_what_comes_too_late_leaves_nothing_for_the_interpreter_to_look_for(stops: Stops) -> None:
+    runner = Runner(stops)
+
+    def is_asked_for_at_its_end() -> None:
+        del stops._open[1]
+        stops._asked.add(1)
+
+    runner.start({1: is_asked_for_at_its_end}).join()
+    assert runner.ended == [(1, None)]
+    assert not is_busy(stops)
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        frame.f_trace_opcodes = True
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        wait_until(lambda: True)  # or it never ends: a traced function does not begin
+    finally:
+        sys.settrace(before)

@@ -73,7 +73,7 @@ class Backlog:
             self._advance(batch, stop, high)
             spans.append((batch, low, stop))
             missing -= stop - low
-            self.count -= stop - low
+            self.forget(stop - low)  # cancelled calls may be left behind it, and no others
         return spans
 
     def _front(self) -> Span:
@@ -105,7 +105,7 @@ class Backlog:
             self._batches.popleft()
 
     def forget(self, count: int) -> None:
-        """``count`` calls that waited here have ended."""
+        """``count`` of the calls do not wait here any more."""
         self.count -= count
         if not self.count:
             self.clear()  # a batch of which no call waits may hold much memory

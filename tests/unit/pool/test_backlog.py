@@ -22,6 +22,17 @@ def test_a_cancelled_call_that_waits_for_a_worker_is_let_go() -> None:
     assert is_gone(seen)
 
 
+def test_a_cancelled_call_is_let_go_when_the_one_before_it_is_handed_out() -> None:
+    made, first, batch = Backlog(), watched(), watched()
+    seen = weakref.ref(batch)
+    made.add(first)
+    made.add(batch)
+    cancel(made, batch, 0, 1)
+    assert made.take(2) == [(first, 0, 2)]
+    del batch
+    assert is_gone(seen)
+
+
 def test_calls_of_a_heavier_batch_are_not_handed_out_with_others() -> None:
     made = Backlog()
     batches = [Batch(FUNCTION, [(n,) for n in range(3)], Sink(), OPTIONS, 0) for _ in range(4)]

@@ -163,11 +163,11 @@ def test_a_coroutine_that_nobody_awaits_fails_and_says_where_to_go(
 
 
 @pytest.mark.parametrize("call", [generate, generate_async])
-@pytest.mark.parametrize("lane", ["greenlet", "async"])
+@pytest.mark.parametrize("asked_for", ["greenlet", "async"])
 def test_a_generator_function_is_refused(
-    executor: HybridExecutor, lane: Literal["greenlet", "async"], call: Any
+    executor: HybridExecutor, asked_for: Literal["greenlet", "async"], call: Any
 ) -> None:
-    view = executor.options(lane=lane)
+    view = executor.options(lane=asked_for)
     with pytest.raises(TypeError, match=r"executor\.stream"):
         view.submit(call)
     with pytest.raises(TypeError, match=r"executor\.stream"):

@@ -167,15 +167,18 @@ class CallsLost(CallsEvent):
 
 @dataclass(frozen=True, slots=True)
 class CallsAbandoned(CallsEvent):
-    """Cancelled calls have not ended within ``timeout_grace``, and keep their slots until they do.
+    """Cancelled calls have not ended within ``timeout_grace``, and keep their slots until they do;
+    in the thread lane, their worker is replaced, and is killed when its other calls have ended.
 
     Attributes:
         pid: that of the worker that runs them.
         calls: each in a few words.
+        lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
     """
 
     pid: int | None
     calls: tuple[str, ...]
+    lane: str = "greenlet"
 
     @property
     def message(self) -> str:
@@ -183,11 +186,22 @@ class CallsAbandoned(CallsEvent):
         named, more = ", ".join(self.calls[:_MAX_NAMED]), len(self.calls) - _MAX_NAMED
         if more > 0:
             named += f" and {more} more"
-        return (
+        said = (
             f"worker process {self.pid} still runs what was cancelled, and did not end within "
-            f"timeout_grace: {named}. Each keeps its slot until it ends. What stops a call is an "
-            "exception, which a bare except or except BaseException swallows, and which C code "
-            "does not see. With a timeout, such a call ends all the same"
+            f"timeout_grace: {named}. "
+        )
+        why = (
+            " What stops a call is an exception, which a bare except or except BaseException "
+            "swallows, and which C code does not see"
+        )
+        if self.lane == "thread":
+            return (
+                f"{said}Another takes its place, and it is killed when its other calls have "
+                f"ended.{why}"
+            )
+        return (
+            f"{said}Each keeps its slot until it ends.{why}. With a timeout, such a call ends all "
+            "the same"
         )
 
 
@@ -318,7 +332,8 @@ class WorkerRecycled(WorkerEvent):
 
     Attributes:
         cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``; ``"idle_timeout"`` for one
-            that had no calls; ``"resized"`` for one that was too many, see
+            that had no calls; ``"abandoned"`` for one of the thread lane in which cancelled calls
+            go on, see :class:`CallsAbandoned`; ``"resized"`` for one that was too many, see
             :func:`.get_reusable_executor`; or ``"quarantine"`` for one that was started for calls
             whose workers had died.
     """

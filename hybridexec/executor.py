@@ -146,7 +146,8 @@ class HybridExecutor(Watchable):
                 once**, so it must be safe to repeat.
             timeout_grace: seconds that a call may go on after its ``timeout``, to clean up. If it
                 has not ended by then, its worker is killed. A cancelled call without a timeout that
-                goes on for so long is logged.
+                goes on for so long is logged; in the thread lane, its worker is replaced, and is
+                killed when its other calls have ended.
             max_pending: number of unfinished calls at which ``submit`` waits until one ends; None
                 for no limit. A submit from a future's callback never waits.
             hub_lag_warning: seconds for which a call may keep its worker's other calls from

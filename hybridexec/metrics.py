@@ -20,6 +20,7 @@ The metrics, each with the label ``executor``:
 ``hybridexec_workers``                  gauge     worker processes
 ``hybridexec_worker_restarts_total``    counter   workers that had to be replaced, by ``cause``:
                                                   ``max_tasks_per_child``, ``max_memory_per_child``,
+                                                  ``abandoned`` (cancelled calls go on there),
                                                   ``timeout`` (killed for a call that did not end),
                                                   ``start`` (it could not be started), ``exit`` (its
                                                   process has ended itself), ``unknown``, or a
@@ -65,6 +66,7 @@ OUTCOMES = ("finished", "failed", "timed_out", "cancelled", "lost")
 CAUSES = (
     "max_tasks_per_child",
     "max_memory_per_child",
+    "abandoned",
     "timeout",
     "start",
     "exit",

@@ -82,7 +82,8 @@ class Restart:
     Attributes:
         age: how many seconds ago it ended.
         pid: its process id; None if its process could not be started.
-        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``, or how it was lost, in words:
+        cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``, ``"abandoned"`` (cancelled
+            calls went on in its threads), or how it was lost, in words:
             ``"killed by SIGKILL"``, ``"exit code 3"``.
     """
 

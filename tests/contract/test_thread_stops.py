@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
-from hybridexec import CallTimeout
+from hybridexec import CallTimeout, events
 
 from .conftest import Make
-from .helpers import Gate, pid_of, square, wait_until
+from .helpers import Gate, is_alive, pid_of, square, wait_until
 from .stopped_calls import (
     LONG,
     SOON,
@@ -140,6 +142,48 @@ def test_a_call_that_swallows_its_end_costs_its_worker_and_no_other_call(
     gate.open()
     assert safe.result(30) == "safe"
     assert executor.submit(pid_of).result(30) != pid
+
+
+def stay_in_c(gate: Gate) -> None:
+    """Be in C code, without the GIL, where no exception gets."""
+    gate.arrive("c")
+    ctypes.CDLL(None).usleep(LONG * 1_000_000)
+
+
+@pytest.mark.parametrize("resist", [stay_in_c, swallow])
+def test_a_cancelled_call_that_goes_on_costs_its_worker_when_the_others_have_ended(
+    make_threads: Make, gate: Gate, resist: Callable[[Gate], object]
+) -> None:
+    executor = make_threads(max_workers=1, threads=4, timeout_grace=0.3)
+    ended: list[events.WorkerEnded] = []
+    executor.observe(ended.append, events=events.WorkerEnded)
+    pid = executor.submit(pid_of).result(30)
+    neighbours = [executor.submit(gate.wait, n) for n in range(2)]
+    future = executor.submit(resist, gate)
+    gate.wait_for(3)
+    assert future.cancel()
+    wait_until(lambda: executor.stats().abandoned)
+    assert executor.submit(pid_of).result(30) != pid
+    assert is_alive(pid)
+    assert not any(neighbour.done() for neighbour in neighbours)
+    gate.open()
+    assert [neighbour.result(30) for neighbour in neighbours] == [0, 1]
+    wait_until(lambda: not is_alive(pid))
+    wait_until(lambda: ended)
+    assert [(event.pid, event.lost) for event in ended] == [(pid, False)]
+    assert executor.stats().lost == 0
+
+
+def test_a_cancelled_call_that_goes_on_does_not_keep_the_executor_from_ending(
+    make_threads: Make, gate: Gate
+) -> None:
+    executor = make_threads(max_workers=1, threads=1, timeout_grace=0.3)
+    future = executor.submit(stay_in_c, gate)
+    gate.wait_for(1)
+    assert future.cancel()
+    began = time.monotonic()
+    executor.shutdown()
+    assert time.monotonic() - began < SOON
 
 
 @pytest.mark.parametrize("wait", ["without the GIL", "gil"])

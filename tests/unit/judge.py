@@ -10,6 +10,7 @@ from hybridexec.errors import CallTimeout
 from hybridexec.limits import Limits
 from hybridexec.options import CallOptions
 from hybridexec.parent.pool.actions import Kill, Send
+from hybridexec.parent.pool.crew import Crew
 from hybridexec.parent.pool.dispatch import MAX_FRAME
 from hybridexec.parent.pool.pool import Phase, Pool
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS, MAX_DEATHS_IN_A_ROW
@@ -131,9 +132,18 @@ class Judge:
             assert worker.number not in self.at.values(), "a worker with calls is not stopped"
             worker.told_to_stop = True
 
+    def _judge_kill(self, kill: Kill) -> None:
+        """A worker is killed."""
+        worker = self.pool.workers[kill.worker]
+        if worker.forsaken and not worker.expired and self._runs(worker.crew):
+            for call, holder in self.at.items():
+                wanted = holder == kill.worker and call not in self.silent
+                assert not wanted or self._delivered(call), "only what nobody waits for dies there"
+
     def _note_calls(self, worker: SimulatedWorker, functions: list[Any], spans: list[Any]) -> None:
         assert worker.greeted, "calls go to workers that said HELLO"
         assert not worker.told_to_stop
+        assert not self.pool.workers[worker.number].forsaken
         for number, _, _ in functions:
             assert number not in worker.functions, "a function is introduced once"
             worker.functions.add(number)
@@ -234,5 +244,9 @@ class Judge:
 
     def _is_broken(self, call: int) -> bool:
         """Whether no calls run any more, or none of its lane."""
+        return not self._runs(self.batch_of[call].crew)
+
+    def _runs(self, crew: Crew) -> bool:
+        """Whether calls of a crew run."""
         ended = self.pool.phase in (Phase.BROKEN, Phase.KILLED)
-        return ended or self.batch_of[call].crew.broken_because is not None
+        return not ended and crew.broken_because is None

@@ -292,6 +292,7 @@ class Simulation(Judge):
                     action.worker, action.lane, lambda: self.now
                 )
             else:
+                self._judge_kill(action)
                 self.kills.append(action)
                 # The engine has no process to signal before it was started.
                 if action.worker in self.workers and self.workers[action.worker].exists:

@@ -3,7 +3,8 @@
 Thread: turn holder.
 Guarantees: a call with a timeout ends within the grace period after its deadline, whatever its
 worker does, and whether or not a caller still waits for it; a cancelled call that goes on after the
-grace period is reported once.
+grace period is reported once. (Where calls run in threads, that costs its worker, see
+:mod:`.recovery`.)
 
 At a call's deadline the worker's hub stops it at the point where it waits. The status page, which
 says when each running call started, shows whether that worked. If the call still runs:
@@ -77,6 +78,11 @@ class Deadlines:
         """Watch a call that was cancelled. A report names it by ``arguments``, if there are any."""
         self._cancelled[call] = arguments
         self.look_at = 0.0  # at once, to note the time
+
+    def disregard(self) -> None:
+        """The worker is being killed, and nobody waits for the calls that it has."""
+        self._timeouts.clear()
+        self._cancelled.clear()
 
     def remove(self, call: int) -> None:
         """Forget a call that the worker does not have any more."""

@@ -187,7 +187,7 @@ class Dispatch:
         older = worker.predecessor
         if older is not None:
             while older is not None:
-                held += len(older.in_flight)
+                held += older.kept_slots
                 older = older.predecessor
             room = min(room, self._slots - held)
         return room

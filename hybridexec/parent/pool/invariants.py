@@ -34,6 +34,9 @@ def _check_worker(worker: Worker) -> None:
     for call, batch in worker.in_flight.calls():
         assert batch.states[call - batch.first] in (SENT, UNWANTED, DROPPED), "a worker has it"
         assert batch.crew is worker.crew, "calls run in their lane"
+    assert not worker.forsaken or worker.state in (WorkerState.RETIRING, WorkerState.STOPPING)
+    if worker.forsaken and worker.in_flight and not worker.kept_slots:
+        assert worker.state is WorkerState.STOPPING, "nothing else keeps it"
     if not worker.in_flight:
         assert not worker.deadlines, "only calls that it has are watched"
     for call in worker.deadlines.abandoned:

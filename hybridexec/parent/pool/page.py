@@ -13,7 +13,8 @@ That leads to this:
 - Timeouts are its own affair: who runs the calls has to stop them at their deadlines and, after the
   grace period, to end what does not stop. Here, when they started is not known, so nobody is
   interrupted, given up or killed. If nothing comes from it at all, that is for its link to notice.
-- A cancelled call that is not answered within the grace period is reported, as any other.
+- A cancelled call that is not answered within the grace period is reported, as any other. It does
+  not cost its worker: it may not have started.
 - Whether its hub is blocked is not known, so it is not watched.
 
 A link that is told some of this by the far end may have a page of its own that says so.

@@ -13,7 +13,9 @@ A worker is::
         └─ready──▶ QUARANTINE ──its suspects are sent────┘            lost at any time ──────▶ gone
 
 (A worker with nothing left to do, because the pool is ending or there are no more suspects, goes to
-STOPPING directly; so does one that is killed for a call that nothing else stops.)
+STOPPING directly; so does one that is killed for a call that nothing else stops. One that is
+RETIRING because calls in its threads do not end is *forsaken*: it is killed as soon as it has no
+others.)
 
 The pool is RUNNING, then DRAINING (shut down: finish what there is), BROKEN (workers cannot be had)
 or KILLED (asked to end at once), until :attr:`Pool.finished`.
@@ -409,6 +411,7 @@ class Pool:
         self._recovery.look(now)
         for crew in self.crews.values():
             crew.relieve(now)
+        self._settle()
 
     def dispatch(self, now: float) -> None:
         """Send the calls that can be sent, and start missing workers."""

@@ -1,4 +1,5 @@
-"""Takes back calls that a worker has not started, for workers that have nothing to do.
+"""Takes back calls that a worker has not started, for workers that have nothing to do, or because
+it is to end.
 
 Thread: turn holder.
 Guarantees: a call that is taken back has not started and will not start there.
@@ -57,6 +58,8 @@ class Recall:
 
     def stuck_seconds(self, now: float) -> float | None:
         """How long until :meth:`relieve` is worth calling; None if only events matter."""
+        if any(w.forsaken and (w.may_give or self._is_silent(w)) for w in self._workers.values()):
+            return HOLD_SECONDS
         if len(self._workers) < 2:
             return None
         if self._backlog.count:
@@ -73,14 +76,19 @@ class Recall:
 
     def relieve(self, now: float) -> list[tuple[Batch, int]]:
         """Recall calls from stuck workers if others have nothing to do, or if calls wait that would
-        overtake them; reclaim those of workers that do not answer. The reclaimed ones are returned,
-        by batch and id."""
+        overtake them, and from forsaken ones; reclaim those of workers that do not answer. The
+        reclaimed ones are returned, by batch and id."""
         reclaimed: list[tuple[Batch, int]] = []
+        for worker in self._workers.values():
+            if worker.forsaken:
+                reclaimed += self._empty(worker, now)
         waiting = self._backlog.count > 0
         receivers = 0 if waiting else sum(map(self._may_receive, self._workers.values()))
         if len(self._workers) < 2 or not (waiting or receivers):
             return reclaimed
         for worker in self._workers.values():
+            if worker.forsaken:
+                continue
             if receivers and self._is_silent(worker):
                 reclaimed += self._reclaim(worker, now)
             if not (worker.may_give if receivers else worker.hoards):
@@ -95,6 +103,15 @@ class Recall:
                 worker.window = worker.ahead = MIN_WINDOW
                 worker.recalled_at = now
         return reclaimed
+
+    def _empty(self, worker: Worker, now: float) -> list[tuple[Batch, int]]:
+        """Recall, or reclaim, all calls that a forsaken worker has not started."""
+        if worker.may_give:
+            self.ask(worker, worker.waiting)
+            worker.recalled_at = now
+        elif self._is_silent(worker):
+            return self._reclaim(worker, now)
+        return []
 
     def _may_receive(self, worker: Worker) -> bool:
         """Whether a worker would start a call at once."""

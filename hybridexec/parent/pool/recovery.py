@@ -3,7 +3,8 @@
 Thread: turn holder.
 Guarantees: a call that may have started runs again only if its options allow it, and a bounded
 number of times. A call that cannot be stopped at its deadline costs its worker; the calls beside it
-are run again, if they may be, without becoming suspects.
+are run again, if they may be, without becoming suspects. A cancelled call that goes on in a thread
+after the grace period costs its worker, too, but no other call: it is killed when those have ended.
 
 Calls wait for their next run in :mod:`.retries` after an error, in :mod:`.quarantine` after a
 worker's death. Which calls are late, and what to do about it, is decided in :mod:`.deadlines`.
@@ -89,6 +90,9 @@ class Recovery:
                         self._enforce(worker, call, step)
                 if abandoned and not self.leaving:
                     self._report(worker, abandoned)
+                    # Without a status page, they may not have started.
+                    if worker.crew.lane == "thread" and worker.page.starts():
+                        worker.crew.scaling.forsake(worker)
 
     def _enforce(self, worker: Worker, call: int, step: Step) -> None:
         """Act on one late call."""
@@ -112,7 +116,8 @@ class Recovery:
             batch = worker.in_flight.get(call)
             assert batch is not None, "it runs here"
             names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
-        self._actions.tally.happen("CallsAbandoned", len(names), worker.pid, tuple(names))
+        fields = len(names), worker.pid, tuple(names), worker.crew.lane
+        self._actions.tally.happen("CallsAbandoned", *fields)
 
     # -- calls that lose their worker -------------------------------------------------------------
 

@@ -208,6 +208,13 @@ class Scaling:
         self.leaving += 1
         self.short = True
 
+    def forsake(self, worker: Worker) -> None:
+        """Abandoned calls keep threads of a worker: replace it, and have it end with its other
+        calls. Those that it has not started, :mod:`.recall` takes back."""
+        if worker.state is WorkerState.READY:
+            self.retire(worker, "abandoned")
+        worker.forsaken = worker.state is WorkerState.RETIRING
+
     def rest_seconds(self, now: float) -> float | None:
         """Seconds until :meth:`rest` is due; None if only events matter."""
         if self._idle_timeout is None or self._crew.backlog.count:
@@ -227,7 +234,7 @@ class Scaling:
                 self._rested_after = self._crew.arrived
 
     def kill_overdue(self, worker: Worker) -> None:
-        """Kill a worker because of a call that is overdue and that nothing else stops."""
+        """Kill a worker because of calls that do not end in time and that nothing else stops."""
         self._actions.kill(worker.id, signal.SIGKILL)
         self.leaving -= worker.state is WorkerState.RETIRING
         worker.state = WorkerState.STOPPING
@@ -245,8 +252,14 @@ class Scaling:
         return worker
 
     def settle(self, ending: bool, suspects: int) -> None:
-        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``."""
+        """Stop idle workers that will get no more calls: all of them, if the pool is ``ending``;
+        kill forsaken ones that have nothing else to finish."""
         for worker in self.workers.values():
+            if worker.forsaken and worker.in_flight and not worker.kept_slots:
+                if worker.state is WorkerState.RETIRING:
+                    worker.deadlines.disregard()
+                    self.kill_overdue(worker)
+                continue
             if worker.in_flight or worker.recalls:
                 continue
             if (

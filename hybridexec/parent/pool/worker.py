@@ -53,6 +53,7 @@ class Worker:
         "exists",
         "expired",
         "failed",
+        "forsaken",
         "held_at",
         "holds",
         "id",
@@ -121,6 +122,9 @@ class Worker:
         self.deadlines = deadlines
         #: Calls that it is being killed for, because they did not end at their deadlines.
         self.expired: set[int] = set()
+        #: Whether it is killed as soon as the calls that it has are all abandoned.
+        # Invariant: it is RETIRING or STOPPING then.
+        self.forsaken = False
         # Recalls not answered yet. Meanwhile nothing is sent, or the order of `sent` would not be
         # known.
         self.recalls = 0
@@ -142,6 +146,12 @@ class Worker:
     def waiting(self) -> int:
         """How many calls were sent and have not started."""
         return len(self.in_flight) - self.running
+
+    @property
+    def kept_slots(self) -> int:
+        """How many slots its calls keep from its replacement."""
+        abandoned = len(self.deadlines.abandoned) if self.forsaken else 0
+        return self.in_flight.count - abandoned
 
     @property
     def is_idle(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hybridexec.errors import WorkerLost
-from hybridexec.options import CallOptions
+from hybridexec.options import CallOptions, Lane
 from hybridexec.parent.pool import invariants
 from hybridexec.parent.pool.actions import Action, Send
 from hybridexec.parent.pool.pool import Pool
@@ -28,7 +28,7 @@ class Unseen:
     """A pool whose workers have no page, and exist as soon as they are wanted."""
 
     def __init__(self, max_workers: int = 1) -> None:
-        self.pool = Pool(max_workers, {"greenlet": SLOTS}, grace=GRACE)
+        self.pool = Pool(max_workers, {"greenlet": SLOTS, "thread": SLOTS}, grace=GRACE)
         self.sink = Sink()
 
     def submit(self, size: int, **options: Any) -> Batch:
@@ -103,9 +103,10 @@ def test_its_timeouts_are_its_own_affair() -> None:
     assert unseen.sink.statuses() == [messages.TIMED_OUT]
 
 
-def test_a_cancelled_call_that_is_not_answered_is_reported_once() -> None:
+@pytest.mark.parametrize("lane", ["greenlet", "thread"])
+def test_a_cancelled_call_that_is_not_answered_is_reported_once(lane: Lane) -> None:
     unseen = Unseen()
-    batch = unseen.submit(MOST)
+    batch = unseen.submit(MOST, lane=lane)
     unseen.pool.cancel(batch, [1], running=True)
     assert [type(action) for action in unseen.decided()] == [Send]
     for now in (0.0, GRACE / 2):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hybridexec import CallTimeout, HybridExecutor, WorkerLost
+from hybridexec import CallStream, CallTimeout, HybridExecutor, WorkerLost
 
 from .async_lane import double, run, tasks, wait_at
 from .conftest import Make
@@ -182,3 +182,37 @@ async def die_after(numbers: int) -> AsyncIterator[int]:
         yield n
     await asyncio.sleep(0.05)  # they leave
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- the end of an executor's async with ----------------------------------------------------------
+
+
+def test_a_task_that_awaits_the_end_is_not_waited_for(make: Make, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with make(max_workers=1) as executor:
+            mine = executor.stream(endless, str(tmp_path))
+            assert await asyncio.create_task(first_of(mine)) == 0
+            others = executor.options(stream_buffersize=2).stream(count, 300)
+            begun = asyncio.Event()
+            other = asyncio.create_task(total(others, begun))
+            await begun.wait()
+        assert await anext(mine) == 1
+        with pytest.raises(CancelledError):
+            await total(mine, begun)
+        assert await other == sum(range(300))
+
+    asyncio.run(main())
+    assert closed(tmp_path) == "GeneratorExit"
+
+
+async def first_of(stream: CallStream[int]) -> int:
+    return await anext(stream)
+
+
+async def total(stream: CallStream[int], begun: asyncio.Event) -> int:
+    result = 0
+    async for n in stream:
+        result += n
+        begun.set()
+        await asyncio.sleep(0)
+    return result

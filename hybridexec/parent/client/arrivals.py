@@ -19,6 +19,7 @@ from ...errors import WorkerLost
 from ...wire import messages, payload
 from ...wire.allowance import MOST_BYTES, Fetched, size_of
 from ...wire.wording import add_note
+from ..engine.consumers import Fetcher
 from ..work.batch import Batch, Ended, Values, Yielded
 from ..work.decode import decode
 
@@ -61,8 +62,8 @@ class Arrivals:
         #: which takes it out.
         self.returned: tuple[Any, ...] = ()
         self.parting: tuple[Any, ...] = ()
-        # The thread that fetched last, or else made this; and whether it does so no more.
-        self._consumer = threading.get_ident()
+        # Who fetched last, or else made this; and whether it does so no more.
+        self._fetcher = Fetcher()
         self._left = False
         self._window = window
         #: Called with what has ended the stream, or None, when that is known; at most once.
@@ -120,7 +121,7 @@ class Arrivals:
                 items.extend(entry.values)
                 self._packed = entry.packed
                 self._opened += len(entry.values)
-                self._consumer = threading.get_ident()
+                self._fetcher = Fetcher()
             if end is None:
                 item, packed = items.popleft(), self._packed
                 due = self._fetched.fetch(size_of(item))
@@ -133,7 +134,7 @@ class Arrivals:
 
     def wait(self) -> Any:
         """As :meth:`fetch`, but wait for the next item."""
-        self._consumer = threading.get_ident()
+        self._fetcher = Fetcher()
         while (item := self.fetch()) is NOTHING:
             self._tell()
             with self._changed:
@@ -147,7 +148,7 @@ class Arrivals:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        self._consumer = threading.get_ident()
+        self._fetcher = Fetcher()
         while (item := self.fetch()) is NOTHING:
             self._tell()
             waiter: Future[None] = loop.create_future()
@@ -186,10 +187,10 @@ class Arrivals:
         if self.on_end is not None:
             self.on_end(GeneratorExit())
 
-    def leave(self) -> None:
+    def leave(self, awaits: bool) -> None:
         """See :class:`.consumers.Consumer`: the call runs on as far as it may without being
         waited for. Then it is stopped, and a CancelledError comes after its items."""
-        if self._consumer == threading.get_ident() and not self._over:
+        if self._fetcher.waits(awaits) and not self._over:
             self._tell()
             self._left = True
             self._end_if_full()

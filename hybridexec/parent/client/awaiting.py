@@ -71,6 +71,7 @@ async def end(
         lifecycle.leave([assembly.engine])
         assembly.end_reports()
 
+    assembly.engine.consumers.leave(awaits=True)
     leaves = kind is not None and issubclass(kind, (KeyboardInterrupt, asyncio.CancelledError))
     try:
         await _in_thread(leave if leaves else shutdown)

@@ -230,7 +230,7 @@ def test_closing_it_wakes_who_waits() -> None:
 def test_what_is_not_full_runs_on_when_its_consumer_leaves() -> None:
     made = Stream(window=3)
     made.give(1)
-    made.arrivals.leave()
+    made.arrivals.leave(awaits=False)
     made.give(2)
     made.end()
     assert list(made.stream) == [1, 2]
@@ -242,7 +242,7 @@ def test_what_would_wait_for_a_consumer_who_has_left_is_cancelled(before: bool) 
     made = Stream(window=3)
     made.give(1)
     next(made.stream)
-    steps = [lambda: made.give(2, 3, 4), made.arrivals.leave]
+    steps = [lambda: made.give(2, 3, 4), lambda: made.arrivals.leave(awaits=False)]
     for step in steps if before else steps[::-1]:
         step()
     assert made.engine.fetched == [1], "what was fetched makes room"
@@ -259,7 +259,7 @@ def test_what_another_thread_fetches_goes_on() -> None:
     thread.start()
     thread.join()
     made.give(2)
-    made.arrivals.leave()
+    made.arrivals.leave(awaits=False)
     assert made.engine.cancelled == []
 
 

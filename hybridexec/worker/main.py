@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import process
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from .. import native, shared_state
@@ -31,6 +32,10 @@ from .outbox import Outbox
 if TYPE_CHECKING:
     from .state import State
 
+_NO_LOOP = (
+    "the initializer is an async function, which this worker has no event loop for: it is one of "
+    "the {lane} lane. Use a plain function, or one executor for async functions and one for others"
+)
 #: Descriptors beyond one for each call: the worker's own, and those of imported modules.
 _SPARE_DESCRIPTORS = 256
 
@@ -94,6 +99,9 @@ def _initialize(start: WorkerStart, functions: Functions, state: State | None) -
     """Call the initializer, and make the worker's state; what is returned may be awaited."""
     initializer = _called(start.setup, functions)
     value = None if initializer is None else initializer()
+    if isinstance(value, CoroutineType) and start.boot.lane != "async":
+        value.close()
+        raise TypeError(_NO_LOOP.format(lane=start.boot.lane))
     if state is None or start.worker_state is None:
         return value
     factory = _called(start.worker_state, functions)

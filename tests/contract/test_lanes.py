@@ -326,3 +326,18 @@ def test_a_call_sent_by_its_caller_finds_its_lane(make: Make) -> None:
     for n in range(50):
         assert executor.submit(async_square, n).result(timeout=PATIENCE) == n * n
         assert executor.submit(square, n).result(timeout=PATIENCE) == n * n
+
+
+async def begin() -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("other", ["greenlet", "thread"])
+def test_an_async_initializer_is_refused_where_no_loop_runs(
+    make: Make, other: Literal["greenlet", "thread"]
+) -> None:
+    executor = make(max_workers=1, initializer=begin)
+    assert executor.submit(async_square, 3).result(timeout=PATIENCE) == 9
+    with pytest.raises(ExecutorBroken, match=f"initializer is an async function.* {other} lane"):
+        executor.options(lane=other).submit(square, 3).result(timeout=PATIENCE)
+    assert executor.submit(async_square, 4).result(timeout=PATIENCE) == 16

@@ -16,7 +16,7 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import identity, pid_of, square
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 # -- what cannot travel ---------------------------------------------------------------------------
 

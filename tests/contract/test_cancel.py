@@ -19,6 +19,8 @@ from .conftest import Make
 from .helpers import Gate, pid_of, square, wait_until
 from .stopped_calls import burn
 
+pytestmark = pytest.mark.every_lane
+
 
 def wait_and_clean_up(gate: Gate, name: str, cleaned: Gate) -> None:
     try:
@@ -74,6 +76,7 @@ def test_a_running_call_is_stopped_where_it_waits_and_cleans_up(
     cleaned.wait_for(1)
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_neighbours_of_a_stopped_call_run_on(executor: HybridExecutor, gate: Gate) -> None:
     futures = [executor.submit(gate.wait, n) for n in range(10)]
     gate.wait_for(10)
@@ -211,6 +214,7 @@ def test_many_cancellations_while_calls_start_and_end(executor: HybridExecutor) 
     assert executor.submit(square, 5).result(timeout=30) == 25
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_cancelled_calls_do_not_hold_up_shutdown(make_each: Make, gate: Gate) -> None:
     executor = make_each()
     futures = [executor.submit(gate.wait, n) for n in range(10)]
@@ -236,6 +240,7 @@ def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> N
 
 
 @pytest.mark.parametrize("through", ["executor", "view"])
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_cancel_all_stops_everything_and_the_executor_goes_on(
     make_each: Make, gate: Gate, through: str
 ) -> None:

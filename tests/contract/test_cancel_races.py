@@ -18,6 +18,8 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, square
 
+pytestmark = pytest.mark.every_lane
+
 CONCURRENCY = 5
 
 
@@ -181,6 +183,7 @@ def test_cancelling_while_the_executor_shuts_down(make: Make, seed: int) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_cancelling_at_many_moments(make_each: Make, tmp_path: Path) -> None:
     for seed in range(6):
         losses = seed % 2 == 1

@@ -19,7 +19,7 @@ from hybridexec import HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, identity, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import leave, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 class Failed(Exception):

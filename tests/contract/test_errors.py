@@ -14,7 +14,7 @@ from .conftest import Make
 from .exceptions import KeepsItsFields, Unusual, fail, fail_with
 from .helpers import Gate, nap, pid_of, square
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 def fail_in_a_chain() -> None:
@@ -168,6 +168,7 @@ def test_a_timeout_that_a_call_leaves_behind_hits_no_later_call(make: Make) -> N
     assert second.exception(timeout=30) is None
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_no_neighbour_hears_of_an_exception(executor: HybridExecutor, gate: Gate) -> None:
     neighbours = [executor.submit(gate.wait, n) for n in range(4)]
     gate.wait_for(4)

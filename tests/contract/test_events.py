@@ -21,7 +21,7 @@ from hybridexec.parent.engine.engine import Engine
 from .conftest import METHODS, Make, make_executor
 from .helpers import Gate, identity, pid_of, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 @contextmanager

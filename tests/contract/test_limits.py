@@ -18,6 +18,8 @@ from hybridexec import CallTimeout, HybridExecutor, RetryAfter
 from .conftest import Make, make_executor
 from .helpers import Gate, identity, nap, square, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 #: A time that no test sits out.
 LONG = 3600.0
 

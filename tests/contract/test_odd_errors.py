@@ -18,7 +18,7 @@ from .conftest import Make
 from .exceptions import Frozen, FrozenButRebuilt, HoldsAFrame, NeedsTwo, NoText, Wordless, fail_with
 from .helpers import identity, square
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 def fail_wordlessly() -> None:

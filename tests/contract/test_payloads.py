@@ -20,7 +20,7 @@ from hybridexec import HybridExecutor
 from .conftest import METHODS, Make, make_executor
 from .helpers import identity, start_script
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 MB = 1024 * 1024
 

@@ -20,7 +20,7 @@ from hybridexec import HybridExecutor, Outcome, Progress, as_completed
 from .conftest import Make
 from .helpers import Gate, fail_on, identity, run_script, square, start_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 class Seen(list[Progress]):
@@ -136,6 +136,7 @@ def test_no_items(executor: HybridExecutor, seen: Seen) -> None:
 # -- what moves, and when -------------------------------------------------------------------------
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_it_moves_while_the_consumer_waits_and_tells_what_runs(
     executor: HybridExecutor, seen: Seen, gate: Gate
 ) -> None:
@@ -158,6 +159,7 @@ def test_it_moves_while_the_consumer_computes(executor: HybridExecutor, seen: Se
     seen.ended(100, 100)
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_futures_that_run_are_counted(executor: HybridExecutor, seen: Seen, gate: Gate) -> None:
     futures = [executor.submit(gate.wait, number) for number in range(3)]
     other = executor.submit(gate.wait, "other")

@@ -19,6 +19,8 @@ from hybridexec.parent.pool.quarantine import MAX_DEATHS
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, square, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 
 def segfault() -> None:
     ctypes.string_at(0)

@@ -13,6 +13,8 @@ from hybridexec import HybridExecutor, native
 from .conftest import Make
 from .helpers import Gate, identity, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 MIB = 1 << 20
 _kept: list[bytearray] = []
 

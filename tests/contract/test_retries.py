@@ -299,6 +299,8 @@ MAIN = """
 import multiprocessing, os, sys
 from hybridexec import HybridExecutor
 
+pytestmark = pytest.mark.every_lane
+
 class Mine(Exception):
     pass
 

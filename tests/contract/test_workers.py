@@ -29,7 +29,7 @@ from .helpers import (
     wait_until,
 )
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.every_lane]
 
 
 # -- initializer ----------------------------------------------------------------------------------

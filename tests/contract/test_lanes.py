@@ -40,6 +40,11 @@ def gevent_modules() -> list[str]:
     return [name for name in sys.modules if name.startswith(("gevent", "greenlet"))]
 
 
+def inherited(executor: HybridExecutor) -> list[str]:
+    """Those that a worker has because its parent does."""
+    return gevent_modules() if executor._mp_context.get_start_method() == "fork" else []
+
+
 def make_coroutine(value: int) -> Any:
     return async_square(value)
 
@@ -105,7 +110,7 @@ def test_async_functions_run_in_their_own_lane(executor: HybridExecutor) -> None
 
 
 def test_a_worker_of_the_async_lane_loads_no_gevent(executor: HybridExecutor) -> None:
-    assert executor.submit(async_gevent).result(timeout=PATIENCE) == []
+    assert executor.submit(async_gevent).result(timeout=PATIENCE) == inherited(executor)
 
 
 def test_lanes_share_no_worker(executor: HybridExecutor) -> None:
@@ -125,7 +130,7 @@ def in_a_thread() -> bool:
 def test_threads_are_for_who_asks(executor: HybridExecutor) -> None:
     view = executor.options(lane="thread")
     assert view.submit(in_a_thread).result(timeout=PATIENCE)
-    assert view.submit(gevent_modules).result(timeout=PATIENCE) == []
+    assert view.submit(gevent_modules).result(timeout=PATIENCE) == inherited(executor)
     assert list(view.map(square, range(100), timeout=PATIENCE))[-1] == 99 * 99
     with pytest.raises(TypeError, match=r'options\(lane="async"\)'):
         view.submit(async_square, 3).result(timeout=PATIENCE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sqlite3
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -24,13 +23,14 @@ def recipe(name: str) -> Any:
 
 def crawl(folder: Path, seeds: list[str]) -> int:
     """How many pages the recipe finds."""
-    return sum(1 for _ in recipe("crawl").crawl(sqlite3.connect(folder / "pages.db"), seeds))
+    module = recipe("crawl")
+    return sum(1 for _ in module.crawl(module.open_database(folder / "pages.db"), seeds))
 
 
 def crawl_in_threads(folder: Path, seeds: list[str]) -> int:
     """The same with eight threads for each host."""
     module = recipe("crawl")
-    database = sqlite3.connect(folder / "pages.db")
+    database = module.open_database(folder / "pages.db")
     database.execute("CREATE TABLE pages (url TEXT PRIMARY KEY, status TEXT)")
     pools = {module.host_of(seed): ThreadPoolExecutor(8) for seed in seeds}
     running: dict[Future[Any], str] = {}

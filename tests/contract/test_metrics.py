@@ -167,7 +167,7 @@ def test_counters_never_fall_while_workers_come_and_go(
         now = tuple(found.get(name) for name in names)
         assert all(map(float.__ge__, now, last)), (last, now)
         last = now  # type: ignore[assignment]
-        assert len(found.labels("worker_rss_bytes", "worker")) < 8
+        assert len(found.labels("worker_rss_bytes", "worker")) < 15  # of twenty
     wait_until(lambda: scrape(registry).get("worker_restarts_total", cause="max_tasks_per_child"))
     wait_until(lambda: scrape(registry).get("call_run_seconds_count") == 60)
 

@@ -53,7 +53,7 @@ def test_map_unordered_bounds_an_endless_iterable_by_default(executor: HybridExe
 def test_a_map_that_a_shutdown_cuts_short_hurts_no_other_call(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=2)
     results = executor.map_unordered(identity, itertools.count(), buffersize=10)
-    assert next(results) == 0
+    assert next(results) in range(10)
     waiting = [executor.submit(gate.wait, n) for n in range(20)]
     executor.shutdown(wait=False)
     with pytest.raises(RuntimeError, match="after shutdown"):

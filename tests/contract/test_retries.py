@@ -20,6 +20,8 @@ from hybridexec import CallTimeout, HybridExecutor
 from .conftest import Make, make_executor
 from .helpers import run_script, square, wait_until
 
+pytestmark = pytest.mark.every_lane
+
 #: A wait that no test sits out.
 LONG = 3600.0
 
@@ -299,7 +301,6 @@ MAIN = """
 import multiprocessing, os, sys
 from hybridexec import HybridExecutor
 
-pytestmark = pytest.mark.every_lane
 
 class Mine(Exception):
     pass

@@ -20,12 +20,11 @@ from ...wire import messages, payload
 from ...wire.allowance import MOST_BYTES, Fetched, size_of
 from ...wire.wording import add_note
 from ..engine.consumers import Fetcher
+from ..work import mailbox
 from ..work.batch import Batch, Ended, Values, Yielded
 from ..work.decode import decode
 
 if TYPE_CHECKING:
-    from asyncio import Future
-
     from ..engine.engine import Engine
 
 #: No item: none has come yet, or there will be no more.
@@ -46,9 +45,9 @@ class Arrivals:
         self._entries: dict[int, Yielded] = {}
         self._ended: Ended | None = None
         self._ends_at = 0
-        # Notified after each delivery; and who is to be called then, once.
+        # Notified after each delivery; and coroutines that are to hear of it, once.
         self._changed = threading.Condition(threading.Lock())
-        self._listeners: set[Callable[[], object]] = set()
+        self._letters: set[mailbox.Letter] = set()
         # Native, and held for a few assignments only: no greenlet ever switches inside.
         self._lock = native.original("_thread", "allocate_lock")()
         # Guarded by _lock: the items that come next, whether they are payloads, how many were
@@ -86,9 +85,9 @@ class Arrivals:
         """Let those look who wait for items."""
         with self._changed:
             self._changed.notify_all()
-            listeners, self._listeners = self._listeners, set()
-        for listener in listeners:
-            listener()
+            while self._letters:
+                self._letters.pop().release()
+        mailbox.deliver()
 
     def _end_with(self, ended: Ended) -> None:
         if self._ended is None:
@@ -147,27 +146,19 @@ class Arrivals:
         """As :meth:`wait`, in an event loop."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
         self._fetcher = Fetcher()
         while (item := self.fetch()) is NOTHING:
             self._tell()
-            waiter: Future[None] = loop.create_future()
-
-            def wake(loop: Any = loop, waiter: Any = waiter) -> None:
-                try:
-                    loop.call_soon_threadsafe(_set, waiter)
-                except RuntimeError:
-                    pass  # the loop is closed: nobody waits there
-
+            letter = mailbox.Letter(asyncio.get_running_loop())
             with self._changed:
                 if self._is_ready():
                     continue
-                self._listeners.add(wake)
+                self._letters.add(letter)
             try:
-                await waiter
+                await letter.waiter
             finally:
                 with self._changed:
-                    self._listeners.discard(wake)
+                    self._letters.discard(letter)
         return item
 
     def _is_ready(self) -> bool:
@@ -244,8 +235,3 @@ class Arrivals:
         if isinstance(error, WorkerLost):
             return options.on_worker_loss == "retry"
         return options.retries > 0 and isinstance(error, options.retry_on)
-
-
-def _set(waiter: Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

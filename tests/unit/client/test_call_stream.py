@@ -285,7 +285,7 @@ def test_an_item_is_not_lost_when_its_task_is_cancelled() -> None:
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(made.stream), 0.001)
-        assert not made.arrivals._listeners
+        assert not made.arrivals._letters
         made.give(1)
         made.end()
         return [item async for item in made.stream]

@@ -94,36 +94,34 @@ def withdraw(pool: Pool, calls: Batch | CallFuture[Any]) -> None:
 
 
 def alone(future: CallFuture[Any]) -> Batch:
-    """A batch of one call, whose sink is the future."""
+    """A batch of one call, whose sink is the future; it has no key."""
     batch = future.batch = Batch(
         future.function, [future.item], future, future.options, 0, False, future.prelude
     )
     if type(future.item) is Segments:
         batch.weight = future.item.size
-    _pass_keys(batch, (future,))
     future.item = None
     return batch
 
 
 def batch_of(futures: list[CallFuture[Any]]) -> Batch:
     """A batch of calls that share function and options."""
+    batch = alone(futures[0]) if len(futures) == 1 else _together(futures)
+    limits = batch.options.limits
+    if limits is not None and limits.key is not None:
+        batch.keys = [key for future in futures if (key := future.key) is not None]
+    return batch
+
+
+def _together(futures: list[CallFuture[Any]]) -> Batch:
     first = futures[0]
-    if len(futures) == 1:
-        return alone(first)
     items = [future.item for future in futures]
     sink = Futures(futures)
     batch = Batch(first.function, items, sink, first.options, 0, False, first.prelude)
     if Segments in set(map(type, items)):
         batch.weight = sum(i.size for i in items if type(i) is Segments) // len(items)
-    _pass_keys(batch, futures)
     for place, future in enumerate(futures):
         future.place = place
         future.batch = batch
         future.item = None
     return batch
-
-
-def _pass_keys(batch: Batch, futures: Sequence[CallFuture[Any]]) -> None:
-    limits = batch.options.limits
-    if limits is not None and limits.key is not None:
-        batch.keys = [key for future in futures if (key := future.key) is not None]

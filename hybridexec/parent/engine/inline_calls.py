@@ -51,7 +51,7 @@ from ...checks import usable_cpus
 from ...errors import ExecutorBroken
 from ..pool.call_frames import call_frame
 from ..pool.pool import Phase, Pool
-from ..work.batch import Batch, Delivery, Yielded
+from ..work.batch import Batch, Delivery
 from ..work.future import CallFuture
 from . import coalescing
 from .entry_queue import EntryQueue
@@ -128,9 +128,8 @@ class InlineCalls:
             try:
                 batch = coalescing.alone(call)
                 batch.since = native.monotonic()
-                self._ledger.enter(
-                    batch, worker.crew
-                )  # first, so that an interrupted turn has a call to end
+                # First, so that an interrupted turn has a call to end.
+                self._ledger.enter(batch, worker.crew)
                 connection = self._supervisor.connections[worker.id]
                 connection.write(*call_frame(worker, batch))
                 connection.flush()
@@ -242,8 +241,8 @@ class InlineCalls:
         """Deliver the outcomes that a leader may, and leave the others to the I/O thread."""
         left: list[Delivery] = []
         for sink, ended in outcomes:
-            if isinstance(sink, CallFuture) and not isinstance(ended, Yielded):
-                rest = sink.deliver_here(ended)
+            if isinstance(sink, CallFuture):
+                rest = sink.deliver_here(ended)  # type: ignore[arg-type]  # its call yields nothing
                 if rest is not None:
                     left.append((sink, rest))
             else:

@@ -27,7 +27,7 @@ class Counts:
 
 
 class Lanes(dict[str, Counts]):
-    """Those of each lane; a lane is there when it has had a call."""
+    """Those of each lane; a lane is there when it has a crew."""
 
     def __missing__(self, lane: str) -> Counts:
         counts = self[lane] = Counts()

@@ -73,6 +73,8 @@ class Crew:
         # Invariant: those in the backlog, retries and suspects, those that wait because of limits,
         # and those in the `in_flight` of these workers whose outcome is not delivered yet.
         self.unfinished = 0
+        #: How many went which way, for the tally.
+        self.counts = actions.tally.lanes[lane]
         #: How many wait because of limits; :mod:`.admission` counts them.
         self.limited = 0
         #: Whether one of them may start, and has no free slot.

@@ -112,7 +112,7 @@ class Tally:
 
     def add(self, batch: Batch) -> None:
         """The calls of a batch have entered the pool."""
-        self.lanes[batch.options.lane].submitted += batch.size
+        batch.crew.counts.submitted += batch.size
         if self.emitter is not None:
             self.emitter.submitted(batch)
 
@@ -123,7 +123,7 @@ class Tally:
 
     def retry(self, call: Call, pid: int | None, error: str, text: str) -> None:
         """A call is to run again, because of an error."""
-        self.lanes[call[0].options.lane].retried += 1
+        call[0].crew.counts.retried += 1
         call[0].retried += 1
         function = call[0].function
         if function.listener is not None:
@@ -133,19 +133,19 @@ class Tally:
 
     def finish(self, batch: Batch, count: int, pid: int | None) -> None:
         """Calls have returned plain values."""
-        self.lanes[batch.options.lane].finished += count
+        batch.crew.counts.finished += count
         if self.emitter is not None:
             self.emitter.finished(batch, count, pid)
 
     def cancel(self, batch: Batch, count: int) -> None:
         """Calls were cancelled, and their sink knows or hears of that by another way."""
-        self.lanes[batch.options.lane].cancelled += count
+        batch.crew.counts.cancelled += count
         if self.emitter is not None:
             self.emitter.cancelled(batch, count)
 
     def end(self, batch: Batch, outcomes: Sequence[Ended]) -> None:
         """Calls have ended with these outcomes."""
-        counts = self.lanes[batch.options.lane]
+        counts = batch.crew.counts
         for outcome in outcomes:
             status = outcome[1]
             if status in _RETURNED:

@@ -340,7 +340,8 @@ class CallFuture(Future[T]):
                 self._state = _FINISHED
                 if self._only_waiter is not None:
                     self._only_waiter.release()
-        mailbox.deliver()
+        if mailbox.due:  # the call takes longer
+            mailbox.deliver()
         return True
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a program without asyncio does not load it
     from asyncio import AbstractEventLoop, Future
 
-# Boxes that have got letters, and whose loops are to be woken.
-_due: deque[Mailbox] = deque()
+#: Boxes that have got letters, and whose loops are to be woken.
+due: deque[Mailbox] = deque()
 
 
 class Mailbox:
@@ -38,7 +38,7 @@ class Mailbox:
         self._letters.append(waiter)
         if not self._woken:
             self._woken = True
-            _due.append(self)
+            due.append(self)
 
     def wake(self) -> None:
         """Have the loop empty the box."""
@@ -78,9 +78,9 @@ class Letter:
 
 def deliver() -> None:
     """Wake the loops that have got letters; the caller holds no lock."""
-    while _due:
+    while due:
         try:
-            mailbox = _due.popleft()
+            mailbox = due.popleft()
         except IndexError:
             return  # another thread was faster
         mailbox.wake()

@@ -155,6 +155,7 @@ def test_failures_are_grouped_by_type_and_place() -> None:
     def trace(line: int) -> str:
         return f'Traceback:\n  File "/a/b/code.py", line {line}, in run\n    boom\nOSError: no\n'
 
+    batch.crew = SimpleNamespace(counts=tally.lanes["greenlet"])
     for place, line in enumerate((3, 3, 4)):
         value = (b"", trace(line), "", "builtins.OSError", f"no {place}")
         tally.mark(50.0 + place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from hybridexec.parent.pool.tally import Tally
@@ -13,7 +15,9 @@ from .situations import running
 
 def finish(tally: Tally, now: float, count: int) -> None:
     tally.mark(now)
-    tally.finish(Batch(FUNCTION, [()], Sink(), OPTIONS, 0), count, None)
+    batch = Batch(FUNCTION, [()], Sink(), OPTIONS, 0)
+    batch.crew = SimpleNamespace(counts=tally.lanes["greenlet"])
+    tally.finish(batch, count, None)
 
 
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:

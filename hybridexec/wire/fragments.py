@@ -32,6 +32,7 @@ from typing import Any
 from . import payload
 from .data import EXTRA, REGISTERED, NoData, Reducers
 from .preludes import BEGINNING, POP, forget, is_found, opened
+from .uncollected import uncollected
 
 #: How many values a packer looks at before it decides on its prelude.
 SAMPLE = 4
@@ -41,6 +42,9 @@ _LONGEST, _MOST = 64, 100
 _PATIENCE = 16
 #: Bytes of a fragment at most: what is larger is better off on its own.
 _LIMIT = payload.INLINE_LIMIT
+
+#: So many at once are worth it to keep the garbage collector away.
+_MANY = 100
 
 _FRAME = b"\x95"
 _MARK, _LIST_STOP = b"(", b"l."
@@ -262,16 +266,24 @@ class Packer:
 
 def load_all(prelude: bytes, fragments: Sequence[bytes]) -> list[Any]:
     """The values of fragments; raises whatever the unpickling of one raises."""
-    values: list[Any]
+    load: Callable[..., Any] = pickle.loads
+    source: tuple[bytes, ...] = ()
     if prelude == BEGINNING:
-        values = pickle.loads(b"".join((prelude, _MARK, *fragments, _LIST_STOP)))
-        return values
+        source = (b"".join((prelude, _MARK, *fragments, _LIST_STOP)),)
+    else:
+        load = _opened(prelude, fragments)
+    values: list[Any] = uncollected(load, *source) if len(fragments) >= _MANY else load(*source)
+    return values
+
+
+def _opened(prelude: bytes, fragments: Sequence[bytes]) -> Callable[[], Any]:
+    """Loads fragments that refer to what is in a prelude."""
     pickled = b"".join((_MARK, *fragments, _LIST_STOP))
     frame = _FRAME + len(pickled).to_bytes(8, "little")  # so that all is read at once
     unpickler: Any = pickle.Unpickler(io.BytesIO(BEGINNING + frame + pickled))
     unpickler.memo = opened(prelude).memo
-    values = unpickler.load()
-    return values
+    load: Callable[[], Any] = unpickler.load
+    return load
 
 
 def load(prelude: bytes, fragment: bytes) -> Any:

@@ -27,12 +27,16 @@ from typing import Any
 from . import parts
 from .payload import INLINE_LIMIT, Payload, Segments
 from .shared import Buffer, File, Part, Region
+from .uncollected import uncollected
 
 _READ_SIZE = 256 * 1024
 #: marshal's format without references, which cost several times as much as small values. In a large
 #: head they pay, because a value that occurs many times is sent once.
 _PLAINLY = 2
 _LARGE = 256 * 1024
+#: A head from this size on may hold so many values that it is worth it to keep the garbage
+#: collector away.
+_MANY = 8 * 1024
 #: A prefix is put before a head of up to so many bytes, and written with a larger one.
 _JOINED = 16 * 1024
 _PREFIX = struct.Struct("<II")
@@ -108,6 +112,11 @@ def encode(
     return [prefix, *written]
 
 
+def _loaded(body: memoryview, size: int) -> Any:
+    """A head of this size; what follows it is ignored."""
+    return marshal.loads(body) if size < _MANY else uncollected(marshal.loads, body)
+
+
 class FrameReader:
     """Cuts what a pipe delivers into frames; blocks only if the descriptor does."""
 
@@ -174,7 +183,7 @@ class FrameReader:
             length, segments = _PREFIX.unpack_from(self._arrival)
             if not segments and length + _PREFIX_SIZE == size:
                 self._held = 0
-                return [(marshal.loads(self._arrived_body), ())]
+                return [(_loaded(self._arrived_body, length), ())]
         received = []
         position = self._cut(self._arrival[:size], received)
         self._hold(position, size)
@@ -243,7 +252,7 @@ class FrameReader:
             start = position + _PREFIX_SIZE + count * _LENGTH.size
             if size < start + length:
                 break
-            head = marshal.loads(data[start : start + length])
+            head = _loaded(data[start : start + length], length)
             if not count:
                 frames.append((head, ()))
             else:

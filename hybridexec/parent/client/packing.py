@@ -14,7 +14,7 @@ from ..work.batch import Ended, Values
 from ..work.function import Function
 
 #: How many fragments of results are unpickled at once.
-_AT_ONCE = 256
+_AT_ONCE = 1024
 
 
 class Packing:

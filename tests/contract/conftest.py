@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from .lanes import start_in
 
 #: "forkserver" is the default unless ``initargs`` need more.
 METHODS = ["forkserver", "spawn", "fork"]
+#: Seconds that calls have to end after their test.
+PATIENCE = 60
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
@@ -83,7 +86,11 @@ def _factory(method: str | None, lane: str) -> Iterator[Make]:
 
     yield make
     for executor in made:
+        # A call of a test that has failed may never end.
+        killer = threading.Timer(PATIENCE, executor.kill_workers)
+        killer.start()
         executor.shutdown(cancel_futures=True)
+        killer.cancel()
 
 
 @pytest.fixture

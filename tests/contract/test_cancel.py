@@ -260,6 +260,7 @@ def test_cancel_all_stops_everything_and_the_executor_goes_on(
     assert not [name for name in gate.arrived if name.isdigit()]
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 @pytest.mark.parametrize("how", ["map", "lazy", "unordered", "exceptions", "outcomes"])
 def test_cancel_all_ends_streams_with_an_error(make: Make, gate: Gate, how: str) -> None:
     executor = make(max_workers=1, concurrency=4)
@@ -289,6 +290,7 @@ def test_cancel_all_ends_streams_with_an_error(make: Make, gate: Gate, how: str)
     assert len([name for name in gate.arrived if name.isdigit()]) == 4
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_cancel_all_stops_what_a_closed_stream_has_left_running(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=4)
     results = executor.map(gate.wait, range(50))
@@ -307,6 +309,7 @@ def test_cancel_all_of_nothing_does_nothing(make: Make) -> None:
     executor.cancel_all()
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_cancel_all_from_a_callback_does_not_wait_for_itself(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=3)
     future = executor.submit(gate.wait, "a")
@@ -317,6 +320,7 @@ def test_cancel_all_from_a_callback_does_not_wait_for_itself(make: Make, gate: G
     assert executor.submit(square, 4).result(timeout=30) == 16
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 @pytest.mark.parametrize("how", ["map", "lazy", "unordered", "outcomes"])
 def test_ctrl_c_in_an_iteration_stops_its_running_calls(make: Make, gate: Gate, how: str) -> None:
     """And those of no other: a notebook's next cell finds the slots free."""

@@ -161,6 +161,7 @@ def has_all_slots(executor: HybridExecutor, gate: Gate, workers: int) -> None:
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 @pytest.mark.parametrize("seed", [1])
 def test_cancelling_at_any_moment(make: Make, gate: Gate, seed: int) -> None:
     executor = make(max_workers=2, concurrency=CONCURRENCY)
@@ -168,6 +169,7 @@ def test_cancelling_at_any_moment(make: Make, gate: Gate, seed: int) -> None:
     has_all_slots(executor, gate, 2)
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 @pytest.mark.parametrize("seed", [3])
 def test_cancelling_while_workers_die(make: Make, gate: Gate, seed: int) -> None:
     executor = make(max_workers=2, concurrency=CONCURRENCY)

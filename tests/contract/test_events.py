@@ -119,6 +119,7 @@ def test_inline_calls_are_told_of_by_the_io_thread(make: Make) -> None:
     assert threading.current_thread().name not in threads
 
 
+@pytest.mark.every_lane(but=("thread",))  # where a call that computes keeps no other waiting
 def test_a_blocked_hub_is_told_of(make: Make, gate: Gate) -> None:
     with listening(lambda: make(max_workers=1, hub_lag_warning=0.3)) as (executor, account):
         hog = executor.submit(gate.hog, "hog")
@@ -201,6 +202,7 @@ def test_an_observer_that_blocks_keeps_no_call_waiting(make: Make) -> None:
         goes_on.set()
 
 
+@pytest.mark.every_lane(but=("thread",))  # where a call that computes keeps no other waiting
 def test_a_log_handler_that_blocks_keeps_no_call_waiting(make: Make, gate: Gate) -> None:
     goes_on, blocks = threading.Event(), threading.Event()
 

@@ -101,6 +101,7 @@ def test_with_every_start_method(make_each: Make, tmp_path: Path) -> None:
     in_flight(make_each, tmp_path, segfault, 100, on_worker_loss="retry")
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_it_can_be_chosen_for_some_calls(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     again = executor.options(on_worker_loss="retry").submit(die_once, gate, "retry")
@@ -112,6 +113,7 @@ def test_it_can_be_chosen_for_some_calls(make: Make, gate: Gate) -> None:
         lost.result(timeout=30)
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_it_can_be_declined_for_some_calls(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, on_worker_loss="retry")
     lost = executor.options(on_worker_loss="fail").submit(die_once, gate, "fail")
@@ -123,6 +125,7 @@ def test_it_can_be_declined_for_some_calls(make: Make, gate: Gate) -> None:
         lost.result(timeout=30)
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 @pytest.mark.slow
 def test_calls_that_may_not_run_again_never_do(make: Make, tmp_path: Path) -> None:
     executor = make(max_workers=1, concurrency=20, on_worker_loss="retry")

@@ -44,6 +44,7 @@ def test_a_worker_that_holds_too_much_is_replaced() -> None:
     assert max(resident for _, resident in results) < bound + 500 * MIB
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_its_running_calls_finish_and_its_others_move(make: Make, gate: Gate) -> None:
     with HybridExecutor(1) as scale:
         bound = limit(scale)

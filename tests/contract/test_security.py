@@ -33,12 +33,14 @@ class Family:
         #: Whatever this process had before, and what is inheritable: what `fork` passes on.
         self.pipes_before = set(_pipes("self"))
         self.sockets_before = _sockets("self")
+        others = set(psutil.Process().children(recursive=True))  # servers of other tests
         self.executor: HybridExecutor = make_executor(method, max_workers=2, concurrency=1)
         self.calls = [self.executor.submit(gate.wait, n) for n in range(2)]
         gate.wait_for(2)
         self.workers = [worker.pid for worker in self.executor.stats().workers if worker.pid]
         assert len(self.workers) == 2
-        children = [child.pid for child in psutil.Process().children(recursive=True)]
+        family = set(psutil.Process().children(recursive=True)) - others
+        children = [child.pid for child in family]
         self.pids = [os.getpid(), *children]
         self.others = [pid for pid in children if pid not in self.workers]
 

@@ -156,6 +156,7 @@ def test_one_call_for_each_worker(make: Make) -> None:
     assert len({executor.submit(pid_of).result(timeout=30) for _ in range(4)}) == 4
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_a_replacement_works_while_its_predecessor_finishes(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=2, max_tasks_per_child=2)
     slow = executor.submit(gate.wait, "slow")
@@ -188,6 +189,7 @@ def test_a_killed_workers_call_is_lost_and_the_others_run_elsewhere(
     assert pid not in executor._processes
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_all_calls_that_were_running_are_lost_and_counted(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     running = [executor.submit(gate.wait, n) for n in range(5)]
@@ -212,6 +214,7 @@ def test_a_call_that_ends_its_worker_hears_how(make: Make, how: str, code: int, 
     assert executor.submit(square, 4).result(timeout=30) == 16
 
 
+@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
 def test_only_the_dead_workers_calls_are_lost(make: Make, gate: Gate) -> None:
     executor = make(max_workers=2)
     calls = [executor.submit(wait_and_tell_pid, gate, n) for n in range(10)]

@@ -27,7 +27,7 @@ from .watchable import Watchable
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from .parent.assembly import Assembly
+    from .parent.assembly import Assembly, Plan
     from .parent.engine.companion import Companion
     from .parent.engine.engine import Engine
     from .parent.engine.watched import Watched
@@ -225,7 +225,7 @@ class HybridExecutor(Watchable):
         import concurrent.futures.process  # noqa: F401
 
         # Here, not at the top: a worker that imports the user's script must not import this half.
-        from .parent.assembly import Assembly, Plan
+        from .parent.assembly import Plan
         from .parent.launch import methods
         from .parent.launch.beginning import Beginning
 
@@ -252,10 +252,16 @@ class HybridExecutor(Watchable):
             settings=settings,
             companion=_monitor if checks.monitor(monitor) else None,
         )
-        self._assembly = Assembly(plan)
+        self._assembly = self._assembled(plan)
         self._options = CallOptions(on_worker_loss=on_worker_loss)
-        finalizer = weakref.finalize(self, Assembly.abandon, self._assembly)
+        finalizer = weakref.finalize(self, type(self._assembly).abandon, self._assembly)
         finalizer.atexit = False  # at interpreter exit, parent.lifecycle ends the engine
+
+    def _assembled(self, plan: Plan) -> Assembly:
+        """The parts of this executor, which its first call makes."""
+        from .parent.assembly import Assembly
+
+        return Assembly(plan)
 
     def _view(self, options: CallOptions) -> ExecutorView:
         return ExecutorView(self, options)

@@ -24,6 +24,7 @@ BOTTOM |= {"options", "outcomes", "progress", "retry_after", "settings", "stats"
 BOTTOM |= {"shared_state"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {
+    "cluster": {"cluster", "front", "parent", "wire", "bottom"},
     "front": {"front", "watching", "parent", "wire", "bottom"},
     "watching": {"watching", "bottom"},
     "parent": {"parent", "wire", "bottom"},
@@ -53,7 +54,9 @@ KINDS = {"greenlets", "tasks", "threads"}
 #: together. All else knows a lane by its contract only.
 DOORS = {"kinds": {"lane", "patching"}}
 #: Packages that only one place may import.
-HOME = {"gevent": "worker.greenlets", "greenlet": "worker.greenlets"}
+HOME = {"gevent": "worker.greenlets", "greenlet": "worker.greenlets", "distributed": "cluster.dask"}
+#: The layers that are packages.
+LAYERS = {"cluster", "watching", "parent", "worker", "wire"}
 
 
 def layer_of(module: str) -> str:
@@ -63,7 +66,7 @@ def layer_of(module: str) -> str:
         return "front"
     if first[0] in BOTTOM:
         return "bottom"
-    return first[0] if first[0] in {"watching", "parent", "worker", "wire"} else "front"
+    return first[0] if first[0] in LAYERS else "front"
 
 
 def room_of(module: str) -> str | None:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from .client.submission import Submission
     from .engine.companion import Companion
     from .engine.engine import Engine
+    from .engine.link import Launcher
     from .engine.watched import Watched
     from .launch.fork_server import ForkServer
+    from .pool.pool import Pool
 
 #: The least default bound of a stream.
 _MIN_BUFFERSIZE = 2048
@@ -144,9 +146,9 @@ class Assembly:
         with _lock:
             if self.submission is not None:
                 return
-            server = _launched(self.plan, lane) if lane is not None else None
+            server = self._launch(lane) if lane is not None else None
             try:
-                engine, submission = _parts(self.plan, lane or options.LANES[0], server)
+                engine, submission = self._parts(lane or options.LANES[0], server)
                 if self.plan.companion is not None:
                     engine.companion = self.plan.companion(self._watched(engine))
             except BaseException:
@@ -158,63 +160,68 @@ class Assembly:
             else:  # while we were at it, a signal handler has had them made
                 engine.shutdown(True)
 
+    def _launch(self, lane: str) -> "ForkServer | None":
+        """The fork server, if workers come from one and it can be started."""
+        from .launch.fork_server import ForkServer
 
-def _launched(plan: Plan, lane: str) -> "ForkServer | None":
-    """The fork server, if workers come from one and it can be started."""
-    from .launch.fork_server import ForkServer
+        if self.plan.method != "forkserver":
+            return None
+        try:
+            return ForkServer(*self._boot(lane))
+        except (OSError, RuntimeError):
+            return None  # it is tried again for the first worker, whose failure tells why
 
-    if plan.method != "forkserver":
-        return None
-    try:
-        return ForkServer(*_boot(plan, lane))
-    except (OSError, RuntimeError):
-        return None  # it is tried again for the first worker, whose failure tells why
+    def _boot(self, lane: str) -> "tuple[Any, ...]":
+        """The fields of ``Boot``, whose module takes too long to import before the server's
+        launch."""
+        plan = self.plan
+        return lane, plan.monkey_patch, plan.preload, plan.main_by_value, plan.settings
 
+    def _parts(self, lane: str, server: "ForkServer | None") -> "tuple[Engine, Submission]":
+        from .. import native
+        from ..wire import payload, prompt
+        from .client.submission import Submission
+        from .engine.engine import Engine
+        from .pool.pool import Pool
+        from .pool.watchdog import Watchdog
 
-def _boot(plan: Plan, lane: str) -> "tuple[Any, ...]":
-    """The fields of ``Boot``, whose module takes too long to import before the server's launch."""
-    return lane, plan.monkey_patch, plan.preload, plan.main_by_value, plan.settings
+        plan = self.plan
+        native.keep_freed_memory()
+        payload.set_main_by_value(plan.main_by_value)
+        prompt.remember(plan.main_file)
+        pool = Pool(
+            plan.max_workers,
+            plan.slots,
+            budget=plan.max_tasks_per_child,
+            memory=plan.max_memory_per_child,
+            grace=plan.timeout_grace,
+            all_at_once=plan.method == "fork",
+            idle_timeout=plan.idle_timeout,
+            patient=plan.beginning.worker_state is not None,
+        )
+        lag = plan.hub_lag_warning
+        watchdog = None if lag is None else Watchdog(lag)
+        engine = Engine(pool, self._launcher(pool, lane, server), watchdog)
+        return engine, Submission(engine, plan.max_pending, _buffersize(plan))
 
+    def _launcher(self, pool: "Pool", lane: str, server: "ForkServer | None") -> "Launcher":
+        """What starts workers."""
+        from ..wire.contract import Boot
+        from .engine.connection import Connection
+        from .launch.launcher import Launcher
 
-def _parts(plan: Plan, lane: str, server: "ForkServer | None") -> "tuple[Engine, Submission]":
-    from .. import native
-    from ..wire import payload, prompt
-    from ..wire.contract import Boot
-    from .client.submission import Submission
-    from .engine.connection import Connection
-    from .engine.engine import Engine
-    from .launch.launcher import Launcher
-    from .pool.pool import Pool
-    from .pool.watchdog import Watchdog
-
-    native.keep_freed_memory()
-    payload.set_main_by_value(plan.main_by_value)
-    prompt.remember(plan.main_file)
-    pool = Pool(
-        plan.max_workers,
-        plan.slots,
-        budget=plan.max_tasks_per_child,
-        memory=plan.max_memory_per_child,
-        grace=plan.timeout_grace,
-        all_at_once=plan.method == "fork",
-        idle_timeout=plan.idle_timeout,
-        patient=plan.beginning.worker_state is not None,
-    )
-    launcher = Launcher(
-        plan.method,
-        Boot(*_boot(plan, lane)),
-        plan.slots,
-        plan.beginning,
-        plan.main_file,
-        Connection,
-        server,
-        plan.worker_logs,
-        pool.place_of,
-    )
-    lag = plan.hub_lag_warning
-    watchdog = None if lag is None else Watchdog(lag)
-    engine = Engine(pool, launcher, watchdog)
-    return engine, Submission(engine, plan.max_pending, _buffersize(plan))
+        plan = self.plan
+        return Launcher(
+            plan.method,
+            Boot(*self._boot(lane)),
+            plan.slots,
+            plan.beginning,
+            plan.main_file,
+            Connection,
+            server,
+            plan.worker_logs,
+            pool.place_of,
+        )
 
 
 def _buffersize(plan: Plan) -> int:

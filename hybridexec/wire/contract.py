@@ -95,6 +95,16 @@ class PickledSetup:
         self.pieces = pieces
 
 
+class Setups(NamedTuple):
+    """What a worker is set up with."""
+
+    setup: Setup | PickledSetup
+    #: What makes the event loop of a worker of the async lane, as an initializer would be called.
+    loop_factory: Setup | PickledSetup
+    #: What makes the worker's state, if it is to have one.
+    worker_state: Setup | PickledSetup | None
+
+
 class WorkerStart(NamedTuple):
     """What a worker needs to run, sent as the target of its ``multiprocessing.Process``, because
     ``initargs`` must be sent so: see :class:`Setup`.
@@ -112,11 +122,7 @@ class WorkerStart(NamedTuple):
     concurrency: int
     #: How many files the parent may open; -1 for no limit.
     open_files: int
-    setup: Setup | PickledSetup
-    #: What makes the event loop of a worker of the async lane, as an initializer would be called.
-    loop_factory: Setup | PickledSetup
-    #: What makes the worker's state, if it is to have one.
-    worker_state: Setup | PickledSetup | None
+    setups: Setups
     #: What the parent's logging is like (``log_tree.Tree``), if log records are to be sent.
     log_tree: tuple[Any, ...] | None
 

@@ -22,6 +22,7 @@ import marshal
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from . import parts
@@ -128,7 +129,8 @@ class FrameReader:
             take: returns the next file that was handed over.
             later: whether large parts may be copied out of it when they are unpickled.
         """
-        self._fd = fd
+        # Reads into a list of buffers, and returns how many bytes.
+        self._readv: Callable[[list[memoryview]], int] = partial(os.readv, fd)
         self._take = take
         self._later = later
         #: How many bytes have arrived, in memory files too.
@@ -160,7 +162,7 @@ class FrameReader:
         if self._missing:
             # Read straight into its place, so that a gigabyte is never copied.
             view = memoryview(self._next())[self._filled :]
-            count = os.readv(self._fd, [view])
+            count = self._readv([view])
             if not count:
                 return None
             self.received += count
@@ -172,7 +174,7 @@ class FrameReader:
             self._cut(self._arrival[:0], received)
             return received
         room = self._arrival[self._held :] if self._held else self._arrival
-        count = os.readv(self._fd, [room])
+        count = self._readv([room])
         if not count:
             return None
         self.received += count

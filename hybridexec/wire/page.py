@@ -52,6 +52,8 @@ BUSY_SECONDS = 3.0
 SHARED = -1
 _HEADER = 8
 _WORD = 8
+#: Bytes of the fields before the slots.
+HEADER_BYTES = _HEADER * _WORD
 #: Bytes of the fault log that the parent sees.
 MAX_LOG = 64 * 1024
 
@@ -111,9 +113,11 @@ class StatusPage:
         """The id of the call that has the CPU; 0 if none has, or if it is not known; or SHARED."""
         return self.words[CURRENT]
 
-    def hold(self, number: int) -> None:
-        """Keep the worker from taking calls until it has handled the Reclaim with this number."""
+    def hold(self, number: int) -> bool:
+        """Keep the worker from taking calls until it has handled the Reclaim with this number;
+        returns whether that is possible: it is."""
         self.words[HELD] = number
+        return True
 
     def running(self) -> dict[int, float]:
         """The running calls: start, in monotonic seconds, by id."""
@@ -159,6 +163,14 @@ class StatusPage:
     def wait_seconds(self) -> Histogram:
         """For how long calls have waited until they ran."""
         return Histogram.read(self.words, self.times, self.waits_at)
+
+    def copied(self) -> bytes:
+        """All fields, as they are now."""
+        return bytes(self._memory[: self.words.nbytes])
+
+    def slot_times(self) -> range:
+        """The places of the slots' times, in :attr:`times`; before each is that of its word."""
+        return range(_HEADER + 1, self.runs_at, 2)
 
     @property
     def log(self) -> str:

@@ -88,9 +88,10 @@ class _ReferencePickler(pickle.Pickler):
 
 
 def set_main_by_value(by_value: bool) -> None:
-    """Set :data:`main_by_value`."""
+    """Set :data:`main_by_value`. Once true, it stays so: what one executor's workers cannot import
+    travels by value to all."""
     global main_by_value
-    main_by_value = by_value
+    main_by_value = main_by_value or by_value
 
 
 def goes_by_value(value: Any) -> bool:

@@ -63,7 +63,7 @@ def run(start: WorkerStart) -> None:
         page = StatusPage(start.status.fd, start.concurrency, with_ring=with_ring)
         stacks.record_faults(start.status.fd)
         functions = Functions(kind.new_lock())
-        loop = kind.loop(_called(start.loop_factory, functions))
+        loop = kind.loop(_called(start.setups.loop_factory, functions))
     except Exception as error:
         boot.send_failure(results_fd, "start", error)
         return
@@ -80,7 +80,7 @@ def run(start: WorkerStart) -> None:
     native.start_thread(partial(faults.guard, help_out), "hybridexec-helper", deaf=True)
     shared_state.lack()  # a forked worker's parent may have one
     state: State | None = None
-    if start.worker_state is not None:
+    if start.setups.worker_state is not None:
         from . import state as states  # few need it
 
         state = states.State(start.boot.lane == "async")
@@ -97,14 +97,14 @@ def run(start: WorkerStart) -> None:
 
 def _initialize(start: WorkerStart, functions: Functions, state: State | None) -> object:
     """Call the initializer, and make the worker's state; what is returned may be awaited."""
-    initializer = _called(start.setup, functions)
+    initializer = _called(start.setups.setup, functions)
     value = None if initializer is None else initializer()
     if isinstance(value, CoroutineType) and start.boot.lane != "async":
         value.close()
         raise TypeError(_NO_LOOP.format(lane=start.boot.lane))
-    if state is None or start.worker_state is None:
+    if state is None or start.setups.worker_state is None:
         return value
-    factory = _called(start.worker_state, functions)
+    factory = _called(start.setups.worker_state, functions)
     assert factory is not None
     return state.open(factory, value)
 

@@ -31,9 +31,10 @@ class Page:
         self.held = 0
         self.started: dict[int, float] = {}
 
-    def hold(self, number: int) -> None:
+    def hold(self, number: int) -> bool:
         assert number > self.held, "each hold has a number of its own"
         self.held = number
+        return True
 
     def starts(self) -> list[float]:
         return list(self.started.values())

@@ -47,6 +47,7 @@ class Connection:
         self.process = started.process
         self.page = started.page
         self.pid: int | None = started.process.pid
+        self.node = ""
         self.calls_fd = started.calls_fd
         self.results_fd = started.results_fd
         #: See :class:`.link.Link` for these two.
@@ -108,6 +109,18 @@ class Connection:
                 self.backlog.append(memoryview(buffer).cast("B"))
             self.urgent = self.urgent or message.urgent
 
+    def pass_on(self, data: Buffer, urgent: bool) -> None:
+        """Write what another process has encoded, and as much of it as fits now."""
+        if not self.broken:
+            self.bytes_sent += len(data)
+            self.backlog.append(data)
+            self.urgent = self.urgent or urgent
+            self.flush()
+
+    def refuse_files(self) -> None:
+        """Have the worker write all that it has into the pipe."""
+        self._channel.close()
+
     def flush(self, there_is_room: bool = False) -> bool:
         """Write as much as fits; returns whether nothing is left. The rest is written by a later
         call, with ``there_is_room``, when the poller reports that."""
@@ -146,6 +159,11 @@ class Connection:
             except OSError:
                 pass  # it has been rung often enough, or nobody is there to hear it
         return not stuck
+
+    @property
+    def resident(self) -> int | None:
+        """See :meth:`.link.Link.resident`."""
+        return None if self.pid is None else native.resident_bytes(self.pid)
 
     def kill(self, number: int) -> None:
         """Send the process a signal, unless it has ended."""
@@ -223,20 +241,17 @@ class Connection:
 
     def never_ready(self, executable: str) -> ExecutorBroken:
         """See :func:`.exit_errors.never_ready`."""
-        return exit_errors.never_ready(self.pid, self._code, self.fault_log, executable)
+        return exit_errors.never_ready(self.death, executable)
 
     def lost(self, running: int, calls: tuple[str, ...], goes_on: bool) -> WorkerLost:
         """See :func:`.exit_errors.lost`."""
-        return exit_errors.lost(
-            self.pid,
-            self._code,
-            running,
-            calls,
-            self.fault_log,
-            goes_on=goes_on,
-            by_us=self.killed,
-            server_ended=self._status_unknown,
-        )
+        return exit_errors.lost(self.death, running, calls, goes_on=goes_on)
+
+    @property
+    def death(self) -> exit_errors.Death:
+        """How the process has ended; known after :meth:`finish`."""
+        unknown = self._status_unknown
+        return exit_errors.Death(self.pid, self._code, self.fault_log, self.killed, unknown)
 
     @property
     def _status_unknown(self) -> bool:

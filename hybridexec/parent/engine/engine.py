@@ -158,6 +158,10 @@ class Engine:
         """See :meth:`Pool.resize`."""
         self._queue.post(self._pool.resize, max_workers)
 
+    def leave(self, numbers: Iterable[int]) -> None:
+        """See :meth:`Pool.leave`."""
+        self._queue.post(self._pool.leave, numbers)
+
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""
         if self.inert:

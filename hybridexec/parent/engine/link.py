@@ -63,11 +63,19 @@ class Link(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """The worker's process, if it is one of this machine."""
+        """The number of the worker's process, on its machine; None if it is no process."""
+
+    @property
+    def node(self) -> str:
+        """The name of the machine that it is on; empty if that is this one."""
+
+    @property
+    def resident(self) -> int | None:
+        """Its bytes in RAM; None if that is not known."""
 
     @property
     def process(self) -> Any:
-        """That process as multiprocessing has it; not asked for if there is no pid."""
+        """That process as multiprocessing has it; None if it is none of this machine."""
 
     @property
     def page(self) -> Page | None:

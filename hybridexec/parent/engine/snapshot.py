@@ -67,9 +67,9 @@ class Snapshot:
         """The processes of the workers that take calls, by pid."""
         workers = dict(self._workers)
         return {
-            connection.pid: connection.process
+            connection.process.pid: connection.process
             for number, connection in list(self._connections.items())
-            if connection.pid is not None
+            if connection.process is not None
             and number in workers
             and workers[number].state in (WorkerState.STARTING, WorkerState.READY)
         }

@@ -152,9 +152,7 @@ class Supervisor:
         if self._pool.memory is not None and now >= self._measure_at:
             self._measure_at = now + _MEASURE_SECONDS
             for number, connection in self.connections.items():
-                resident = (
-                    native.resident_bytes(connection.pid) if connection.pid is not None else None
-                )
+                resident = connection.resident
                 if resident is not None:
                     self._pool.measured(number, resident)
         tree = None if self._logs is None else self._logs.look(now)

@@ -3,69 +3,74 @@
 from __future__ import annotations
 
 import signal
+from typing import NamedTuple
 
 from ...errors import ExecutorBroken, WorkerLost
 from ..work.decode import THIS_CALL, remote_traceback
 from . import interpreter
 
 
+class Death(NamedTuple):
+    """How a worker's process has ended."""
+
+    pid: int | None
+    #: Its exit status; None if it is not known.
+    code: int | None
+    #: What faulthandler wrote.
+    fault_log: str = ""
+    #: Whether we sent the signal that killed it.
+    by_us: bool = False
+    #: Whether the fork server, which would have been told the status, ended before it.
+    server_ended: bool = False
+
+
 def lost(
-    pid: int | None,
-    code: int | None,
-    running: int,
-    calls: tuple[str, ...],
-    fault_log: str,
-    *,
-    goes_on: bool,
-    by_us: bool,
-    server_ended: bool = False,
+    death: Death, running: int, calls: tuple[str, ...], *, goes_on: bool, where: str = ""
 ) -> WorkerLost:
-    """For the calls of a worker that died with exit status ``code`` while it ran ``running``.
+    """For the calls of a worker that died while it ran ``running``.
 
     It is made once; each call gets a copy that names it (see :func:`outcome.decode`).
 
     Args:
         calls: the first of those it ran, in words.
-        fault_log: what faulthandler wrote.
         goes_on: whether the executor does.
-        by_us: whether we sent the signal that killed it.
-        server_ended: whether the fork server, which would have been told how, ended before it.
+        where: on which machine, in words that follow the process's.
     """
-    how = describe_exit(code)
-    if server_ended:
+    how = describe_exit(death.code)
+    if death.server_ended:
         how += ": the fork server ended before it"
-    if code == -signal.SIGKILL and not by_us:
+    if death.code == -signal.SIGKILL and not death.by_us:
         how += ", by the system if memory ran out"
     others = f", and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""
     end = ", the executor goes on" if goes_on else ""
     text = (
-        f"worker process {pid} died ({how}) while it was running {THIS_CALL}{others}; "
+        f"worker process {death.pid}{where} died ({how}) while it was running {THIS_CALL}{others}; "
         f"the call may have run{end}"
     )
     if running > 1 and calls:
         more = f" and {running - len(calls)} more" if running > len(calls) else ""
         text += f". It was running: {', '.join(calls)}{more}"
-    error = WorkerLost(text, pid, code, running, calls, fault_log)
-    _add_fault_log(error, fault_log)
+    error = WorkerLost(text, death.pid, death.code, running, calls, death.fault_log)
+    _add_fault_log(error, death.fault_log)
     return error
 
 
-def never_ready(
-    pid: int | None, code: int | None, fault_log: str, executable: str = ""
-) -> ExecutorBroken:
+def never_ready(death: Death, executable: str = "", where: str = "") -> ExecutorBroken:
     """For workers that die, without a word, before they have done anything.
 
     Args:
         executable: what was run to start them, if anything was.
+        where: as for :func:`lost`.
     """
+    code = death.code
     text = (
-        f"worker processes die before they have taken a call; the last, {pid}, ended with: "
-        f"{describe_exit(code)}. Look for its own messages on stderr"
+        f"worker processes{where} die before they have taken a call; the last, {death.pid}, ended "
+        f"with: {describe_exit(code)}. Look for its own messages on stderr"
     )
     if executable and code is not None and code >= 0:
         text += f". {interpreter.if_none(executable)}"
     broken = ExecutorBroken(text)
-    _add_fault_log(broken, fault_log)
+    _add_fault_log(broken, death.fault_log)
     return broken
 
 

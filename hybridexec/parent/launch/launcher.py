@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ... import native
 from ...wire import log_tree
-from ...wire.contract import Boot, BootName, InheritedFd, Setup, WorkerStart
+from ...wire.contract import Boot, BootName, InheritedFd, Setup, Setups, WorkerStart
 from ...wire.page import StatusPage, create_fd
 from ...wire.shared import Channel, open_channel
 from .. import lifecycle
@@ -131,6 +131,16 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def setups(beginning: Beginning) -> Setups:
+    """What workers are set up with, to be pickled when one is started."""
+    dumps, state = session.dumps_flat, beginning.worker_state
+    return Setups(
+        Setup(beginning.initializer, beginning.initargs, dumps),
+        Setup(beginning.loop_factory, (), dumps),
+        None if state is None else Setup(state, (), dumps),
+    )
+
+
 class _Lane:
     """How workers of one lane are started."""
 
@@ -151,7 +161,7 @@ class Launcher(Generic[LinkT]):
         method: str,
         boot: Boot,
         slots: Mapping[str, int],
-        beginning: Beginning,
+        beginning: Beginning | Setups,
         main_file: str | None,
         connect: Callable[[Started, native.Poller], LinkT],
         server: ForkServer | None = None,
@@ -163,6 +173,7 @@ class Launcher(Generic[LinkT]):
             boot: what a process of the lane for which there may be a server by now needs to know;
                 those of other lanes differ by that only.
             slots: how many calls a worker runs at once, by lane.
+            beginning: what workers are set up with; pickled already, if another process did that.
             main_file: the script's path, if there is one.
             connect: makes the engine's link to what was started, in the engine.
             worker_logs: whether workers are to send their log records.
@@ -178,11 +189,7 @@ class Launcher(Generic[LinkT]):
         }
         self._lanes[boot.lane].server = server
         self._beginning = beginning
-        self._setup = Setup(beginning.initializer, beginning.initargs, session.dumps_flat)
-        self._loop_factory = Setup(beginning.loop_factory, (), session.dumps_flat)
-        self._worker_state: Setup | None = None
-        if beginning.worker_state is not None:
-            self._worker_state = Setup(beginning.worker_state, (), session.dumps_flat)
+        self._setups = beginning if isinstance(beginning, Setups) else setups(beginning)
         self._main_file = main_file
         self.worker_logs = worker_logs
         self._place_of = place_of
@@ -242,8 +249,9 @@ class Launcher(Generic[LinkT]):
                 lifeline_fd = self._lifeline_end()
             theirs.callback(native.close, lifeline_fd)
             if self.method == "fork":
-                for setup in filter(None, (self._setup, self._loop_factory, self._worker_state)):
-                    setup.needs = session.needs(setup.initializer)
+                for setup in self._setups:
+                    if isinstance(setup, Setup):
+                        setup.needs = session.needs(setup.initializer)
             results = InheritedFd(results_write)
             lifeline = InheritedFd(lifeline_fd)
             start = WorkerStart(
@@ -257,9 +265,7 @@ class Launcher(Generic[LinkT]):
                 place=self._place_of(number),
                 concurrency=lane.slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
-                setup=self._setup,
-                loop_factory=self._loop_factory,
-                worker_state=self._worker_state,
+                setups=self._setups,
                 log_tree=log_tree.describe() if self.worker_logs else None,
             )
             path = interpreter.search_path()
@@ -358,9 +364,9 @@ class Launcher(Generic[LinkT]):
 
     def close(self) -> None:
         """End the fork server and drop what workers were to be given; all workers have ended."""
-        self._beginning.let_go()
-        self._setup = self._loop_factory = Setup(None, (), session.dumps_flat)
-        self._worker_state = None
+        if isinstance(self._beginning, Beginning):
+            self._beginning.let_go()
+        self._setups = setups(Beginning(None, ()))
         for lane in self._lanes.values():
             if lane.server is not None:
                 lane.server.close()

@@ -81,8 +81,9 @@ class Page(Protocol):
     def starts(self) -> list[float]:
         """When the running calls have started, as far as that is known."""
 
-    def hold(self, number: int) -> None:
-        """Keep the worker from taking calls. See :meth:`StatusPage.hold`."""
+    def hold(self, number: int) -> bool:
+        """Keep the worker from taking calls; returns whether that is possible, see
+        :meth:`StatusPage.hold`."""
 
 
 class Unseen:
@@ -109,8 +110,9 @@ class Unseen:
         """Nothing is known."""
         return []
 
-    def hold(self, number: int) -> None:
-        """Nothing waits there, as far as is known, so there is no reason to."""
+    def hold(self, number: int) -> bool:
+        """Nobody can, from here."""
+        return False
 
 
 class _Sent(Mapping[int, float]):

@@ -339,6 +339,15 @@ class Pool:
             worker.crew.retire(worker, "max_memory_per_child")
             self._settle()
 
+    def leave(self, numbers: Iterable[int]) -> None:
+        """Their machine is about to go: have these workers finish what they run, give back the
+        rest, and end. To be repeated: one that is only starting is none of them yet."""
+        for number in numbers:
+            worker = self.workers.get(number)
+            if worker is not None and worker.state is WorkerState.READY:
+                worker.crew.retire(worker, "leaving")
+        self._settle()
+
     def fail(self, cause: BaseException) -> None:
         """No worker can be had, because of ``cause``: break, unless no worker is wanted."""
         if self.phase not in (Phase.BROKEN, Phase.KILLED):

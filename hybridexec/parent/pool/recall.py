@@ -143,8 +143,8 @@ class Recall:
         if worker.held_at is None:
             if now - worker.recalled_at >= SILENT_SECONDS:
                 worker.holds += 1
-                worker.page.hold(worker.holds)
-                worker.held_at = now
+                if worker.page.hold(worker.holds):
+                    worker.held_at = now
             return []
         if now - worker.held_at < HOLD_SECONDS:
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,16 @@ from hybridexec.errors import WorkerLost
 from hybridexec.parent.launch import exit_errors
 
 
-def lost(code: int | None = -9, running: int = 1, **changes: object) -> WorkerLost:
-    arguments = {"calls": ("f(1)",), "fault_log": "", "goes_on": True, "by_us": False, **changes}
-    return exit_errors.lost(7, code, running, **arguments)
+def lost(
+    code: int | None = -9,
+    running: int = 1,
+    calls: tuple[str, ...] = ("f(1)",),
+    goes_on: bool = True,
+    where: str = "",
+    **how: Any,
+) -> WorkerLost:
+    death = exit_errors.Death(7, code, **how)
+    return exit_errors.lost(death, running, calls, goes_on=goes_on, where=where)
 
 
 def test_one_call_is_not_listed() -> None:
@@ -28,6 +36,10 @@ def test_others_are_listed() -> None:
         "worker process 7 died (exit code 3) while it was running this call, and 1 other; "
         "the call may have run. It was running: f(1), g(2)"
     )
+
+
+def test_the_machine_is_named_if_it_is_another() -> None:
+    assert "worker process 7 on node b died (exit code 3) while" in str(lost(3, where=" on node b"))
 
 
 def test_a_kill_that_was_not_ours_may_be_the_systems() -> None:
@@ -48,5 +60,6 @@ def test_what_faulthandler_wrote_is_a_note_if_it_did() -> None:
     assert not hasattr(lost(), "__notes__")
     (note,) = lost(fault_log="Fatal Python error: Aborted").__notes__
     assert note.endswith("Fatal Python error: Aborted")
-    broken = exit_errors.never_ready(7, -11, "Fatal Python error: Segmentation fault")
+    death = exit_errors.Death(7, -11, "Fatal Python error: Segmentation fault")
+    broken = exit_errors.never_ready(death)
     assert "Segmentation fault" in broken.__notes__[0]

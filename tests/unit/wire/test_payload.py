@@ -7,7 +7,6 @@ import pickle
 import sys
 import threading
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,12 +61,9 @@ class RefusesToBeBuilt:
 
 
 @pytest.fixture
-def main_by_value() -> Iterator[None]:
+def main_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a REPL: __main__ cannot be imported by a worker."""
-    before = payload.main_by_value
-    payload.set_main_by_value(True)
-    yield
-    payload.set_main_by_value(before)
+    monkeypatch.setattr(payload, "main_by_value", True)
 
 
 # -- pickles ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from hybridexec.errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
 from hybridexec.options import CallOptions
+from hybridexec.parent.launch.exit_errors import Death
 from hybridexec.parent.launch.exit_errors import lost as make_lost
 from hybridexec.parent.work.batch import LOST, UNPICKLABLE, Batch, Loss
 from hybridexec.parent.work.decode import decode
@@ -142,7 +143,7 @@ def test_each_lost_call_gets_an_exception_of_its_own() -> None:
 def test_a_lost_call_is_named_in_its_own_error() -> None:
     """What all of them share is made once."""
     calls = tuple(f"fetch({n})" for n in range(10))
-    lost = make_lost(12, -11, 12, calls, "Fatal Python error", goes_on=True, by_us=False)
+    lost = make_lost(Death(12, -11, "Fatal Python error"), 12, calls, goes_on=True)
     function = Function(b"", lasting=True, name="fetch")
     items = [(n,) for n in range(11)] + [payload.dumps(((object,), {}))]
     sink: Any = None

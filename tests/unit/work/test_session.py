@@ -33,10 +33,8 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     module = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", module)
     monkeypatch.setattr(parent, "_session", parent.Session())
-    before = payload.main_by_value
-    payload.set_main_by_value(True)
+    monkeypatch.setattr(payload, "main_by_value", True)
     yield vars(module)
-    payload.set_main_by_value(before)
     # A module is in a circle with its functions, and large pieces hold files.
     module.__dict__.clear()
     monkeypatch.undo()

@@ -1,0 +1,252 @@
+"""The agent of a node: it runs inside a Dask worker, and has a session for each client.
+
+Thread: the Dask worker's event loop; starts, which may take a while, on threads of their own.
+Guarantees: a client's workers end when its connection does, or with the agent's process. What a
+worker does is told as it was written: results, then its end with its last status page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from .. import native
+from ..options import LANES
+from ..parent.engine.connection import Connection
+from ..parent.launch.launcher import Launcher, Started
+from . import plan
+from .dask import Comm
+from .page import COPY_SECONDS
+from .post import PROTOCOL, Item, Post
+from .relay import Relay
+
+#: Bytes on their way to a client that has not said that it got them: its workers wait beyond.
+_UNHEARD_BYTES = 32 * 1024 * 1024
+#: Set in the workers' environment: the name of the node.
+_NODE = "HYBRIDEXEC_NODE"
+
+
+class Agent:
+    """What a Dask worker does for hybridexec."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        """
+        Args:
+            threads: how many CPUs the Dask worker was given.
+        """
+        self.name = name
+        self._threads = threads
+        self._sessions: set[Session] = set()
+        self._leaving = False
+        os.environ[_NODE] = name
+
+    async def serve(self, comm: Comm, greeting: dict[str, Any]) -> None:
+        """Serve a client until it goes."""
+        hello = {
+            "protocol": PROTOCOL,
+            "name": self.name,
+            "cpus": self._threads,
+            "versions": plan.versions(),
+            "machine": plan.boot_id(),
+            "clock": native.monotonic(),
+            "files": os.sysconf("SC_OPEN_MAX"),
+            "leaving": self._leaving,
+        }
+        await comm.write(hello)
+        if greeting.get("protocol") != PROTOCOL:
+            return
+        session = Session(comm)
+        self._sessions.add(session)
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+
+    def leave(self) -> None:
+        """The node is about to go: have clients take their calls elsewhere."""
+        self._leaving = True
+        for session in self._sessions:
+            session.post.send(["leaving"])
+
+    async def close(self) -> None:
+        """The Dask worker closes. If it is being retired, clients finish what runs here first."""
+        if self._leaving:
+            await asyncio.gather(*(session.drained() for session in self._sessions))
+        for session in self._sessions:
+            session.post.close()
+        await asyncio.gather(*(session.ended.wait() for session in self._sessions))
+
+
+class Session:
+    """What a node does for one client."""
+
+    def __init__(self, comm: Comm) -> None:
+        self.post = Post(comm, self._receive, lambda: ["pulse"])
+        self.ended = asyncio.Event()
+        self._launcher: Launcher[Any] | None = None
+        self._relays: dict[int, Relay] = {}
+        self._starts: set[asyncio.Task[None]] = set()
+        # Bytes of results that were sent, and that have arrived.
+        self._sent = self._heard = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._handlers: dict[str, Callable[..., None]] = {
+            "plan": self._plan,
+            "start": self._start,
+            "data": self._data,
+            "ack": self._ack,
+            "kill": self._kill,
+            "dump": self._dump,
+            "give up": self._give_up,
+            "ping": self._ping,
+        }
+
+    async def run(self) -> None:
+        """Serve until the connection ends, then end the workers."""
+        copying = asyncio.create_task(self._copy_pages())
+        try:
+            await self.post.run()
+        finally:
+            copying.cancel()
+            await self._end()
+            self.ended.set()
+
+    async def drained(self) -> None:
+        """Return when the client has no workers here any more, or has gone."""
+        waits = [asyncio.create_task(each.wait()) for each in (self._idle, self.ended)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+
+    def _receive(self, item: Item) -> None:
+        word, *fields = item
+        self._handlers[word](*fields)
+
+    # -- what the client wants --------------------------------------------------------------------
+
+    def _plan(self, pickled: bytes) -> None:
+        told: plan.Plan = pickle.loads(pickled)
+        self._launcher = Launcher(
+            "forkserver",
+            told.boot,
+            told.slots,
+            told.setups,
+            None,
+            lambda started, poller: None,
+            worker_logs=told.worker_logs,
+        )
+
+    def _start(self, number: int, lane: str) -> None:
+        self._idle.clear()
+        task = asyncio.create_task(self._begin(number, lane))
+        self._starts.add(task)
+        task.add_done_callback(self._begun)
+
+    async def _begin(self, number: int, lane: str) -> None:
+        assert self._launcher is not None
+        try:
+            started: Started = await asyncio.to_thread(self._launcher.start, number, lane)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self.post.send(["refused", number, isinstance(error, OSError), text])
+            return
+        poller = _Room(self, number)
+        connection = Connection(started, poller)  # type: ignore[arg-type]  # it acts as one
+        relay = Relay(number, connection, started, self)
+        self._relays[number] = relay
+        self.post.send(["started", number, connection.pid])
+        relay.begin()
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._starts.discard(task)
+        self._settle()
+
+    def _data(self, number: int, urgent: bool, data: bytes) -> None:
+        relay = self._relays.get(number)
+        if relay is not None:  # it may have ended
+            relay.pass_on(data, urgent)
+
+    def _kill(self, number: int, signal_number: int) -> None:
+        relay = self._relays.get(number)
+        if relay is not None:
+            relay.connection.kill(signal_number)
+
+    def _dump(self, number: int) -> None:
+        relay = self._relays.get(number)
+        if relay is not None:
+            relay.request_dump()
+
+    def _give_up(self, lane: str) -> None:
+        if self._launcher is not None:
+            self._launcher.give_up(lane)
+
+    def _ping(self, clock: float) -> None:
+        self.post.send(["pong", clock, native.monotonic()])
+
+    # -- how much is on its way -------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Whether workers have to wait until the client has heard more."""
+        return self._sent - self._heard > _UNHEARD_BYTES
+
+    def sent(self, count: int) -> None:
+        """So many bytes of results are on their way."""
+        self._sent += count
+
+    def _ack(self, heard: int) -> None:
+        was_full, self._heard = self.full, heard
+        if was_full and not self.full:
+            for relay in self._relays.values():
+                relay.read_on()
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def gone(self, number: int) -> None:
+        """A worker has ended, and that was told."""
+        del self._relays[number]
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._relays and not self._starts:
+            self._idle.set()
+
+    async def _copy_pages(self) -> None:
+        while True:
+            await asyncio.sleep(COPY_SECONDS)
+            for relay in self._relays.values():
+                relay.copy_page()
+
+    async def _end(self) -> None:
+        """The client is gone, or done: end its workers."""
+        if self._launcher is None:
+            return
+        for lane in LANES:
+            self._launcher.give_up(lane)
+        while self._starts:
+            await asyncio.wait(self._starts)
+        relays = list(self._relays.values())
+        for relay in relays:
+            relay.kill()
+        await asyncio.gather(*(relay.ended.wait() for relay in relays))
+        await asyncio.to_thread(self._launcher.close)
+
+
+class _Room:
+    """What a :class:`.Connection` has for a poller here: the loop waits for room in the pipe."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self._session = session
+        self._number = number
+
+    def register(self, fd: int, events: int) -> None:
+        """Wait for room."""
+        relay = self._session._relays[self._number]
+        asyncio.get_running_loop().add_writer(fd, relay.connection.flush, True)
+
+    def unregister(self, fd: int) -> None:
+        """Wait no more."""
+        asyncio.get_running_loop().remove_writer(fd)

@@ -1,0 +1,166 @@
+"""All that is used of Dask distributed, some of which it does not promise to keep.
+
+Thread: as each says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import distributed
+from distributed import WorkerPlugin
+from distributed.core import Status
+
+if TYPE_CHECKING:
+    from ..cluster.agent import Agent
+
+#: Dask's client, most of whose methods have no types.
+Client: Any = distributed.Client
+
+#: What the plugin is called on the workers: one for all clients of a version.
+_PLUGIN = "hybridexec-agent"
+#: Seconds until a connection is given up.
+CONNECT_SECONDS = 10.0
+
+
+class Comm(Protocol):
+    """A connection of Dask's, as far as it is used here. Its messages are what msgpack carries."""
+
+    async def write(self, message: Any) -> Any:
+        """Send a message; returns when it is on its way, or when there is room for it."""
+
+    async def read(self) -> Any:
+        """The next message.
+
+        Raises:
+            OSError: the connection has ended.
+        """
+
+    def abort(self) -> None:
+        """End the connection, at once."""
+
+
+# -- in the client --------------------------------------------------------------------------------
+
+
+def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds: float) -> Any:
+    """A client of our own, for the scheduler that ``cluster`` is, or belongs to.
+
+    Raises:
+        OSError: there is no scheduler, or it does not let us in.
+    """
+    if isinstance(cluster, Client):
+        # Not that client itself: it may be an asynchronous one, and somebody else closes it.
+        assert cluster.scheduler is not None
+        security = security if security is not None else cluster.security
+        cluster = cluster.scheduler.address
+    elif cluster is not None and not isinstance(cluster, str):
+        security = security if security is not None else getattr(cluster, "security", None)
+        cluster = cluster.scheduler_address
+    return Client(
+        cluster,
+        scheduler_file=scheduler_file,
+        security=security,
+        timeout=seconds,
+        set_as_default=False,
+        name="hybridexec",
+    )
+
+
+def loop_of(client: Any) -> asyncio.AbstractEventLoop:
+    """The loop that runs on the client's own thread."""
+    io_loop: Any = client.loop
+    loop: asyncio.AbstractEventLoop = io_loop.asyncio_loop
+    return loop
+
+
+def install(client: Any) -> None:
+    """Have each worker run an agent, those that come later, too.
+
+    Raises:
+        Whatever a worker cannot do: import this package, say.
+    """
+    client.register_plugin(AgentPlugin(), name=_PLUGIN)
+
+
+async def addresses(client: Any) -> dict[str, int]:
+    """The workers' addresses, with the number of threads that each was given. On the loop."""
+    scheduler: Any = client.scheduler
+    threads: dict[str, int] = await scheduler.ncores(workers=None)
+    return threads
+
+
+def when_changed(client: Any, tell: Callable[[], None]) -> None:
+    """Call ``tell``, on the loop, when workers come or go. It may be called without a reason."""
+    client.subscribe_topic("all", lambda event: tell())
+
+
+async def reach(client: Any, address: str, op: str, **greeting: Any) -> Comm:
+    """A connection to the agent of the worker at ``address``. On the loop.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    core: Any = distributed.core
+    arguments = client.connection_args
+    comm: Comm = await core.connect(address, timeout=CONNECT_SECONDS, **arguments)
+    await comm.write({"op": op, "reply": False, **greeting})
+    return comm
+
+
+# -- in Dask's workers ----------------------------------------------------------------------------
+
+
+class AgentPlugin(WorkerPlugin):
+    """Makes a Dask worker a node."""
+
+    name = _PLUGIN
+    idempotent = True
+
+    def setup(self, worker: distributed.Worker) -> None:
+        """Begin; on the worker's loop."""
+        from .agent import Agent
+        from .post import OP
+
+        if OP in worker.handlers:
+            return  # it was installed before, by a Dask that installs again
+        agent = Agent(_name_of(worker), worker.state.nthreads)
+        worker.handlers[OP] = _handler(agent)
+        _follow(worker, agent)
+        self._agent = agent
+
+    async def teardown(self, worker: distributed.Worker) -> None:
+        """The worker closes, or installs another plugin of this name."""
+        agent = getattr(self, "_agent", None)
+        if agent is not None and worker.status not in (Status.running, Status.paused):
+            await agent.close()
+
+
+def _name_of(worker: distributed.Worker) -> str:
+    name = worker.name
+    return str(worker.address if name in (None, "") or name == worker.address else name)
+
+
+def _handler(agent: Agent) -> Callable[..., Awaitable[Any]]:
+    async def handle(comm: Comm, **greeting: Any) -> Any:
+        await agent.serve(comm, greeting)
+        return Status.dont_reply
+
+    return handle
+
+
+def _follow(worker: distributed.Worker, agent: Agent) -> None:
+    """Have the agent told when the worker is being retired."""
+    handlers = worker.stream_handlers
+    before = handlers["worker-status-change"]
+
+    def changed(status: str, **rest: Any) -> Any:
+        if status == Status.closing_gracefully.name:
+            agent.leave()
+        return before(status=status, **rest)
+
+    if inspect.isfunction(before) or inspect.ismethod(before):
+        handlers["worker-status-change"] = changed

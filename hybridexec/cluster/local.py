@@ -1,0 +1,93 @@
+"""A Dask cluster on this machine, started by Dask's own commands.
+
+Guarantees: its processes end when it is closed, and when this process ends, however that does.
+(Those that ``distributed.deploy.subprocess`` starts outlive a process that is killed.)
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+from ..checks import usable_cpus
+
+#: Seconds within which the scheduler and the nodes have to start, and to end.
+_START_SECONDS, _END_SECONDS = 60.0, 10.0
+#: Ends its process when nobody holds the other end of its standard input any more.
+_PROGRAM = """
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from distributed.cli.dask_{command} import main
+main({arguments!r})
+"""
+_HERE = ["--host", "127.0.0.1", "--no-dashboard"]
+
+
+class LocalCluster:
+    """A scheduler and some nodes."""
+
+    def __init__(self, nodes: int) -> None:
+        """Start them; returns when the scheduler is there and all nodes have told it of themselves.
+
+        Raises:
+            RuntimeError: one of them has ended instead, or does not get ready.
+        """
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="hybridexec-cluster-")
+        atexit.register(self.close)
+        try:
+            file = os.path.join(self._folder.name, "scheduler.json")
+            self._start("scheduler", *_HERE, "--port", "0", "--scheduler-file", file)
+            #: The scheduler's address.
+            self.address = self._address(file)
+            threads = str(max(1, usable_cpus() // nodes))
+            for number in range(1, nodes + 1):
+                folder = os.path.join(self._folder.name, f"node-{number}")
+                more = ["--name", f"node-{number}", "--nthreads", threads, "--no-nanny"]
+                self._start("worker", self.address, *_HERE, *more, "--local-directory", folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, command: str, *arguments: str) -> None:
+        program = _PROGRAM.format(command=command, arguments=list(arguments))
+        self._processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", program], stdin=subprocess.PIPE, start_new_session=True
+            )
+        )
+
+    def _address(self, file: str) -> str:
+        end = time.monotonic() + _START_SECONDS
+        while time.monotonic() < end:
+            if self._processes[0].poll() is not None:
+                raise RuntimeError("the scheduler has ended; look for its own messages on stderr")
+            with contextlib.suppress(OSError, ValueError), open(file, encoding="utf-8") as opened:
+                address: str = json.load(opened)["address"]
+                return address
+            time.sleep(0.02)
+        raise RuntimeError(f"the scheduler was not ready within {_START_SECONDS:.0f} s")
+
+    def close(self) -> None:
+        """End them; does nothing if that was done."""
+        atexit.unregister(self.close)
+        # The nodes first: one that loses its scheduler meanwhile may take long.
+        for process in reversed(self._processes):
+            process.terminate()
+        end = time.monotonic() + _END_SECONDS
+        for process in self._processes:
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        self._processes.clear()
+        self._folder.cleanup()

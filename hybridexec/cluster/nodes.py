@@ -1,0 +1,334 @@
+"""The nodes that a client knows: which there are, the connection to each, and who gets a worker
+next.
+
+Thread: Dask's loop; what else says so on any.
+Guarantees: a node that comes is used within a second or so; one that is being retired gets no more
+workers, and those that it has finish what they run; what comes back after its connection was lost
+is another node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from .. import native
+from ..errors import ExecutorBroken
+from ..parent.launch import exit_errors
+from . import dask
+from .link import RemoteLink
+from .plan import boot_id, differences
+from .post import OP, PROTOCOL, Item, Post
+
+_logger = logging.getLogger("hybridexec")
+
+#: How often, in seconds, it is looked which workers Dask has, whatever it has told.
+_LOOK_SECONDS = 1.0
+#: How soon, in seconds, after a node could not be used it is tried again.
+_AGAIN_SECONDS = 5.0
+#: Bytes that arrive between two acknowledgements.
+_ACK_BYTES = 4 * 1024 * 1024
+#: Seconds until a start that is not answered has failed.
+_START_SECONDS = 60.0
+
+
+class Node:
+    """A node, as long as there is a connection to it."""
+
+    def __init__(self, address: str, hello: dict[str, Any], places: int | None) -> None:
+        """
+        Args:
+            places: how many workers of each lane it may have; None for as many as it has CPUs.
+        """
+        self.address = address
+        self.name: str = hello["name"]
+        self.places: int = places or max(1, hello["cpus"])
+        #: What to add to its clock for ours: exact on this machine, else off by a round trip.
+        self.offset = 0.0
+        self._same_clock = bool(hello["machine"]) and hello["machine"] == boot_id()
+        self._quickest = float("inf")
+        if not self._same_clock:
+            self.offset = native.monotonic() - hello["clock"]
+        self.leaving: bool = hello["leaving"]
+        self.post: Post
+        #: By number; guarded by the nodes' lock, as is how many there are of each lane.
+        self.links: dict[int, RemoteLink] = {}
+        self.counts: Counter[str] = Counter()
+        self.planned = False
+        self._received = self._acknowledged = 0
+        self._lock = threading.Lock()
+
+    def send(self, item: Item, size: int = 0) -> None:
+        """Send this; on any thread."""
+        self.post.send(item, size)
+
+    def beat(self) -> Item:
+        """A ping."""
+        return ["ping", native.monotonic()]
+
+    def add(self, link: RemoteLink, number: int) -> None:
+        """A worker is to be started there; on any thread."""
+        with self._lock:
+            self.links[number] = link
+            self.counts[link.lane] += 1
+
+    def forget(self, number: int) -> None:
+        """The engine has let go of a worker; on any thread."""
+        with self._lock:
+            link = self.links.pop(number, None)
+            if link is not None:
+                self.counts[link.lane] -= 1
+
+    def load(self, lane: str) -> float:
+        """Which share of its places is taken."""
+        return self.counts[lane] / self.places
+
+    def receive(self, item: Item) -> None:
+        """This has come from there."""
+        word, *fields = item
+        if word == "pong":
+            self._compare(*fields)
+        elif word == "leaving":
+            self.leaving = True
+        elif word != "pulse":
+            number, *rest = fields
+            link = self.links.get(number)
+            if word == "data":
+                self._count(len(rest[1]))
+            if link is not None:
+                self._pass_on(word, link, rest)
+
+    def _pass_on(self, word: str, link: RemoteLink, rest: list[Any]) -> None:
+        if word == "data":
+            link.arrive(*rest)
+        elif word == "page":
+            header, fields, state, dump = rest
+            link.update(header, fields, state, dump, self.offset)
+        elif word == "logs":
+            link.log(*rest)
+        elif word == "started":
+            link.begin(*rest)
+        elif word == "refused":
+            link.refuse(*rest)
+        else:
+            death, header, fields = rest
+            link.update(header, fields, None, "", self.offset)
+            link.end(exit_errors.Death(*death))
+
+    def _count(self, size: int) -> None:
+        self._received += size
+        if self._received - self._acknowledged >= _ACK_BYTES:
+            self._acknowledged = self._received
+            self.send(["ack", self._received])
+
+    def _compare(self, sent: float, there: float) -> None:
+        """Compare the clocks: the quicker the answer, the better that can be done."""
+        now = native.monotonic()
+        if not self._same_clock and now - sent < self._quickest:
+            self._quickest = now - sent
+            self.offset = (sent + now) / 2 - there
+
+    def cut(self, why: str) -> None:
+        """The connection has ended."""
+        with self._lock:
+            links = list(self.links.values())
+        for link in links:
+            link.cut(why)
+
+
+class Nodes:
+    """The nodes of one executor."""
+
+    def __init__(self, client: Any, places: int | None, cluster_timeout: float) -> None:
+        """Connect to those that there are; not on the loop.
+
+        Args:
+            client: Dask's, which is ours from now on.
+            places: how many workers of each lane a node may have; None for as many as it has CPUs.
+            cluster_timeout: seconds without any node after which no worker can be had.
+
+        Raises:
+            RuntimeError: there are nodes, and none of them can be used.
+        """
+        self._client = client
+        self._places = places
+        self._timeout = cluster_timeout
+        self._loop = dask.loop_of(client)
+        self._changed = threading.Condition()
+        self._nodes: dict[str, Node] = {}
+        self._refused: dict[str, str] = {}  # why an address cannot be used, for a while
+        self._trying: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._given_up: set[str] = set()
+        self._closed = False
+        #: Told when :attr:`places` may have changed, on the loop.
+        self.tell: Callable[[], None] = lambda: None
+        self._stirred: asyncio.Event
+        asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
+        if self._refused and not self._nodes:
+            self.close()
+            raise RuntimeError("; ".join(sorted(set(self._refused.values()))))
+
+    async def _begin(self) -> None:
+        self._stirred = asyncio.Event()
+        await self._look()
+        while self._trying:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        dask.when_changed(self._client, self._stirred.set)
+        self._keep(self._watch())
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- which there are --------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while not self._closed:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stirred.wait(), _LOOK_SECONDS)
+            self._stirred.clear()
+            # Without a scheduler, those that there are go on.
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                await self._look()
+            self.tell()
+
+    async def _look(self) -> None:
+        for address in await dask.addresses(self._client):
+            if address not in self._nodes and address not in self._trying | set(self._refused):
+                self._trying.add(address)
+                self._keep(self._join(address))
+
+    async def _join(self, address: str) -> None:
+        try:
+            comm = await dask.reach(self._client, address, OP, protocol=PROTOCOL)
+            hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
+            reason = _reason(hello)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        if reason:
+            text = f"node {address} cannot be used: {reason}"
+            _logger.warning("%s", text)
+            self._refused[address] = text
+            self._trying.discard(address)
+            self._loop.call_later(_AGAIN_SECONDS, self._refused.pop, address, None)
+            return
+        node = Node(address, hello, self._places)
+        node.post = Post(comm, node.receive, node.beat)
+        with self._changed:
+            self._nodes[address] = node
+            self._changed.notify_all()
+        self._trying.discard(address)
+        self._keep(self._serve(node))
+
+    async def _serve(self, node: Node) -> None:
+        self.tell()
+        try:
+            await node.post.run()
+        finally:
+            with self._changed:
+                self._nodes.pop(node.address, None)
+                node.leaving = True
+                self._changed.notify_all()
+            node.cut(node.post.why or "it was closed")
+            self.tell()
+
+    # -- on any thread ----------------------------------------------------------------------------
+
+    @property
+    def places(self) -> int:
+        """How many workers of each lane there may be, on all nodes that stay."""
+        with self._changed:
+            return sum(node.places for node in self._nodes.values() if not node.leaving)
+
+    @property
+    def departing(self) -> list[int]:
+        """The numbers of the workers on nodes that are about to go."""
+        with self._changed:
+            leaving = [node for node in self._nodes.values() if node.leaving]
+            return [number for node in leaving for number in list(node.links)]
+
+    def start(self, number: int, lane: str, slots: int, plan: bytes) -> RemoteLink:
+        """Have a worker started on the node that has most room.
+
+        Args:
+            plan: a :class:`.plan.Plan`, pickled.
+
+        Raises:
+            ExecutorBroken: there has been no node for too long.
+            OSError: there is no room for it.
+            RuntimeError: the node cannot start it.
+        """
+        while True:
+            node = self._choose(lane)
+            link = RemoteLink(node, number, lane, slots)
+            node.add(link, number)
+            with self._changed:
+                if not node.planned:
+                    node.planned = True
+                    node.send(["plan", plan], len(plan))
+                node.send(["start", number, lane])
+            if not native.wait(link.begun.wait, _START_SECONDS):
+                link.refuse(True, f"node {node.name} does not answer")
+            if link.pid is not None:
+                return link
+            link.close()
+            if link.refusal is not None:
+                later, text = link.refusal
+                raise (OSError if later else RuntimeError)(f"on node {node.name}: {text}")
+
+    def _choose(self, lane: str) -> Node:
+        end = native.monotonic() + self._timeout
+        with self._changed:
+            while True:
+                staying = [node for node in self._nodes.values() if not node.leaving]
+                if staying:
+                    return min(staying, key=lambda node: node.load(lane))
+                left = end - native.monotonic()
+                if lane in self._given_up or self._closed:
+                    raise ExecutorBroken("no worker of this lane is wanted any more")
+                if left <= 0:
+                    raise ExecutorBroken(
+                        f"the cluster has had no node for {self._timeout:g} s (cluster_timeout)"
+                        + "".join(f"; {text}" for text in sorted(set(self._refused.values())))
+                    )
+                self._changed.wait(min(left, 1.0))
+
+    def give_up(self, lane: str) -> None:
+        """No start in this lane is wanted any more."""
+        with self._changed:
+            self._given_up.add(lane)
+            nodes = list(self._nodes.values())
+            self._changed.notify_all()
+        for node in nodes:
+            node.send(["give up", lane])
+
+    def close(self) -> None:
+        """Close all connections, and the client, without waiting for that."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            nodes = list(self._nodes.values())
+        for node in nodes:
+            node.post.close()
+        native.start_thread(self._close, "hybridexec-cluster-end")
+
+    def _close(self) -> None:
+        with contextlib.suppress(Exception):  # the scheduler has gone, say
+            self._client.close(timeout=2)
+
+
+def _reason(hello: dict[str, Any]) -> str:
+    """Why a node that says this cannot be used; empty if it can."""
+    if hello.get("status") == "error" or "versions" not in hello:
+        return f"it has no agent of hybridexec's: {hello}"
+    if hello["protocol"] != PROTOCOL:
+        return "its hybridexec is another version, which speaks differently"
+    return differences(hello["versions"])

@@ -1,0 +1,63 @@
+"""A copy of the status page of a worker on another machine.
+
+Thread: Dask's loop writes; the turn holder and others read, as with any page.
+Guarantees: times are those of this machine's clock. ``taken`` never tells of a call that it has
+started if it has not; when the worker's process has ended, it is exact; when the connection was
+lost, it is all that was sent.
+"""
+
+from __future__ import annotations
+
+from .. import native
+from ..wire.page import HEARTBEAT, TAKEN, StatusPage
+
+#: How old, in seconds, a copy may be: the hub is taken to have ticked meanwhile.
+COPY_SECONDS = 0.25
+_LATE = 2 * COPY_SECONDS
+
+
+class RemotePage(StatusPage):
+    """What is known of a worker's page."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(-1, slots, lambda fd, length: memoryview(bytearray(length)))
+        #: How many calls were sent; the link counts them.
+        self.sent = 0
+        #: Whether the connection was lost, so that any of them may have started.
+        self.lost = False
+
+    @property
+    def taken(self) -> int:
+        """As far as is known; see the module's docstring."""
+        return self.sent if self.lost else self.words[TAKEN]
+
+    @property
+    def heartbeat(self) -> float:
+        """When the hub last ticked; later, by as much as the copy may be older than that."""
+        beat = super().heartbeat
+        return min(beat + _LATE, native.monotonic()) if beat else 0.0
+
+    def hold(self, number: int) -> bool:
+        """Nobody can hold a worker on another machine."""
+        return False
+
+    def reach(self, taken: int) -> None:
+        """So many calls were taken when what has just arrived was sent."""
+        self.words[TAKEN] = taken
+
+    def copy(self, header: bytes, fields: bytes, offset: float) -> None:
+        """Take over what was on the page.
+
+        Args:
+            fields: what follows the header; empty if it has not changed.
+            offset: what to add to the other machine's clock.
+        """
+        copied = memoryview(bytearray(header + fields))
+        words, times = copied.cast("q"), copied.cast("d")
+        if times[HEARTBEAT]:
+            times[HEARTBEAT] += offset
+        if fields:
+            for place in self.slot_times():
+                if words[place - 1]:
+                    times[place] += offset
+        self._memory[: len(copied)] = copied  # at once: other threads read

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from . import metrics as metrics
     from . import tracing as tracing
     from .completed import as_completed
-    from .errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
+    from .errors import CallTimeout, ExecutorBroken, NodeLost, RemoteError, WorkerLost
     from .executor import ExecutorView, HybridExecutor
     from .frontier import Frontier
     from .outcomes import Outcome
@@ -42,6 +42,7 @@ __all__ = [
     "Frontier",
     "HybridExecutor",
     "LaneStats",
+    "NodeLost",
     "Observation",
     "Outcome",
     "Pool",
@@ -69,6 +70,7 @@ _HOMES = {
     "Frontier": "frontier",
     "HybridExecutor": "executor",
     "LaneStats": "stats",
+    "NodeLost": "errors",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
     "Pool": "pool",

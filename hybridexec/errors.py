@@ -62,6 +62,15 @@ class WorkerLost(BrokenProcessPool):
         return type(self), self.args, self.__dict__
 
 
+class NodeLost(WorkerLost):
+    """The machine of the call's worker cannot be reached any more; the call may have run.
+
+    Raised by a ``ClusterExecutor`` only. With ``on_worker_loss="retry"`` calls run again on another
+    node, and are not suspected of what has happened. Contrast :class:`WorkerLost` itself, after
+    which its node has started another worker.
+    """
+
+
 class ExecutorBroken(BrokenProcessPool):
     """The executor cannot run calls any more; every unfinished one fails with this.
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import native
-from ..errors import ExecutorBroken, WorkerLost
+from ..errors import ExecutorBroken, NodeLost, WorkerLost
 from ..parent import lifecycle
 from ..parent.launch import exit_errors
 from ..parent.work.decode import THIS_CALL
@@ -241,7 +241,7 @@ class RemoteLink:
             f"{self._connection} was lost ({self._cut}) while worker process {self.pid} there had "
             f"{THIS_CALL}; the call may have run"
         )
-        return WorkerLost(text, self.pid, None, running, calls)
+        return NodeLost(text, self.pid, None, running, calls)
 
     @property
     def _where(self) -> str:

@@ -185,11 +185,11 @@ class Simulation(Judge):
             else:
                 self._event(self.pool.low_watermark, number, self.now)
 
-    def die(self, number: int) -> BaseException:
+    def die(self, number: int, why: type[WorkerLost] = WorkerLost) -> BaseException:
         """A worker's process ends, and the parent notices."""
         self.hear(number)
         worker = self.workers[number]
-        lost: BaseException = WorkerLost(f"worker {number} died", worker.pid, -9, 0)
+        lost: BaseException = why(f"worker {number} died", worker.pid, -9, 0)
         if worker.failure is not None:
             lost = worker.failure
             self._event(self.pool.incapable, number, lost)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import CallTimeout, WorkerLost
+from ...errors import CallTimeout, NodeLost, WorkerLost
 from ...wire import messages
 from ...wire.wording import call_text
 from ..work.batch import DROPPED, ENDED, LOST, UNWANTED, Batch, Call, Loss
@@ -144,7 +144,7 @@ class Recovery:
                 to_run_again.append((batch, place))
             else:
                 self._fail(worker, (batch, place), lost)
-        if worker.expired:
+        if worker.expired or isinstance(lost, NodeLost):
             given_up = self._spare(worker, to_run_again, str(lost))
         elif to_run_again:
             current = worker.page.current
@@ -179,8 +179,9 @@ class Recovery:
         self._ledger.end(*call, LOST, Loss(lost, *call), worker.pid)
 
     def _spare(self, worker: Worker, calls: list[Call], text: str) -> list[Call]:
-        """Requeue calls whose worker was killed because of another call; suspects stay suspects.
-        Returned are those to which this has happened too often."""
+        """Requeue calls that have not cost them their worker: it was killed because of another
+        call, or its machine is gone. Suspects stay suspects. Returned are those to which this has
+        happened too often."""
         unlucky: list[Call] = []
         spared: list[Call] = []
         for batch, place in calls:

@@ -116,7 +116,7 @@ def _own_copy(error: BaseException, call: str | None = None) -> BaseException:
         text = str(error)
         if call is not None:
             text = text.replace(THIS_CALL, f"{THIS_CALL}, {call}", 1)
-        copy = WorkerLost(
+        copy = type(error)(
             text, error.pid, error.exitcode, error.in_flight, error.calls, error.fault_log
         )
     else:

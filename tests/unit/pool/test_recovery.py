@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec.errors import NodeLost, WorkerLost
 from hybridexec.parent.pool.quarantine import MAX_ALONE, MAX_DEATHS
 from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.pool.worker import FIRST_WINDOW, WorkerState
@@ -80,7 +81,9 @@ def test_a_cancelled_call_is_not_sent_again_when_its_worker_dies() -> None:
 # -- suspects ---------------------------------------------------------------------------------
 
 
-def with_suspects(max_workers: int = 1, calls: int = 4, **options: Any) -> Simulation:
+def with_suspects(
+    max_workers: int = 1, calls: int = 4, why: type[WorkerLost] = WorkerLost, **options: Any
+) -> Simulation:
     """Worker 1 has died while it ran calls that may run again."""
     simulation = running(max_workers, slots=calls, **options)
     batch = simulation.submit(calls * max_workers, on_worker_loss="retry")
@@ -92,12 +95,20 @@ def with_suspects(max_workers: int = 1, calls: int = 4, **options: Any) -> Simul
             simulation.read(number)
             simulation.take(number, len(simulation.workers[number].inbox))
             simulation.hear(number)
-    simulation.die(1)
+    simulation.die(1, why)
     return simulation
 
 
 def apart(simulation: Simulation) -> list[int]:
     return [w.id for w in simulation.pool.workers.values() if w.quarantine]
+
+
+def test_calls_whose_machine_is_gone_are_no_suspects() -> None:
+    simulation = with_suspects(why=NodeLost)
+    crew = simulation.pool.crews["greenlet"]
+    assert (crew.suspects.count, crew.backlog.count) == (0, 4)
+    simulation.finish()
+    assert simulation.sink.statuses() == [messages.VALUE] * 5
 
 
 def test_suspects_run_in_workers_of_their_own_that_end_with_them() -> None:

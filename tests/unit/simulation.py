@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hybridexec.errors import ExecutorBroken, WorkerLost
+from hybridexec.errors import ExecutorBroken, NodeLost, WorkerLost
 from hybridexec.events import names_of
 from hybridexec.options import LANES, CallOptions
 from hybridexec.parent.pool import invariants
@@ -199,11 +199,12 @@ class Simulation(Judge):
         started = [call for call in held if call in self.may_have_started]
         # It may have been killed for a call that did end at the last moment.
         overdue = set(self.pool.workers[number].expired)
+        blameless = bool(overdue) or issubclass(why, NodeLost)
         for call in held:
             del self.at[call]
         for call in started:
             self.deaths[call] += 1
-            self.alone[call] += len(started) == 1 and not overdue
+            self.alone[call] += len(started) == 1 and not blameless
         del self.workers[number]
         self._taken += worker.page.taken
         self._event(self.pool.lost, number, lost, self.now)
@@ -211,7 +212,7 @@ class Simulation(Judge):
             if self._note_end_of_run(call, retried=call in overdue):
                 if call in overdue:
                     self.suspected.discard(call)
-                elif not overdue:
+                elif not blameless:
                     self.suspected.add(call)
         return lost
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 #: Calls sent ahead of free slots: enough to hide one round trip; more would delay cancel().
 MIN_WINDOW = 2
-MAX_WINDOW = 16384
+MAX_WINDOW = 65536
+#: The largest that a worker gets because it has run dry, which says nothing about its calls.
+MAX_GUESS = 16384
 #: Bytes of large payloads in the calls of a window, but that MIN_WINDOW calls may have more. More
 #: would only be copied twice, and to memory that no cache has.
 MAX_AHEAD = 1024 * 1024
@@ -208,8 +210,8 @@ class Worker:
             # It has run dry: its calls take less time than sending more does, or less than it waits
             # for a processor, so the rate says nothing about the calls.
             self.limited = False
-            self.window = min(2 * self.window, MAX_WINDOW)
-            self.ahead = min(2 * self.ahead, MAX_WINDOW)
+            self.window = max(self.window, min(2 * self.window, MAX_GUESS))
+            self.ahead = max(self.ahead, min(2 * self.ahead, MAX_GUESS))
             self.moved_at = now
             self._begin_sample(now)
             return

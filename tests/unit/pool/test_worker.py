@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hybridexec.parent.pool.worker import FIRST_WINDOW, MAX_WINDOW, MIN_WINDOW
+from hybridexec.parent.pool.worker import FIRST_WINDOW, HORIZON, MAX_GUESS, MAX_WINDOW, MIN_WINDOW
 
 from ..simulation import Simulation
 from .situations import running
@@ -73,6 +73,34 @@ def test_a_worker_that_runs_dry_gets_more_next_time_whatever_it_waited_for() -> 
         simulation.hear(1)
         simulation.turn()
         assert worker.window == 2 * before
+
+
+def test_running_dry_makes_a_window_no_larger_than_a_guess_may_be() -> None:
+    simulation = running(slots=1)
+    worker, process = simulation.pool.workers[1], simulation.workers[1]
+    worker.window = worker.ahead = MAX_GUESS
+    simulation.submit(3 * MAX_GUESS)
+    simulation.turn()
+    simulation.now += 10
+    simulation.read(1)
+    while process.inbox:
+        simulation.take(1)
+        process.answer(next(iter(process.running)))
+    simulation.hear(1)
+    assert worker.window == worker.ahead == MAX_GUESS
+
+
+def test_the_window_holds_what_a_worker_takes_within_the_horizon_however_much() -> None:
+    simulation = running(slots=4 * MAX_GUESS)
+    worker = simulation.pool.workers[1]
+    worker.window = MAX_GUESS
+    simulation.submit(4 * MAX_GUESS)
+    simulation.turn()
+    simulation.read(1)
+    simulation.take(1, MAX_GUESS - 1)
+    simulation.now += HORIZON / 2
+    simulation.answer(1)
+    assert worker.window == 2 * (MAX_GUESS - 1)
 
 
 def test_results_make_room_for_more_calls() -> None:

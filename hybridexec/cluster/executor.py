@@ -187,14 +187,14 @@ class _ClusterAssembly(Assembly):
         self._nodes.tell = self._follow
         return launcher
 
-    def _follow(self) -> None:
-        """Nodes have come or gone, or are about to."""
-        places = self._nodes.places
-        if places and places != self.plan.max_workers:
+    def _follow(self, going: list[int]) -> None:
+        """Nodes have come, or go, and with them these workers."""
+        # Without any node, workers are wanted all the same: who starts them waits for one.
+        places = self._nodes.places or self.plan.max_workers
+        if going and self._engine is not None:
+            self._engine.leave(going, places)
+        if places != self.plan.max_workers:
             self.resize(places)
-        leaving = self._nodes.departing
-        if leaving and self._engine is not None:
-            self._engine.leave(leaving)
 
     def abandon(self) -> None:
         super().abandon()

@@ -26,7 +26,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).st
 from distributed.cli.dask_{command} import main
 main({arguments!r})
 """
-_HERE = ["--host", "127.0.0.1", "--no-dashboard"]
+_HERE = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
 
 
 class LocalCluster:
@@ -59,7 +59,10 @@ class LocalCluster:
         program = _PROGRAM.format(command=command, arguments=list(arguments))
         self._processes.append(
             subprocess.Popen(
-                [sys.executable, "-c", program], stdin=subprocess.PIPE, start_new_session=True
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                env={"DASK_LOGGING__DISTRIBUTED": "error", **os.environ},
             )
         )
 

@@ -166,8 +166,8 @@ class Nodes:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._given_up: set[str] = set()
         self._closed = False
-        #: Told when :attr:`places` may have changed, on the loop.
-        self.tell: Callable[[], None] = lambda: None
+        #: Told when :attr:`places` may have changed, with the workers that go; on the loop.
+        self.tell: Callable[[list[int]], None] = lambda going: None
         self._stirred: asyncio.Event
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
         if self._refused and not self._nodes:
@@ -197,7 +197,12 @@ class Nodes:
             # Without a scheduler, those that there are go on.
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await self._look()
-            self.tell()
+            self.tell(self._going())
+
+    def _going(self) -> list[int]:
+        """The workers on nodes that are about to go."""
+        leaving = [node for node in self._nodes.values() if node.leaving]
+        return [number for node in leaving for number in list(node.links)]
 
     async def _look(self) -> None:
         for address in await dask.addresses(self._client):
@@ -228,7 +233,7 @@ class Nodes:
         self._keep(self._serve(node))
 
     async def _serve(self, node: Node) -> None:
-        self.tell()
+        self.tell([])
         try:
             await node.post.run()
         finally:
@@ -236,8 +241,8 @@ class Nodes:
                 self._nodes.pop(node.address, None)
                 node.leaving = True
                 self._changed.notify_all()
+            self.tell(list(node.links))  # first: so no others are started in their place here
             node.cut(node.post.why or "it was closed")
-            self.tell()
 
     # -- on any thread ----------------------------------------------------------------------------
 
@@ -246,13 +251,6 @@ class Nodes:
         """How many workers of each lane there may be, on all nodes that stay."""
         with self._changed:
             return sum(node.places for node in self._nodes.values() if not node.leaving)
-
-    @property
-    def departing(self) -> list[int]:
-        """The numbers of the workers on nodes that are about to go."""
-        with self._changed:
-            leaving = [node for node in self._nodes.values() if node.leaving]
-            return [number for node in leaving for number in list(node.links)]
 
     def start(self, number: int, lane: str, slots: int, plan: bytes) -> RemoteLink:
         """Have a worker started on the node that has most room.

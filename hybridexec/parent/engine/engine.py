@@ -158,9 +158,9 @@ class Engine:
         """See :meth:`Pool.resize`."""
         self._queue.post(self._pool.resize, max_workers)
 
-    def leave(self, numbers: Iterable[int]) -> None:
+    def leave(self, numbers: Iterable[int], max_workers: int) -> None:
         """See :meth:`Pool.leave`."""
-        self._queue.post(self._pool.leave, numbers)
+        self._queue.post(self._pool.leave, numbers, max_workers)
 
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""

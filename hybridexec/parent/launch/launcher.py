@@ -30,7 +30,7 @@ from . import interpreter
 from .beginning import Beginning
 from .fork_server import ForkServer, ServerEnded
 from .memory import map_memory
-from .process import ServerProcess, watch_by_pidfd
+from .process import ServerProcess, daemons_may, watch_by_pidfd
 
 _WORKER_NAME = "HybridWorker-"
 #: Bytes that a pipe holds. The system's quota allows a user a few hundred of that size.
@@ -334,7 +334,8 @@ class Launcher(Generic[LinkT]):
                 _ensure_tracker()  # before the mask below, which its start would undo
         with _signals_blocked():
             while True:
-                with _one_start:
+                own_server = self.method == "forkserver"
+                with _one_start, daemons_may() if own_server else contextlib.nullcontext():
                     if self._main_file is not None and not hasattr(main, "__file__"):
                         main.__file__ = self._main_file
                     process = self._process(start, name, lane)

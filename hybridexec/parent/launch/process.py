@@ -13,7 +13,7 @@ import errno
 import io
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import context, popen_fork, process, reduction, resource_tracker, spawn, util
 from typing import Any
 
@@ -93,6 +93,22 @@ class ServerProcess(context.ForkServerProcess):
         for name in ("_server", "_boot_name"):
             del state[name]
         return context.ForkServerProcess.__new__, (context.ForkServerProcess,), state
+
+
+@contextlib.contextmanager
+def daemons_may() -> Iterator[None]:
+    """Let a daemonic process start a :class:`ServerProcess`, which is not one itself.
+
+    multiprocessing forbids it, because a daemonic process that is terminated would leave its
+    children behind. Ours end with it, however it does: by the lifeline.
+    """
+    config: dict[str, Any] = process.current_process()._config  # type: ignore[attr-defined]  # private
+    daemon = config.pop("daemon", None)
+    try:
+        yield
+    finally:
+        if daemon is not None:
+            config["daemon"] = daemon
 
 
 def watch_by_pidfd(process: Any) -> bool:

@@ -339,14 +339,14 @@ class Pool:
             worker.crew.retire(worker, "max_memory_per_child")
             self._settle()
 
-    def leave(self, numbers: Iterable[int]) -> None:
-        """Their machine is about to go: have these workers finish what they run, give back the
-        rest, and end. To be repeated: one that is only starting is none of them yet."""
+    def leave(self, numbers: Iterable[int], max_workers: int) -> None:
+        """Their machine goes: have these workers finish what they run, give back the rest, and end;
+        and :meth:`resize`. To be repeated: one that is only starting is none of them yet."""
         for number in numbers:
             worker = self.workers.get(number)
             if worker is not None and worker.state is WorkerState.READY:
                 worker.crew.retire(worker, "leaving")
-        self._settle()
+        self.resize(max_workers)  # now: no others are to be started in their place
 
     def fail(self, cause: BaseException) -> None:
         """No worker can be had, because of ``cause``: break, unless no worker is wanted."""

@@ -38,6 +38,11 @@ def joblib(what: str) -> None:
     _see("threadpoolctl", "threadpoolctl", "joblib", what)
 
 
+def distributed(what: str) -> None:
+    """As :func:`rich`, for distributed."""
+    _see("distributed", "distributed", "cluster", what)
+
+
 def _see(module: str, library: str, extra: str, what: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ImportError(

@@ -9,6 +9,10 @@ membership, connections and TLS, in :mod:`.dask` only.
 
 from __future__ import annotations
 
-from .executor import ClusterExecutor
+from .. import need
+
+need.distributed("hybridexec.cluster")
+
+from .executor import ClusterExecutor  # noqa: E402  # what it imports is known to be there
 
 __all__ = ["ClusterExecutor"]

@@ -109,12 +109,12 @@ class Post:
             while self._items:
                 batch: list[Item] = []
                 size = 0
-                while self._items and size < _ENOUGH:
+                while self._items and self._items[0][0] and size < _ENOUGH:
                     item, more = self._items.popleft()
-                    if not item:
-                        return
                     batch.append(item)
                     size += more
+                if not batch:
+                    return  # it is to be closed
                 await self._comm.write(batch)
 
     async def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""Both ends of a connection: what is sent arrives in order, and an end that hears nothing closes it."""
+"""Both ends of a connection: what is sent arrives in order; an end that hears nothing closes it."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ PACKAGES = (
     "loky",
     "mpire",
     "pebble",
+    "dask",
+    "distributed",
     "requests",
     "urllib3",
     "numpy",

@@ -19,6 +19,11 @@ def this() -> psutil.Process:
     return psutil.Process()
 
 
+def process(pid: int) -> psutil.Process:
+    """That process."""
+    return psutil.Process(pid)
+
+
 def relatives(*, but: int | None = None) -> list[psutil.Process]:
     """All living descendants of this process, without process ``but``."""
     return [child for child in psutil.Process().children(recursive=True) if child.pid != but]

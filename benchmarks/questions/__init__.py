@@ -40,12 +40,15 @@ QUESTIONS = (
     "start_up",
     "stuck_worker",
     "shared_locks",
+    "cluster",
+    "cluster_sleepers",
     "curve_tasks",
     "curve_workers",
     "curve_concurrency",
     "curve_payload",
     "curve_pending",
     "curve_keys",
+    "curve_nodes",
 )
 
 

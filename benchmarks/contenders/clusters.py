@@ -77,7 +77,7 @@ def _scheduler() -> Iterator[tuple[Path, Path, int]]:
         folder = Path(name)
         file = folder / "scheduler.json"
         command = [*_DASK, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-        command += ["--scheduler-file", str(file)]
+        command += ["--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
         with _processes([command], folder) as (scheduler,):
             yield folder, file, scheduler
 

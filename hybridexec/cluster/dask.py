@@ -6,6 +6,7 @@ Thread: as each says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -96,6 +97,15 @@ async def addresses(client: Any) -> dict[str, int]:
 def when_changed(client: Any, tell: Callable[[], None]) -> None:
     """Call ``tell``, on the loop, when workers come or go. It may be called without a reason."""
     client.subscribe_topic("all", lambda event: tell())
+
+
+def leave(client: Any) -> None:
+    """Close the client, whether there is still a scheduler or not. Not on the loop."""
+    with contextlib.suppress(Exception):
+        # Else the scheduler would tell it that it has gone, and complain that it cannot be told.
+        client.unsubscribe_topic("all")
+    with contextlib.suppress(Exception):
+        client.close(timeout=2)
 
 
 async def reach(client: Any, address: str, op: str, **greeting: Any) -> Comm:

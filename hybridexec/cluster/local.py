@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 from ..checks import usable_cpus
 
@@ -80,11 +81,18 @@ class LocalCluster:
     def close(self) -> None:
         """End them; does nothing if that was done."""
         atexit.unregister(self.close)
-        # The nodes first: one that loses its scheduler meanwhile may take long.
-        for process in reversed(self._processes):
+        # The nodes first: one that closes while its scheduler does waits for itself, and hangs.
+        self._end(self._processes[1:])
+        self._end(self._processes[:1])
+        self._processes.clear()
+        self._folder.cleanup()
+
+    @staticmethod
+    def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
             process.terminate()
         end = time.monotonic() + _END_SECONDS
-        for process in self._processes:
+        for process in processes:
             try:
                 process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -92,5 +100,3 @@ class LocalCluster:
                 process.wait()
             if process.stdin is not None:
                 process.stdin.close()
-        self._processes.clear()
-        self._folder.cleanup()

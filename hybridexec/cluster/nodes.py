@@ -316,11 +316,7 @@ class Nodes:
             nodes = list(self._nodes.values())
         for node in nodes:
             node.post.close()
-        native.start_thread(self._close, "hybridexec-cluster-end")
-
-    def _close(self) -> None:
-        with contextlib.suppress(Exception):  # the scheduler has gone, say
-            self._client.close(timeout=2)
+        native.start_thread(lambda: dask.leave(self._client), "hybridexec-cluster-end")
 
 
 def _reason(hello: dict[str, Any]) -> str:

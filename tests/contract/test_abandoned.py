@@ -143,6 +143,7 @@ def test_a_cancelled_call_with_a_deadline_does_not_hold_up_shutdown(
     assert not gate.is_open()
 
 
+@pytest.mark.slow
 def test_a_victim_that_goes_on_does_not_keep_its_slot(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=GRACE)
     hog_gate = Gate(gate.folder.with_name("hog"))

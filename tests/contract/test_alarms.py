@@ -220,6 +220,7 @@ def default_alarm() -> None:
     time.sleep(30)
 
 
+@pytest.mark.slow
 def test_an_alarm_without_a_handler_ends_the_process_as_ever(make: Make) -> None:
     error = make(max_workers=1).submit(default_alarm).exception(timeout=30)
     assert isinstance(error, WorkerLost)

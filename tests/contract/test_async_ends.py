@@ -357,6 +357,7 @@ async def block(seconds: float) -> None:
     time.sleep(seconds)  # noqa: ASYNC251  # as users do
 
 
+@pytest.mark.slow
 def test_a_blocked_loop_is_reported(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hybridexec")
     # The initializer is in this module: or else the first call would import it, which takes long.

@@ -79,6 +79,7 @@ def spin_deep(flag: str, depth: int) -> str:
     return spin_deep(flag, depth - 1) if depth else spin(flag)
 
 
+@pytest.mark.slow
 @pytest.mark.slow_on("spawn", "fork")
 def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     make_each: Make, flags: list[Path], gate: Gate, log: Log
@@ -162,6 +163,7 @@ def backtrack(length: int) -> None:
     re.match(r"(a+)+$", "a" * length + "b")
 
 
+@pytest.mark.slow
 def test_a_stack_is_had_though_c_code_holds_the_gil(make: Make, log: Log) -> None:
     executor = make(max_workers=1, **WATCHED)
     executor.submit(time.sleep, 100)
@@ -186,6 +188,7 @@ def test_c_code_that_waits_with_the_gil_is_not_disturbed(make: Make, log: Log) -
     assert warning.endswith("No stack is known: it waits in C code that holds the GIL")
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_reported_as_one(make: Make, gate: Gate, log: Log) -> None:
     executor = make(max_workers=2, **WATCHED)
     calls = [executor.submit(gate.wait, n) for n in range(10)]

@@ -27,6 +27,7 @@ def sleep_for_long(_: Future[Any]) -> None:
     time.sleep(0.7)
 
 
+@pytest.mark.slow
 def test_a_callback_that_sleeps_is_told_of_once(
     make: Make, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,6 +50,7 @@ def iterate(executor: HybridExecutor) -> None:
     list(executor.map(square, range(3), timeout=1.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait_for_result", [get, iterate])
 def test_it_is_told_of_while_it_sleeps_if_somebody_waits(
     make: Make,

@@ -225,6 +225,7 @@ def test_cancelled_calls_do_not_hold_up_shutdown(make_each: Make, gate: Gate) ->
     assert executor.stats().workers == ()
 
 
+@pytest.mark.slow
 def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> None:
     # The first Python code that runs after the stop was asked for is ours, which describes the
     # error: it must not be hit.

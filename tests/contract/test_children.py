@@ -59,6 +59,7 @@ def join_processes(method: str) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("child_method", METHODS)
 def test_processes_end(make: Make, child_method: str) -> None:
     executor = make(max_workers=1)
@@ -171,6 +172,7 @@ def start_and_wait(start: Start, wait: Callable[[int], int], path: Path) -> int:
     return code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS)
 def test_each_way_to_wait_tells_the_status_and_lets_others_go_on(
     make: Make, tmp_path: Path, start: Start

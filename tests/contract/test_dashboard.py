@@ -187,6 +187,7 @@ def test_a_port_may_be_chosen() -> None:
         assert executor.dashboard(port).url.startswith(f"http://127.0.0.1:{port}/")
 
 
+@pytest.mark.slow
 def test_each_is_closed_by_itself() -> None:
     before = len(threads())
     with HybridExecutor(1) as executor, HybridExecutor(1) as other:
@@ -294,6 +295,7 @@ def is_listening(fd):
 """
 
 
+@pytest.mark.slow
 def test_a_fork_of_the_process_has_none_of_it(tmp_path: Path) -> None:
     assert script(IS_LISTENING + IN_A_FORK, tmp_path, "-W", "ignore") == "done"
 

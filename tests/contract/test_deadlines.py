@@ -38,6 +38,7 @@ def test_a_call_that_waits_is_stopped_and_its_siblings_are_not(make: Make, gate:
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 
+@pytest.mark.slow
 def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
     make_each: Make, gate: Gate
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 
+@pytest.mark.slow
 def test_a_call_that_keeps_the_cpu_is_interrupted_though_the_pipe_is_full(
     make: Make, gate: Gate
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_call_that_keeps_the_cpu_is_interrupted_though_the_pipe_is_full(
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_cleans_up_and_does_not_catch_it_by_exception(
     make: Make, tmp_path: Path
 ) -> None:
@@ -73,6 +76,7 @@ def test_an_interrupted_call_cleans_up_and_does_not_catch_it_by_exception(
     assert cleaned.arrived == ["cleaned"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_is_left_alone_while_it_cleans_up(
     make: Make, gate: Gate, tmp_path: Path
 ) -> None:
@@ -83,6 +87,7 @@ def test_an_interrupted_call_is_left_alone_while_it_cleans_up(
     assert cleaned.arrived == ["cleaned"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_that_runs_again_is_interrupted_again(make: Make) -> None:
     executor = make(max_workers=1)
     pid = executor.submit(pid_of).result(timeout=30)
@@ -143,6 +148,7 @@ def test_a_native_wait_without_any_python_code_ends_in_time(make: Make) -> None:
     executor.kill_workers()
 
 
+@pytest.mark.slow
 def test_the_victim_of_a_hog_fails_while_its_worker_lives(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=0.3)
     pid = executor.submit(pid_of).result(timeout=30)
@@ -157,6 +163,7 @@ def test_the_victim_of_a_hog_fails_while_its_worker_lives(make: Make, gate: Gate
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 
+@pytest.mark.slow
 def test_the_grace_is_for_cleaning_up(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
@@ -172,6 +179,7 @@ def test_what_outlives_the_grace_costs_the_worker(make: Make, gate: Gate) -> Non
     assert executor.submit(pid_of).result(timeout=30) != pid
 
 
+@pytest.mark.slow
 def test_time_spent_waiting_for_a_slot_does_not_count(make: Make) -> None:
     executor = make(max_workers=1, concurrency=1)
     view = executor.options(timeout=1.0)

@@ -41,6 +41,7 @@ def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("import_it", ["time.sleep(1.5)", "sum(range(50_000_000))"])
 def test_the_import_of_a_calls_function_is_no_part_of_its_time(
     make: Make, slow_module: Callable[[str], ModuleType], import_it: str

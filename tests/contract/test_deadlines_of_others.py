@@ -91,6 +91,7 @@ def free_locks() -> list[bool]:
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["logging", "semaphore", "by hand"])
 def test_a_stopped_call_leaves_no_lock_taken(make: Make, way: str) -> None:
     executor = make(max_workers=1, timeout_grace=PATIENCE)

@@ -35,6 +35,7 @@ def _taken(make: Make, gate: Gate, workers: int) -> int:
     return during - before
 
 
+@pytest.mark.slow
 def test_a_worker_takes_five_descriptors_and_an_executor_ten(
     make_each: Make, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def only_the_first_lives(folder: Path) -> None:
         threading.Timer(0, os._exit, (7,)).start()
 
 
+@pytest.mark.slow
 def test_a_worker_that_runs_calls_is_kept_while_all_others_die(
     make_each: Make, tmp_path: Path, gate: Gate
 ) -> None:

@@ -94,6 +94,7 @@ def go_on(folder: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_where_ends_cannot_be_told_apart_workers_end_with_their_fork_server(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_fork_server_that_ends_at_once_is_launched_a_few_times(
     assert 1 < len(list((tmp_path / "notes").iterdir())) <= 5
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_a_thread_of_its_own_ends_serves_as_long_as_it_lives(
     make: Make, preload: Preload
 ) -> None:
@@ -320,6 +322,7 @@ def test_a_fork_server_that_does_not_answer_keeps_no_program_from_ending(
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_stopped_fork_server_hides_no_death(make: Make) -> None:
     executor = make(max_workers=1)
     pid = executor.submit(pid_of).result(timeout=60)

@@ -259,6 +259,7 @@ def run_echo() -> object:
     return done.stdout == "hi\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_hooks_may_wait_that_were_there_before(
     method: str, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -64,6 +64,7 @@ def test_nothing_is_left_after_shutdown(before: Any, method: str | None) -> None
     assert_nothing_more_than(before)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_after_many_executors(before: Any, method: str | None) -> None:
     for n in range(6):
         with make_executor(method, max_workers=1) as executor:

@@ -167,6 +167,7 @@ def test_what_waits_holds_no_slot(make: Make) -> None:
     assert all(future.cancelled() for future in late)
 
 
+@pytest.mark.slow
 def test_limited_calls_have_slots_though_others_always_wait_for_them(make: Make) -> None:
     executor = make(max_workers=1, concurrency=2)
     view = executor.options(rate=1000, per=1.0)

@@ -80,6 +80,7 @@ def test_a_resolver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) ->
 # -- CPU time ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_workers_are_as_nice_as_asked_for_with_all_their_threads(make_each: Make) -> None:
     mine = os.getpriority(os.PRIO_PROCESS, 0)
@@ -88,6 +89,7 @@ def test_workers_are_as_nice_as_asked_for_with_all_their_threads(make_each: Make
     assert os.getpriority(os.PRIO_PROCESS, 0) == mine
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_all_workers_are_bound_to_the_cpu_that_was_named_with_all_their_threads(
     make_each: Make,

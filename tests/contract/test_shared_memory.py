@@ -84,6 +84,7 @@ def test_arrays_arrive_whole_both_ways(executor: HybridExecutor, size: int) -> N
     assert executor.submit(checksum, array).result(timeout=60) == checksum(array)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_value", [bytes, bytearray, "é".__mul__], ids=["bytes", "bytearray", "str"]
 )
@@ -169,6 +170,7 @@ def spoil_and_die(array: np.ndarray, path: Path) -> int:
     return total
 
 
+@pytest.mark.slow
 @each_size
 def test_a_call_that_outlives_its_worker_gets_what_was_passed(
     make: Make, size: int, tmp_path: Path
@@ -206,6 +208,7 @@ def test_neither_side_keeps_more_than_spare_files(make_each: Make, size: int) ->
     wait_until(lambda: files() <= most, "files to be let go")
 
 
+@pytest.mark.slow
 def test_a_killed_workers_calls_leave_nothing(make_each: Make, gate: Gate) -> None:
     executor = make_each(max_workers=1, concurrency=1)
     pid = executor.submit(pid_of).result(timeout=60)
@@ -251,6 +254,7 @@ def test_cancelled_calls_leave_nothing(make_each: Make, gate: Gate) -> None:
     wait_until(lambda: files() <= shared._MAX_SPARES, "files to be let go")
 
 
+@pytest.mark.slow
 def test_calls_that_nobody_looks_at_leave_nothing(make: Make) -> None:
     executor = make(max_workers=1)
     for n in range(5):
@@ -332,5 +336,6 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_few_descriptors_are_enough(tmp_path: Path) -> None:
     assert run_script(tmp_path / "few.py", FEW_DESCRIPTORS).stdout == "done\n"

@@ -320,6 +320,7 @@ def try_after_contention(times: int) -> list[bool]:
     return taken
 
 
+@pytest.mark.slow
 def test_a_lock_that_was_fought_for_is_free_when_it_is_given_back(make: Make) -> None:
     lock = multiprocessing.get_context("spawn").Lock()
     executor = make(max_workers=1, initializer=keep_tools, initargs=(lock,))

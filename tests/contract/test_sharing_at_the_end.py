@@ -90,6 +90,7 @@ def take_until_stopped(started: str) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
     method: str, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_worker_that_ends_takes_no_permit_along_that_nobody_waits_for(
     assert lock.acquire(timeout=PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason='"fork" is not the default any more')
 def test_a_lock_that_makes_workers_fork_is_warned_of_and_others_are_not(make: Make) -> None:
     for method, text in (("fork", "get_context\\('spawn'\\)"), ("spawn", None)):

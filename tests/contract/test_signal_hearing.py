@@ -31,6 +31,7 @@ def pauses(seconds: float) -> list[int]:
     return heard
 
 
+@pytest.mark.slow
 def test_each_call_pauses_until_its_handler_has_run(make: Make) -> None:
     executor = make(max_workers=1)
     pausing = [executor.submit(pauses, seconds) for seconds in (0.3, 0.1, 0.2)]
@@ -59,6 +60,7 @@ def hear_in_loop(seconds: float) -> list[Any]:
     return [asyncio.run(main()), signal.set_wakeup_fd(-1)]
 
 
+@pytest.mark.slow
 def test_each_loop_hears_of_its_own_signals(make: Make) -> None:
     executor = make(max_workers=1)
     calls = [executor.submit(hear_in_loop, seconds) for seconds in (0.3, 0.1, 0.2)]
@@ -112,6 +114,7 @@ def block_all() -> list[bool]:
     ]
 
 
+@pytest.mark.slow
 def test_a_call_that_blocks_all_signals_can_be_interrupted(make: Make) -> None:
     executor = make(max_workers=1, timeout_grace=30)
     pid = executor.submit(pid_of).result(timeout=30)

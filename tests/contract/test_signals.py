@@ -195,6 +195,7 @@ def run_child(gate: Gate) -> int:
     return subprocess.run([sys.executable, "-c", script], check=False).returncode
 
 
+@pytest.mark.slow
 def test_a_call_that_resets_all_signals_breaks_nothing_of_the_worker_s(
     make_each: Make, gate: Gate
 ) -> None:
@@ -250,6 +251,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
 def test_handlers_that_were_set_at_import_work(tmp_path: Path, method: str) -> None:
     from .helpers import run_script

@@ -165,6 +165,7 @@ def test_stats_measures_workers_and_traffic(make: Make) -> None:
     assert executor.stats().bytes_sent >= sent, "what workers did that are gone counts, too"
 
 
+@pytest.mark.slow
 def test_stats_tells_which_hubs_are_held(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     hog = executor.submit(gate.hog, "hog")

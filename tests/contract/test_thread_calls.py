@@ -67,6 +67,7 @@ def test_nothing_is_patched_and_gevent_is_not_there(make_threads: Make) -> None:
     assert executor.submit(loaded).result() == set()
 
 
+@pytest.mark.slow
 def test_calls_that_wait_in_c_all_wait_at_once(make_threads: Make) -> None:
     executor = make_threads(max_workers=2, threads=64)
     assert set(executor.map(identity, range(100))) == set(range(100))  # they have started

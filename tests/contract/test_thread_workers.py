@@ -89,6 +89,7 @@ def test_a_worker_whose_threads_compute_and_wait_is_not_blocked(
     assert "has not run" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_call_that_holds_the_gil_is_reported_with_all_stacks(
     make_threads: Make, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -192,6 +192,7 @@ def ask(port: int, method: str, number: int) -> Any:
         return channel.unary_unary(f"/a.B/{method}")(request, timeout=PATIENCE)
 
 
+@pytest.mark.slow
 @needs("grpc")
 def test_grpc_with_its_hook(grpc_port: int) -> None:
     with HybridExecutor(1, initializer=have_grpc_wait) as executor:

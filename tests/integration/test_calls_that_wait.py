@@ -32,6 +32,7 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
     return most
 
 
+@pytest.mark.slow
 def test_sleeping_calls_sleep_at_once(executor: HybridExecutor) -> None:
     spans = list(executor.map(loopback_clients.sleep_span, [2] * 400, timeout=PATIENCE))
     assert most_at_once(spans) == 400

@@ -81,6 +81,7 @@ def test_an_empty_file_is_no_error() -> None:
     assert "0 in " in done.stdout
 
 
+@pytest.mark.slow
 def test_every_bad_url_is_named_with_its_error(server: str, tmp_path: Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # but never listens
@@ -114,12 +115,14 @@ def test_every_bad_url_is_named_with_its_error(server: str, tmp_path: Path) -> N
     assert "2 × LocationParseError" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_an_output_failures_are_named_on_the_terminal(server: str) -> None:
     done = run("-", stdin=f"ftp://a/\n{server}/\n")
     assert done.returncode == 0
     assert done.stderr == "ftp://a/: ValueError: not an http:// or https:// URL\n"
 
 
+@pytest.mark.slow
 def test_a_flood_of_failures_does_not_flood_the_terminal() -> None:
     done = run("-", stdin="ftp://a/\n" * 100)
     assert done.returncode == 0
@@ -129,6 +132,7 @@ def test_a_flood_of_failures_does_not_flood_the_terminal() -> None:
     assert "100 × ValueError" in done.stdout
 
 
+@pytest.mark.slow
 def test_shows_a_progress_bar_on_a_terminal() -> None:
     terminal, tty = pty.openpty()
     termios.tcsetwinsize(tty, (24, 100))
@@ -146,6 +150,7 @@ def test_shows_a_progress_bar_on_a_terminal() -> None:
     assert re.search(r"100%.* 200/200 \[.*URLs/s\]", last)
 
 
+@pytest.mark.slow
 def test_reads_standard_input_and_writes_standard_output(server: str) -> None:
     urls = [f"{server}/{number}" for number in range(100)]
     done = run("-", "--out", "-", stdin="\n".join(urls))

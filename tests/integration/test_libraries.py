@@ -71,6 +71,7 @@ def fresh_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tqdm.tqdm, "_lock")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_tqdm")
 @pytest.mark.parametrize("lock_name", ["mp_lock", ""])
 def test_the_map_that_tqdm_makes_of_an_executor(lock_name: str) -> None:

@@ -137,6 +137,7 @@ def test_a_call_that_keeps_the_gil_is_seen_by_faulthandler(tmp_path: Path) -> No
     assert "as faulthandler sees it" in text
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stopped_has_no_stacks_to_show(tmp_path: Path) -> None:
     with program(tmp_path, "forkserver") as process:
         pid = worker(process.pid)["pid"]

@@ -64,6 +64,7 @@ def hybridexec(*arguments: object, **options: object) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_it_is_redrawn_until_the_program_ends(tmp_path: Path) -> None:
     watch = ("-m", "hybridexec", "top", "--every", 0.1)
     with program(tmp_path) as process, terminal(*watch) as shown:
@@ -87,6 +88,7 @@ def test_ctrl_c_ends_it_and_not_the_program(tmp_path: Path) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_once_is_text_with_and_without_rich(tmp_path: Path) -> None:
     with program(tmp_path) as process:
         for options in (["--once"], []):  # into a pipe, it is once anyway
@@ -115,6 +117,7 @@ def test_json_is_for_programs(tmp_path: Path) -> None:
     assert "program.py" in view["program"]
 
 
+@pytest.mark.slow
 def test_several_programs_are_listed(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with program(tmp_path) as one, program(tmp_path / "other") as other:
@@ -126,6 +129,7 @@ def test_several_programs_are_listed(tmp_path: Path) -> None:
         assert hybridexec("top", one.pid).returncode == 0
 
 
+@pytest.mark.slow
 def test_who_does_not_allow_it_is_not_shown(tmp_path: Path) -> None:
     done = hybridexec("top")
     assert (done.returncode, done.stdout) == (1, "")

@@ -99,6 +99,7 @@ CASES: list[tuple[Any, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "result"), CASES)
 def test_many_run_at_once(executor: HybridExecutor, function: Any, result: Any) -> None:
     found = executor.map(function, range(30), timeout=PATIENCE)
@@ -125,6 +126,7 @@ def forever() -> None:
         trio.run(trio.sleep_forever)
 
 
+@pytest.mark.slow
 def test_a_stopped_loop_leaves_nothing_behind() -> None:
     with HybridExecutor(1) as executor:
         first = executor.submit(forever)

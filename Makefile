@@ -14,9 +14,9 @@ JOBS ?= 4
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 
 # Tests start thousands of processes, each of which compiles the package where bytecode is not kept.
-test test-all coverage cpython chaos: export PYTHONDONTWRITEBYTECODE :=
+test test-all cluster cluster-netns coverage cpython chaos: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-picture watching-pictures test test-all coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-picture watching-pictures test test-all cluster cluster-netns coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -32,6 +32,12 @@ test: $(VENV)/.installed-test  ## Run the fast tests
 
 test-all: $(VENV)/.installed-test  ## Run all tests, the slow ones too
 	$(PYTEST) $(SIDE_BY_SIDE) $(ARGS)
+
+cluster: $(VENV)/.installed-test  ## Run the tests on Dask clusters of this machine, the slow ones too
+	$(PYTEST) $(SIDE_BY_SIDE) --ignore=tests/cluster/test_namespaces.py $(ARGS) tests/cluster
+
+cluster-netns: $(VENV)/.installed-test  ## Cut the cables of nodes in network namespaces; as root
+	$(PYTEST) $(ARGS) tests/cluster/test_namespaces.py
 
 coverage: $(VENV)/.installed-coverage  ## Branch coverage, worker processes included; it may not drop
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 14))' || \

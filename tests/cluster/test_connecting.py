@@ -1,0 +1,202 @@
+"""How one gets to a cluster, and what is said when that does not go well."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from distributed.security import Security
+from hybridexec.cluster import ClusterExecutor
+
+import hybridexec
+
+from . import calls
+from .certificates import Certificates
+from .conftest import Connect, MakeDask
+from .dasks import HOST, Dask
+from .processes import wait_until
+from .scripts import run
+
+
+def test_by_scheduler_file(dask: Dask) -> None:
+    with ClusterExecutor(scheduler_file=dask.scheduler_file) as executor:
+        assert executor.submit(calls.double, 1).result(30) == 2
+
+
+def test_by_a_client_which_goes_on(dask: Dask) -> None:
+    with Client(dask.address, set_as_default=False) as client:
+        with ClusterExecutor(client) as executor:
+            assert executor.submit(calls.double, 1).result(30) == 2
+        assert client.submit(pow, 2, 3).result(30) == 8
+
+
+def test_a_cluster_of_its_own_ends_with_it() -> None:
+    with ClusterExecutor.local(nodes=2) as executor:
+        found = set(executor.map(parent_of, [0.2] * 20))
+        assert len(found) == 2
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), "nodes end")
+
+
+def parent_of(seconds: float) -> int:
+    """The process that the worker's fork server, and so all of the node, is in."""
+    import os
+
+    import psutil
+
+    time.sleep(seconds)
+    return psutil.Process(os.getppid()).ppid()
+
+
+def test_tls(tls_dask: Dask) -> None:
+    assert tls_dask.address.startswith("tls://")
+    with ClusterExecutor(tls_dask.address, security=tls_dask.security) as executor:
+        assert list(executor.map(calls.double, range(100))) == [*range(0, 200, 2)]
+
+
+def test_tls_by_a_client(tls_dask: Dask) -> None:
+    with (
+        Client(tls_dask.address, security=tls_dask.security, set_as_default=False) as client,
+        ClusterExecutor(client) as executor,
+    ):
+        assert executor.submit(calls.double, 1).result(30) == 2
+
+
+def strangers_security(folder: Path) -> Security:
+    return Certificates(folder / "stranger").security
+
+
+def test_a_stranger_s_certificate_is_refused(tls_dask: Dask, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"(?i)certificate|ssl|tls"):
+        ClusterExecutor(tls_dask.address, security=strangers_security(tmp_path), cluster_timeout=3)
+
+
+def test_no_certificate_where_one_is_asked_for(tls_dask: Dask) -> None:
+    with pytest.raises((OSError, TypeError, ValueError), match=r"(?i)security|tls"):
+        ClusterExecutor(tls_dask.address, cluster_timeout=3)
+
+
+def test_tcp_where_the_scheduler_speaks_tls(tls_dask: Dask) -> None:
+    with pytest.raises(OSError, match=r"tcp://"):
+        ClusterExecutor(tls_dask.address.replace("tls", "tcp"), cluster_timeout=3)
+
+
+def test_nobody_there_is_said_in_time() -> None:
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        address = f"tcp://{HOST}:{unused.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(OSError, match=address):
+            ClusterExecutor(address, cluster_timeout=2)
+        assert time.monotonic() - began < 10
+
+
+def test_no_scheduler_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"missing\.json"):
+        ClusterExecutor(scheduler_file=tmp_path / "missing.json", cluster_timeout=1)
+
+
+def test_a_patched_process_is_refused(dask: Dask, tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+        from gevent import monkey
+        monkey.patch_all()
+        import sys
+        from hybridexec.cluster import ClusterExecutor
+
+        try:
+            ClusterExecutor(sys.argv[1])
+        except RuntimeError as error:
+            print(error)
+        """,
+        dask.address,
+    )
+    assert "gevent has not patched" in done.stdout
+
+
+def test_a_module_that_nodes_lack_is_named(make_dask: MakeDask, connect: Connect) -> None:
+    dask = make_dask()
+    dask.start_node(path=())
+    dask.wait()
+    error = connect(dask).submit(calls.double, 1).exception(30)
+    text = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    assert "cluster" in text
+    assert "upload_file" in text
+    assert "PipInstall" in text
+
+
+def other_hybridexec(folder: Path, version: str) -> Path:
+    """A folder with this package in another version."""
+    package = Path(hybridexec.__file__).parent
+    folder.mkdir()
+    shutil.copytree(package, folder / "hybridexec", ignore=shutil.ignore_patterns("__pycache__"))
+    init = folder / "hybridexec" / "__init__.py"
+    text = init.read_text("utf-8")
+    assert f'"{hybridexec.__version__}"' in text
+    init.write_text(text.replace(f'"{hybridexec.__version__}"', f'"{version}"'), "utf-8")
+    return folder
+
+
+def test_another_version_on_the_nodes_is_named(make_dask: MakeDask, tmp_path: Path) -> None:
+    dask = make_dask()
+    dask.start_node(path=(other_hybridexec(tmp_path / "other", "99.1"),))
+    dask.wait()
+    with pytest.raises(RuntimeError, match="hybridexec") as caught:
+        ClusterExecutor(dask.address, cluster_timeout=3)
+    assert "99.1" in str(caught.value)
+    assert hybridexec.__version__ in str(caught.value)
+
+
+def test_nodes_of_the_right_version_are_used_beside_others(
+    make_dask: MakeDask, connect: Connect, tmp_path: Path
+) -> None:
+    dask = make_dask(1)
+    dask.start_node(path=(other_hybridexec(tmp_path / "other", "99.1"),))
+    dask.wait()
+    executor = connect(dask)
+    assert {node for node, _ in executor.map(calls.nap_where, [0.05] * 50)} == {dask.nodes[0].name}
+
+
+def test_nodes_without_the_package_are_told_how_to_get_it(
+    make_dask: MakeDask, tmp_path: Path
+) -> None:
+    package = tmp_path / "empty" / "hybridexec"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'hybridexec'\", name='hybridexec')"
+    )
+    dask = make_dask()
+    dask.start_node(path=(tmp_path / "empty",))
+    dask.wait()
+    with pytest.raises(RuntimeError, match=r"hybridexec\[cluster\]"):
+        ClusterExecutor(dask.address, cluster_timeout=3)
+
+
+def test_nodes_with_a_nanny(make_dask: MakeDask, connect: Connect) -> None:
+    # A process that a nanny has started may have no children that multiprocessing starts.
+    dask = make_dask()
+    dask.start_node(nanny=True)
+    dask.wait()
+    executor = connect(dask)
+    assert list(executor.map(calls.double, range(100))) == [*range(0, 200, 2)]
+
+
+def test_lacking_distributed_names_the_extra(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+        import sys
+        sys.modules["distributed"] = None
+
+        try:
+            from hybridexec.cluster import ClusterExecutor
+            ClusterExecutor("tcp://127.0.0.1:1")
+        except ImportError as error:
+            print(error)
+        """,
+    )
+    assert "hybridexec[cluster]" in done.stdout

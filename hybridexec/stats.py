@@ -34,6 +34,8 @@ class WorkerStats:
         cpu_seconds: CPU time that it has used.
         age: seconds since its process was started.
         lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
+        node: the node of a cluster that it is on; empty on this machine, and while it is being
+            started.
     """
 
     pid: int | None
@@ -50,6 +52,7 @@ class WorkerStats:
     cpu_seconds: float = 0.0
     age: float = 0.0
     lane: str = "greenlet"
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from .. import native
 from ..options import LANES
 from ..parent.engine.connection import Connection
 from ..parent.launch.launcher import Launcher, Started
+from ..wire.contract import NODE
 from . import plan
 from .dask import Comm
 from .page import COPY_SECONDS
@@ -25,8 +26,6 @@ from .relay import Relay
 
 #: Bytes on their way to a client that has not said that it got them: its workers wait beyond.
 _UNHEARD_BYTES = 32 * 1024 * 1024
-#: Set in the workers' environment: the name of the node.
-_NODE = "HYBRIDEXEC_NODE"
 
 
 class Agent:
@@ -41,7 +40,7 @@ class Agent:
         self._threads = threads
         self._sessions: set[Session] = set()
         self._leaving = False
-        os.environ[_NODE] = name
+        os.environ[NODE] = name  # for its workers
 
     async def serve(self, comm: Comm, greeting: dict[str, Any]) -> None:
         """Serve a client until it goes."""

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import distributed
 from distributed import WorkerPlugin
 from distributed.core import Status
+
+from .. import native
 
 if TYPE_CHECKING:
     from ..cluster.agent import Agent
@@ -50,9 +54,14 @@ class Comm(Protocol):
 def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds: float) -> Any:
     """A client of our own, for the scheduler that ``cluster`` is, or belongs to.
 
+    Args:
+        seconds: how long to wait for the scheduler, and for its file.
+
     Raises:
         OSError: there is no scheduler, or it does not let us in.
     """
+    if scheduler_file is not None:
+        _wait_for(scheduler_file, seconds)
     if isinstance(cluster, Client):
         # Not that client itself: it may be an asynchronous one, and somebody else closes it.
         assert cluster.scheduler is not None
@@ -69,6 +78,16 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
         set_as_default=False,
         name="hybridexec",
     )
+
+
+def _wait_for(file: str, seconds: float) -> None:
+    """Wait for a file, as Dask would do for ever."""
+    end = native.monotonic() + seconds
+    while not os.path.exists(file):
+        if native.monotonic() > end:
+            text = f"no scheduler has written its file within {seconds:g} s (cluster_timeout)"
+            raise FileNotFoundError(errno.ENOENT, text, file)
+        native.sleep(0.05)
 
 
 def loop_of(client: Any) -> asyncio.AbstractEventLoop:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 from ..checks import usable_cpus
+from ..parent.launch import interpreter
 
 #: Seconds within which the scheduler and the nodes have to start, and to end.
 _START_SECONDS, _END_SECONDS = 60.0, 10.0
@@ -28,6 +29,11 @@ from distributed.cli.dask_{command} import main
 main({arguments!r})
 """
 _HERE = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+
+
+def _search_path() -> str:
+    """What is imported here is found by the nodes, too: modules beside the script, say."""
+    return os.pathsep.join(path or os.getcwd() for path in interpreter.search_path())
 
 
 class LocalCluster:
@@ -57,13 +63,14 @@ class LocalCluster:
             raise
 
     def _start(self, command: str, *arguments: str) -> None:
+        quiet = {"DASK_LOGGING__DISTRIBUTED": "error"}
         program = _PROGRAM.format(command=command, arguments=list(arguments))
         self._processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", program],
                 stdin=subprocess.PIPE,
                 start_new_session=True,
-                env={"DASK_LOGGING__DISTRIBUTED": "error", **os.environ},
+                env={**quiet, **os.environ, "PYTHONPATH": _search_path()},
             )
         )
 

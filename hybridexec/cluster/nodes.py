@@ -264,10 +264,11 @@ class Nodes:
             RuntimeError: the node cannot start it.
         """
         while True:
-            node = self._choose(lane)
-            link = RemoteLink(node, number, lane, slots)
-            node.add(link, number)
+            # At once: another start is to see that a place is taken.
             with self._changed:
+                node = self._choose(lane)
+                link = RemoteLink(node, number, lane, slots)
+                node.add(link, number)
                 if not node.planned:
                     node.planned = True
                     node.send(["plan", plan], len(plan))

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple, Self
 # The worker's main module, imported in the worker only.
 _WORKER = "hybridexec.worker.main"
 
+#: The environment variable that tells a worker the name of its node, if it is on one of a cluster.
+NODE = "HYBRIDEXEC_NODE"
+
 
 class InheritedFd:
     """A descriptor that the worker inherits, under whatever number."""

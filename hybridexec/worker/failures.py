@@ -7,6 +7,7 @@ Thread: where the call has failed.
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Callable
 from os import getpid
@@ -14,6 +15,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from ..wire import messages, payload
+from ..wire.contract import NODE
 from ..wire.wording import RESULT_NOTE, add_note, call_text, function_name, retell, text_of
 from .inbox import Job
 
@@ -81,6 +83,13 @@ def _retry(error: BaseException, job: Job) -> tuple[bool, float | None]:
         raise
 
 
+#: What is said of a module that only the client has.
+_MISSING = (
+    " Node {node} has no module {module}. Install it on all nodes (distributed.PipInstall does that), "
+    "or send it (Client.upload_file of distributed's), before the executor is made"
+)
+
+
 def describe(
     error: BaseException,
     stage: str,
@@ -96,7 +105,8 @@ def describe(
     What cannot be carried as an exception is a tuple in the payload: what to say of that, and those
     of its attributes that can be.
     """
-    where = f"in worker process {getpid()}"
+    node = os.environ.get(NODE, "")
+    where = f"in worker process {getpid()}" + (f" on node {node}" if node else "")
     call = "this call"
     if function is not None:
         call = call_text(function_name(function), item)
@@ -106,6 +116,8 @@ def describe(
             f"The function or arguments of this call could not be unpickled {where}. They must be "
             "importable and unpicklable in a fresh process."
         )
+        if node and isinstance(error, ModuleNotFoundError):
+            note += _MISSING.format(node=node, module=error.name)
     elif stage == "result":
         note = (
             f"{RESULT_NOTE} {where}. "

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import trustme
-from distributed.security import Security
+from distributed import security
+
+#: It has no types.
+Security: Any = security.Security
 
 
 class Certificates:
@@ -30,7 +34,7 @@ class Certificates:
         return ["--tls-ca-file", self.authority, "--tls-cert", own, "--tls-key", own]
 
     @property
-    def security(self) -> Security:
+    def security(self) -> Any:
         """For a client."""
         return Security(
             tls_ca_file=self.authority,

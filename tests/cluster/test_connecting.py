@@ -129,6 +129,21 @@ def test_a_module_that_nodes_lack_is_named(make_dask: MakeDask, connect: Connect
     assert "PipInstall" in text
 
 
+def test_a_module_that_was_uploaded_is_found(
+    make_dask: MakeDask, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "client" / "uploaded_module.py"
+    module.parent.mkdir()
+    module.write_text("def triple(number):\n    return 3 * number\n")
+    monkeypatch.syspath_prepend(module.parent)
+    import uploaded_module
+
+    dask = make_dask(1)
+    with Client(dask.address, set_as_default=False) as client:
+        client.upload_file(str(module))
+    assert list(connect(dask).map(uploaded_module.triple, range(3))) == [0, 3, 6]
+
+
 def other_hybridexec(folder: Path, version: str) -> Path:
     """A folder with this package in another version."""
     package = Path(hybridexec.__file__).parent

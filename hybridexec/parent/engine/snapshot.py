@@ -153,6 +153,11 @@ class Snapshot:
         link = self._connections.get(worker)
         return 0.0 if link is None else now - link.since
 
+    def node(self, worker: int) -> str:
+        """The machine that a worker is on; empty if that is this one, or not known yet."""
+        link = self._connections.get(worker)
+        return "" if link is None else link.node
+
     def bytes_moved(self) -> tuple[int, int]:
         """The bytes that went to the workers, and that came from them."""
         sent, received = self._supervisor.moved

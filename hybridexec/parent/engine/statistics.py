@@ -104,6 +104,7 @@ def _worker(snapshot: Snapshot, worker: Worker, now: float) -> WorkerStats:
         page.cpu_seconds,
         snapshot.age(worker.id, now),
         worker.crew.lane,
+        snapshot.node(worker.id),
     )
 
 

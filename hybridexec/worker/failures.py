@@ -85,8 +85,8 @@ def _retry(error: BaseException, job: Job) -> tuple[bool, float | None]:
 
 #: What is said of a module that only the client has.
 _MISSING = (
-    " Node {node} has no module {module}. Install it on all nodes (distributed.PipInstall does that), "
-    "or send it (Client.upload_file of distributed's), before the executor is made"
+    " Node {node} has no module {module}. Install it on all nodes (distributed.PipInstall does "
+    "that), or send it (Client.upload_file of distributed's), before the executor is made"
 )
 
 

@@ -8,9 +8,9 @@ import traceback
 from concurrent.futures import CancelledError
 
 import pytest
-from hybridexec.cluster import ClusterExecutor
 
 from hybridexec import CallTimeout
+from hybridexec.cluster import ClusterExecutor
 
 from . import calls
 from .calls import Marks

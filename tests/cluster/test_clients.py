@@ -6,6 +6,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from hybridexec.cluster import ClusterExecutor
 
 from . import calls, scripts
@@ -112,6 +114,7 @@ def end(client: subprocess.Popen[str]) -> None:
     client.communicate()
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_frees_what_it_held(
     make_dask: MakeDask, connect: Connect, tmp_path: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_client_that_is_killed_frees_what_it_held(
         node.wait_until_free()
 
 
+@pytest.mark.slow
 def test_a_client_that_freezes_frees_what_it_held(make_dask: MakeDask, tmp_path: Path) -> None:
     dask = make_dask(1)
     client, _ = start_waiting(dask, tmp_path)
@@ -140,6 +144,7 @@ def test_a_client_that_freezes_frees_what_it_held(make_dask: MakeDask, tmp_path:
         end(client)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_client_and_its_workers(make_dask: MakeDask, tmp_path: Path) -> None:
     dask = make_dask(1)
     client, _ = start_waiting(dask, tmp_path)
@@ -151,6 +156,7 @@ def test_ctrl_c_ends_a_client_and_its_workers(make_dask: MakeDask, tmp_path: Pat
         end(client)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_leaves_nothing_even_of_calls_that_compute(
     make_dask: MakeDask, tmp_path: Path
 ) -> None:
@@ -166,6 +172,7 @@ def test_a_node_that_is_killed_leaves_nothing_even_of_calls_that_compute(
         end(client)
 
 
+@pytest.mark.slow
 def test_two_clients_share_fairly(make_dask: MakeDask, connect: Connect, tmp_path: Path) -> None:
     dask = make_dask(2)
     first, second = connect(dask, concurrency=10), connect(dask, concurrency=10)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from distributed import Client
 from distributed.security import Security
-from hybridexec.cluster import ClusterExecutor
 
 import hybridexec
+from hybridexec.cluster import ClusterExecutor
 
 from . import calls
 from .certificates import Certificates
@@ -34,6 +34,7 @@ def test_by_a_client_which_goes_on(dask: Dask) -> None:
         assert client.submit(pow, 2, 3).result(30) == 8
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_ends_with_it() -> None:
     with ClusterExecutor.local(nodes=2) as executor:
         found = set(executor.map(parent_of, [0.2] * 20))
@@ -118,6 +119,7 @@ def test_a_patched_process_is_refused(dask: Dask, tmp_path: Path) -> None:
     assert "gevent has not patched" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_module_that_nodes_lack_is_named(make_dask: MakeDask, connect: Connect) -> None:
     dask = make_dask()
     dask.start_node(path=())
@@ -129,6 +131,7 @@ def test_a_module_that_nodes_lack_is_named(make_dask: MakeDask, connect: Connect
     assert "PipInstall" in text
 
 
+@pytest.mark.slow
 def test_a_module_that_was_uploaded_is_found(
     make_dask: MakeDask, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +159,7 @@ def other_hybridexec(folder: Path, version: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_another_version_on_the_nodes_is_named(make_dask: MakeDask, tmp_path: Path) -> None:
     dask = make_dask()
     dask.start_node(path=(other_hybridexec(tmp_path / "other", "99.1"),))
@@ -166,6 +170,7 @@ def test_another_version_on_the_nodes_is_named(make_dask: MakeDask, tmp_path: Pa
     assert hybridexec.__version__ in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nodes_of_the_right_version_are_used_beside_others(
     make_dask: MakeDask, connect: Connect, tmp_path: Path
 ) -> None:
@@ -176,6 +181,7 @@ def test_nodes_of_the_right_version_are_used_beside_others(
     assert {node for node, _ in executor.map(calls.nap_where, [0.05] * 50)} == {dask.nodes[0].name}
 
 
+@pytest.mark.slow
 def test_nodes_without_the_package_are_told_how_to_get_it(
     make_dask: MakeDask, tmp_path: Path
 ) -> None:
@@ -191,6 +197,7 @@ def test_nodes_without_the_package_are_told_how_to_get_it(
         ClusterExecutor(dask.address, cluster_timeout=3)
 
 
+@pytest.mark.slow
 def test_nodes_with_a_nanny(make_dask: MakeDask, connect: Connect) -> None:
     # A process that a nanny has started may have no children that multiprocessing starts.
     dask = make_dask()

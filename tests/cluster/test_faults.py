@@ -13,15 +13,18 @@ from typing import Any
 
 import psutil
 import pytest
-from hybridexec.cluster import ClusterExecutor
 
 from hybridexec import ExecutorBroken, WorkerLost
+from hybridexec.cluster import ClusterExecutor
 
 from . import calls
 from .calls import Marks
 from .conftest import Connect, MakeDask
 from .dasks import Node
 from .processes import wait_until
+
+# Each has a cluster of its own, which it harms.
+pytestmark = pytest.mark.slow
 
 #: Seconds in which a lost node must be noticed: ten, and some for a machine that is busy.
 NOTICED = 15.0

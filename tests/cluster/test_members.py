@@ -16,6 +16,9 @@ from .conftest import Connect, MakeDask
 from .dasks import Dask, Node
 from .processes import wait_until
 
+# Each has a cluster of its own, which it harms.
+pytestmark = pytest.mark.slow
+
 
 def retire(dask: Dask, node: Node) -> None:
     """Have Dask retire a node, as ``scale`` or a batch system does."""

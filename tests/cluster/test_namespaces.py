@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hybridexec.cluster import ClusterExecutor
 
 from hybridexec import WorkerLost
+from hybridexec.cluster import ClusterExecutor
 
 from . import calls, namespaces
 from .calls import Marks

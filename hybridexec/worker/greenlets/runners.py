@@ -243,20 +243,22 @@ class Runners(Watch):
                 plain = kind is number
                 if not plain and (packer is None or type(in_row) is not bytes):
                     if kind is tuple:  # see payload.is_record
-                        plain = len(value) <= _LONGEST_RECORD
-                        for each in value if plain else ():
-                            part = type(each)
-                            if part is str or part is bytes:
-                                if len(each) > _INLINE_LIMIT:
-                                    plain = False
-                            elif part not in _PLAIN_NUMBERS:
-                                plain = False
+                        if len(value) <= _LONGEST_RECORD:
+                            for each in value:
+                                part = type(each)
+                                if part is str or part is bytes:
+                                    if len(each) > _INLINE_LIMIT:
+                                        break
+                                elif part is not int and part not in _PLAIN_NUMBERS:
+                                    break
+                            else:
+                                plain = True
                     else:
                         plain = kind in _PLAIN_NUMBERS or (
                             kind in _PLAIN_TEXT and len(value) <= _INLINE_LIMIT
                         )
                 if plain:
-                    status, form = messages.VALUE, PLAIN
+                    form = PLAIN
                 else:
                     stage = "result"
                     status, fragment = messages.PICKLED, None
@@ -287,16 +289,19 @@ class Runners(Watch):
                     forks.leave(error)
                     status, value = failures.outcome(error, job, stage, function, item, value)
             # Answer. From here on nothing is raised in it.
-            waited = self._call is not call
-            if waited:
-                del self._waiting[call]
-            else:
+            if self._call is call:
                 self._call = 0
                 if form is in_row:
                     values.append(value)
                     if len(values) == 1:
                         put(row)
                     continue
+                waited = False
+            else:
+                waited = True
+                del self._waiting[call]
+            if form is PLAIN:
+                status = messages.VALUE
             seconds = (
                 self._end_special(expiry, job, slot_id, function is not None) if special else None
             )

@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 # Tests start thousands of processes, each of which compiles the package where bytecode is not kept.
 test test-all cluster cluster-netns coverage cpython chaos: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-picture watching-pictures test test-all cluster cluster-netns coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
+.PHONY: help demo demo-cluster demo-picture watching-pictures test test-all cluster cluster-netns coverage cpython chaos soak faults lint package docs bench bench-quick bench-docs clean
 # Two installs into one environment at once would break it.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -26,6 +26,9 @@ help:  ## Show this list
 
 demo: $(VENV)/.installed-demo  ## Fetch 20,000 URLs from a local server, with 2 workers × 500 calls
 	$(PY) examples/fetch_urls.py --report report.html $(ARGS)
+
+demo-cluster: $(VENV)/.installed-demo $(VENV)/.installed-cluster  ## The same on two nodes; one is killed meanwhile, and nothing lost
+	$(PY) examples/fetch_cluster.py $(ARGS)
 
 test: $(VENV)/.installed-test  ## Run the fast tests
 	$(PYTEST) -m "not slow" $(SIDE_BY_SIDE) $(ARGS)

@@ -100,6 +100,16 @@ def test_dask_knows_the_commands(document: dict[str, Any], name: str) -> None:
     command.make_context(kind, list(arguments))  # raises for what it does not know
 
 
+def test_the_image_is_made_of_what_is_there(document: dict[str, Any]) -> None:
+    build = document["services"]["scheduler"]["build"]
+    context = (FOLDER / build["context"]).resolve()
+    assert (context / build["dockerfile"]).resolve() == FOLDER / "Dockerfile"
+    for line in (FOLDER / "Dockerfile").read_text("utf-8").splitlines():
+        if line.startswith("COPY "):
+            for name in line.split()[1:-1]:
+                assert (context / name).exists()
+
+
 def test_the_program_compiles() -> None:
     program = FOLDER / "count_hosts.py"
     compile(program.read_text("utf-8"), str(program), "exec")

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import native
-from ..options import How
 from ..wire import frames, messages
 from ..wire.page import TAKEN, StatusPage
 from ..wire.shared import Channel
@@ -22,6 +21,7 @@ from .inbox import Inbox, Job, Span
 from .outbox import Outbox
 
 if TYPE_CHECKING:
+    from ..options import How
     from .lane import Lane
     from .late_logs import LateLogs
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..options import How
 from ..wire import fragments, payload
+
+if TYPE_CHECKING:
+    from ..options import How
 
 #: How many fragments are unpickled together at most, and how many bytes of them.
 _MOST_AHEAD, _BYTES_AHEAD = 64, 64 * 1024

@@ -92,6 +92,9 @@ if __name__ == "__main__":
     executor = ClusterExecutor(sys.argv[1], concurrency=5)
     waiting = 5 * int(sys.argv[3]) - 1
     futures = [executor.submit(wait, sys.argv[2], number) for number in range(waiting)]
+    # It keeps its worker from starting others.
+    while len(os.listdir(sys.argv[2])) < waiting:
+        time.sleep(0.01)
     futures.append(executor.submit(compute, sys.argv[2], waiting))
     for future in futures:
         future.result()

@@ -14,6 +14,8 @@ from ..wire.page import HEARTBEAT, TAKEN, StatusPage
 #: How old, in seconds, a copy may be: the hub is taken to have ticked meanwhile.
 COPY_SECONDS = 0.25
 _LATE = 2 * COPY_SECONDS
+#: With a copy older than this, in seconds, it is the node that is late.
+_SILENT = 4 * COPY_SECONDS
 
 
 class RemotePage(StatusPage):
@@ -25,6 +27,7 @@ class RemotePage(StatusPage):
         self.sent = 0
         #: Whether the connection was lost, so that any of them may have started.
         self.lost = False
+        self._copied_at = 0.0
 
     @property
     def taken(self) -> int:
@@ -33,9 +36,11 @@ class RemotePage(StatusPage):
 
     @property
     def heartbeat(self) -> float:
-        """When the hub last ticked; later, by as much as the copy may be older than that."""
-        beat = super().heartbeat
-        return min(beat + _LATE, native.monotonic()) if beat else 0.0
+        """When the hub last ticked; later, by as much as the copy may be older than that. What it
+        does while a node is silent is not known."""
+        beat, now = super().heartbeat, native.monotonic()
+        silence = now - self._copied_at
+        return min(beat + _LATE + (silence if silence > _SILENT else 0.0), now) if beat else 0.0
 
     def hold(self, number: int) -> bool:
         """Nobody can hold a worker on another machine."""
@@ -61,3 +66,4 @@ class RemotePage(StatusPage):
                 if words[place - 1]:
                     times[place] += offset
         self._memory[: len(copied)] = copied  # at once: other threads read
+        self._copied_at = native.monotonic()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -198,3 +201,61 @@ def test_initializers_of_two_clients_are_apart(dask: Dask) -> None:
     with executor("first") as first, executor("second") as second:
         assert set(first.map(calls.setting, range(10))) == {"first"}
         assert set(second.map(calls.setting, range(10))) == {"second"}
+
+
+# It ends as programs do that say nothing of the end.
+LEAVING = """
+import sys
+
+from hybridexec.cluster import ClusterExecutor
+
+
+def square(number):
+    return number * number
+
+
+if __name__ == "__main__":
+    executor = ClusterExecutor(sys.argv[1])
+    print(sum(executor.map(square, range(10))))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_just_ends_leaves_nothing(make_dask: MakeDask, tmp_path: Path) -> None:
+    dask = make_dask(1)
+    done = scripts.run(tmp_path, LEAVING, dask.address)
+    assert (done.stdout, done.stderr) == ("285\n", "")
+    dask.nodes[0].wait_until_free()
+
+
+@pytest.mark.slow
+def test_an_executor_that_nobody_knows_any_more_ends_its_workers(make_dask: MakeDask) -> None:
+    dask = make_dask(1)
+    executor = ClusterExecutor(dask.address)
+    assert executor.submit(calls.double, 1).result(30) == 2
+    assert dask.nodes[0].workers()
+    del executor
+    gc.collect()
+    dask.nodes[0].wait_until_free()
+
+
+def test_an_executor_leaves_nothing_in_its_process(dask: Dask) -> None:
+    def use() -> None:
+        with ClusterExecutor(dask.address) as executor:
+            assert executor.submit(calls.double, 1).result(30) == 2
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def ended() -> bool:
+        gc.collect()
+        names = [thread.name for thread in threading.enumerate()]
+        return not any(name.startswith(("hybridexec", "IO loop")) for name in names)
+
+    use()  # Dask keeps some threads, once it has them
+    wait_until(ended, "its threads end")
+    before = descriptors()
+    for _ in range(3):
+        use()
+    wait_until(ended, "their threads end")
+    wait_until(lambda: descriptors() <= before, "their descriptors are closed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import psutil
 import pytest
 from distributed import Client
 
@@ -124,3 +125,28 @@ def test_a_node_that_comes_in_time_is_taken(make_dask: MakeDask, connect: Connec
     future = executor.submit(calls.where)
     late = dask.start_node()
     assert future.result(30)[0] == late.name
+
+
+def test_a_node_that_may_open_too_few_files_says_so(make_dask: MakeDask, connect: Connect) -> None:
+    dask = make_dask()
+    dask.start_node(prefix=("prlimit", "--nofile=30"))
+    dask.wait()
+    error = connect(dask).submit(calls.double, 1).exception(60)
+    assert isinstance(error, ExecutorBroken)
+    assert dask.nodes[0].name in str(error)
+    assert "files" in str(error)
+
+
+def test_a_client_s_memory_does_not_grow_with_what_it_maps(
+    make_dask: MakeDask, connect: Connect
+) -> None:
+    dask = make_dask(2)
+    executor = connect(dask)
+    process = psutil.Process()
+    results = executor.map_unordered(calls.size, (b"x" * 2000 for _ in range(60_000)))
+    for _ in range(10_000):
+        next(results)
+    before = process.memory_info().rss
+    assert sum(1 for _ in results) == 50_000
+    # They are 100 MB.
+    assert process.memory_info().rss - before < 20_000_000

@@ -54,6 +54,23 @@ def test_an_old_copy_does_not_make_a_hub_late(there: StatusPage) -> None:
     assert native.monotonic() - here.heartbeat > 4
 
 
+def test_a_silent_node_does_not_make_a_hub_late(
+    there: StatusPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [native.monotonic()]
+    monkeypatch.setattr(native, "monotonic", lambda: now[0])
+    there.times[HEARTBEAT] = now[0] - 0.1
+    here = RemotePage(SLOTS)
+    copy(there, here)
+    now[0] += 6
+    assert now[0] - here.heartbeat == 0
+    # One that was late when the node was last heard of is no later than it was then.
+    there.times[HEARTBEAT] = now[0] - 3
+    copy(there, here)
+    now[0] += 5
+    assert 2 < now[0] - here.heartbeat < 3
+
+
 def test_all_that_was_sent_may_have_started_when_the_connection_is_lost(there: StatusPage) -> None:
     there.words[TAKEN] = 2
     here = RemotePage(SLOTS)

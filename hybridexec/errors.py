@@ -30,6 +30,7 @@ class WorkerLost(BrokenProcessPool):
         fault_log: what :mod:`faulthandler` wrote as the worker died: after a segmentation fault,
             say, where in the Python code it happened. Empty if it wrote nothing. It is a note on
             the error too, so that a printed traceback shows it.
+        node: the name of the machine that the worker was on; empty if it was this one.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class WorkerLost(BrokenProcessPool):
         in_flight: int = 0,
         calls: tuple[str, ...] = (),
         fault_log: str = "",
+        node: str = "",
     ) -> None:
         super().__init__(message)
         self.pid = pid
@@ -47,6 +49,7 @@ class WorkerLost(BrokenProcessPool):
         self.in_flight = in_flight
         self.calls = calls
         self.fault_log = fault_log
+        self.node = node
 
     @property
     def signal(self) -> str | None:

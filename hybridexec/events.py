@@ -10,16 +10,18 @@ where "submitted" is the sum of the counts of all :class:`CallsSubmitted`, and s
 runs again is counted once more in :class:`CallsRetried` for each further run, and ends once.
 
 All times are those of :func:`time.monotonic`, in seconds. ``pid`` is a worker's process id, or None
-if it is not known.
+if it is not known; ``node`` is the name of its machine, for workers of a ``ClusterExecutor``, else
+empty.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .drivers import advice
+from .process import Process
 
 #: How many calls a message names at most.
 _MAX_NAMED = 5
@@ -68,9 +70,11 @@ class CallsStarted(CallsEvent):
 
     Attributes:
         pid: the worker's.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     pid: int | None
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,14 @@ class CallsRetried(CallsEvent):
             ``"CallTimeout"`` if that was their timeout, ``"WorkerLost"`` if it was their worker's
             end.
         text: its text.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     function: str
     pid: int | None
     error: str
     text: str
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,12 @@ class CallsFinished(CallsEvent):
     Attributes:
         function: the function's name.
         pid: that of the worker that ran them.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     function: str
     pid: int | None
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class CallsFailed(CallsEvent):
         error: the exception's type, with its module: ``"builtins.OSError"``.
         text: the exception's text.
         traceback: the first one's, as printed in the worker.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     function: str
@@ -122,6 +131,7 @@ class CallsFailed(CallsEvent):
     error: str
     text: str
     traceback: str
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +141,12 @@ class CallsTimedOut(CallsEvent):
     Attributes:
         function: the function's name.
         pid: that of the worker that ran them.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     function: str
     pid: int | None
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +169,14 @@ class CallsLost(CallsEvent):
         pid: that of the worker that ran them; None also if none did.
         error: ``"WorkerLost"`` or ``"ExecutorBroken"``.
         text: the error's text.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     function: str
     pid: int | None
     error: str
     text: str
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +188,13 @@ class CallsAbandoned(CallsEvent):
         pid: that of the worker that runs them.
         calls: each in a few words.
         lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
+        node: the name of that worker's machine; empty if it is this one.
     """
 
     pid: int | None
     calls: tuple[str, ...]
     lane: str = "greenlet"
+    node: str = field(default="", kw_only=True)
 
     @property
     def message(self) -> str:
@@ -187,7 +203,7 @@ class CallsAbandoned(CallsEvent):
         if more > 0:
             named += f" and {more} more"
         said = (
-            f"worker process {self.pid} still runs what was cancelled, and did not end within "
+            f"{Process(self.pid, self.node)} still runs what was cancelled, and did not end within "
             f"timeout_grace: {named}. "
         )
         why = (
@@ -212,10 +228,12 @@ class WorkerEvent(Event):
     Attributes:
         worker: its number: the executor's first is 1, and none is used twice.
         pid: its process id; None also if its process could not be started.
+        node: the name of its machine; empty if it is this one.
     """
 
     worker: int
     pid: int | None
+    node: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +281,7 @@ class WorkerBlocked(WorkerEvent):
     def message(self) -> str:
         """What the log says of it."""
         said = (
-            f"the hub of worker process {self.pid} has not run for {self.seconds:.1f} s: "
+            f"the hub of {Process(self.pid, self.node)} has not run for {self.seconds:.1f} s: "
             f"{self.why}; unfinished calls there: {self.unfinished}. "
             + advice(self.stack, self.libraries, "blocked", self.lane)
         )
@@ -286,7 +304,7 @@ class WorkerUnblocked(WorkerEvent):
     @property
     def message(self) -> str:
         """What the log says of it."""
-        return f"the hub of worker process {self.pid} runs again, after {self.seconds:.1f} s"
+        return f"the hub of {Process(self.pid, self.node)} runs again, after {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,9 +335,9 @@ class WorkerHeldUp(WorkerEvent):
     def message(self) -> str:
         """What the log says of it."""
         return (
-            f"the calls of worker process {self.pid} wait one after another: in {self.looks} of "
-            f"the looks taken in the last {self.seconds:.0f} s, one was waiting where "
-            f"{'gevent' if self.lane == 'greenlet' else 'its loop'} cannot let others run, "
+            f"the calls of {Process(self.pid, self.node)} wait one after another: in "
+            f"{self.looks} of the looks taken in the last {self.seconds:.0f} s, one was waiting "
+            f"where {'gevent' if self.lane == 'greenlet' else 'its loop'} cannot let others run, "
             f"{self.call} for one; unfinished calls there: {self.unfinished}. "
             f"{advice(self.stack, self.libraries, 'held-up', self.lane)} Its stack:\n{self.stack}"
         )
@@ -371,6 +389,71 @@ class WorkerStartFailed(WorkerEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeEvent(Event):
+    """Something that has happened to a node: a machine on which a ``ClusterExecutor`` has workers.
+
+    Attributes:
+        node: its name; its address, if it could not be asked for that.
+        address: that of its Dask worker.
+    """
+
+    node: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined(NodeEvent):
+    """A node can be used.
+
+    Attributes:
+        places: how many workers of each lane it has at most.
+    """
+
+    places: int
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return f"node {self.node} has joined, with {self.places} places for workers"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLeft(NodeEvent):
+    """The connection to a node has ended, and with it all of the executor's workers there.
+
+    Attributes:
+        lost: whether that was not planned.
+        why: what has ended it, in words.
+    """
+
+    lost: bool
+    why: str
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        if self.lost:
+            return f"node {self.node} was lost: {self.why}"
+        return f"node {self.node} has left: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRefused(NodeEvent):
+    """A node cannot be used. It is tried again every few seconds; that is told once.
+
+    Attributes:
+        why: what is wrong with it, in words.
+    """
+
+    why: str
+
+    @property
+    def message(self) -> str:
+        """What the log says of it."""
+        return f"node {self.node} cannot be used: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutorBroke(Event):
     """No call can run any more.
 
@@ -405,8 +488,26 @@ KINDS: tuple[type[Event], ...] = (
     WorkerRecycled,
     WorkerEnded,
     WorkerStartFailed,
+    NodeJoined,
+    NodeLeft,
+    NodeRefused,
     ExecutorBroke,
 )
+
+
+def made(kind: type[Event], at: float, *fields: Any) -> Event:
+    """An event of this kind.
+
+    Args:
+        fields: its others, in their order, with a :class:`.Process` for a pid and a node.
+    """
+    place = next((place for place, each in enumerate(fields) if type(each) is Process), None)
+    if place is None:
+        return kind(at, *fields)
+    process = fields[place]
+    told: Any = kind  # each has fields of its own
+    event: Event = told(at, *fields[:place], process.pid, *fields[place + 1 :], node=process.node)
+    return event
 
 
 def names_of(classes: type[Event] | Iterable[type[Event]] | None = None) -> frozenset[str]:

@@ -20,6 +20,7 @@ class Outcome(Generic[R]):
         attempts: how many times the call was run; 0 if never.
         seconds: how long the last run took in the worker; None if that is not known.
         worker: process id of the worker that ran it last; None if none did.
+        node: the name of the machine of that worker; empty if it is this one.
     """
 
     item: Any
@@ -28,6 +29,7 @@ class Outcome(Generic[R]):
     attempts: int
     seconds: float | None
     worker: int | None
+    node: str = ""
 
     @property
     def ok(self) -> bool:

@@ -34,8 +34,8 @@ class WorkerStats:
         cpu_seconds: CPU time that it has used.
         age: seconds since its process was started.
         lane: which calls it runs: those of ``"greenlet"``, ``"async"`` or ``"thread"``.
-        node: the node of a cluster that it is on; empty on this machine, and while it is being
-            started.
+        node: the name of its machine, if that is a node of a cluster; empty if it is this one, and
+            while the worker is being started.
     """
 
     pid: int | None
@@ -53,6 +53,39 @@ class WorkerStats:
     age: float = 0.0
     lane: str = "greenlet"
     node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """A machine on which a ``ClusterExecutor`` has workers.
+
+    Attributes:
+        name: that of its Dask worker.
+        address: that of its Dask worker.
+        workers: how many workers it has now.
+        places: how many workers of each lane it has at most.
+        running: calls that its workers are running.
+        queued: calls that they were sent and have not started.
+        done: calls that have ended there so far, in workers that are gone, too.
+        failed: how many of these raised an exception.
+        rss: its workers' memory in RAM, in bytes.
+        cpu_seconds: CPU time that its workers have used so far, those that are gone, too.
+        round_trip: seconds that a message took last to it and back; None if that is not known yet.
+        leaving: whether it is about to go, and gets no more calls.
+    """
+
+    name: str
+    address: str
+    workers: int
+    places: int
+    running: int
+    queued: int
+    done: int
+    failed: int
+    rss: int
+    cpu_seconds: float
+    round_trip: float | None = None
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +121,13 @@ class Restart:
         cause: ``"max_tasks_per_child"``, ``"max_memory_per_child"``, ``"abandoned"`` (cancelled
             calls went on in its threads), or how it was lost, in words:
             ``"killed by SIGKILL"``, ``"exit code 3"``.
+        node: the name of its machine; empty if it is this one.
     """
 
     age: float
     pid: int | None
     cause: str
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +138,13 @@ class RunningCall:
         call: its function and arguments, in a few words.
         seconds: for how long it has been running.
         pid: its worker's.
+        node: the name of its worker's machine; empty if it is this one.
     """
 
     call: str
     seconds: float
     pid: int | None
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +208,8 @@ class ExecutorStats:
         lanes: the same by lane, of those lanes that have had calls.
         limited: calls that wait because of the ``rate``, ``per_key`` or ``rate_per_key`` of their
             options.
+        nodes: the machines that have the workers, if they are nodes of a cluster; else empty. Only
+            those to which there is a connection.
     """
 
     workers: tuple[WorkerStats, ...]
@@ -194,6 +233,7 @@ class ExecutorStats:
     idle_ends: int = 0
     lanes: dict[str, LaneStats] = dataclasses.field(default_factory=dict)
     limited: int = 0
+    nodes: tuple[NodeStats, ...] = ()
 
     @property
     def running(self) -> int:

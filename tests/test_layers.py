@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hybridexec"
 #: Modules at the bottom: everyone may use them, they use nothing but each other.
 BOTTOM = {"base", "checks", "drivers", "errors", "events", "frontier", "limits", "native", "need"}
 BOTTOM |= {"options", "outcomes", "progress", "retry_after", "settings", "stats", "styles"}
-BOTTOM |= {"shared_state"}
+BOTTOM |= {"process", "shared_state"}
 #: What each layer may import. Top-level modules that are not at the bottom are the front.
 MAY_IMPORT = {
     "cluster": {"cluster", "front", "parent", "wire", "bottom"},

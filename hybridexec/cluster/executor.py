@@ -189,6 +189,8 @@ class _ClusterAssembly(Assembly):
 
     def _follow(self, going: list[int]) -> None:
         """Nodes have come, or go, and with them these workers."""
+        while self._engine is not None and self._nodes.happened:
+            self._engine.happen(*self._nodes.happened.popleft())
         # Without any node, workers are wanted all the same: who starts them waits for one.
         places = self._nodes.places or self.plan.max_workers
         if going and self._engine is not None:

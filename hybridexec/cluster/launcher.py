@@ -17,7 +17,7 @@ from .link import RemoteLink
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from .nodes import Nodes
+    from .nodes import Node, Nodes
 
 
 class ClusterLauncher:
@@ -68,6 +68,10 @@ class ClusterLauncher:
     def give_up(self, lane: str) -> None:
         """No start in this lane is wanted any more."""
         self._nodes.give_up(lane)
+
+    def nodes(self) -> list[Node]:
+        """Those that there are."""
+        return self._nodes.all
 
     def become_inert(self) -> None:
         """This process is a fork: the connections are its parent's."""

@@ -231,21 +231,17 @@ class RemoteLink:
         """See :func:`.exit_errors.never_ready`."""
         if self._death is None:
             return ExecutorBroken(f"{self._connection} was lost ({self._cut})")
-        return exit_errors.never_ready(self._death, executable, self._where)
+        return exit_errors.never_ready(self._death, executable, self.node)
 
     def lost(self, running: int, calls: tuple[str, ...], goes_on: bool) -> WorkerLost:
         """See :func:`.exit_errors.lost`."""
         if self._death is not None:
-            return exit_errors.lost(self._death, running, calls, goes_on=goes_on, where=self._where)
+            return exit_errors.lost(self._death, running, calls, goes_on=goes_on, node=self.node)
         text = (
             f"{self._connection} was lost ({self._cut}) while worker process {self.pid} there had "
             f"{THIS_CALL}; the call may have run"
         )
-        return NodeLost(text, self.pid, None, running, calls)
-
-    @property
-    def _where(self) -> str:
-        return f" on node {self.node}"
+        return NodeLost(text, self.pid, None, running, calls, node=self.node)
 
     @property
     def _connection(self) -> str:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +23,6 @@ from . import dask
 from .link import RemoteLink
 from .plan import boot_id, differences
 from .post import OP, PROTOCOL, Item, Post
-
-_logger = logging.getLogger("hybridexec")
 
 #: How often, in seconds, it is looked which workers Dask has, whatever it has told.
 _LOOK_SECONDS = 1.0
@@ -52,6 +49,8 @@ class Node:
         self.offset = 0.0
         self._same_clock = bool(hello["machine"]) and hello["machine"] == boot_id()
         self._quickest = float("inf")
+        #: Seconds that a ping took last.
+        self.round_trip: float | None = None
         if not self._same_clock:
             self.offset = native.monotonic() - hello["clock"]
         self.leaving: bool = hello["leaving"]
@@ -129,6 +128,7 @@ class Node:
     def _compare(self, sent: float, there: float) -> None:
         """Compare the clocks: the quicker the answer, the better that can be done."""
         now = native.monotonic()
+        self.round_trip = now - sent
         if not self._same_clock and now - sent < self._quickest:
             self._quickest = now - sent
             self.offset = (sent + now) / 2 - there
@@ -162,12 +162,15 @@ class Nodes:
         self._changed = threading.Condition()
         self._nodes: dict[str, Node] = {}
         self._refused: dict[str, str] = {}  # why an address cannot be used, for a while
+        self._reported: set[str] = set()
         self._trying: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._given_up: set[str] = set()
         self._closed = False
         #: Told when :attr:`places` may have changed, with the workers that go; on the loop.
         self.tell: Callable[[list[int]], None] = lambda going: None
+        #: What has happened to nodes, and was not told: as for :meth:`.Engine.happen`.
+        self.happened: deque[tuple[Any, ...]] = deque()
         self._stirred: asyncio.Event
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
         if self._refused and not self._nodes:
@@ -219,7 +222,9 @@ class Nodes:
             reason = f"{type(error).__name__}: {error}"
         if reason:
             text = f"node {address} cannot be used: {reason}"
-            _logger.warning("%s", text)
+            if text not in self._reported:
+                self._reported.add(text)
+                self.happened.append(("NodeRefused", address, address, reason))
             self._refused[address] = text
             self._trying.discard(address)
             self._loop.call_later(_AGAIN_SECONDS, self._refused.pop, address, None)
@@ -230,6 +235,7 @@ class Nodes:
             self._nodes[address] = node
             self._changed.notify_all()
         self._trying.discard(address)
+        self.happened.append(("NodeJoined", node.name, address, node.places))
         self._keep(self._serve(node))
 
     async def _serve(self, node: Node) -> None:
@@ -239,12 +245,19 @@ class Nodes:
         finally:
             with self._changed:
                 self._nodes.pop(node.address, None)
-                node.leaving = True
+                lost, node.leaving = not (node.leaving or self._closed), True
                 self._changed.notify_all()
+            why = node.post.why or "it was closed"
+            self.happened.append(("NodeLeft", node.name, node.address, lost, why))
             self.tell(list(node.links))  # first: so no others are started in their place here
-            node.cut(node.post.why or "it was closed")
+            node.cut(why)
 
     # -- on any thread ----------------------------------------------------------------------------
+
+    @property
+    def all(self) -> list[Node]:
+        """Those that there are."""
+        return list(self._nodes.values())
 
     @property
     def places(self) -> int:

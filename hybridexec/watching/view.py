@@ -54,11 +54,11 @@ def view(watched: Watched) -> View:
         calls that have failed in the same way at the same place, the latest first: a dict for each
         group with ``function``, ``error`` (its type), ``place`` (``"file.py:12 in name"``, empty if
         it is not known), ``count``, ``seconds_ago`` of the last, and ``text``, ``traceback`` and
-        ``pid`` of that.
+        ``pid`` and ``node`` of that.
     ``ends``
         the last workers that have ended, the latest first: a dict for each with ``seconds_ago``,
-        ``worker`` (its number), ``pid``, ``lost`` (whether that was not planned) and ``cause`` (how
-        it was lost, in words; else empty).
+        ``worker`` (its number), ``pid``, ``node`` (empty if it was on this machine), ``lost``
+        (whether that was not planned) and ``cause`` (how it was lost, in words; else empty).
     """
     now = native.monotonic()
     marks, ended = watched.ended()
@@ -106,18 +106,20 @@ def _failure(group: Failure, now: float) -> dict[str, Any]:
         "seconds_ago": now - group.last_at,
         "text": group.text,
         "traceback": group.trace[-_LONGEST_TRACE:],
-        "pid": group.pid,
+        "pid": None if group.process is None else group.process.pid,
+        "node": "" if group.process is None else group.process.node,
     }
 
 
 def _ends(log: list[tuple[Any, ...]], now: float) -> Iterator[dict[str, Any]]:
     for at, name, *fields in reversed(log):
         if name == "WorkerEnded":
-            worker, pid, lost, cause = fields
+            worker, process, lost, cause = fields
             yield {
                 "seconds_ago": now - at,
                 "worker": worker,
-                "pid": pid,
+                "pid": process.pid,
+                "node": process.node,
                 "lost": lost,
                 "cause": cause,
             }

@@ -14,6 +14,7 @@ from os import getpid
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
+from ..process import Process
 from ..wire import messages, payload
 from ..wire.contract import NODE
 from ..wire.wording import RESULT_NOTE, add_note, call_text, function_name, retell, text_of
@@ -106,7 +107,7 @@ def describe(
     of its attributes that can be.
     """
     node = os.environ.get(NODE, "")
-    where = f"in worker process {getpid()}" + (f" on node {node}" if node else "")
+    where = f"in {Process(getpid(), node)}"
     call = "this call"
     if function is not None:
         call = call_text(function_name(function), item)

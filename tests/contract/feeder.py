@@ -18,6 +18,7 @@ from hybridexec.parent.engine.engine import Engine
 from hybridexec.parent.work import decode
 from hybridexec.parent.work.batch import LOST, UNPICKLABLE, AttemptHistory, Batch, Ended, Values
 from hybridexec.parent.work.function import Function
+from hybridexec.process import Process
 from hybridexec.wire import exceptions, messages, payload
 
 #: A pickle, or one and its buffers: bytes in any case. See :func:`payload.flat`.
@@ -89,8 +90,8 @@ class Feeder:
                     value = b"".join((*value, pickle.STOP))
                 self._note(outcomes, place, True, value)
         else:
-            for place, status, value, _, pid, history in ended:
-                self._note(outcomes, place, *_pickled(status, value, pid, history))
+            for place, status, value, _, process, history in ended:
+                self._note(outcomes, place, *_pickled(status, value, process, history))
         if outcomes:
             self._take(outcomes)
 
@@ -101,7 +102,7 @@ class Feeder:
 
 
 def _pickled(
-    status: int, value: Any, pid: int | None, history: AttemptHistory | None
+    status: int, value: Any, process: Process | None, history: AttemptHistory | None
 ) -> tuple[bool, Pickled]:
     """An outcome as it may travel on."""
     if status == messages.VALUE:
@@ -111,11 +112,11 @@ def _pickled(
     if status == messages.ERROR:
         value = (payload.flat(value[0]), *value[1:])
     elif status in (LOST, UNPICKLABLE):  # an exception of this process, no pickle yet
-        _, error = decode.decode(status, value, pid)
+        _, error = decode.decode(status, value, process)
         assert error is not None
         value = payload.flat(exceptions.pack(error))
     texts = history.texts if history is not None else []
-    return False, pickle.dumps((status, value, pid, texts), payload.PROTOCOL)
+    return False, pickle.dumps((status, value, process, texts), payload.PROTOCOL)
 
 
 # -- in the process that has the futures ----------------------------------------------------------

@@ -17,6 +17,7 @@ from hybridexec.parent.work.batch import PACKED, Batch, Ended, Values
 from hybridexec.parent.work.callbacks import Callbacks
 from hybridexec.parent.work.function import Function
 from hybridexec.parent.work.future import CallFuture
+from hybridexec.process import Process
 from hybridexec.wire import fragments, messages, payload
 
 
@@ -116,7 +117,7 @@ class FakeEngine:
         batch, place = self.open.pop(number)
         item = _first_argument(batch, batch.items[place])
         batch.remaining -= 1
-        batch.sink.deliver([(batch.offset + place, messages.VALUE, item, 0.5, 7, None)])
+        batch.sink.deliver([(batch.offset + place, messages.VALUE, item, 0.5, Process(7), None)])
 
     def finish_row(self, size: int) -> None:
         """End the first open call and those of its batch that follow it, up to ``size`` in all, as

@@ -211,8 +211,8 @@ class Arrivals:
         raise error
 
     def _end(self, ended: Ended) -> None:
-        _, status, value, _, pid, history = ended
-        returned, error = decode(status, value, pid, history)
+        _, status, value, _, process, history = ended
+        returned, error = decode(status, value, process, history)
         if self.on_end is not None:
             self.on_end(error)
         if error is None:

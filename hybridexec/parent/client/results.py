@@ -55,8 +55,8 @@ def results(
 
 def value_of(taken: list[Ended], return_exceptions: bool) -> Any:
     """The result or error of the one outcome in the list, which is emptied."""
-    _, status, value, _, pid, history = taken.pop()
-    result, error = decode(status, value, pid, history)
+    _, status, value, _, process, history = taken.pop()
+    result, error = decode(status, value, process, history)
     if error is None:
         return result
     if return_exceptions and not ends_all(status, value):
@@ -92,15 +92,16 @@ def outcome_of(ended: Ended, item: Any) -> Outcome[Any]:
     """The record of an outcome."""
     from ...outcomes import Outcome  # slow to load, and most programs do not need it
 
-    _, status, value, seconds, pid, history = ended
-    value, error = decode(status, value, pid, history)
+    _, status, value, seconds, process, history = ended
+    value, error = decode(status, value, process, history)
     before = len(history.texts) if history is not None else 0
-    ran = pid is not None  # a call that lost its worker has a pid only if it had started
+    ran = process is not None  # a call that lost its worker has one only if it had started
     return Outcome(
         item=item,
         value=value,
         error=error,
         attempts=before + ran,
         seconds=seconds,
-        worker=pid,
+        worker=None if process is None else process.pid,
+        node="" if process is None else process.node,
     )

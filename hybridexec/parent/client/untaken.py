@@ -81,5 +81,5 @@ class Untaken:
 
 def decoded(ended: Ended) -> Outcome:
     """What a call has come to."""
-    _, status, value, _, pid, history = ended
-    return decode(status, value, pid, history)
+    _, status, value, _, process, history = ended
+    return decode(status, value, process, history)

@@ -162,6 +162,10 @@ class Engine:
         """See :meth:`Pool.leave`."""
         self._queue.post(self._pool.leave, numbers, max_workers)
 
+    def happen(self, name: str, *fields: object) -> None:
+        """See :meth:`.Tally.happen`."""
+        self._queue.post(self._pool.actions.tally.happen, name, *fields)
+
     def check_open(self) -> None:
         """Raise what :meth:`submit` would."""
         if self.inert:

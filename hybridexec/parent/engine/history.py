@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...process import Process
 from ...wire.wording import call_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class WorkerSample(NamedTuple):
     hub_lag: float
     rss: int
     lane: str
+    node: str = ""
 
 
 class Sample(NamedTuple):
@@ -55,7 +57,7 @@ class SlowCall(NamedTuple):
 
     seconds: float
     call: str
-    pid: int | None
+    process: Process
 
 
 class _Seen(NamedTuple):
@@ -65,7 +67,7 @@ class _Seen(NamedTuple):
     seconds: float
     function: str
     arguments: tuple[Any, ...] | None
-    pid: int | None
+    process: Process
 
 
 class History:
@@ -90,7 +92,7 @@ class History:
         """The calls that were seen to run for longest, the longest first."""
         seen = sorted(self._slow.values(), key=lambda each: each.seconds, reverse=True)
         return [
-            SlowCall(each.seconds, call_text(each.function, each.arguments), each.pid)
+            SlowCall(each.seconds, call_text(each.function, each.arguments), each.process)
             for each in seen
         ]
 
@@ -107,11 +109,11 @@ class History:
         self._latest = self._look(now)
 
     def _look(self, now: float) -> Sample:
-        for (batch, place), seconds, pid in self._snapshot.longest(now):
+        for (batch, place), seconds, process in self._snapshot.longest(now):
             call = batch.first + place
             seen = self._slow.get(call)
             arguments = batch.plain(place) if seen is None else seen.arguments
-            self._slow[call] = _Seen(seconds, batch.function.name, arguments, pid)
+            self._slow[call] = _Seen(seconds, batch.function.name, arguments, process)
         if len(self._slow) > _SLOWEST:
             kept = heapq.nlargest(_SLOWEST, self._slow.items(), key=lambda each: each[1].seconds)
             self._slow = dict(kept)
@@ -131,7 +133,10 @@ def sample(snapshot: Snapshot, now: float) -> Sample:
             lag = snapshot.hub_lag(worker, now)
             busy = snapshot.busy(worker, now)
             lane = worker.crew.lane
-            workers.append(WorkerSample(worker.id, running, queued, busy, lag, page.resident, lane))
+            node, resident = worker.process.node, page.resident
+            workers.append(
+                WorkerSample(worker.id, running, queued, busy, lag, resident, lane, node)
+            )
         except ValueError:  # it has just ended, and its page was unmapped
             continue
     return Sample(

@@ -90,7 +90,9 @@ class HubMonitor:
             elif type(step) is Report:
                 self._report(step, connection)
             elif type(step) is Over:
-                self._tally.happen("WorkerUnblocked", step.worker, connection.pid, step.seconds)
+                self._tally.happen(
+                    "WorkerUnblocked", step.worker, self._workers[step.worker].process, step.seconds
+                )
         self._look_at = now + self._watchdog.period
 
     def _report(self, report: Report, connection: Link) -> None:
@@ -112,7 +114,7 @@ class HubMonitor:
         # What computes does not wait for a library.
         libraries = self._libraries(worker.id) if state in ("S", "D") else ()
         found = report.seconds, name, stack, why, no_stack, len(held), libraries, worker.crew.lane
-        self._tally.happen("WorkerBlocked", worker.id, worker.pid, *found)
+        self._tally.happen("WorkerBlocked", worker.id, worker.process, *found)
 
     def _held_up(self, found: HeldUp) -> None:
         worker = self._workers[found.worker]
@@ -120,7 +122,7 @@ class HubMonitor:
         call = _text(sent, found.call) if found.call in sent else "a call that has ended"
         libraries, lane = self._libraries(worker.id), worker.crew.lane
         told = found.seconds, found.held, call, stack, len(sent), libraries, lane
-        self._tally.happen("WorkerHeldUp", worker.id, worker.pid, *told)
+        self._tally.happen("WorkerHeldUp", worker.id, worker.process, *told)
 
     def _ask(self, worker: int) -> None:
         """Ask a worker what its main thread is doing."""

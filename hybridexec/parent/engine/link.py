@@ -12,7 +12,8 @@ on the turn holder's thread        all but what follows. The turn holder is the 
                                    here may block, and nothing needs a lock of its own
 on the I/O thread only             :meth:`Link.ended`, :meth:`Link.finish`, :meth:`Link.close`,
                                    :meth:`Launcher.connect`
-on any thread                      ``pid``, ``process``; the page is read by any, too
+on any thread                      ``pid``, ``process``, :meth:`Launcher.nodes`; the page is read
+                                   by any, too
 on a thread of its own             :meth:`Launcher.start`; on the caller's with "fork"
 =================================  ========================================================
 
@@ -161,6 +162,19 @@ class Link(Protocol):
         """What was written."""
 
 
+class Node(Protocol):
+    """A machine on which workers are started, if that is not this one. Read by any thread."""
+
+    #: Its name, and its address; how many workers of each lane it has at most.
+    name: str
+    address: str
+    places: int
+    #: Seconds that a message took last to it and back; None if that is not known.
+    round_trip: float | None
+    #: Whether it is about to go.
+    leaving: bool
+
+
 class Launcher(Protocol):
     """Starts workers, or finds those that are there. :class:`..launch.launcher.Launcher` starts
     processes."""
@@ -195,6 +209,10 @@ class Launcher(Protocol):
 
     def give_up(self, lane: str) -> None:
         """No start in this lane is wanted any more: those under way are to fail soon."""
+
+    def nodes(self) -> Sequence[Node]:
+        """The machines on which workers are started now; none if that is this one. On any
+        thread."""
 
     def become_inert(self) -> None:
         """This process is a fork: start no more."""

@@ -9,15 +9,17 @@ import contextlib
 import heapq
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...process import Process
 from ...wire.page import BUSY_SECONDS
 from ..pool.pool import Pool
 from ..pool.tally import Tally
 from ..pool.worker import Worker, WorkerState
 from ..work.batch import Call
 from .entry_queue import EntryQueue
+from .link import Node
 from .supervisor import Supervisor
 
 #: How many of the running calls are told.
@@ -78,6 +80,10 @@ class Snapshot:
         """The pool's workers, for statistics."""
         return list(self._workers.values())
 
+    def nodes(self) -> Sequence[Node]:
+        """The machines that have the workers, if they are nodes of a cluster."""
+        return self._supervisor.nodes()
+
     def current(self, worker: int) -> str | None:
         """The call that has a worker's CPU; see :meth:`Supervisor.current`."""
         return self._supervisor.current(worker)
@@ -128,9 +134,9 @@ class Snapshot:
         busy, held = worker.page.busy, self.hub_lag(worker, now)
         return 1.0 - (1.0 - busy) * math.exp(-held / BUSY_SECONDS)
 
-    def longest(self, now: float) -> list[tuple[Call, float, int | None]]:
+    def longest(self, now: float) -> list[tuple[Call, float, Process]]:
         """The calls that have been running for longest, the longest first: for each itself, for how
-        many seconds, and its worker's pid."""
+        many seconds, and its worker's process."""
         first: list[tuple[float, Worker]] = []
         for worker in self.workers():
             with contextlib.suppress(ValueError):
@@ -141,22 +147,17 @@ class Snapshot:
         for _, worker in heapq.nsmallest(_LONGEST, first, key=_start):
             with contextlib.suppress(ValueError):
                 found += [(since, call, worker) for call, since in worker.page.running().items()]
-        told: list[tuple[Call, float, int | None]] = []
+        told: list[tuple[Call, float, Process]] = []
         for since, call, worker in heapq.nsmallest(_LONGEST, found, key=_start):
             batch = worker.in_flight.get(call)
             if batch is not None:  # else it has ended
-                told.append(((batch, call - batch.first), max(0.0, now - since), worker.pid))
+                told.append(((batch, call - batch.first), max(0.0, now - since), worker.process))
         return told
 
     def age(self, worker: int, now: float) -> float:
         """For how many seconds there has been this worker; 0 while it is being started."""
         link = self._connections.get(worker)
         return 0.0 if link is None else now - link.since
-
-    def node(self, worker: int) -> str:
-        """The machine that a worker is on; empty if that is this one, or not known yet."""
-        link = self._connections.get(worker)
-        return "" if link is None else link.node
 
     def bytes_moved(self) -> tuple[int, int]:
         """The bytes that went to the workers, and that came from them."""

@@ -11,11 +11,20 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ... import native
-from ...stats import Durations, ExecutorStats, LaneStats, Restart, RunningCall, WorkerStats
+from ...stats import (
+    Durations,
+    ExecutorStats,
+    LaneStats,
+    NodeStats,
+    Restart,
+    RunningCall,
+    WorkerStats,
+)
 from ...wire.histogram import Histogram
 from ..pool.worker import Worker
 
 if TYPE_CHECKING:
+    from .link import Node
     from .snapshot import Snapshot
 
 
@@ -45,17 +54,21 @@ def stats(snapshot: Snapshot) -> ExecutorStats:
         _durations(runs),
         _durations(waits),
         tally.restarts,
-        tuple(Restart(now - at, pid, cause) for at, pid, cause in list(tally.last_restarts)),
+        tuple(
+            Restart(now - at, process.pid, cause, process.node)
+            for at, process, cause in list(tally.last_restarts)
+        ),
         sent,
         received,
         tuple(
-            RunningCall(batch.text(place), seconds, pid)
-            for (batch, place), seconds, pid in snapshot.longest(now)
+            RunningCall(batch.text(place), seconds, process.pid, process.node)
+            for (batch, place), seconds, process in snapshot.longest(now)
         ),
         snapshot.logs_dropped,
         tally.idle_ends,
         {lane: _lane(snapshot, lane, told) for lane in list(tally.lanes)},
         snapshot.limited,
+        tuple(_node(snapshot, node, told) for node in snapshot.nodes()),
     )
 
 
@@ -73,6 +86,25 @@ def _lane(snapshot: Snapshot, lane: str, workers: list[WorkerStats]) -> LaneStat
         counts.timed_out,
         counts.cancelled,
         counts.lost,
+    )
+
+
+def _node(snapshot: Snapshot, node: Node, workers: list[WorkerStats]) -> NodeStats:
+    ours = [worker for worker in workers if worker.node == node.name]
+    done, failed, cpu_seconds = snapshot.tally.gone.get(node.name, (0, 0, 0.0))
+    return NodeStats(
+        node.name,
+        node.address,
+        len(ours),
+        node.places,
+        sum(worker.running for worker in ours),
+        sum(worker.queued for worker in ours),
+        done + sum(worker.done for worker in ours),
+        failed + sum(worker.failed for worker in ours),
+        sum(worker.rss for worker in ours),
+        cpu_seconds + sum(worker.cpu_seconds for worker in ours),
+        node.round_trip,
+        node.leaving,
     )
 
 
@@ -104,7 +136,7 @@ def _worker(snapshot: Snapshot, worker: Worker, now: float) -> WorkerStats:
         page.cpu_seconds,
         snapshot.age(worker.id, now),
         worker.crew.lane,
-        snapshot.node(worker.id),
+        worker.process.node,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ... import native
+from ...process import Process
 from ...wire import frames, messages
 from ...wire.messages import Items, Results, ToWorker
 from ...wire.shared import Part
@@ -21,7 +22,7 @@ from ..pool.watchdog import Watchdog
 from .entry_queue import EntryQueue
 from .hub_monitor import HubMonitor
 from .leader import Leader
-from .link import Launcher, Link
+from .link import Launcher, Link, Node
 from .stacks import Stacks
 from .starter import Starter
 from .worker_logs import WorkerLogs
@@ -166,6 +167,10 @@ class Supervisor:
         """How many log records of workers were dropped."""
         return 0 if self._logs is None else self._logs.dropped
 
+    def nodes(self) -> Sequence[Node]:
+        """Those of the launcher; callable on any thread."""
+        return self._launcher.nodes()
+
     def current(self, number: int) -> str | None:
         """The call that has a worker's CPU, in a few words, if it is known; callable on any
         thread."""
@@ -193,7 +198,8 @@ class Supervisor:
             self._poller.register(fd, native.Poller.READABLE)
         if self._logs is not None and self._logs.changed is not None:
             connection.write(messages.Follow(self._logs.changed))
-        self._pool.started(number, connection.pid, connection.page)
+        process = Process(connection.pid, connection.node)
+        self._pool.started(number, process, connection.page)
 
     def _not_started(self, number: int, error: BaseException) -> None:
         broken = exit_errors.not_started(error, self._launcher.executable)
@@ -201,7 +207,7 @@ class Supervisor:
             self._pool.unready(number, broken)
         self._pool.lost(number, broken, native.monotonic())
         if self._pool.phase is Phase.RUNNING:
-            self._tally.happen("WorkerStartFailed", number, None, str(broken))
+            self._tally.happen("WorkerStartFailed", number, Process(None), str(broken))
         self._tell_of_breakage()
 
     # -- results and ends -------------------------------------------------------------------------
@@ -237,7 +243,9 @@ class Supervisor:
         # The process is ending, and its log is complete only when it has.
         connection = self.connections[number]
         connection.failed_stage = stage
-        connection.failure = exit_errors.failed(connection.pid, stage, text)
+        connection.failure = exit_errors.failed(
+            Process(connection.pid, connection.node), stage, text
+        )
 
     def _hear_of_end(self, number: int, connection: Link, fd: int) -> None:
         """A link has ended, or is about to."""

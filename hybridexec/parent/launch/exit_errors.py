@@ -6,6 +6,7 @@ import signal
 from typing import NamedTuple
 
 from ...errors import ExecutorBroken, WorkerLost
+from ...process import Process, on_node
 from ..work.decode import THIS_CALL, remote_traceback
 from . import interpreter
 
@@ -25,7 +26,7 @@ class Death(NamedTuple):
 
 
 def lost(
-    death: Death, running: int, calls: tuple[str, ...], *, goes_on: bool, where: str = ""
+    death: Death, running: int, calls: tuple[str, ...], *, goes_on: bool, node: str = ""
 ) -> WorkerLost:
     """For the calls of a worker that died while it ran ``running``.
 
@@ -34,7 +35,7 @@ def lost(
     Args:
         calls: the first of those it ran, in words.
         goes_on: whether the executor does.
-        where: on which machine, in words that follow the process's.
+        node: the name of its machine; empty if it is this one.
     """
     how = describe_exit(death.code)
     if death.server_ended:
@@ -44,28 +45,28 @@ def lost(
     others = f", and {running - 1} other{'s' * (running > 2)}" if running > 1 else ""
     end = ", the executor goes on" if goes_on else ""
     text = (
-        f"worker process {death.pid}{where} died ({how}) while it was running {THIS_CALL}{others}; "
+        f"{Process(death.pid, node)} died ({how}) while it was running {THIS_CALL}{others}; "
         f"the call may have run{end}"
     )
     if running > 1 and calls:
         more = f" and {running - len(calls)} more" if running > len(calls) else ""
         text += f". It was running: {', '.join(calls)}{more}"
-    error = WorkerLost(text, death.pid, death.code, running, calls, death.fault_log)
+    error = WorkerLost(text, death.pid, death.code, running, calls, death.fault_log, node)
     _add_fault_log(error, death.fault_log)
     return error
 
 
-def never_ready(death: Death, executable: str = "", where: str = "") -> ExecutorBroken:
+def never_ready(death: Death, executable: str = "", node: str = "") -> ExecutorBroken:
     """For workers that die, without a word, before they have done anything.
 
     Args:
         executable: what was run to start them, if anything was.
-        where: as for :func:`lost`.
+        node: as for :func:`lost`.
     """
     code = death.code
     text = (
-        f"worker processes{where} die before they have taken a call; the last, {death.pid}, ended "
-        f"with: {describe_exit(code)}. Look for its own messages on stderr"
+        f"worker processes{on_node(node)} die before they have taken a call; the last, "
+        f"{death.pid}, ended with: {describe_exit(code)}. Look for its own messages on stderr"
     )
     if executable and code is not None and code >= 0:
         text += f". {interpreter.if_none(executable)}"
@@ -89,13 +90,13 @@ def not_started(error: BaseException, executable: str) -> ExecutorBroken:
     return broken
 
 
-def failed(pid: int | None, stage: str, trace: str) -> ExecutorBroken:
+def failed(process: Process, stage: str, trace: str) -> ExecutorBroken:
     """For a worker that said why it cannot get ready."""
     last = trace.strip().splitlines()[-1]
     if stage in ("initializer", "worker_state"):
-        text = f"the {stage} failed in worker process {pid}: {last}"
+        text = f"the {stage} failed in {process}: {last}"
     else:
-        text = f"worker process {pid} could not be made ready: {last}"
+        text = f"{process} could not be made ready: {last}"
     broken = ExecutorBroken(text)
     broken.__cause__ = remote_traceback(trace)
     return broken

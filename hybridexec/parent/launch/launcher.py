@@ -355,6 +355,10 @@ class Launcher(Generic[LinkT]):
                     process.join()
                     process.close()
 
+    def nodes(self) -> tuple[()]:
+        """There are none: workers are started on this machine."""
+        return ()
+
     def become_inert(self) -> None:
         """Forget the workers: this process is a fork, and they are its parent's."""
         # multiprocessing would try to join them when this process exits, and fail.

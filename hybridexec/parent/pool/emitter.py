@@ -25,7 +25,9 @@ from ...events import (
     CallsSubmitted,
     CallsTimedOut,
     Event,
+    made,
 )
+from ...process import Process
 from ...wire import messages
 from ..work.batch import PACKED, Batch, Call, Ended, Loss
 from .worker import Worker
@@ -41,7 +43,8 @@ class Emitter:
         Args:
             workers: those there are. What they have started by now is not told.
         """
-        # How many calls went which way: by the kind of the event, and its fields after the count.
+        # How many calls went which way: by the kind of the event, and its fields after the count
+        # (as for ``made``).
         self._calls: Counter[tuple[Any, ...]] = Counter()
         # The first traceback of each of those that failed.
         self._traces: dict[tuple[Any, ...], str] = {}
@@ -55,7 +58,7 @@ class Emitter:
         events: list[Event] = []
         for key in sorted(calls, key=lambda key: _RANK[key[0]]):
             more = (traces[key],) if key in traces else ()
-            events.append(key[0](now, calls[key], *key[1:], *more))
+            events.append(made(key[0], now, calls[key], *key[1:], *more))
         return events
 
     def submitted(self, batch: Batch) -> None:
@@ -69,15 +72,15 @@ class Emitter:
             before, taken = self._taken.get(worker.id, 0), worker.taken
             if taken > before:
                 self._taken[worker.id] = taken
-                self._calls[CallsStarted, worker.pid] += taken - before
+                self._calls[CallsStarted, worker.process] += taken - before
 
-    def retried(self, call: Call, pid: int | None, error: str, text: str) -> None:
+    def retried(self, call: Call, process: Process, error: str, text: str) -> None:
         """A call is to run again, because of an error."""
-        self._calls[CallsRetried, call[0].function.name, pid, error, text] += 1
+        self._calls[CallsRetried, call[0].function.name, process, error, text] += 1
 
-    def finished(self, batch: Batch, count: int, pid: int | None) -> None:
+    def finished(self, batch: Batch, count: int, process: Process) -> None:
         """Calls have returned plain values."""
-        self._calls[CallsFinished, batch.function.name, pid] += count
+        self._calls[CallsFinished, batch.function.name, process] += count
 
     def cancelled(self, batch: Batch, count: int) -> None:
         """Calls were cancelled, and their sink knows or hears of that by another way."""
@@ -87,21 +90,21 @@ class Emitter:
     def ended(self, batch: Batch, outcomes: Sequence[Ended]) -> None:
         """Calls have ended with these outcomes."""
         function = batch.function.name
-        for _, status, value, _, pid, _ in outcomes:
+        for _, status, value, _, process, _ in outcomes:
             if status in (messages.VALUE, messages.PICKLED, PACKED):
-                self._calls[CallsFinished, function, pid] += 1
+                self._calls[CallsFinished, function, process] += 1
             elif status == messages.ERROR:
                 _, trace, _, error, text = value
-                key = (CallsFailed, function, pid, error, text)
+                key = (CallsFailed, function, process, error, text)
                 self._calls[key] += 1
                 self._traces.setdefault(key, trace)
             elif status == messages.TIMED_OUT:
-                self._calls[CallsTimedOut, function, pid] += 1
+                self._calls[CallsTimedOut, function, process] += 1
             elif status == messages.CANCELLED:
                 self._calls[CallsCancelled, function] += 1
             else:
                 lost = value.error if type(value) is Loss else value
-                self._calls[CallsLost, function, pid, type(lost).__name__, str(lost)] += 1
+                self._calls[CallsLost, function, process, type(lost).__name__, str(lost)] += 1
 
     def worker_ended(self, worker: Worker) -> None:
         """It is gone."""

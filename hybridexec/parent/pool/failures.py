@@ -6,6 +6,8 @@ Guarantees: the memory it takes is bound by a number of groups, whatever fails.
 
 from __future__ import annotations
 
+from ...process import Process
+
 #: How many groups are kept: those in which something failed last.
 _MOST = 100
 #: Characters of an error's text, and of a traceback, at most.
@@ -21,8 +23,8 @@ class Failure:
         "first_at",
         "function",
         "last_at",
-        "pid",
         "place",
+        "process",
         "text",
         "trace",
     )
@@ -37,9 +39,10 @@ class Failure:
         #: How many calls; when the first and the last of them have ended, in monotonic seconds.
         self.count = 0
         self.first_at = self.last_at = now
-        #: Of the last: the error's text, the traceback as printed in the worker, the worker's pid.
+        #: Of the last: the error's text, the traceback as printed in the worker, and the worker's
+        #: process.
         self.text = self.trace = ""
-        self.pid: int | None = None
+        self.process: Process | None = None
 
 
 class Failures:
@@ -49,7 +52,13 @@ class Failures:
         self._groups: dict[tuple[str, str, str], Failure] = {}
 
     def note(
-        self, function: str, error: str, text: str, trace: str, pid: int | None, now: float
+        self,
+        function: str,
+        error: str,
+        text: str,
+        trace: str,
+        process: Process | None,
+        now: float,
     ) -> None:
         """Note that a call has failed."""
         place = _place(trace)
@@ -61,7 +70,7 @@ class Failures:
         group.count += 1
         group.last_at = now
         group.text, group.trace = text[:_LONGEST_TEXT], trace[-_LONGEST_TRACE:]
-        group.pid = pid
+        group.process = process
 
     def groups(self) -> list[Failure]:
         """The groups, the latest last."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ...process import Process
 from ...wire import messages
 from ..work.batch import (
     ALL,
@@ -152,7 +153,7 @@ class Ledger:
                 self._cancel_sent(worker, batch, places, running=True)
                 self._tally.cancel(batch, len(places))
                 ended: list[Ended] = [
-                    (batch.offset + place, messages.CANCELLED, said, None, worker.pid, None)
+                    (batch.offset + place, messages.CANCELLED, said, None, worker.process, None)
                     for place in places
                 ]
                 self._outcomes.append((batch.sink, ended))
@@ -231,17 +232,21 @@ class Ledger:
         ]
         self.deliver(batch, ended)
 
-    def end(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+    def end(
+        self, batch: Batch, place: int, status: int, value: Any, process: Process | None
+    ) -> None:
         """End a call that no worker has any more."""
-        self.deliver(batch, [_outcome(batch, place, status, value, pid)])
+        self.deliver(batch, [_outcome(batch, place, status, value, process)])
 
-    def give_up(self, batch: Batch, place: int, status: int, value: Any, pid: int | None) -> None:
+    def give_up(
+        self, batch: Batch, place: int, status: int, value: Any, process: Process | None
+    ) -> None:
         """End a call, unless it was cancelled, that its worker may go on with: its sink hears
         nothing of that run."""
         if batch.states[place] != DROPPED:
             batch.drop((place,))
             self._less(batch.crew, 1)
-            ended = [_outcome(batch, place, status, value, pid)]
+            ended = [_outcome(batch, place, status, value, process)]
             self._outcomes.append((batch.sink, ended))
             self._tally.end(batch, ended)
 
@@ -271,12 +276,17 @@ class Ledger:
             self._release_if_over(batch)
 
     def deliver_row(
-        self, batch: Batch, place: int, values: list[Any], prelude: bytes | None, pid: int | None
+        self,
+        batch: Batch,
+        place: int,
+        values: list[Any],
+        prelude: bytes | None,
+        process: Process,
     ) -> None:
         """End consecutive calls, from ``place`` on, with values; see :class:`.batch.Values`."""
         self._less(batch.crew, len(values))
-        self._outcomes.append((batch.sink, Values(batch.offset + place, values, prelude, pid)))
-        self._tally.finish(batch, len(values), pid)
+        self._outcomes.append((batch.sink, Values(batch.offset + place, values, prelude, process)))
+        self._tally.finish(batch, len(values), process)
         self.ended(batch, place, len(values))
 
     def _less(self, crew: Crew, count: int) -> None:
@@ -306,6 +316,6 @@ class Ledger:
                 self._actions.send(worker.id, messages.Forget(number))
 
 
-def _outcome(batch: Batch, place: int, status: int, value: Any, pid: int | None) -> Ended:
+def _outcome(batch: Batch, place: int, status: int, value: Any, process: Process | None) -> Ended:
     history = batch.histories.get(place) if batch.histories else None
-    return batch.offset + place, status, value, None, pid, history
+    return batch.offset + place, status, value, None, process, history

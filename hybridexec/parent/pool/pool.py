@@ -36,6 +36,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ...process import Process
 from ...wire import messages
 from ...wire.messages import Row
 from ..work.batch import Batch, Sink
@@ -260,14 +261,14 @@ class Pool:
 
     # -- events: what workers do --------------------------------------------------------------
 
-    def started(self, number: int, pid: int | None, page: Page | None) -> None:
+    def started(self, number: int, process: Process, page: Page | None) -> None:
         """A worker exists. What follows if it has no page: see :mod:`.page`."""
         worker = self.workers[number]
         worker.exists = True
-        worker.pid = pid
+        worker.process = process
         if page is not None:
             worker.page = page
-        self.actions.tally.happen("WorkerStarted", number, pid, worker.crew.lane)
+        self.actions.tally.happen("WorkerStarted", number, process, worker.crew.lane)
         unwanted = worker.state is WorkerState.STOPPING or worker.crew.broken_because is not None
         if unwanted or self.phase in (Phase.BROKEN, Phase.KILLED):
             self.actions.kill(number, signal.SIGKILL)
@@ -280,7 +281,7 @@ class Pool:
             return  # it was told to end meanwhile
         worker.state = WorkerState.QUARANTINE if worker.quarantine else WorkerState.READY
         worker.sampled_at = worker.moved_at = now
-        self.actions.tally.happen("WorkerReady", number, worker.pid)
+        self.actions.tally.happen("WorkerReady", number, worker.process)
         worker.crew.retire_surplus()
         self._settle()
 

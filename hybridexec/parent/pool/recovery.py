@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import CallTimeout, NodeLost, WorkerLost
+from ...process import Process
 from ...wire import messages
 from ...wire.wording import call_text
 from ..work.batch import DROPPED, ENDED, LOST, UNWANTED, Batch, Call, Loss
@@ -46,7 +47,7 @@ class Recovery:
         self.leaving = False
 
     def try_again(
-        self, batch: Batch, place: int, status: int, value: Any, pid: int | None, now: float
+        self, batch: Batch, place: int, status: int, value: Any, process: Process, now: float
     ) -> bool:
         """Put a failed call into the retries, if it may be retried; whether it may."""
         options = batch.options
@@ -70,7 +71,7 @@ class Recovery:
             *_, error, message, seconds = value
         else:
             error, message = text.split(": ", 1)
-        self._actions.tally.retry((batch, place), pid, error, message)
+        self._actions.tally.retry((batch, place), process, error, message)
         if seconds is None:
             seconds = delay(options.backoff, history.retries, self._random)
         batch.crew.retries.add(batch, place, now + seconds)
@@ -107,7 +108,7 @@ class Recovery:
         else:
             # It is not retried, and not over for its batch: this run goes on.
             place, timeout = call - batch.first, batch.options.timeout
-            self._ledger.give_up(batch, place, messages.TIMED_OUT, timeout, worker.pid)
+            self._ledger.give_up(batch, place, messages.TIMED_OUT, timeout, worker.process)
 
     def _report(self, worker: Worker, calls: list[int]) -> None:
         """Report calls that were cancelled and go on."""
@@ -116,7 +117,7 @@ class Recovery:
             batch = worker.in_flight.get(call)
             assert batch is not None, "it runs here"
             names.append(call_text(batch.function.name, worker.deadlines.abandoned[call]))
-        fields = len(names), worker.pid, tuple(names), worker.crew.lane
+        fields = len(names), worker.process, tuple(names), worker.crew.lane
         self._actions.tally.happen("CallsAbandoned", *fields)
 
     # -- calls that lose their worker -------------------------------------------------------------
@@ -135,9 +136,9 @@ class Recovery:
             elif batch.states[place] == DROPPED:
                 ledger.ended(batch, place)
             elif call in worker.expired:
-                timeout, pid = batch.options.timeout, worker.pid
-                if not self.try_again(batch, place, messages.TIMED_OUT, timeout, pid, now):
-                    ledger.end(batch, place, messages.TIMED_OUT, timeout, pid)
+                timeout, process = batch.options.timeout, worker.process
+                if not self.try_again(batch, place, messages.TIMED_OUT, timeout, process, now):
+                    ledger.end(batch, place, messages.TIMED_OUT, timeout, process)
             elif batch.options.on_worker_loss == "retry" and not (
                 crew.closing or batch.yielded or batch.states[place] == UNWANTED
             ):
@@ -156,7 +157,7 @@ class Recovery:
         error = type(lost).__name__, str(lost)
         for batch, place in to_run_again:
             if batch.states[place] != ENDED:
-                self._actions.tally.retry((batch, place), worker.pid, *error)
+                self._actions.tally.retry((batch, place), worker.process, *error)
         kept = ledger.wanted(returned)
         (crew.suspects if worker.quarantine else crew.backlog).put_back(kept)
 
@@ -164,8 +165,8 @@ class Recovery:
         """End the calls of a worker that is about to be killed, because of ``cause``."""
         running = worker.running
         for position, (call, batch) in enumerate(worker.in_flight.calls()):
-            pid = worker.pid if position < running else None
-            self._ledger.give_up(batch, call - batch.first, LOST, cause, pid)
+            process = worker.process if position < running else None
+            self._ledger.give_up(batch, call - batch.first, LOST, cause, process)
 
     def give_up_suspects(self, crew: Crew, why: BaseException) -> None:
         """Fail the suspects that wait in a crew: no worker can be started for them, because of
@@ -176,7 +177,7 @@ class Recovery:
 
     def _fail(self, worker: Worker, call: Call, lost: BaseException) -> None:
         """End a call as lost with its worker."""
-        self._ledger.end(*call, LOST, Loss(lost, *call), worker.pid)
+        self._ledger.end(*call, LOST, Loss(lost, *call), worker.process)
 
     def _spare(self, worker: Worker, calls: list[Call], text: str) -> list[Call]:
         """Requeue calls that have not cost them their worker: it was killed because of another

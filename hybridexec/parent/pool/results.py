@@ -37,7 +37,7 @@ class Results:
                 results = [*results, *apart(*row)]
         ledger = self._ledger
         sent = worker.in_flight
-        pid = worker.pid
+        process = worker.process
         worker.done += len(results)
         last: Batch | None = None
         ended: list[Ended] = []
@@ -56,12 +56,12 @@ class Results:
                 continue
             if status >= messages.ERROR:
                 worker.failed += status != messages.CANCELLED
-                if self._recovery.try_again(batch, place, status, value, pid, now):
+                if self._recovery.try_again(batch, place, status, value, process, now):
                     continue
                 if status == messages.RETRIABLE:
                     status, value = messages.ERROR, value[:-1]
             history = batch.histories.get(place) if batch.histories else None
-            ended.append((batch.offset + place, status, value, seconds, pid, history))
+            ended.append((batch.offset + place, status, value, seconds, process, history))
         if last is not None:
             ledger.deliver(last, ended)
 
@@ -74,5 +74,5 @@ class Results:
             return False
         worker.in_flight.pop_row(first, count)
         worker.done += count
-        self._ledger.deliver_row(batch, place, values, prelude, worker.pid)
+        self._ledger.deliver_row(batch, place, values, prelude, worker.process)
         return True

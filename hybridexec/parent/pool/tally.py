@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import WorkerLost
+from ...process import Process
 from ...wire import histogram, messages
 from ..work.batch import PACKED, Batch, Call, Ended, Loss
 from .counts import Counts, Lanes, Sum
@@ -61,26 +62,31 @@ class Tally:
         #: Who tells what happens to calls; None while nobody wants to hear of it.
         self.emitter: Emitter | None = None
         #: What else has happened since it was taken: the name of the event's class, and its fields
-        #: after the time. (The classes take long to load, and few programs need them.)
+        #: after the time, as for :func:`hybridexec.events.made`. (The classes take long to load,
+        #: and few programs need them.)
         self.happened: list[tuple[Any, ...]] = []
         #: The last of that, with its time before it.
         self.log: deque[tuple[Any, ...]] = deque(maxlen=_MOST_LOGGED)
         #: Retries of calls whose functions have a listener of their own: that, and what it is told.
-        self.told_apart: list[tuple[Any, str, int | None, str, str]] = []
+        self.told_apart: list[tuple[Any, str, Process, str, str]] = []
         #: How calls have failed.
         self.failures = Failures()
         #: How many calls went which way, by lane.
         self.lanes = Lanes()
-        #: How many workers have had to be replaced; of the last ones: when, the pid, and the cause.
+        #: How many workers have had to be replaced; of the last ones: when, the process, and the
+        #: cause.
         self.restarts = 0
         #: How many workers have ended because they were idle.
         self.idle_ends = 0
-        self.last_restarts: deque[tuple[float, int | None, str]] = deque(maxlen=_MOST_RESTARTS)
+        self.last_restarts: deque[tuple[float, Process, str]] = deque(maxlen=_MOST_RESTARTS)
         #: The same by what kind of cause they had, of which there are few.
         self.causes: Counter[str] = Counter()
         #: For how long calls have run, and waited, in workers that are gone, and their CPU time.
         self.run_seconds = self.wait_seconds = histogram.Histogram()
         self.cpu_seconds = 0.0
+        #: What workers that are gone have done, by node: how many calls have ended, and failed, and
+        #: their CPU time.
+        self.gone: dict[str, tuple[int, int, float]] = {}
         # How many calls had ended at some times, at least a second apart.
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKED_SECONDS + 2)
         self._mark_at = self._now = 0.0
@@ -121,21 +127,21 @@ class Tally:
         if self.emitter is not None:
             self.emitter.started(workers)
 
-    def retry(self, call: Call, pid: int | None, error: str, text: str) -> None:
+    def retry(self, call: Call, process: Process, error: str, text: str) -> None:
         """A call is to run again, because of an error."""
         call[0].crew.counts.retried += 1
         call[0].retried += 1
         function = call[0].function
         if function.listener is not None:
-            self.told_apart.append((function.listener, function.name, pid, error, text))
+            self.told_apart.append((function.listener, function.name, process, error, text))
         if self.emitter is not None:
-            self.emitter.retried(call, pid, error, text)
+            self.emitter.retried(call, process, error, text)
 
-    def finish(self, batch: Batch, count: int, pid: int | None) -> None:
+    def finish(self, batch: Batch, count: int, process: Process) -> None:
         """Calls have returned plain values."""
         batch.crew.counts.finished += count
         if self.emitter is not None:
-            self.emitter.finished(batch, count, pid)
+            self.emitter.finished(batch, count, process)
 
     def cancel(self, batch: Batch, count: int) -> None:
         """Calls were cancelled, and their sink knows or hears of that by another way."""
@@ -158,7 +164,7 @@ class Tally:
             self.emitter.ended(batch, outcomes)
 
     def _fail(
-        self, counts: Counts, function: str, status: int, value: Any, pid: int | None
+        self, counts: Counts, function: str, status: int, value: Any, process: Process | None
     ) -> None:
         """A call has ended in another way than it should."""
         if status == messages.ERROR:
@@ -171,7 +177,7 @@ class Tally:
             counts.lost += 1
             lost = value.error if type(value) is Loss else value
             error, text, trace = type(lost).__name__, str(lost), ""
-        self.failures.note(function, error, text, trace, pid, self._now)
+        self.failures.note(function, error, text, trace, process, self._now)
 
     # -- all else ---------------------------------------------------------------------------------
 
@@ -184,19 +190,19 @@ class Tally:
             if name in wanted:
                 from ... import events as kinds
 
-                events.append(getattr(kinds, name)(now, *fields))
+                events.append(kinds.made(getattr(kinds, name), now, *fields))
         return events
 
     def take_apart(self, now: float) -> list[tuple[Any, list[Event]]]:
         """What listeners of functions are told, for each of them."""
         if not self.told_apart:
             return []
-        from ...events import CallsRetried
+        from ...events import CallsRetried, made
 
         told, self.told_apart = self.told_apart, []
         return [
-            (listener, [CallsRetried(now, 1, function, pid, error, text)])
-            for listener, function, pid, error, text in told
+            (listener, [made(CallsRetried, now, 1, function, process, error, text)])
+            for listener, function, process, error, text in told
         ]
 
     def happen(self, name: str, *fields: object) -> None:
@@ -204,7 +210,7 @@ class Tally:
 
         Args:
             name: that of the event's class.
-            fields: the event's, after the time.
+            fields: the event's, after the time, as for :func:`hybridexec.events.made`.
         """
         self.happened.append((name, *fields))
 
@@ -212,27 +218,34 @@ class Tally:
         """It gets no more calls."""
         if cause not in ("quarantine", "resized"):  # whose place nobody takes
             worker.recycled = cause
-        self.happen("WorkerRecycled", worker.id, worker.pid, cause)
+        self.happen("WorkerRecycled", worker.id, worker.process, cause)
 
     def worker_rested(self, worker: Worker) -> None:
         """It ends because it has been idle; nobody takes its place before there are calls."""
         self.idle_ends += 1
-        self.happen("WorkerRecycled", worker.id, worker.pid, "idle_timeout")
+        self.happen("WorkerRecycled", worker.id, worker.process, "idle_timeout")
 
     def worker_ended(self, worker: Worker, lost: BaseException, killed: bool, now: float) -> None:
         """It is gone; ``killed``: all were to be."""
         self.run_seconds += worker.page.run_seconds
         self.wait_seconds += worker.page.wait_seconds
         self.cpu_seconds += worker.page.cpu_seconds
+        if worker.process.node:
+            done, failed, seconds = self.gone.get(worker.process.node, (0, 0, 0.0))
+            self.gone[worker.process.node] = (
+                done + worker.done,
+                failed + worker.failed,
+                seconds + worker.page.cpu_seconds,
+            )
         planned = killed or (worker.state is WorkerState.STOPPING and not worker.expired)
         cause = worker.recycled if planned else _cause(worker, lost)
         if cause:
             self.restarts += 1
             self.causes[cause if planned else _kind(worker, lost)] += 1
-            self.last_restarts.append((now, worker.pid, cause))
+            self.last_restarts.append((now, worker.process, cause))
         if self.emitter is not None:
             self.emitter.worker_ended(worker)
-        self.happen("WorkerEnded", worker.id, worker.pid, not planned, "" if planned else cause)
+        self.happen("WorkerEnded", worker.id, worker.process, not planned, "" if planned else cause)
 
 
 def _cause(worker: Worker, lost: BaseException) -> str:

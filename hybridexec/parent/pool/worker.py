@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from ...process import Process
 from ..work.batch import Batch
 from .deadlines import HUB_LATE, Deadlines
 from .in_flight import InFlight
@@ -64,9 +65,9 @@ class Worker:
         "limited",
         "moved_at",
         "page",
-        "pid",
         "place",
         "predecessor",
+        "process",
         "quarantine",
         "recalled_at",
         "recalls",
@@ -98,7 +99,7 @@ class Worker:
         self.quarantine = quarantine
         self.state = WorkerState.STARTING
         self.exists = False  # it was started
-        self.pid: int | None = None
+        self.process = Process(None)
         self.page: Page = Unseen(self)
         # A worker takes calls in the order sent, so the first `taken - done` of these have started,
         # and no others.
@@ -133,6 +134,11 @@ class Worker:
         self.recalled_at = 0.0  # when the last Recall was sent because it was stuck
         self.holds = 0  # how often it was held
         self.held_at: float | None = None  # since when it is held, until its calls are reclaimed
+
+    @property
+    def pid(self) -> int | None:
+        """That of its process."""
+        return self.process.pid
 
     @property
     def taken(self) -> int:

@@ -36,6 +36,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ...limits import Key
 from ...options import CallOptions
+from ...process import Process
 from ...wire import fragments, messages
 from ...wire.messages import Result
 from ...wire.payload import Payload
@@ -55,9 +56,9 @@ LOST, UNPICKLABLE, PACKED = -1, -2, -3
 ALL = "all"
 
 #: How a call ended, as it came from the wire: its place among all calls of its sink, a status, a
-#: value, the seconds it ran (or None), the worker's pid (or None), and the history of its earlier
-#: runs (or None if there were none). A plain tuple, because one is made for every call.
-Ended = tuple[int, int, Any, float | None, int | None, "AttemptHistory | None"]
+#: value, the seconds it ran (or None), the worker's process (or None), and the history of its
+#: earlier runs (or None if there were none). A plain tuple, because one is made for every call.
+Ended = tuple[int, int, Any, float | None, Process | None, "AttemptHistory | None"]
 
 #: Where a call is.
 WAITING, SENT, UNWANTED, DROPPED, RETRYING, SUSPECT, LIMITED, ENDED = range(8)
@@ -80,8 +81,8 @@ class Values(NamedTuple):
     values: list[Any]
     #: The fragments', if they are.
     prelude: bytes | None = None
-    #: The worker's, then.
-    pid: int | None = None
+    #: The worker's.
+    process: Process | None = None
 
     def open(self) -> list[Any] | None:
         """The values; None if one of the fragments is no good."""
@@ -95,7 +96,7 @@ class Values(NamedTuple):
     def singly(self) -> list[Ended]:
         """The same as the ends of single calls."""
         return [
-            (*result, self.pid, None) for result in apart(self.first, self.values, self.prelude)
+            (*result, self.process, None) for result in apart(self.first, self.values, self.prelude)
         ]
 
 

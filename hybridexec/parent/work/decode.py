@@ -12,6 +12,7 @@ from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 from ...errors import CallTimeout, ExecutorBroken, RemoteError, WorkerLost
+from ...process import Process
 from ...wire import exceptions, fragments, messages, payload
 from ...wire.wording import add_note, retell, text_of
 from .batch import LOST, PACKED, UNPICKLABLE, AttemptHistory, Loss, is_ctrl_c
@@ -21,31 +22,31 @@ THIS_CALL = "this call"
 
 
 def decode(
-    status: int, value: Any, pid: int | None, history: AttemptHistory | None = None
+    status: int, value: Any, process: Process | None, history: AttemptHistory | None = None
 ) -> tuple[Any, BaseException | None]:
     """The call's ``(value, None)`` or ``(None, exception)``. Notes of the exception describe the
     call's earlier runs."""
     if status == messages.VALUE:
         return value, None
-    result, error = _decode(status, value, pid)
+    result, error = _decode(status, value, process)
     if error is not None and history is not None:
         for number, text in enumerate(history.texts, 1):
             add_note(error, f"Run {number} of this call ended with: {text}")
     return result, error
 
 
-def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseException | None]:
+def _decode(status: int, value: Any, process: Process | None) -> tuple[Any, BaseException | None]:
     if status in (messages.PICKLED, PACKED):
         try:
             return fragments.load(*value) if status == PACKED else payload.loads(value), None
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
-            what = f"the result of this call, from worker process {pid}, could not be unpickled"
+            what = f"the result of this call, from {process}, could not be unpickled"
             retell(error, what, "Its class must be importable here and rebuild itself")
             add_note(
                 error,
-                f"The result of this call, from worker process {pid}, could not be unpickled. Its "
+                f"The result of this call, from {process}, could not be unpickled. Its "
                 "class must be importable here and rebuild itself without errors.",
             )
             _forget_frames(error)
@@ -58,7 +59,7 @@ def _decode(status: int, value: Any, pid: int | None) -> tuple[Any, BaseExceptio
         return None, CancelledError()
     if status == messages.TIMED_OUT:
         expired = CallTimeout(f"the call was stopped: it had run for its timeout of {value} s")
-        expired.add_note(f"Stopped in worker process {pid}")
+        expired.add_note(f"Stopped in {process}")
         return None, expired
     assert status == LOST
     if type(value) is Loss:
@@ -117,7 +118,13 @@ def _own_copy(error: BaseException, call: str | None = None) -> BaseException:
         if call is not None:
             text = text.replace(THIS_CALL, f"{THIS_CALL}, {call}", 1)
         copy = type(error)(
-            text, error.pid, error.exitcode, error.in_flight, error.calls, error.fault_log
+            text,
+            error.pid,
+            error.exitcode,
+            error.in_flight,
+            error.calls,
+            error.fault_log,
+            error.node,
         )
     else:
         copy = ExecutorBroken(*error.args)

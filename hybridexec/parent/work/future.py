@@ -279,13 +279,13 @@ class CallFuture(Future[T]):
         else:
             if isinstance(ended, Values):
                 ended = ended.singly()
-            _, status, value, _, pid, history = ended[0]
+            _, status, value, _, process, history = ended[0]
             if status == messages.VALUE:
                 self._finish(value, None)
             elif status == messages.CANCELLED:
                 self.cancel_quietly()
             else:
-                self._finish(*decode(status, value, pid, history))
+                self._finish(*decode(status, value, process, history))
         self.leave()
 
     def deliver_here(self, ended: Sequence[Ended] | Values) -> Sequence[Ended] | Values | None:
@@ -298,13 +298,13 @@ class CallFuture(Future[T]):
         else:
             if isinstance(ended, Values):
                 ended = ended.singly()
-            _, status, value, _, pid, history = ended[0]
+            _, status, value, _, process, history = ended[0]
             if status == messages.CANCELLED:
                 return ended
             if status == messages.VALUE:
                 result, error = value, None
             else:
-                result, error = decode(status, value, pid, history)
+                result, error = decode(status, value, process, history)
         if not self._finish_alone(result, error):
             outcome = (messages.VALUE, result) if error is None else (UNPICKLABLE, error)
             return [(0, *outcome, None, None, None)]

@@ -8,14 +8,17 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from ...process import Process
+
 
 class Life:
     """One worker's. All times are monotonic seconds."""
 
-    def __init__(self, worker: int, pid: int | None, line: int, start: float) -> None:
+    def __init__(self, worker: int, process: Process, line: int, start: float) -> None:
         #: Its number.
         self.worker = worker
-        self.pid = pid
+        self.pid: int | None = process.pid
+        self.node: str = process.node
         #: Which calls it runs; empty if its start was not told of.
         self.lane = ""
         #: The line it is drawn on, from 0: the first that was free when it began.
@@ -55,18 +58,18 @@ def lives(log: list[tuple[Any, ...]], now: float) -> list[Life]:
     story = _Story()
     for entry in log:
         match entry:
-            case at, "WorkerStarted", worker, pid, lane:
-                story.life(at, worker, pid).lane = lane
-            case at, "WorkerReady", worker, pid:
-                story.life(at, worker, pid).ready = at
-            case at, "WorkerBlocked", worker, pid, seconds, call, *_:
-                story.life(at, worker, pid).stuck = at - seconds, call
-            case at, "WorkerUnblocked", worker, pid, _:
-                story.life(at, worker, pid).free(at)
-            case at, "WorkerRecycled", worker, pid, cause:
-                story.life(at, worker, pid).cause = cause
-            case at, "WorkerEnded", worker, pid, lost, cause:
-                story.end(at, worker, pid, lost, cause)
+            case at, "WorkerStarted", worker, process, lane:
+                story.life(at, worker, process).lane = lane
+            case at, "WorkerReady", worker, process:
+                story.life(at, worker, process).ready = at
+            case at, "WorkerBlocked", worker, process, seconds, call, *_:
+                story.life(at, worker, process).stuck = at - seconds, call
+            case at, "WorkerUnblocked", worker, process, _:
+                story.life(at, worker, process).free(at)
+            case at, "WorkerRecycled", worker, process, cause:
+                story.life(at, worker, process).cause = cause
+            case at, "WorkerEnded", worker, process, lost, cause:
+                story.end(at, worker, process, lost, cause)
     for life in story.current.values():
         life.close(now)
     return story.all
@@ -83,7 +86,7 @@ class _Story:
         self._free: list[int] = []
         self._lines = 0
 
-    def life(self, at: float, worker: int, pid: int | None) -> Life:
+    def life(self, at: float, worker: int, process: Process) -> Life:
         """A worker's, which begins now if this is the first that is heard of it."""
         life = self.current.get(worker)
         if life is None:
@@ -91,13 +94,13 @@ class _Story:
                 line = heapq.heappop(self._free)
             else:
                 line, self._lines = self._lines, self._lines + 1
-            life = self.current[worker] = Life(worker, pid, line, at)
+            life = self.current[worker] = Life(worker, process, line, at)
             self.all.append(life)
         return life
 
-    def end(self, at: float, worker: int, pid: int | None, lost: bool, cause: str) -> None:
+    def end(self, at: float, worker: int, process: Process, lost: bool, cause: str) -> None:
         """A worker has ended."""
-        life = self.life(at, worker, pid)
+        life = self.life(at, worker, process)
         life.close(at)
         life.ended, life.lost = True, lost
         life.cause = cause or life.cause

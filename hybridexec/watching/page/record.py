@@ -14,7 +14,7 @@ from math import log2, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import native
-from ...stats import ExecutorStats
+from ...stats import ExecutorStats, NodeStats
 from .lives import Life, lives
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ class Record(NamedTuple):
     waits: Columns
     failures: Columns
     slowest: Columns
+    #: The nodes that there are.
+    nodes: Columns
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether workers are, or were, on nodes of a cluster."""
+        return bool(self.nodes["node"]) or any(self.lives["node"])
 
 
 def record(watched: Watched) -> Record:
@@ -59,13 +66,13 @@ def record(watched: Watched) -> Record:
     history = watched.history()
     samples = history.samples()
     runs, waits = watched.durations()
-    now = samples[-1].at
+    now, stats = samples[-1].at, watched.stats()
     alive = lives(watched.log(), now)
     return Record(
         clock(watched.began_at),
         clock(now),
         watched.state,
-        watched.stats(),
+        stats,
         _rates(samples, watched.began_at, clock),
         _workers(samples, watched.slots, alive, clock),
         _lives(alive, clock),
@@ -75,9 +82,10 @@ def record(watched: Watched) -> Record:
         _durations(waits),
         _failures(watched, clock),
         _columns(
-            ("seconds", "call", "pid"),
-            ((round(each.seconds, 3), each.call, each.pid) for each in history.slowest()),
+            ("seconds", "call", "pid", "node"),
+            ((round(each.seconds, 3), each.call, *each.process) for each in history.slowest()),
         ),
+        _nodes(stats.nodes),
     )
 
 
@@ -145,13 +153,14 @@ def _workers(
             # A call counts as running until its result was read, so there may seem to be more.
             running = min(worker.running, slots[worker.lane])
             rows.append((at, running, worker.queued, round(worker.busy, 3), lag, megabytes))
-    names = ("worker", "pid", "lane", "line", "at", *SERIES)
+    names = ("worker", "pid", "node", "lane", "line", "at", *SERIES)
     return _columns(
         names,
         (
             (
                 worker,
                 known[worker].pid if worker in known else None,
+                known[worker].node if worker in known else "",
                 known[worker].lane if worker in known else "",
                 known[worker].line if worker in known else 0,
                 *(list(series) for series in zip(*rows, strict=True)),
@@ -163,11 +172,12 @@ def _workers(
 
 def _lives(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "line", "start", "ready", "end", "seconds", "cause"),
+        ("worker", "pid", "node", "lane", "line", "start", "ready", "end", "seconds", "cause"),
         (
             (
                 life.worker,
                 life.pid,
+                life.node,
                 life.lane,
                 life.line,
                 clock(life.start),
@@ -183,11 +193,12 @@ def _lives(alive: list[Life], clock: _Clock) -> Columns:
 
 def _ends(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "line", "at", "lost", "cause"),
+        ("worker", "pid", "node", "lane", "line", "at", "lost", "cause"),
         (
             (
                 life.worker,
                 life.pid,
+                life.node,
                 life.lane,
                 life.line,
                 clock(life.end),
@@ -202,11 +213,12 @@ def _ends(alive: list[Life], clock: _Clock) -> Columns:
 
 def _blocked(alive: list[Life], clock: _Clock) -> Columns:
     return _columns(
-        ("worker", "pid", "lane", "line", "start", "end", "seconds", "call"),
+        ("worker", "pid", "node", "lane", "line", "start", "end", "seconds", "call"),
         (
             (
                 life.worker,
                 life.pid,
+                life.node,
                 life.lane,
                 life.line,
                 clock(start),
@@ -216,6 +228,31 @@ def _blocked(alive: list[Life], clock: _Clock) -> Columns:
             )
             for life in alive
             for start, end, call in life.blocked
+        ),
+    )
+
+
+def _nodes(nodes: Sequence[NodeStats]) -> Columns:
+    return _columns(
+        (
+            *("node", "address", "workers", "places", "running", "queued", "done", "failed"),
+            *("cpu", "rss", "round_trip"),
+        ),
+        (
+            (
+                node.name + " (leaving)" * node.leaving,
+                node.address,
+                node.workers,
+                node.places,
+                node.running,
+                node.queued,
+                node.done,
+                node.failed,
+                round(node.cpu_seconds, 1),
+                round(node.rss / 1e6, 1),
+                nan if node.round_trip is None else round(1000 * node.round_trip, 1),
+            )
+            for node in nodes
         ),
     )
 
@@ -240,7 +277,7 @@ def _failures(watched: Watched, clock: _Clock) -> Columns:
     """The first to have come up first, so that rows stay where they are."""
     groups = sorted(watched.failures(), key=lambda group: group.first_at)
     return _columns(
-        ("count", "error", "text", "place", "function", "last", "pid", "trace"),
+        ("count", "error", "text", "place", "function", "last", "pid", "node", "trace"),
         (
             (
                 group.count,
@@ -249,7 +286,7 @@ def _failures(watched: Watched, clock: _Clock) -> Columns:
                 group.place,
                 group.function,
                 clock(group.last_at),
-                group.pid,
+                *(group.process or (None, "")),
                 group.trace,
             )
             for group in groups

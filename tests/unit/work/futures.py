@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hybridexec.parent.work.future import CallFuture
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine
@@ -21,7 +22,7 @@ def make(argument: Any = "argument") -> tuple[FakeEngine, CallFuture[Any]]:
 
 
 def end(future: CallFuture[Any], status: int = messages.VALUE, value: Any = "value") -> None:
-    future.deliver([(0, status, value, None, 7, None)])
+    future.deliver([(0, status, value, None, Process(7), None)])
 
 
 def call_of(future: CallFuture[Any]) -> int:

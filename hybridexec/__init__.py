@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from .retry_after import RetryAfter
     from .reusable import get_reusable_executor
     from .shared_state import state
-    from .stats import Durations, ExecutorStats, LaneStats, Restart, RunningCall, WorkerStats
+    from .stats import (
+        Durations,
+        ExecutorStats,
+        LaneStats,
+        NodeStats,
+        Restart,
+        RunningCall,
+        WorkerStats,
+    )
 
 __all__ = [
     "CallStream",
@@ -43,6 +51,7 @@ __all__ = [
     "HybridExecutor",
     "LaneStats",
     "NodeLost",
+    "NodeStats",
     "Observation",
     "Outcome",
     "Pool",
@@ -71,6 +80,7 @@ _HOMES = {
     "HybridExecutor": "executor",
     "LaneStats": "stats",
     "NodeLost": "errors",
+    "NodeStats": "stats",
     "Observation": "parent.engine.observation",
     "Outcome": "outcomes",
     "Pool": "pool",

@@ -85,8 +85,8 @@ class CallsRetried(CallsEvent):
         function: the function's name.
         pid: that of the worker that ran them.
         error: the type of what ended those runs, with its module (``"builtins.OSError"``);
-            ``"CallTimeout"`` if that was their timeout, ``"WorkerLost"`` if it was their worker's
-            end.
+            ``"CallTimeout"`` if that was their timeout, ``"WorkerLost"`` or ``"NodeLost"`` if it
+            was their worker's end.
         text: its text.
         node: the name of that worker's machine; empty if it is this one.
     """
@@ -167,7 +167,7 @@ class CallsLost(CallsEvent):
     Attributes:
         function: the function's name.
         pid: that of the worker that ran them; None also if none did.
-        error: ``"WorkerLost"`` or ``"ExecutorBroken"``.
+        error: ``"WorkerLost"``, ``"NodeLost"`` or ``"ExecutorBroken"``.
         text: the error's text.
         node: the name of that worker's machine; empty if it is this one.
     """

@@ -38,6 +38,10 @@ The metrics, each with the label ``executor``:
 ``worker`` is a place, from 0 on, not a pid: a worker that replaces another gets the lowest that is
 free, so recycling makes no new series. The bounds of histograms are met to within 4 %, from 0.25 s
 to 2 minutes exactly; sums and counts are exact.
+
+If any executor's workers are on nodes of a cluster, the number of workers and what is told by
+``worker`` have one more label, ``node``: the node's name; empty for what is on this machine, and
+for workers that are being started.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ from __future__ import annotations
 import threading
 import weakref
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any
@@ -215,9 +220,9 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         """The metrics."""
-        families = _Families()
-        for each in self.exposed.values():
-            measures = each.measures()
+        told = [(each, each.measures()) for each in self.exposed.values()]
+        families = _Families(any(_on_nodes(measures) for _, measures in told))
+        for each, measures in told:
             if measures is not None:
                 families.add(each, measures)
         yield from families.all()
@@ -226,13 +231,20 @@ class _Collector:
 class _Families:
     """The metrics of one scrape."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: bool = False) -> None:
+        """
+        Args:
+            nodes: whether workers of any executor are on nodes of a cluster.
+        """
         from prometheus_client import metrics_core
 
+        self._nodes = nodes
         self._made: dict[str, Any] = {}
         for kind, what, text, label in _METRICS:
             make = getattr(metrics_core, f"{kind}MetricFamily")
             labels = ["executor", label] if label else ["executor"]
+            if nodes and what in _BY_NODE:
+                labels.append("node")
             self._made[what] = make(f"hybridexec_{what}", text, labels=labels)
 
     def all(self) -> Iterator[Metric]:
@@ -252,16 +264,23 @@ class _Families:
         self._add("calls_running", sum(worker.running for worker in workers), name)
         queued = sum(worker.queued for worker in workers)
         self._add("calls_pending", sample.pending + queued, name)
-        self._add("workers", len(workers), name)
+        if self._nodes:
+            counts = Counter(dict.fromkeys(measures.nodes, 0))
+            counts.update(worker.node for worker in workers)
+            for node, number in counts.items():
+                self._add("workers", number, name, node)
+        else:
+            self._add("workers", len(workers), name)
         cpu = exposition.rising("worker_cpu_seconds", measures.cpu_seconds)
         self._add("worker_cpu_seconds", cpu, name)
         self._add("sent_bytes", measures.bytes_sent, name)
         self._add("received_bytes", measures.bytes_received, name)
         places = exposition.places([worker.worker for worker in workers])
         for place, worker in zip(places, workers, strict=True):
-            self._add("worker_rss_bytes", worker.rss, name, place)
-            self._add("worker_busy_ratio", worker.busy, name, place)
-            self._add("worker_hub_lag_seconds", worker.hub_lag, name, place)
+            labels = (name, place, worker.node) if self._nodes else (name, place)
+            self._add("worker_rss_bytes", worker.rss, *labels)
+            self._add("worker_busy_ratio", worker.busy, *labels)
+            self._add("worker_hub_lag_seconds", worker.hub_lag, *labels)
         self._histogram("call_run_seconds", measures.run_seconds, exposition)
         self._histogram("call_wait_seconds", measures.wait_seconds, exposition)
 
@@ -275,6 +294,13 @@ class _Families:
         self._made[what].add_metric([exposition.name], [*buckets, ("+Inf", passed[-1])], total)
 
 
+def _on_nodes(measures: Measures | None) -> bool:
+    """Whether an executor's workers are on nodes of a cluster."""
+    if measures is None:
+        return False
+    return bool(measures.nodes) or any(worker.node for worker in measures.sample.workers)
+
+
 def _nearest(bound: float) -> int:
     """The fine bucket that begins nearest to a bound."""
     edges = [edge(bucket) for bucket in range(len(Histogram().counts))]
@@ -284,6 +310,8 @@ def _nearest(bound: float) -> int:
 
 _FINE = [_nearest(bound) for bound in BOUNDS]
 
+#: Those that have a label more, ``node``, if there are nodes.
+_BY_NODE = frozenset({"workers", "worker_rss_bytes", "worker_busy_ratio", "worker_hub_lag_seconds"})
 #: The kind, the name, what it says, and the second label.
 _METRICS = (
     ("Counter", "calls_submitted", "Calls that were submitted.", ""),

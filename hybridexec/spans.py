@@ -134,19 +134,23 @@ def tell(span: Span, events: list[CallsRetried]) -> None:
     """Runs of the call came to nothing, and it is to run again."""
     for event in events if span.is_recording() else ():  # it may have been cancelled meanwhile
         at = time.time_ns() - int((native.monotonic() - event.at) * 1e9)
-        why = _why(event.error, event.text, event.pid)
-        if event.error == "WorkerLost":
+        why = _why(event.error, event.text, event.pid, event.node)
+        if event.error in ("WorkerLost", "NodeLost"):
             span.add_event("hybridexec.worker_lost", why, at)
         span.add_event("hybridexec.retry", why, at)
 
 
 def _tell_lost(span: Span, error: WorkerLost) -> None:
-    span.add_event("hybridexec.worker_lost", _why("WorkerLost", str(error), error.pid))
+    span.add_event(
+        "hybridexec.worker_lost", _why(type(error).__name__, str(error), error.pid, error.node)
+    )
 
 
-def _why(error: str, text: str, pid: int | None) -> dict[str, Any]:
+def _why(error: str, text: str, pid: int | None, node: str) -> dict[str, Any]:
     """The attributes of an event."""
     why: dict[str, Any] = {"exception.type": error, "exception.message": text}
     if pid is not None:
         why["process.pid"] = pid
+    if node:
+        why["hybridexec.node"] = node
     return why

@@ -17,6 +17,7 @@ attribute              of
 ====================== =======================================================================
 ``code.function.name`` all: the function, with its module
 ``process.pid``        runs: the worker's process id; events
+``hybridexec.node``    the name of its machine, if that is a node of a cluster: the same
 ``error.type``         what has failed: the exception's type
 ====================== =======================================================================
 
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .spans import AsyncResults, Results, describe, end, end_with, tell
 from .styles import ASYNC, style_of
+from .wire.contract import NODE
 from .wire.surrounded import Surrounded, innermost
 from .wire.wording import function_name
 
@@ -219,6 +221,8 @@ class _Run(Surrounded):
             "code.function.name": _full_name(self.function),
             "process.pid": os.getpid(),
         }
+        if NODE in os.environ:
+            attributes["hybridexec.node"] = os.environ[NODE]
         with tracer.start_as_current_span(self.__qualname__, attributes=attributes) as span:
             try:
                 yield

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..process import on_node
 from .view import View
 from .words import bar, count, line, seconds, size, sparkline
 
-#: The columns of the workers' table, and how many of them are texts: the others are numbers.
-COLUMNS = (
-    *("worker", "lane", "state", "slots in use"),
-    *("queued", "done", "failed", "busy", "lag", "memory"),
-)
-TEXTS = 4
+#: The columns of the workers' table: those with texts, and those with numbers.
+_TEXTS = ("worker", "lane", "state", "slots in use")
+_NUMBERS = ("queued", "done", "failed", "busy", "lag", "memory")
 #: How wide a bar of slots is.
 _BAR = 20
 #: A hub that is late by less than so many seconds is not late.
 _ON_TIME = 0.1
 #: How many running calls, groups of failures, and ends of workers are shown.
 _MOST = 5
+#: How many nodes are.
+_MOST_NODES = 16
 
 
 class Section(NamedTuple):
@@ -46,9 +46,21 @@ def title(view: View) -> str:
     )
 
 
+def columns(view: View) -> tuple[tuple[str, ...], int]:
+    """The columns of the workers' table, and how many of them are texts: the others are numbers."""
+    texts = ("node", *_TEXTS) if _has_nodes(view) else _TEXTS
+    return texts + _NUMBERS, len(texts)
+
+
+def _has_nodes(view: View) -> bool:
+    """Whether workers are on nodes of a cluster."""
+    stats = view["stats"]
+    return bool(stats["nodes"]) or any(worker["node"] for worker in stats["workers"])
+
+
 def workers(view: View, most: int, ascii_only: bool = False) -> tuple[list[tuple[str, ...]], int]:
     """A row for each worker, up to so many: those with most to do; and how many others there are.
-    What it gives is in the order of :data:`COLUMNS`."""
+    What it gives is in the order of :func:`columns`; workers of a node are together."""
     all_of_them = view["stats"]["workers"]
     shown = all_of_them
     if len(all_of_them) > most:
@@ -57,6 +69,9 @@ def workers(view: View, most: int, ascii_only: bool = False) -> tuple[list[tuple
         shown = [each for each in all_of_them if id(each) in chosen]
     slots = view["slots"]
     rows = [_worker(each, slots[each["lane"]], ascii_only) for each in shown]
+    if _has_nodes(view):
+        with_nodes = [(each["node"] or "-", *row) for each, row in zip(shown, rows, strict=True)]
+        rows = sorted(with_nodes, key=lambda row: row[0])
     return rows, len(all_of_them) - len(shown)
 
 
@@ -114,10 +129,11 @@ def throughput(view: View, width: int, ascii_only: bool = False) -> str:
 def sections(view: View, width: int) -> list[Section]:
     """What else there is to tell, in lines that are about ``width`` wide."""
     told = [
+        Section("nodes", [_node(node, width) for node in view["stats"]["nodes"][:_MOST_NODES]]),
         Section(
             "running for longest",
             [
-                (seconds(call["seconds"]), line(f"{call['call']} in {call['pid']}", width))
+                (seconds(call["seconds"]), line(f"{call['call']} in {_where(call)}", width))
                 for call in view["stats"]["slowest"][:_MOST]
             ],
         ),
@@ -131,13 +147,35 @@ def sections(view: View, width: int) -> list[Section]:
         Section(
             "workers that were lost, the latest first",
             [
-                (f"{seconds(end['seconds_ago'])} ago", line(f"{end['pid']}: {end['cause']}", width))
+                (
+                    f"{seconds(end['seconds_ago'])} ago",
+                    line(f"{_where(end)}: {end['cause']}", width),
+                )
                 for end in view["ends"]
                 if end["lost"]
             ][:_MOST],
         ),
     ]
     return [section for section in told if section.lines]
+
+
+def _where(told: dict[str, Any]) -> str:
+    """A worker's process."""
+    return f"{told['pid']}{on_node(told['node'])}"
+
+
+def _node(node: dict[str, Any], width: int) -> tuple[str, str]:
+    """A line for a node: how many of its places are taken, and what its workers do."""
+    said = (
+        f"{node['name']}{' (leaving)' if node['leaving'] else ''}: "
+        f"{_many(node['workers'], 'worker')}, {count(node['running'])} running, "
+        f"{count(node['queued'])} queued, {count(node['done'])} done, "
+        f"{count(node['failed'])} failed, {size(node['rss'])}, "
+        f"CPU {seconds(node['cpu_seconds'])}"
+    )
+    if node["round_trip"] is not None:
+        said += f", round trip {seconds(node['round_trip'])}"
+    return _many(node["places"], "place"), line(said, width)
 
 
 def _failure(group: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ def text(view: View, width: int = 100, ascii_only: bool = False) -> str:
     lines = [content.title(view)]
     rows, more = content.workers(view, _MOST, ascii_only)
     if rows:
-        lines += ["", *_table([content.COLUMNS, *rows])]
+        lines += ["", *_table(rows, *content.columns(view))]
     if more:
         lines.append(f"and {more} more")
     said = [("calls/s", content.throughput(view, 60, ascii_only)), *content.calls(view)]
@@ -28,11 +28,12 @@ def text(view: View, width: int = 100, ascii_only: bool = False) -> str:
     return "\n".join(each.rstrip() for each in lines)
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: list[tuple[str, ...]], columns: tuple[str, ...], texts: int) -> list[str]:
+    rows = [columns, *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if place < content.TEXTS else cell.rjust(width)
+            cell.ljust(width) if place < texts else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

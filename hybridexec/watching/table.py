@@ -55,12 +55,12 @@ class Picture:
 
     def _workers(self, rows: list[tuple[str, ...]]) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)
-        for place, name in enumerate(content.COLUMNS):
-            table.add_column(
-                name, justify="left" if place < content.TEXTS else "right", no_wrap=True
-            )
-        for pid, lane, state, slots, queued, done, failed, busy, lag, memory in rows:
+        columns, texts = content.columns(self._view)
+        for place, name in enumerate(columns):
+            table.add_column(name, justify="left" if place < texts else "right", no_wrap=True)
+        for *node, pid, lane, state, slots, queued, done, failed, busy, lag, memory in rows:
             table.add_row(
+                *node,
                 pid,
                 lane,
                 Text(state, _STATES.get(state, "magenta")),

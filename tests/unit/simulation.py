@@ -20,6 +20,7 @@ from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.retries import MAX_BACKOFF
 from hybridexec.parent.work.batch import Batch, Yielded
 from hybridexec.parent.work.function import Function
+from hybridexec.process import Process
 from hybridexec.wire import fragments, messages
 
 from .account import Account
@@ -120,7 +121,7 @@ class Simulation(Judge):
         for number in numbers:
             worker = self.workers[number]
             worker.exists = True
-            self._event(self.pool.started, number, worker.pid, worker.page)
+            self._event(self.pool.started, number, Process(worker.pid), worker.page)
 
     def ready(self, *numbers: int) -> None:
         """These workers say HELLO, and their processes exist."""

@@ -27,6 +27,8 @@ class Measures(NamedTuple):
     cpu_seconds: float
     bytes_sent: int
     bytes_received: int
+    #: The names of the nodes that have the workers; none if these are on this machine.
+    nodes: tuple[str, ...]
 
 
 def measure(snapshot: Snapshot, now: float) -> Measures:
@@ -39,4 +41,5 @@ def measure(snapshot: Snapshot, now: float) -> Measures:
         dict(tally.causes),
         cpu,
         *snapshot.bytes_moved(),
+        tuple(node.name for node in snapshot.nodes()),
     )

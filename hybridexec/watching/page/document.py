@@ -12,7 +12,7 @@ from bokeh.models import CustomJS
 from . import looks
 from .plots import Plots
 from .record import Record
-from .tables import Failures, Slowest, Summary
+from .tables import Failures, Nodes, Slowest, Summary, Table
 
 #: The title of the browser's tab.
 TITLE = "HybridExecutor"
@@ -26,7 +26,9 @@ class Page:
         self._shown = record
         self._plots = Plots(record)
         self._summary = Summary(record)
-        self._tables = [Failures(), Slowest()]
+        self._tables: list[Table] = [Failures(record), Slowest(record)]
+        if record.has_nodes:
+            self._tables.insert(0, Nodes())
         document.title = TITLE
         document.template = looks.FRAME
         document.template_variables.update(

@@ -80,6 +80,8 @@ class Plots:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        where = " on node @node" if record.has_nodes else ""
+        self._who = ("worker", f"@worker (@lane, pid @pid{{0}}{where})")
         #: The time that is shown, on all plots; and how long calls ran and waited.
         self._time = Span(0, 1)
         self._spans = {"runs": Span(1e-3, 1), "waits": Span(1e-3, 1)}
@@ -223,7 +225,7 @@ class Plots:
                 renderers=[lines],
                 line_policy="nearest",
                 tooltips=[
-                    ("worker", "@worker (@lane, pid @pid{0})"),
+                    self._who,
                     (unit, f"$data_y{{0,{ticks}}}"),
                     ("at", "$data_x{%H:%M:%S}"),
                 ],
@@ -278,7 +280,6 @@ class Plots:
         drawn = plot.figure
         drawn.yaxis.visible = False
         drawn.ygrid.visible = False
-        who = ("worker", "@worker (@lane, pid @pid{0})")
         starting = drawn.hbar(
             y="line",
             left="start",
@@ -324,7 +325,10 @@ class Plots:
             clocks = {"@at": "datetime", "@start": "datetime"}
             drawn.add_tools(
                 HoverTool(
-                    visible=False, renderers=[drawn_], tooltips=[who, *more], formatters=clocks
+                    visible=False,
+                    renderers=[drawn_],
+                    tooltips=[self._who, *more],
+                    formatters=clocks,
                 )
             )
         return plot

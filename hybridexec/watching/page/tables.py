@@ -155,7 +155,7 @@ class Table:
 class Failures(Table):
     """How calls have failed; the traceback of the chosen row is below."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: Record) -> None:
         super().__init__(
             "failures",
             "Failures, by type and place",
@@ -173,6 +173,7 @@ class Failures(Table):
                     width=90,
                 ),
                 _number("pid", "pid", 80, "0"),
+                *_node_of(record),
             ],
         )
         self._trace = Div(sizing_mode="stretch_width", stylesheets=[_sheet(looks.TRACE)])
@@ -195,7 +196,7 @@ class Failures(Table):
 class Slowest(Table):
     """The calls that were seen to run for longest."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: Record) -> None:
         super().__init__(
             "slowest",
             "Slowest calls, as far as they were seen",
@@ -204,8 +205,38 @@ class Slowest(Table):
                 _number("seconds", "ran for (s)", 90, "0,0.000"),
                 _text("call", "call", 760),
                 _number("pid", "pid", 90, "0"),
+                *_node_of(record),
             ],
         )
+
+
+class Nodes(Table):
+    """The nodes of a cluster that have the workers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nodes",
+            "Nodes",
+            "There is no node.",
+            [
+                _text("node", "node", 170),
+                _text("address", "address", 200),
+                _number("workers", "workers", 70),
+                _number("places", "places", 70),
+                _number("running", "running", 80),
+                _number("queued", "queued", 80),
+                _number("done", "done", 90),
+                _number("failed", "failed", 80),
+                _number("cpu", "CPU (s)", 80, "0,0.0"),
+                _number("rss", "memory (MB)", 90),
+                _number("round_trip", "round trip (ms)", 100, "0,0.0"),
+            ],
+        )
+
+
+def _node_of(record: Record) -> list[TableColumn]:
+    """The column with the node of a call's worker, if there are nodes."""
+    return [_text("node", "node", 120)] if record.has_nodes else []
 
 
 def _number(field: str, title: str, width: int, shape: str = "0,0") -> TableColumn:

@@ -15,6 +15,7 @@ from hybridexec.parent.client.async_inputs import async_input_of
 from hybridexec.parent.client.async_results import AsyncResults, Makes, Signal, outcomes, values
 from hybridexec.parent.client.streams import Stream
 from hybridexec.parent.work.batch import ALL
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine
@@ -238,7 +239,7 @@ def test_two_tasks_cannot_wait_for_one_iterator() -> None:
 
 def end(engine: FakeEngine, status: int, value: object) -> None:
     batch, place = engine.open.pop(0)
-    batch.sink.deliver([(batch.offset + place, status, value, None, 7, None)])
+    batch.sink.deliver([(batch.offset + place, status, value, None, Process(7), None)])
 
 
 def test_the_end_of_all_calls_is_a_cancellation() -> None:

@@ -18,6 +18,7 @@ from hybridexec.parent.pool.actions import Start
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.work.batch import ENDED, Batch, Values
 from hybridexec.parent.work.future import CallFuture
+from hybridexec.process import Process
 from hybridexec.wire import messages, payload
 
 from ..fakes import FUNCTION, OPTIONS, FakeEngine, other_function
@@ -38,7 +39,7 @@ def warm_pool() -> Pool:
     pool.submit(Batch(FUNCTION, [(0,)], FakeEngine(), OPTIONS, 0))
     pool.dispatch(1.0)
     (start,) = [action for action in pool.actions.take() if isinstance(action, Start)]
-    pool.started(start.worker, 7, Page())
+    pool.started(start.worker, Process(7), Page())
     pool.ready(start.worker, 1.0)
     return pool
 

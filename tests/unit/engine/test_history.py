@@ -17,6 +17,7 @@ from hybridexec.parent.engine.sampler import Sampler
 from hybridexec.parent.engine.snapshot import Snapshot
 from hybridexec.parent.pool.tally import Tally
 from hybridexec.parent.work.batch import LOST, Batch
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, Sink
@@ -159,8 +160,8 @@ def test_failures_are_grouped_by_type_and_place() -> None:
     for place, line in enumerate((3, 3, 4)):
         value = (b"", trace(line), "", "builtins.OSError", f"no {place}")
         tally.mark(50.0 + place)
-        tally.end(batch, [(place, messages.ERROR, value, None, 7, None)])
-    tally.end(batch, [(3, messages.TIMED_OUT, 0.5, None, 7, None)])
+        tally.end(batch, [(place, messages.ERROR, value, None, Process(7), None)])
+    tally.end(batch, [(3, messages.TIMED_OUT, 0.5, None, Process(7), None)])
     tally.end(batch, [(4, LOST, WorkerLost("gone"), None, None, None)])
     told = [
         (group.error, group.place, group.count, group.text) for group in tally.failures.groups()
@@ -172,7 +173,12 @@ def test_failures_are_grouped_by_type_and_place() -> None:
         ("WorkerLost", "", 1, "gone"),
     ]
     first = tally.failures.groups()[0]
-    assert (first.first_at, first.last_at, first.pid, first.trace) == (50.0, 51.0, 7, trace(3))
+    assert (first.first_at, first.last_at, first.process, first.trace) == (
+        50.0,
+        51.0,
+        Process(7),
+        trace(3),
+    )
 
 
 def test_groups_of_failures_are_bounded() -> None:

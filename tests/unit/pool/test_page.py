@@ -14,6 +14,7 @@ from hybridexec.parent.pool.actions import Action, Send
 from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.worker import MIN_WINDOW
 from hybridexec.parent.work.batch import LOST, Batch, Loss
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, Sink
@@ -38,7 +39,7 @@ class Unseen:
         self.pool.submit(batch)
         self.turn(0.0)
         for number in list(self.pool.workers):
-            self.pool.started(number, None, None)
+            self.pool.started(number, Process(None), None)
             self.pool.ready(number, 0.0)
         self.turn(0.0)
         return batch
@@ -85,7 +86,7 @@ def test_one_that_is_lost_before_it_was_sent_a_call_counts_as_a_failed_start() -
     unseen = Unseen()
     unseen.pool.want(1, "greenlet")
     (start,) = unseen.turn(0.0)
-    unseen.pool.started(start.worker, None, None)
+    unseen.pool.started(start.worker, Process(None), None)
     unseen.pool.lost(start.worker, WorkerLost("cut"), 0.0)
     unseen.decided()
     unseen.submit(1)

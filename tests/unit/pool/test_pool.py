@@ -10,6 +10,7 @@ from hybridexec.errors import ExecutorBroken
 from hybridexec.parent.pool.pool import Phase
 from hybridexec.parent.pool.recall import STUCK_SECONDS
 from hybridexec.parent.work.batch import LOST
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..simulation import Simulation
@@ -46,7 +47,7 @@ def test_the_calls_that_ran_when_the_pool_broke_name_their_worker_the_others_non
     simulation.fail_to_get_ready(2)
     simulation.die(2)
     assert {outcome[4] for index, outcome in simulation.sink.got.items() if index} == {None}
-    assert simulation.sink.got[0][4] == simulation.workers[1].pid
+    assert simulation.sink.got[0][4] == Process(simulation.workers[1].pid)
 
 
 def test_a_broken_pool_fails_calls_that_come_late_and_ends() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import Sink
@@ -27,7 +28,7 @@ def test_each_outcome_names_the_worker_that_ran_the_call() -> None:
     simulation.turn()
     simulation.take(1)
     simulation.answer(1, status=messages.ERROR)
-    assert simulation.sink.got[1][4] == simulation.workers[1].pid
+    assert simulation.sink.got[1][4] == Process(simulation.workers[1].pid)
     assert simulation.pool.workers[1].failed == 1
     assert simulation.pool.workers[1].done == 2
 

@@ -51,7 +51,9 @@ def test_a_lost_worker_is_a_restart_with_its_cause() -> None:
     simulation.die(worker.id)
     assert tally.restarts == 1
     assert sum(tally.causes.values()) == 1
-    assert [(pid, bool(cause)) for _, pid, cause in tally.last_restarts] == [(worker.pid, True)]
+    assert [(process, bool(cause)) for _, process, cause in tally.last_restarts] == [
+        (worker.process, True)
+    ]
 
 
 def test_workers_that_were_to_end_are_no_restarts() -> None:

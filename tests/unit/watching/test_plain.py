@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hybridexec.watching import plain
 
-from .views import view
+from .views import cluster_view, view
 
 
 def test_all_is_in_it() -> None:
@@ -28,3 +28,10 @@ def test_there_may_be_no_workers_and_more_than_are_shown() -> None:
 
 def test_it_can_do_with_ascii() -> None:
     assert "##" in plain.text(view(2), ascii_only=True)
+
+
+def test_workers_on_nodes_have_a_column_more() -> None:
+    shown = plain.text(cluster_view())
+    assert "node  worker  lane" in shown
+    assert "b     72      greenlet  ready" in shown
+    assert "b (leaving): 2 workers" in shown

@@ -11,6 +11,7 @@ import pytest
 
 from hybridexec import ExecutorStats, WorkerStats
 from hybridexec.parent.pool.failures import Failures
+from hybridexec.process import Process
 from hybridexec.watching import view
 from hybridexec.watching.view import SECONDS, rates
 
@@ -42,8 +43,10 @@ def test_it_is_json_and_bounded() -> None:
     failures = Failures()
     for number in range(200):
         trace = f'  File "x.py", line {number}, in f\n' + "x" * 20_000
-        failures.note("f", "builtins.OSError", "t" * 20_000, trace, 1, NOW)
-    log = [(NOW, "WorkerEnded", number, number, True, "exit code 3") for number in range(2000)]
+        failures.note("f", "builtins.OSError", "t" * 20_000, trace, Process(1), NOW)
+    log = [
+        (NOW, "WorkerEnded", number, Process(number), True, "exit code 3") for number in range(2000)
+    ]
     told = view.view(watched(failures=failures.groups, log=lambda: log))
     assert len(json.dumps(told)) < 100_000
     assert json.loads(json.dumps(told)) == told
@@ -54,9 +57,13 @@ def test_it_is_json_and_bounded() -> None:
 
 def test_failures_come_latest_first() -> None:
     failures = Failures()
-    failures.note("fetch", "builtins.OSError", "no", '  File "a/b.py", line 3, in f\n', 1, 990.0)
-    failures.note("fetch", "builtins.KeyError", "k", "", 2, 995.0)
-    failures.note("fetch", "builtins.OSError", "no!", '  File "a/b.py", line 3, in f\n', 3, 999.0)
+    failures.note(
+        "fetch", "builtins.OSError", "no", '  File "a/b.py", line 3, in f\n', Process(1), 990.0
+    )
+    failures.note("fetch", "builtins.KeyError", "k", "", Process(2), 995.0)
+    failures.note(
+        "fetch", "builtins.OSError", "no!", '  File "a/b.py", line 3, in f\n', Process(3), 999.0
+    )
     first, second = view.view(watched(failures=failures.groups))["failures"]
     assert (first["error"], first["count"], first["seconds_ago"]) == ("builtins.OSError", 2, 1.0)
     assert (first["place"], first["text"], first["pid"]) == ("b.py:3 in f", "no!", 3)
@@ -65,9 +72,9 @@ def test_failures_come_latest_first() -> None:
 
 def test_ends_of_workers_come_latest_first() -> None:
     log = [
-        (990.0, "WorkerEnded", 1, 11, True, "killed by SIGKILL"),
-        (991.0, "WorkerStarted", 2, 12, "greenlet"),
-        (998.0, "WorkerEnded", 2, 12, False, ""),
+        (990.0, "WorkerEnded", 1, Process(11), True, "killed by SIGKILL"),
+        (991.0, "WorkerStarted", 2, Process(12), "greenlet"),
+        (998.0, "WorkerEnded", 2, Process(12), False, ""),
     ]
     first, second = view.view(watched(log=lambda: log))["ends"]
     assert (first["worker"], first["lost"], first["seconds_ago"]) == (2, False, 2.0)

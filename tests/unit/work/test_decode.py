@@ -18,6 +18,7 @@ from hybridexec.parent.launch.exit_errors import lost as make_lost
 from hybridexec.parent.work.batch import LOST, UNPICKLABLE, Batch, Loss
 from hybridexec.parent.work.decode import decode
 from hybridexec.parent.work.function import Function
+from hybridexec.process import Process
 from hybridexec.wire import messages, payload
 
 
@@ -32,16 +33,16 @@ class NoException:
 
 @pytest.mark.parametrize("value", [None, 0, "text", b"bytes"])
 def test_a_plain_value_is_itself(value: object) -> None:
-    assert decode(messages.VALUE, value, 1) == (value, None)
+    assert decode(messages.VALUE, value, Process(1)) == (value, None)
 
 
 def test_a_pickled_value_is_unpickled() -> None:
-    assert decode(messages.PICKLED, payload.dumps({"a": [1]}), 1) == ({"a": [1]}, None)
+    assert decode(messages.PICKLED, payload.dumps({"a": [1]}), Process(1)) == ({"a": [1]}, None)
 
 
 def test_a_large_value_is_put_together_from_its_segments() -> None:
     value = ["x" * 100_000]
-    assert decode(messages.PICKLED, payload.dumps(value), 1) == (value, None)
+    assert decode(messages.PICKLED, payload.dumps(value), Process(1)) == (value, None)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_large_value_is_put_together_from_its_segments() -> None:
     ids=["garbage", "none", "own"],
 )
 def test_a_value_that_cannot_be_unpickled_is_that_calls_error(garbage: Any) -> None:
-    value, error = decode(messages.PICKLED, garbage, 4711)
+    value, error = decode(messages.PICKLED, garbage, Process(4711))
     assert value is None
     assert isinstance(error, Exception)
     assert "worker process 4711, could not be unpickled" in error.__notes__[0]
@@ -65,13 +66,13 @@ class Interrupted:
 
 def test_ctrl_c_while_a_value_is_unpickled_is_no_outcome() -> None:
     with pytest.raises(KeyboardInterrupt):
-        decode(messages.PICKLED, payload.dumps(Interrupted()), 4711)
+        decode(messages.PICKLED, payload.dumps(Interrupted()), Process(4711))
 
 
 def test_an_error_comes_with_its_remote_traceback_and_a_note() -> None:
     pickled = payload.dumps(KeyError("name"))
     sent = (pickled, "the remote traceback", "Raised in worker process 5", "KeyError", "'name'")
-    value, error = decode(messages.ERROR, sent, 5)
+    value, error = decode(messages.ERROR, sent, Process(5))
     assert value is None
     assert type(error) is KeyError
     assert error.args == ("name",)
@@ -84,13 +85,13 @@ def test_an_error_comes_with_its_remote_traceback_and_a_note() -> None:
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_errors_that_are_no_exceptions_are_carried_too(kind: type[BaseException]) -> None:
-    _, error = decode(messages.ERROR, (payload.dumps(kind("why")), "", "", "", ""), 5)
+    _, error = decode(messages.ERROR, (payload.dumps(kind("why")), "", "", "", ""), Process(5))
     assert type(error) is kind
 
 
 def test_an_error_that_could_not_be_carried_has_a_stand_in() -> None:
     remains = payload.dumps(("not to be had", {"code": 5}))
-    _, error = decode(messages.ERROR, (remains, "trace", "note", "module.Odd", "why"), 5)
+    _, error = decode(messages.ERROR, (remains, "trace", "note", "module.Odd", "why"), Process(5))
     assert type(error) is RemoteError
     assert str(error) == "module.Odd: why (not to be had)"
     assert (error.type_name, error.attributes) == ("module.Odd", {"code": 5})
@@ -102,7 +103,7 @@ def test_an_error_that_could_not_be_carried_has_a_stand_in() -> None:
 )
 def test_an_error_that_cannot_be_rebuilt_is_still_an_error(sent: object) -> None:
     sent = (payload.dumps(sent), "trace", "note", "module.Odd", "why")
-    value, error = decode(messages.ERROR, sent, 5)
+    value, error = decode(messages.ERROR, sent, Process(5))
     assert value is None
     assert type(error) is RemoteError
     assert error.type_name == "module.Odd"
@@ -116,7 +117,7 @@ def test_what_was_never_sent_fails_with_its_own_error() -> None:
 
 
 def test_a_cancelled_call_is_cancelled() -> None:
-    _, error = decode(messages.CANCELLED, None, 1)
+    _, error = decode(messages.CANCELLED, None, Process(1))
     assert type(error) is CancelledError
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from hybridexec.parent.engine.history import Sample, SlowCall, WorkerSample
 from hybridexec.parent.pool.failures import Failures
-from hybridexec.stats import ExecutorStats
+from hybridexec.process import Process
+from hybridexec.stats import ExecutorStats, NodeStats
 from hybridexec.watching.page import record as module
 from hybridexec.watching.page.record import OUTCOMES, Record, record
 
@@ -29,6 +30,7 @@ class Watched:
         self.happened: list[tuple[Any, ...]] = []
         self.failed = Failures()
         self.runs: list[tuple[float, float, int]] = []
+        self.nodes: tuple[NodeStats, ...] = ()
 
     def sample(self, at: float, ended: int, *workers: WorkerSample) -> None:
         """Calls have ended in all ways, in each half as often as in the one before."""
@@ -46,7 +48,7 @@ class Watched:
         return self.slow
 
     def stats(self) -> ExecutorStats:
-        return ExecutorStats((), 0)
+        return ExecutorStats((), 0, nodes=self.nodes)
 
     def durations(self) -> tuple[list[tuple[float, float, int]], list[tuple[float, float, int]]]:
         return self.runs, []
@@ -96,8 +98,8 @@ def test_outcomes_are_stacked() -> None:
 def test_each_worker_has_a_row_with_what_was_seen_of_it() -> None:
     watched = Watched()
     watched.happened = [
-        (100.0, "WorkerStarted", 1, 71, "greenlet"),
-        (101.0, "WorkerStarted", 2, 72, "greenlet"),
+        (100.0, "WorkerStarted", 1, Process(71), "greenlet"),
+        (101.0, "WorkerStarted", 2, Process(72), "greenlet"),
     ]
     watched.sample(101.0, 0, worker(1, 3, 0))
     watched.sample(102.0, 0, worker(1, 9, 5_000_000), worker(2, 1, 7_000_000))
@@ -130,7 +132,7 @@ def test_failures_stay_on_their_rows() -> None:
     watched = Watched()
     watched.sample(101.0, 0)
     for at, name in enumerate(["builtins.OSError", "lib.Error", "builtins.OSError"]):
-        watched.failed.note("fetch", name, f"no {at}", TRACE, 7, 100.0 + at)
+        watched.failed.note("fetch", name, f"no {at}", TRACE, Process(7), 100.0 + at)
     failures = watched.record().failures
     assert failures["error"] == ["OSError", "lib.Error"]
     assert failures["count"] == [2, 1]
@@ -143,16 +145,35 @@ def test_failures_stay_on_their_rows() -> None:
 def test_it_is_plain_data() -> None:
     watched = Watched()
     watched.happened = [
-        (100.0, "WorkerStarted", 1, 71, "greenlet"),
-        (101.0, "WorkerEnded", 1, 71, True, "x"),
+        (100.0, "WorkerStarted", 1, Process(71), "greenlet"),
+        (101.0, "WorkerEnded", 1, Process(71), True, "x"),
     ]
     watched.sample(101.0, 4, worker(1, 3, 1))
-    watched.slow = [SlowCall(1.5, "f(1)", 71)]
+    watched.slow = [SlowCall(1.5, "f(1)", Process(71, "far"))]
     made = watched.record()
-    assert made.slowest == {"seconds": [1.5], "call": ["f(1)"], "pid": [71]}
+    assert made.slowest == {"seconds": [1.5], "call": ["f(1)"], "pid": [71], "node": ["far"]}
     assert made.ends["cause"] == ["x"]
     columns = [value for value in made if isinstance(value, dict)]
-    assert len(columns) == 9
+    assert len(columns) == 10
+    assert not made.has_nodes
     json.dumps(columns)
     for each in columns:
         assert len({len(column) for column in each.values()}) == 1
+
+
+def test_nodes_have_rows() -> None:
+    watched = Watched()
+    watched.happened = [(100.0, "WorkerStarted", 1, Process(71, "b"), "greenlet")]
+    watched.sample(101.0, 0, worker(1, 3, 0))
+    made = watched.record()
+    assert made.workers["node"] == made.lives["node"] == ["b"]
+    assert made.has_nodes, "there were"
+    watched.nodes = (
+        NodeStats("a", "tcp://10.0.0.1:1", 1, 4, 2, 1, 30, 0, 20_000_000, 1.5, 0.0004),
+        NodeStats("b", "tcp://10.0.0.2:1", 2, 1, 4, 1, 60, 2, 40_000_000, 2.5, None, True),
+    )
+    nodes = watched.record().nodes
+    assert nodes["node"] == ["a", "b (leaving)"]
+    assert nodes["rss"] == [20.0, 40.0]
+    assert nodes["round_trip"][0] == 0.4
+    assert math.isnan(nodes["round_trip"][1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from .question import Skip
 
@@ -27,6 +27,12 @@ def process(pid: int) -> psutil.Process:
 def relatives(*, but: int | None = None) -> list[psutil.Process]:
     """All living descendants of this process, without process ``but``."""
     return [child for child in psutil.Process().children(recursive=True) if child.pid != but]
+
+
+def families(pids: Iterable[int]) -> list[psutil.Process]:
+    """These processes, and all their living descendants."""
+    heads = [psutil.Process(pid) for pid in pids]
+    return heads + [child for head in heads for child in head.children(recursive=True)]
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:

@@ -21,7 +21,8 @@ QUESTION = Question(
         "arguments and results. Submit: `submit` of all calls, then each `result`. Map: "
         "`list(executor.map(...))`, or Dask's `client.gather(client.map(...))`. Dask is told that "
         "calls are not pure: it would run equal ones once. Round trip: one call at a time, after "
-        "5 ms of rest. CPU: user and system time during submit and map, by calls."
+        "5 ms of rest. CPU: user and system time during submit and map, by calls; nodes with their "
+        "worker processes."
     ),
     metrics=(
         Metric("submit", "calls/s", "submitted calls per second", True),
@@ -29,6 +30,7 @@ QUESTION = Question(
         Metric("p50", "ms", "idle round trip, median"),
         Metric("p99", "ms", "idle round trip, 99th percentile"),
         Metric("client", "µs", "CPU time of the client per call"),
+        Metric("nodes", "µs", "CPU time of the nodes per call"),
         Metric("scheduler", "µs", "CPU time of the scheduler per call"),
     ),
     contenders=(OURS, DASK, DASK_EXECUTOR),
@@ -60,19 +62,21 @@ def measure(contender: str, case: str, size: Size) -> dict[str, float]:
         _submit(peer, case, items[: count // 10])
         _map(peer, items[: count // 10])
         scheduler = [processes.process(cluster.scheduler)]
-        cpu, theirs = time.process_time(), processes.cpu_seconds(scheduler)
+        nodes = processes.families(cluster.nodes)
+        before = [processes.cpu_seconds(each) for each in ([processes.this()], nodes, scheduler)]
         submitting = _timed(_submit, peer, case, items)
         mapping = _timed(_map, peer, items)
-        cpu = time.process_time() - cpu
-        theirs = processes.cpu_seconds(scheduler) - theirs
+        after = [processes.cpu_seconds(each) for each in ([processes.this()], nodes, scheduler)]
+        cpu = [(late - early) / count / 2 * 1e6 for early, late in zip(before, after, strict=True)]
         trips = sorted(_trip(peer, case, items[0]) for _ in range(size["trips"]))
     return {
         "submit": count / submitting,
         "map": count / mapping,
         "p50": trips[len(trips) // 2] * 1e3,
         "p99": trips[len(trips) * 99 // 100] * 1e3,
-        "client": cpu / count / 2 * 1e6,
-        "scheduler": theirs / count / 2 * 1e6,
+        "client": cpu[0],
+        "nodes": cpu[1],
+        "scheduler": cpu[2],
     }
 
 

@@ -22,13 +22,19 @@ from .. import native
 if TYPE_CHECKING:
     from ..cluster.agent import Agent
 
-#: Dask's client, most of whose methods have no types.
+#: Dask's client, and its certificates, most of whose methods have no types.
 Client: Any = distributed.Client
+Security: Any = distributed.Security
 
 #: What the plugin is called on the workers: one for all clients of a version.
 _PLUGIN = "hybridexec-agent"
 #: Seconds until a connection is given up.
 CONNECT_SECONDS = 10.0
+_NO_CERTIFICATE = (
+    "{address} is reached by TLS, which needs certificates, and there are none here: pass "
+    "security=distributed.Security(tls_ca_file=..., tls_client_cert=..., tls_client_key=...), or "
+    "set distributed.comm.tls in Dask's configuration"
+)
 
 
 class Comm(Protocol):
@@ -59,6 +65,7 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
 
     Raises:
         OSError: there is no scheduler, or it does not let us in.
+        ValueError: it speaks TLS, and we have no certificate.
     """
     if scheduler_file is not None:
         _wait_for(scheduler_file, seconds)
@@ -70,6 +77,8 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
     elif cluster is not None and not isinstance(cluster, str):
         security = security if security is not None else getattr(cluster, "security", None)
         cluster = cluster.scheduler_address
+    if isinstance(cluster, str) and cluster.startswith("tls://") and _lacks_certificate(security):
+        raise ValueError(_NO_CERTIFICATE.format(address=cluster))
     return Client(
         cluster,
         scheduler_file=scheduler_file,
@@ -88,6 +97,17 @@ def _wait_for(file: str, seconds: float) -> None:
             text = f"no scheduler has written its file within {seconds:g} s (cluster_timeout)"
             raise FileNotFoundError(errno.ENOENT, text, file)
         native.sleep(0.05)
+
+
+def _lacks_certificate(security: Any) -> bool:
+    """Whether there is none, nor in Dask's configuration. (Dask would raise a TypeError about
+    arguments of its own, and leave a client behind that complains.)"""
+    if security is None:
+        security = Security()
+    if not isinstance(security, Security):
+        return False  # what that is, Dask knows
+    arguments: dict[str, Any] = security.get_connection_args("client")
+    return arguments.get("ssl_context") is None
 
 
 def loop_of(client: Any) -> asyncio.AbstractEventLoop:

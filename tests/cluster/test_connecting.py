@@ -76,7 +76,7 @@ def test_a_stranger_s_certificate_is_refused(tls_dask: Dask, tmp_path: Path) -> 
 
 
 def test_no_certificate_where_one_is_asked_for(tls_dask: Dask) -> None:
-    with pytest.raises((OSError, TypeError, ValueError), match=r"(?i)security|tls"):
+    with pytest.raises(ValueError, match=r"is reached by TLS.*security="):
         ClusterExecutor(tls_dask.address, cluster_timeout=3)
 
 

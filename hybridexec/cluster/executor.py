@@ -68,6 +68,10 @@ class ClusterExecutor(HybridExecutor):
         worker_state: Callable[[], object] | None = None,
     ) -> None:
         """
+        What is not named here is as for :class:`HybridExecutor`. What is called must be importable
+        on the nodes, or be defined in the script or notebook itself, which travels. A worker is
+        also lost when the connection to its node is.
+
         Args:
             cluster: the address of a scheduler ("tcp://host:8786", or "tls://..."), a
                 ``distributed.Client``, or a cluster object of Dask's, such as ``SLURMCluster``.
@@ -81,12 +85,6 @@ class ClusterExecutor(HybridExecutor):
                 changed.
             cluster_timeout: seconds to wait for the scheduler, and for which the executor can do
                 without any node. Then it is broken.
-            initializer, initargs, max_tasks_per_child, concurrency, threads, loop_factory,
-            max_memory_per_child, on_worker_loss, timeout_grace, max_pending, hub_lag_warning,
-            monkey_patch, preload, worker_logs, idle_timeout, nice, threadpool_limits, worker_state:
-                as for :class:`HybridExecutor`. What is called must be importable on the nodes, or
-                be defined in the script or notebook itself, which travels. A worker is also lost
-                when the connection to its node is.
 
         Raises:
             ImportError: distributed is not installed.

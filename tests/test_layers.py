@@ -289,6 +289,14 @@ def test_the_worker_side_compiles_nothing() -> None:
     assert "hybridexec.worker.main" in loaded_by(f"{REFUSE_TEXT}\nimport hybridexec.worker.main")
 
 
+def test_the_worker_side_does_without_what_callers_say() -> None:
+    # A worker is told how to run a call in a tuple; what checks and makes options would be a
+    # millisecond more of its start.
+    rooms = ("main", "greenlets.lane", "tasks.lane", "threads.lane")
+    loaded = loaded_by("\n".join(f"import hybridexec.worker.{name}" for name in rooms))
+    assert not loaded & {f"hybridexec.{name}" for name in ("options", "checks", "styles")}
+
+
 def test_the_worker_side_loads_gevent_for_its_own_kind_only() -> None:
     shared = [name for name in modules(PACKAGE) if layer_of(name) == "worker" and not kind_of(name)]
     loaded = loaded_by("\n".join(f"import {name}" for name in shared))

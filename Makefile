@@ -47,7 +47,7 @@ coverage: $(VENV)/.installed-coverage  ## Branch coverage, worker processes incl
 		{ echo "branches are counted from Python 3.14 on: make coverage PYTHON=python3.14 ..." >&2; exit 1; }
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest -m "not slow and not unmeasured" $(SIDE_BY_SIDE) $(ARGS) \
-		tests/unit tests/contract
+		tests/unit tests/contract tests/cluster
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -57,6 +57,23 @@ class Comm(Protocol):
 # -- in the client --------------------------------------------------------------------------------
 
 
+class _OwnClient(distributed.Client):
+    """A client that leaves nothing when it cannot start.
+
+    Dask's leaves the thread of its loop, until it is collected: should that be in the thread of
+    another client that starts, this one would wait for itself.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        try:
+            super().__init__(*arguments, **named)  # type: ignore[no-untyped-call]
+        except BaseException:
+            runner: Any = getattr(self, "_loop_runner", None)
+            if runner is not None:
+                runner.stop()
+            raise
+
+
 def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds: float) -> Any:
     """A client of our own, for the scheduler that ``cluster`` is, or belongs to.
 
@@ -79,7 +96,7 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
         cluster = cluster.scheduler_address
     if isinstance(cluster, str) and cluster.startswith("tls://") and _lacks_certificate(security):
         raise ValueError(_NO_CERTIFICATE.format(address=cluster))
-    return Client(
+    return _OwnClient(
         cluster,
         scheduler_file=scheduler_file,
         security=security,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_nobody_there_is_said_in_time() -> None:
         with pytest.raises(OSError, match=address):
             ClusterExecutor(address, cluster_timeout=2)
         assert time.monotonic() - began < 10
+
+
+def test_who_does_not_get_in_leaves_no_thread(tls_dask: Dask, tmp_path: Path) -> None:
+    def threads() -> int:
+        return sum(thread.name == "IO loop" for thread in threading.enumerate())
+
+    before = threads()
+    errors = []
+    for address, security in [
+        (f"tcp://{HOST}:9", None),
+        (tls_dask.address, strangers_security(tmp_path)),
+    ]:
+        with pytest.raises(OSError, match="TLS|Timed out") as caught:
+            ClusterExecutor(address, security=security, cluster_timeout=1)
+        errors.append(caught.value)  # what it knows is not collected
+    wait_until(lambda: threads() == before, "the threads end")
 
 
 def test_no_scheduler_file(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_who_does_not_get_in_leaves_no_thread(tls_dask: Dask, tmp_path: Path) ->
         (f"tcp://{HOST}:9", None),
         (tls_dask.address, strangers_security(tmp_path)),
     ]:
-        with pytest.raises(OSError, match="TLS|Timed out") as caught:
+        with pytest.raises(OSError, match=r"TLS|Timed out") as caught:
             ClusterExecutor(address, security=security, cluster_timeout=1)
         errors.append(caught.value)  # what it knows is not collected
     wait_until(lambda: threads() == before, "the threads end")

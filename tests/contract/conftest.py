@@ -14,7 +14,7 @@ from hybridexec import HybridExecutor
 from hybridexec.options import LANES
 
 from .helpers import Gate
-from .lanes import start_in
+from .lanes import CLUSTER, on_cluster, start_in
 
 #: "forkserver" is the default unless ``initargs`` need more.
 METHODS = ["forkserver", "spawn", "fork"]
@@ -24,7 +24,8 @@ PATIENCE = 60
 
 @pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what ``slow_on`` calls so."""
+    """Mark as slow what ``slow_on`` calls so; leave out what is the same on a cluster."""
+    items[:] = [item for item in items if not _is_repeated(item)]
     for item in items:
         callspec = getattr(item, "callspec", None)
         for mark in item.iter_markers("slow_on"):
@@ -32,18 +33,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether it differs from another by its start method only, which a cluster has none of."""
+    callspec = getattr(item, "callspec", None)
+    values = [] if callspec is None else list(map(str, callspec.params.values()))
+    return CLUSTER in values and not {"spawn", "fork"}.isdisjoint(values)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what ``every_lane`` marks in each lane; only the core of it is fast in all of them."""
+    """Run what ``every_lane`` marks in each lane, and on a cluster; only the core of it is fast in
+    all of them."""
     mark = metafunc.definition.get_closest_marker("every_lane")
     if mark is not None and "lane" in metafunc.fixturenames:
         others = () if mark.kwargs.get("core") else (pytest.mark.slow,)
-        lanes = [pytest.param(lane, marks=others) for lane in LANES[1:]]
+        lanes = [pytest.param(lane, marks=others) for lane in (*LANES[1:], CLUSTER)]
         left_out = mark.kwargs.get("but", ())
         chosen = [LANES[0], *(each for each in lanes if each.values[0] not in left_out)]
         metafunc.parametrize("lane", chosen, indirect=True, scope="module")
 
 
 Make = Callable[..., HybridExecutor]
+
+
+def make_in(lane: str, method: str | None, **arguments: Any) -> HybridExecutor:
+    """An executor that runs its calls in that lane, unless it goes by their functions; or on a
+    cluster, by one node with as many workers."""
+    if lane == CLUSTER:
+        return on_cluster({"max_workers": 2, **arguments})
+    made = make_executor(method, **arguments)
+    return made if lane == LANES[0] else start_in(lane, made)
 
 
 def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
@@ -53,20 +71,16 @@ def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
 
 @pytest.fixture(scope="module")
 def lane(request: pytest.FixtureRequest) -> str:
-    """The lane in which executors run what they are given themselves."""
+    """The lane in which executors run what they are given themselves, or that they run it on a
+    cluster."""
     return str(getattr(request, "param", LANES[0]))
 
 
 @pytest.fixture(scope="module", params=METHODS)
 def executor(request: pytest.FixtureRequest, lane: str) -> Iterator[HybridExecutor]:
     """One executor for all tests of a module that leave it as they found it."""
-    with make_executor(request.param) as made:
-        yield in_lane(made, lane)
-
-
-def in_lane(executor: HybridExecutor, lane: str) -> HybridExecutor:
-    """The executor, which runs its calls in that lane, unless it goes by their functions."""
-    return executor if lane == LANES[0] else start_in(lane, executor)
+    with make_in(lane, request.param) as made:
+        yield made
 
 
 @pytest.fixture(params=METHODS)
@@ -81,7 +95,7 @@ def _factory(method: str | None, lane: str) -> Iterator[Make]:
     def make(**arguments: Any) -> HybridExecutor:
         if lane == "thread" and "concurrency" in arguments:
             arguments.setdefault("threads", arguments["concurrency"])
-        made.append(in_lane(make_executor(method, **arguments), lane))
+        made.append(make_in(lane, method, **arguments))
         return made[-1]
 
     yield make

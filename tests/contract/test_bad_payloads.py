@@ -237,6 +237,7 @@ def test_a_bad_function_fails_its_own_call(executor: HybridExecutor, kind: type,
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose processes are not ours
 def test_the_workers_outlive_all_of_it(make: Make) -> None:
     executor = make(max_workers=1)
     pid = {executor.submit(pid_of).result()}

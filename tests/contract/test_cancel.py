@@ -241,7 +241,7 @@ def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> N
 
 
 @pytest.mark.parametrize("through", ["executor", "view"])
-@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
+@pytest.mark.every_lane(but=("async", "cluster"))  # where blocking calls wait; no processes of ours
 def test_cancel_all_stops_everything_and_the_executor_goes_on(
     make_each: Make, gate: Gate, through: str
 ) -> None:

@@ -83,6 +83,7 @@ def test_the_remote_traceback_shows_the_whole_chain(executor: HybridExecutor) ->
     assert "KeyError: 'missing'" in str(error.__cause__)
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose node is named, too
 def test_a_note_names_worker_and_call(executor: HybridExecutor) -> None:
     error = executor.submit(fail_with, ValueError, "bad").exception()
     assert error is not None
@@ -114,6 +115,7 @@ def test_exception_groups_arrive(executor: HybridExecutor) -> None:
     assert [type(error) for error in got.exceptions] == [ValueError, KeyError]
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose processes are not ours
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, Unusual, GeneratorExit])
 def test_an_exception_that_is_none_reaches_its_own_future(
     executor: HybridExecutor, kind: type[BaseException]

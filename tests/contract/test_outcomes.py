@@ -75,6 +75,7 @@ def test_map_unordered_raises_or_yields_errors(executor: HybridExecutor) -> None
     assert len(errors) == 1
 
 
+@pytest.mark.every_lane(core=True, but=("cluster",))  # whose processes are not ours
 def test_outcomes_names_each_item_and_how_it_ended(executor: HybridExecutor) -> None:
     outcomes = {o.item: o for o in executor.outcomes(reciprocal, [0, 1, 2])}
     assert all(isinstance(outcome, Outcome) for outcome in outcomes.values())

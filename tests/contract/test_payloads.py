@@ -60,6 +60,7 @@ def make_connection() -> Any:
     return ours
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose workers have another authkey
 @pytest.mark.usefixtures("sharer")
 def test_a_connection_travels(executor: HybridExecutor) -> None:
     ours, theirs = multiprocessing.Pipe()
@@ -71,12 +72,14 @@ def test_a_connection_travels(executor: HybridExecutor) -> None:
         assert ours.recv() == 42
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose workers have another authkey
 @pytest.mark.usefixtures("sharer")
 def test_a_connection_comes_back(executor: HybridExecutor) -> None:
     with executor.submit(make_connection).result(timeout=30) as connection:
         assert connection.recv() == "from a worker"
 
 
+@pytest.mark.every_lane(but=("cluster",))  # which no descriptor reaches
 @pytest.mark.usefixtures("sharer")
 def test_a_socket_travels(executor: HybridExecutor) -> None:
     ours, theirs = socket.socketpair()
@@ -88,6 +91,7 @@ def test_a_socket_travels(executor: HybridExecutor) -> None:
         future.result(timeout=30)
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose workers have another authkey
 def test_a_managers_proxies_travel(executor: HybridExecutor) -> None:
     with multiprocessing.get_context("spawn").Manager() as manager:
         source, target = manager.Queue(), manager.Queue()
@@ -99,6 +103,7 @@ def test_a_managers_proxies_travel(executor: HybridExecutor) -> None:
         assert total["sum"] == 6
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose workers have another authkey
 @pytest.mark.parametrize("how", ["submit", "map"])
 def test_a_temporary_argument_lives_until_its_call_has_it(
     executor: HybridExecutor, how: str

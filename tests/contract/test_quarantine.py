@@ -145,6 +145,7 @@ def test_calls_that_may_not_run_again_never_do(make: Make, tmp_path: Path) -> No
             assert future.result() == n
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose processes are not ours
 def test_healthy_workers_go_on(make: Make, gate: Gate) -> None:
     executor = make(max_workers=2, concurrency=1, on_worker_loss="retry")
     healthy = executor.submit(gate.wait, "healthy")

@@ -61,6 +61,7 @@ def test_arguments_are_taken_as_they_are_when_submitted(executor: HybridExecutor
     assert future.result() == [1, 2]
 
 
+@pytest.mark.every_lane(but=("cluster",))  # which tells of it a little later
 def test_a_running_call_says_so(executor: HybridExecutor, gate: Gate) -> None:
     future = executor.submit(gate.wait, "a")
     gate.wait_for(1)

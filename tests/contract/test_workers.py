@@ -90,6 +90,7 @@ def test_what_an_initializer_fails_with_may_be_more_than_fits_into_a_pipe(make: 
     assert "no luck!" in str(error)
 
 
+@pytest.mark.every_lane(but=("cluster",))  # which no queue of multiprocessing reaches
 def test_a_failing_initializer_is_logged_as_the_standard_librarys_is(
     make_each: Make, method: str | None
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_broken_executor_leaves_no_worker(make: Make) -> None:
 # -- staff and recycling --------------------------------------------------------------------------
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose processes are not ours
 def test_workers_come_with_calls(make: Make) -> None:
     executor = make(max_workers=3)
     assert executor.stats().workers == ()
@@ -170,6 +172,7 @@ def test_a_replacement_works_while_its_predecessor_finishes(make: Make, gate: Ga
     wait_until(lambda: not is_alive(old))
 
 
+@pytest.mark.every_lane(but=("cluster",))  # whose processes are not ours
 def test_a_killed_workers_call_is_lost_and_the_others_run_elsewhere(
     make_each: Make, gate: Gate
 ) -> None:
@@ -189,7 +192,7 @@ def test_a_killed_workers_call_is_lost_and_the_others_run_elsewhere(
     assert pid not in executor._processes
 
 
-@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
+@pytest.mark.every_lane(but=("async", "cluster"))  # where blocking calls wait; no processes of ours
 def test_all_calls_that_were_running_are_lost_and_counted(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)
     running = [executor.submit(gate.wait, n) for n in range(5)]
@@ -214,7 +217,7 @@ def test_a_call_that_ends_its_worker_hears_how(make: Make, how: str, code: int, 
     assert executor.submit(square, 4).result(timeout=30) == 16
 
 
-@pytest.mark.every_lane(but=("async",))  # where blocking calls wait for one another
+@pytest.mark.every_lane(but=("async", "cluster"))  # where blocking calls wait; no processes of ours
 def test_only_the_dead_workers_calls_are_lost(make: Make, gate: Gate) -> None:
     executor = make(max_workers=2)
     calls = [executor.submit(wait_and_tell_pid, gate, n) for n in range(10)]

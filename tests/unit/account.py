@@ -16,6 +16,7 @@ from hybridexec.events import (
     CallsTimedOut,
     Event,
     ExecutorBroke,
+    NodeEvent,
     WorkerEnded,
     WorkerEvent,
     WorkerReady,
@@ -51,7 +52,7 @@ class Account:
             elif isinstance(event, WorkerEvent):
                 self._note_worker(event)
             else:
-                assert isinstance(event, ExecutorBroke)
+                assert isinstance(event, ExecutorBroke | NodeEvent)
             assert self.unfinished >= 0, "calls are submitted before they end"
 
     def _note_worker(self, event: WorkerEvent) -> None:

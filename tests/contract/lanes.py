@@ -4,6 +4,7 @@ cluster."""
 from __future__ import annotations
 
 import atexit
+import importlib
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -35,10 +36,10 @@ def on_cluster(arguments: dict[str, Any]) -> HybridExecutor:
 @cache
 def _address() -> str:
     """The scheduler's; started by the first test that needs it, for all."""
-    from cluster.dasks import Dask
-
+    dasks: Any = importlib.import_module("cluster.dasks")  # mypy has it by another name
     folder = tempfile.TemporaryDirectory(prefix="dask-")
-    dask = Dask(Path(folder.name), 1)
+    dask = dasks.Dask(Path(folder.name), 1)
     atexit.register(folder.cleanup)
     atexit.register(dask.close)
-    return dask.address
+    address: str = dask.address
+    return address

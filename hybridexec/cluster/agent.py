@@ -16,6 +16,7 @@ from typing import Any
 from .. import native
 from ..options import LANES
 from ..parent.engine.connection import Connection
+from ..parent.launch import exit_errors
 from ..parent.launch.launcher import Launcher, Started
 from ..wire.contract import NODE
 from . import plan
@@ -149,8 +150,8 @@ class Session:
         try:
             started: Started = await asyncio.to_thread(self._launcher.start, number, lane)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            self.post.send(["refused", number, isinstance(error, OSError), text])
+            later = isinstance(error, OSError)
+            self.post.send(["refused", number, later, exit_errors.refusal(error)])
             return
         poller = _Room(self, number)
         connection = Connection(started, poller)  # type: ignore[arg-type]  # it acts as one

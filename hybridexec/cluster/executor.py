@@ -5,6 +5,7 @@ Thread: callers' threads.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..parent.engine.link import Launcher
     from ..parent.launch.fork_server import ForkServer
     from ..parent.pool.pool import Pool
+    from ..settings import Resolver
     from .local import LocalCluster
 
 _PATCHED = (
@@ -26,6 +28,12 @@ _PATCHED = (
     "event loop on a thread. Use it in a process of its own, or do without monkey.patch_all() in "
     "this one: the workers on the nodes are patched in any case"
 )
+#: What a HybridExecutor has besides.
+_REFUSED = {
+    "max_workers": "it has as many workers as its nodes have places for; see workers_per_node",
+    "mp_context": "each node starts its workers itself, by a fork server",
+    "affinity": "CPUs are the nodes' own; bind their Dask workers to some instead, by taskset, say",
+}
 _CANNOT_INSTALL = (
     "the workers of this Dask cluster cannot run hybridexec's agent: {error}. Each needs the same "
     "hybridexec as here: pip install 'hybridexec[cluster]'"
@@ -62,10 +70,14 @@ class ClusterExecutor(HybridExecutor):
         monkey_patch: bool | Mapping[str, bool] = True,
         preload: Iterable[str] = (),
         worker_logs: bool = True,
+        monitor: bool | None = None,
         idle_timeout: float | None = None,
+        resolver: Resolver | None = None,
+        dns_threads: int | None = None,
         nice: int | None = None,
         threadpool_limits: int | Mapping[str, int] | None = None,
         worker_state: Callable[[], object] | None = None,
+        **refused: Any,
     ) -> None:
         """
         What is not named here is as for :class:`HybridExecutor`. What is called must be importable
@@ -85,6 +97,7 @@ class ClusterExecutor(HybridExecutor):
                 changed.
             cluster_timeout: seconds to wait for the scheduler, and for which the executor can do
                 without any node. Then it is broken.
+            refused: none: there is no max_workers, mp_context or affinity.
 
         Raises:
             ImportError: distributed is not installed.
@@ -95,6 +108,9 @@ class ClusterExecutor(HybridExecutor):
         """
         if native.is_patched("threading") or native.is_patched("socket"):
             raise RuntimeError(_PATCHED)
+        for name in refused:
+            why = f"cannot have {name}: {_REFUSED[name]}" if name in _REFUSED else f"has no {name}"
+            raise TypeError(f"a ClusterExecutor {why}")
         if workers_per_node is not None:
             checks.integer(workers_per_node, "workers_per_node")
         checks.seconds(cluster_timeout, "cluster_timeout")
@@ -104,7 +120,7 @@ class ClusterExecutor(HybridExecutor):
         try:
             super().__init__(
                 max(1, self._nodes.places),
-                None,
+                multiprocessing.get_context("spawn"),  # none of ours can be inherited
                 initializer,
                 initargs,
                 max_tasks_per_child=max_tasks_per_child,
@@ -119,8 +135,10 @@ class ClusterExecutor(HybridExecutor):
                 monkey_patch=monkey_patch,
                 preload=preload,
                 worker_logs=worker_logs,
-                monitor=False,
+                monitor=monitor,
                 idle_timeout=idle_timeout,
+                resolver=resolver,
+                dns_threads=dns_threads,
                 nice=nice,
                 threadpool_limits=threadpool_limits,
                 worker_state=worker_state,

@@ -13,6 +13,7 @@ from ..parent.launch.launcher import setups
 from ..wire import log_tree
 from ..wire.contract import Boot
 from ..wire.messages import Follow
+from ..wire.wording import retell
 from .link import RemoteLink
 from .plan import Plan
 
@@ -55,7 +56,12 @@ class ClusterLauncher:
             if not self._plan:
                 set_up = setups(self._beginning)
                 plan = Plan(self._boot, self._slots, set_up, self.worker_logs)
-                self._plan = pickle.dumps(plan)
+                try:
+                    self._plan = pickle.dumps(plan)
+                except Exception as error:
+                    what = "what workers are set up with, such as initargs, could not be pickled"
+                    retell(error, what, "Locks, queues and pipes connect processes of one machine")
+                    raise
         return self._nodes.start(number, lane, self._slots[lane], self._plan)
 
     def connect(self, started: RemoteLink, poller: native.Poller, /) -> RemoteLink:

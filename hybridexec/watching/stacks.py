@@ -2,13 +2,14 @@
 
 Thread: main.
 
-A program tells, for each worker: ``worker`` (its number), ``pid`` and ``state``; ``kept_by``, the
-call that keeps its hub, or None; ``groups`` of calls that are at the same place: ``count``, the
-first of them as ``calls`` (``call`` in a few words, and for how many ``seconds`` it has run), and
-``stack``, a list of ``file``, ``line``, ``function`` and ``source``, the innermost last; and how
-many calls ``more`` there are. A group without calls is what the main thread does besides. If the
-worker could not answer, ``no_answer`` says why, ``dump`` is what faulthandler has written of its
-main thread, and ``running`` are the last calls that it has begun, as above.
+A program tells, for each worker: ``worker`` (its number), ``pid``, ``node`` (empty if it is on this
+machine) and ``state``; ``kept_by``, the call that keeps its hub, or None; ``groups`` of calls that
+are at the same place: ``count``, the first of them as ``calls`` (``call`` in a few words, and for
+how many ``seconds`` it has run), and ``stack``, a list of ``file``, ``line``, ``function`` and
+``source``, the innermost last; and how many calls ``more`` there are. A group without calls is what
+the main thread does besides. If the worker could not answer, ``no_answer`` says why, ``dump`` is
+what faulthandler has written of its main thread, and ``running`` are the last calls that it has
+begun, as above.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from ..process import on_node
 from . import top
 from .words import count, line, seconds
 
@@ -61,7 +63,7 @@ def _lines(executor: dict[str, Any]) -> Iterator[str]:
     yield f"HybridExecutor {executor['executor']} in process {executor['pid']}"
     for worker in executor["workers"]:
         yield ""
-        yield f"worker {worker['pid']} ({worker['state']})" + (
+        yield f"worker {worker['pid']}{on_node(worker['node'])} ({worker['state']})" + (
             f": its hub is kept by {line(worker['kept_by'], _WIDTH)}" if worker["kept_by"] else ""
         )
         if worker["no_answer"]:

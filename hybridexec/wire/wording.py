@@ -66,6 +66,26 @@ def retell(error: BaseException, what: str, remedy: str) -> None:
         error.args = (text,)
 
 
+#: What to do about a module that a node lacks.
+INSTALL = (
+    "Install it on all nodes (distributed.PipInstall does that), or send it (Client.upload_file of "
+    "distributed's), before the executor is made"
+)
+
+
+def elsewhere(node: str, error: BaseException) -> str:
+    """What may be the cause of an error from unpickling, or of a missing module, if that is on a
+    node of a cluster: words that follow a sentence without its full stop; empty if it is not."""
+    if not node:
+        return ""
+    if isinstance(error, ModuleNotFoundError):
+        return f". Node {node} has no module {error.name}. {INSTALL}"
+    return (
+        f". Node {node} may be another machine, which cannot reach the files, sockets, shared "
+        "memory, locks and managers of this one"
+    )
+
+
 def text_of(error: BaseException) -> str:
     """The text of an exception."""
     try:

@@ -17,7 +17,15 @@ from typing import Any
 from ..process import Process
 from ..wire import messages, payload
 from ..wire.contract import NODE
-from ..wire.wording import RESULT_NOTE, add_note, call_text, function_name, retell, text_of
+from ..wire.wording import (
+    RESULT_NOTE,
+    add_note,
+    call_text,
+    elsewhere,
+    function_name,
+    retell,
+    text_of,
+)
 from .inbox import Job
 
 
@@ -84,13 +92,6 @@ def _retry(error: BaseException, job: Job) -> tuple[bool, float | None]:
         raise
 
 
-#: What is said of a module that only the client has.
-_MISSING = (
-    " Node {node} has no module {module}. Install it on all nodes (distributed.PipInstall does "
-    "that), or send it (Client.upload_file of distributed's), before the executor is made"
-)
-
-
 def describe(
     error: BaseException,
     stage: str,
@@ -115,10 +116,8 @@ def describe(
     if stage == "arguments":
         note = (
             f"The function or arguments of this call could not be unpickled {where}. They must be "
-            "importable and unpicklable in a fresh process."
+            f"importable and unpicklable in a fresh process{elsewhere(node, error)}."
         )
-        if node and isinstance(error, ModuleNotFoundError):
-            note += _MISSING.format(node=node, module=error.name)
     elif stage == "result":
         note = (
             f"{RESULT_NOTE} {where}. "
@@ -126,13 +125,16 @@ def describe(
         )
     else:
         note = f"Raised {where}"
+        if isinstance(error, ModuleNotFoundError):
+            note += elsewhere(node, error)
     try:
         trace = _format(error)
     except BaseException as refusal:
         trace = f"(the traceback could not be written: {type(refusal).__name__})\n"
     if stage == "arguments":
         what = f"the function or the arguments of {call} could not be unpickled"
-        retell(error, what, "A fresh process must be able to import and unpickle them")
+        remedy = "A fresh process must be able to import and unpickle them" + elsewhere(node, error)
+        retell(error, what, remedy)
     elif stage == "result":
         kind = function_name(type(result))
         what = f"the result of {call}, of type {kind}, could not be pickled"

@@ -124,6 +124,7 @@ class Stacks:
         return {
             "worker": worker.id,
             "pid": worker.pid,
+            "node": worker.process.node,
             "state": worker.state.value,
             "kept_by": self._text(worker, current) if current else None,
             "groups": [

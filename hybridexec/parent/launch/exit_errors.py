@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from typing import NamedTuple
 
 from ...errors import ExecutorBroken, WorkerLost
 from ...process import Process, on_node
+from ...wire.wording import INSTALL
 from ..work.decode import THIS_CALL, remote_traceback
 from . import interpreter
+
+#: What to do about errors of the system, by their numbers.
+_REMEDIES: dict[int | None, str] = {
+    errno.EMFILE: "raise the limit of open files of the process that starts workers: ulimit -n",
+    errno.ENFILE: "raise the system's limit of open files: fs.file-max",
+    errno.ENOMEM: "use fewer workers, or give the machine more memory",
+    errno.EAGAIN: "raise the limit of processes: ulimit -u, or pids.max of its cgroup",
+}
 
 
 class Death(NamedTuple):
@@ -80,9 +90,15 @@ def _add_fault_log(error: BaseException, fault_log: str) -> None:
         error.add_note(f"What faulthandler wrote in the worker:\n{fault_log}")
 
 
+def refusal(error: BaseException) -> str:
+    """Why a process could not be started, and what to do about it, in words."""
+    remedy = _REMEDIES.get(error.errno) if isinstance(error, OSError) else None
+    return f"{type(error).__name__}: {error}" + (f" ({remedy})" if remedy else "")
+
+
 def not_started(error: BaseException, executable: str) -> ExecutorBroken:
     """For a process that could not be started; ``executable`` as for :func:`never_ready`."""
-    text = f"a worker process could not be started: {type(error).__name__}: {error}"
+    text = f"a worker process could not be started: {refusal(error)}"
     if executable and isinstance(error, BrokenPipeError):  # it ended before it had read its task
         text += f". {interpreter.if_none(executable)}"
     broken = ExecutorBroken(text)
@@ -97,6 +113,8 @@ def failed(process: Process, stage: str, trace: str) -> ExecutorBroken:
         text = f"the {stage} failed in {process}: {last}"
     else:
         text = f"{process} could not be made ready: {last}"
+    if process.node and last.startswith(ModuleNotFoundError.__name__):
+        text += f". {INSTALL}"
     broken = ExecutorBroken(text)
     broken.__cause__ = remote_traceback(trace)
     return broken

@@ -11,6 +11,7 @@ def told(**given: Any) -> str:
     worker = {
         "worker": 1,
         "pid": 11,
+        "node": "",
         "state": "ready",
         "kept_by": None,
         "groups": [],
@@ -56,3 +57,7 @@ def test_who_does_not_answer_is_told_of_by_others() -> None:
         "    Stack",
         "    File",
     ]
+
+
+def test_a_worker_on_a_node_is_named_with_it() -> None:
+    assert "worker 11 on node b (ready)" in told(node="b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -17,15 +18,23 @@ from hybridexec.events import (
     CallsSubmitted,
     CallsTimedOut,
     Event,
+    ExecutorBroke,
+    NodeJoined,
+    NodeLeft,
+    NodeRefused,
     WorkerEnded,
     WorkerEvent,
     WorkerReady,
     WorkerRecycled,
     WorkerStarted,
+    WorkerUnblocked,
+    made,
     names_of,
 )
+from hybridexec.parent.engine import warnings
 from hybridexec.parent.pool.emitter import Emitter
 from hybridexec.parent.work.batch import LOST, Batch
+from hybridexec.process import Process
 from hybridexec.wire import messages
 
 from ..fakes import FUNCTION, OPTIONS, Sink
@@ -41,10 +50,10 @@ def test_what_is_taken_together_is_one_event_for_each_way_calls_went() -> None:
     emitter = Emitter({})
     batch = Batch(FUNCTION, [(n,) for n in range(4)], Sink(), OPTIONS, 0)
     failure = (b"", "trace of the first", "", "builtins.OSError", "no")
-    emitter.ended(batch, [(0, messages.ERROR, failure, None, 7, None)])
-    emitter.finished(batch, 2, 7)
+    emitter.ended(batch, [(0, messages.ERROR, failure, None, Process(7), None)])
+    emitter.finished(batch, 2, Process(7))
     again = (b"", "trace of the second", "", "builtins.OSError", "no")
-    emitter.ended(batch, [(3, messages.ERROR, again, None, 7, None)])
+    emitter.ended(batch, [(3, messages.ERROR, again, None, Process(7), None)])
     emitter.submitted(batch)
     assert emitter.take(5.0) == [
         CallsSubmitted(5.0, 4, "..."),
@@ -66,8 +75,49 @@ def test_what_is_taken_together_is_one_event_for_each_way_calls_went() -> None:
 )
 def test_each_end_is_told_as_what_it_is(status: int, value: object, event: Event) -> None:
     emitter = Emitter({})
-    emitter.ended(Batch(FUNCTION, [()], Sink(), OPTIONS, 0), [(0, status, value, None, 7, None)])
+    emitter.ended(
+        Batch(FUNCTION, [()], Sink(), OPTIONS, 0), [(0, status, value, None, Process(7), None)]
+    )
     assert emitter.take(0.0) == [event]
+
+
+def test_processes_of_two_nodes_that_have_one_pid_are_told_apart() -> None:
+    emitter = Emitter({})
+    batch = Batch(FUNCTION, [(n,) for n in range(5)], Sink(), OPTIONS, 0)
+    emitter.finished(batch, 2, Process(7, "a"))
+    emitter.finished(batch, 3, Process(7, "b"))
+    assert emitter.take(0.0) == [
+        CallsFinished(0.0, 2, "...", 7, node="a"),
+        CallsFinished(0.0, 3, "...", 7, node="b"),
+    ]
+
+
+def test_what_the_log_says_names_nodes() -> None:
+    blocked = made(WorkerUnblocked, 0.0, 3, Process(7, "b"), 2.0)
+    assert isinstance(blocked, WorkerUnblocked)
+    assert blocked.message.startswith("the hub of worker process 7 on node b runs again")
+    near = made(WorkerUnblocked, 0.0, 3, Process(7), 2.0)
+    assert near == WorkerUnblocked(0.0, 3, 7, 2.0)
+    assert made(ExecutorBroke, 1.0, "why") == ExecutorBroke(1.0, "why")
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (NodeJoined(0.0, "b", "tcp://b:1", 4), logging.INFO),
+        (NodeLeft(0.0, "b", "tcp://b:1", False, "it was closed"), logging.INFO),
+        (NodeLeft(0.0, "b", "tcp://b:1", True, "nothing was heard"), logging.WARNING),
+        (NodeRefused(0.0, "b", "tcp://b:1", "another Python"), logging.WARNING),
+    ],
+)
+def test_nodes_that_come_and_go_are_logged(
+    event: Any, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hybridexec")
+    warnings.log(event)
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (level, event.message)
+    assert "node b" in event.message
 
 
 def test_only_what_starts_from_now_on_is_told() -> None:

@@ -52,7 +52,6 @@ class Agent:
             "versions": plan.versions(),
             "machine": plan.boot_id(),
             "clock": native.monotonic(),
-            "files": os.sysconf("SC_OPEN_MAX"),
             "leaving": self._leaving,
         }
         await comm.write(hello)

@@ -36,8 +36,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _is_repeated(item: pytest.Item) -> bool:
     """Whether it differs from another by its start method only, which a cluster has none of."""
     callspec = getattr(item, "callspec", None)
-    values = [] if callspec is None else list(map(str, callspec.params.values()))
-    return CLUSTER in values and not {"spawn", "fork"}.isdisjoint(values)
+    params = {} if callspec is None else callspec.params
+    start_method = params.get("executor", params.get("method"))
+    return params.get("lane") == CLUSTER and start_method not in {None, METHODS[0]}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

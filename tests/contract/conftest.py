@@ -14,7 +14,7 @@ from hybridexec import HybridExecutor
 from hybridexec.options import LANES
 
 from .helpers import Gate
-from .lanes import CLUSTER, on_cluster, start_in
+from .lanes import CLUSTER, cluster, on_cluster, start_in
 
 #: "forkserver" is the default unless ``initargs`` need more.
 METHODS = ["forkserver", "spawn", "fork"]
@@ -71,10 +71,16 @@ def make_executor(method: str | None, **arguments: Any) -> HybridExecutor:
 
 
 @pytest.fixture(scope="module")
-def lane(request: pytest.FixtureRequest) -> str:
+def lane(request: pytest.FixtureRequest) -> Iterator[str]:
     """The lane in which executors run what they are given themselves, or that they run it on a
     cluster."""
-    return str(getattr(request, "param", LANES[0]))
+    lane = str(getattr(request, "param", LANES[0]))
+    if lane != CLUSTER:
+        yield lane
+        return
+    pytest.importorskip("distributed")
+    with cluster():  # for no longer: other tests look which processes this one has
+        yield lane
 
 
 @pytest.fixture(scope="module", params=METHODS)

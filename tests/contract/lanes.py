@@ -3,19 +3,19 @@ cluster."""
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import tempfile
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from hybridexec import HybridExecutor
 
 #: Stands for a lane in the names of tests that run on a cluster.
 CLUSTER = "cluster"
+
+_address = ""
 
 
 def start_in(lane: str, executor: HybridExecutor) -> HybridExecutor:
@@ -24,22 +24,23 @@ def start_in(lane: str, executor: HybridExecutor) -> HybridExecutor:
     return executor
 
 
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Have a cluster of one node for :func:`on_cluster`."""
+    global _address
+    dasks: Any = importlib.import_module("cluster.dasks")  # mypy has it by another name
+    with tempfile.TemporaryDirectory(prefix="dask-") as folder:
+        dask = dasks.Dask(Path(folder), 1)
+        try:
+            _address = dask.address
+            yield
+        finally:
+            dask.close()
+
+
 def on_cluster(arguments: dict[str, Any]) -> HybridExecutor:
-    """An executor on a cluster of one node, which has as many workers as it asks for."""
-    pytest.importorskip("distributed")
+    """An executor on the cluster that there is, with as many workers on its node as it asks for."""
     from hybridexec.cluster import ClusterExecutor
 
     workers = arguments.pop("max_workers")
-    return ClusterExecutor(_address(), workers_per_node=workers, **arguments)
-
-
-@cache
-def _address() -> str:
-    """The scheduler's; started by the first test that needs it, for all."""
-    dasks: Any = importlib.import_module("cluster.dasks")  # mypy has it by another name
-    folder = tempfile.TemporaryDirectory(prefix="dask-")
-    dask = dasks.Dask(Path(folder.name), 1)
-    atexit.register(folder.cleanup)
-    atexit.register(dask.close)
-    address: str = dask.address
-    return address
+    return ClusterExecutor(_address, workers_per_node=workers, **arguments)

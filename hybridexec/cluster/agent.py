@@ -86,6 +86,7 @@ class Session:
         self.post = Post(comm, self._receive, lambda: ["pulse"])
         self.ended = asyncio.Event()
         self._launcher: Launcher[Any] | None = None
+        self._logging: Any = None  # the client's, see log_tree.Tree
         self._relays: dict[int, Relay] = {}
         self._starts: set[asyncio.Task[None]] = set()
         # Bytes of results that were sent, and that have arrived.
@@ -135,11 +136,12 @@ class Session:
             told.setups,
             None,
             lambda started, poller: None,
-            worker_logs=told.worker_logs,
+            logging=(lambda: self._logging) if told.worker_logs else None,
         )
 
-    def _start(self, number: int, lane: str) -> None:
+    def _start(self, number: int, lane: str, logging: bytes) -> None:
         self._idle.clear()
+        self._logging = pickle.loads(logging)
         task = asyncio.create_task(self._begin(number, lane))
         self._starts.add(task)
         task.add_done_callback(self._begun)

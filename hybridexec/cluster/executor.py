@@ -170,7 +170,7 @@ class ClusterExecutor(HybridExecutor):
 
     def _assembled(self, plan: Plan) -> Assembly:
         # The script of this process is on no other machine.
-        plan = plan._replace(method="cluster", main_by_value=True, main_file=None)
+        plan = plan._replace(main_by_value=True, main_file=None)
         return _ClusterAssembly(plan, self._nodes)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -189,9 +189,6 @@ class _ClusterAssembly(Assembly):
     def __init__(self, plan: Plan, nodes: Nodes) -> None:
         super().__init__(plan)
         self._nodes = nodes
-
-    def _launch(self, lane: str) -> ForkServer | None:
-        return None
 
     def _launcher(self, pool: Pool, lane: str, server: ForkServer | None) -> Launcher:
         from ..wire.contract import Boot

@@ -12,7 +12,6 @@ from ..parent.launch.beginning import Beginning
 from ..parent.launch.launcher import setups
 from ..wire import log_tree
 from ..wire.contract import Boot
-from ..wire.messages import Follow
 from ..wire.wording import retell
 from .link import RemoteLink
 from .plan import Plan
@@ -62,13 +61,11 @@ class ClusterLauncher:
                     what = "what workers are set up with, such as initargs, could not be pickled"
                     retell(error, what, "Locks, queues and pipes connect processes of one machine")
                     raise
-        return self._nodes.start(number, lane, self._slots[lane], self._plan)
+        logging = pickle.dumps(log_tree.describe() if self.worker_logs else None)
+        return self._nodes.start(number, lane, self._slots[lane], self._plan, logging)
 
     def connect(self, started: RemoteLink, poller: native.Poller, /) -> RemoteLink:
         """The link to what was started."""
-        if self.worker_logs:
-            started.write(Follow(log_tree.describe()))
-            started.flush()
         return started
 
     def give_up(self, lane: str) -> None:

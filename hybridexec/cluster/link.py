@@ -80,8 +80,10 @@ class RemoteLink:
         with contextlib.ExitStack() as opened:
             # The second is never waited for: there is always room.
             self.results_fd, self.calls_fd = self._pipe(opened)
-            self._end, self._alive = self._pipe(opened)
+            self._end, alive = self._pipe(opened)
             opened.pop_all()
+        #: The other end of the pipe that tells of the link's end; None once that was told.
+        self._alive: int | None = alive
         self.ends = {self._end}
         self._told = False  # the pipe says that something has arrived
         self._closing = threading.Lock()
@@ -155,8 +157,10 @@ class RemoteLink:
     def _tell_end(self) -> None:
         self.begun.set()
         with self._closing:
-            if self._open:
+            if self._alive is not None:
+                # Only once: another link may have its number by then.
                 lifecycle.close(self._alive)
+                self._alive = None
 
     # -- the engine's -----------------------------------------------------------------------------
 
@@ -253,7 +257,10 @@ class RemoteLink:
         with self._closing:
             if self._open:
                 self._open = False
-                lifecycle.close(self.results_fd, self.calls_fd, self._end, self._alive)
+                lifecycle.close(self.results_fd, self.calls_fd, self._end)
+                if self._alive is not None:
+                    lifecycle.close(self._alive)
+                    self._alive = None
                 self.page.close()
 
     def take_logs(self, end: int | None) -> tuple[bytes, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
@@ -101,6 +102,8 @@ class Node:
                 self._count(len(rest[1]))
             if link is not None:
                 self._pass_on(word, link, rest)
+            elif word == "started":  # too late: it was given up
+                self.send(["kill", number, int(signal.SIGKILL)])
 
     def _pass_on(self, word: str, link: RemoteLink, rest: list[Any]) -> None:
         if word == "data":
@@ -265,11 +268,12 @@ class Nodes:
         with self._changed:
             return sum(node.places for node in self._nodes.values() if not node.leaving)
 
-    def start(self, number: int, lane: str, slots: int, plan: bytes) -> RemoteLink:
+    def start(self, number: int, lane: str, slots: int, plan: bytes, logging: bytes) -> RemoteLink:
         """Have a worker started on the node that has most room.
 
         Args:
             plan: a :class:`.plan.Plan`, pickled.
+            logging: what the logging is like here (``log_tree.Tree``), or None, pickled.
 
         Raises:
             ExecutorBroken: there has been no node for too long.
@@ -285,7 +289,7 @@ class Nodes:
                 if not node.planned:
                     node.planned = True
                     node.send(["plan", plan], len(plan))
-                node.send(["start", number, lane])
+                node.send(["start", number, lane, logging])
             if not native.wait(link.begun.wait, _START_SECONDS):
                 link.refuse(True, f"node {node.name} does not answer")
             if link.pid is not None:

@@ -28,11 +28,12 @@ class RemotePage(StatusPage):
         #: Whether the connection was lost, so that any of them may have started.
         self.lost = False
         self._copied_at = 0.0
+        self._reached = 0
 
     @property
     def taken(self) -> int:
         """As far as is known; see the module's docstring."""
-        return self.sent if self.lost else self.words[TAKEN]
+        return self.sent if self.lost else max(self._reached, self.words[TAKEN])
 
     @property
     def heartbeat(self) -> float:
@@ -48,7 +49,8 @@ class RemotePage(StatusPage):
 
     def reach(self, taken: int) -> None:
         """So many calls were taken when what has just arrived was sent."""
-        self.words[TAKEN] = taken
+        # Not on the page, where slots tell of their calls by what was taken when it was copied.
+        self._reached = taken
 
     def copy(self, header: bytes, fields: bytes, offset: float) -> None:
         """Take over what was on the page.

@@ -11,7 +11,7 @@ An item is a list whose first element is one of these words:
 word       what follows                                           from
 =========  =====================================================  =============================
 plan       what workers are like, pickled (:class:`.plan.Plan`)   client, before any start
-start      worker, lane, place                                    client
+start      worker, lane, the client's logging, pickled            client
 started    worker, pid                                            node
 refused    worker, whether it may go well later, text             node
 data       worker, bytes, urgent, buffers                         client: for its call pipe

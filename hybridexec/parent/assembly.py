@@ -207,6 +207,7 @@ class Assembly:
     def _launcher(self, pool: "Pool", lane: str, server: "ForkServer | None") -> "Launcher":
         """What starts workers."""
         from ..wire.contract import Boot
+        from ..wire.log_tree import describe
         from .engine.connection import Connection
         from .launch.launcher import Launcher
 
@@ -219,7 +220,7 @@ class Assembly:
             plan.main_file,
             Connection,
             server,
-            plan.worker_logs,
+            describe if plan.worker_logs else None,
             pool.place_of,
         )
 

@@ -74,7 +74,10 @@ def _globals(module: str) -> dict[str, Any]:
     if not isinstance(found, types.ModuleType):
         return {}
     # Not by vars(): that would load a lazy module.
-    names: dict[str, Any] = object.__getattribute__(found, "__dict__")
+    try:
+        names: dict[str, Any] = object.__getattribute__(found, "__dict__")
+    except AttributeError:  # cffi's libraries say that they are modules, and have none
+        return {}
     return names
 
 

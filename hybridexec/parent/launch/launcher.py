@@ -165,7 +165,7 @@ class Launcher(Generic[LinkT]):
         main_file: str | None,
         connect: Callable[[Started, native.Poller], LinkT],
         server: ForkServer | None = None,
-        worker_logs: bool = False,
+        logging: Callable[[], log_tree.Tree] | None = None,
         place_of: Callable[[int], int] = lambda number: 0,
     ) -> None:
         """
@@ -176,8 +176,9 @@ class Launcher(Generic[LinkT]):
             beginning: what workers are set up with; pickled already, if another process did that.
             main_file: the script's path, if there is one.
             connect: makes the engine's link to what was started, in the engine.
-            worker_logs: whether workers are to send their log records.
             server: the fork server of that lane, if it was launched already.
+            logging: describes the logging of who gets the workers' log records, if they are to send
+                them.
             place_of: tells which of the workers' places a worker has, by its number.
         """
         self.method = method
@@ -191,7 +192,8 @@ class Launcher(Generic[LinkT]):
         self._beginning = beginning
         self._setups = beginning if isinstance(beginning, Setups) else setups(beginning)
         self._main_file = main_file
-        self.worker_logs = worker_logs
+        self._logging = logging
+        self.worker_logs = logging is not None
         self._place_of = place_of
         # Both ends of a pipe whose end kills all workers, when this process has ended; see
         # hybridexec.worker.lifeline.
@@ -266,7 +268,7 @@ class Launcher(Generic[LinkT]):
                 concurrency=lane.slots,
                 open_files=os.sysconf("SC_OPEN_MAX"),
                 setups=self._setups,
-                log_tree=log_tree.describe() if self.worker_logs else None,
+                log_tree=None if self._logging is None else self._logging(),
             )
             path = interpreter.search_path()
             name = BootName(f"{_WORKER_NAME}{number}", lane.boot, results, lifeline, path)

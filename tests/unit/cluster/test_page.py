@@ -71,6 +71,18 @@ def test_a_silent_node_does_not_make_a_hub_late(
     assert 2 < now[0] - here.heartbeat < 3
 
 
+def test_what_runs_is_told_as_it_was_when_it_was_copied(there: StatusPage) -> None:
+    there.words[TAKEN] = 4
+    slot = page.slot_index(0)
+    there.words[slot] = -3  # the call that was taken last, 7
+    there.times[slot + 1] = 1.0
+    here = RemotePage(SLOTS)
+    copy(there, here)
+    here.reach(6)
+    assert here.taken == 6
+    assert here.running() == {7: 1.0}
+
+
 def test_all_that_was_sent_may_have_started_when_the_connection_is_lost(there: StatusPage) -> None:
     there.words[TAKEN] = 2
     here = RemotePage(SLOTS)

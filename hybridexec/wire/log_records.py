@@ -63,16 +63,17 @@ def pack(record: logging.LogRecord, call: str) -> bytes:
     return marshal.dumps((values, text, error and _cut(error, _MOST_TEXT), call, extras), 2)
 
 
-def unpack(packed: bytes, worker: int) -> logging.LogRecord:
-    """The record that these bytes stand for, with the attributes ``worker`` and ``call``, unless it
-    has its own of these names."""
+def unpack(packed: bytes, worker: int, node: str = "") -> logging.LogRecord:
+    """The record that these bytes stand for, with the attributes ``worker``, ``node`` and ``call``,
+    unless it has its own of these names."""
     values, text, error, call, extras = marshal.loads(packed)
     record = logging.makeLogRecord({})
     made = record.created
     attributes: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
     if attributes["taskName"] is None and not hasattr(record, "taskName"):
         del attributes["taskName"]
-    record.__dict__.update(attributes, msg=text, exc_text=error, worker=worker, call=call)
+    attributes |= {"worker": worker, "node": node, "call": call}
+    record.__dict__.update(attributes, msg=text, exc_text=error)
     record.relativeCreated -= 1000 * (made - record.created)
     record.__dict__.update(extras)
     return record

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import hybridexec
 from hybridexec import NodeLost, WorkerLost, events
 from hybridexec.watching import plain
 from hybridexec.watching.view import view
@@ -204,3 +207,47 @@ def test_without_nodes_nothing_is_said_of_them() -> None:
         text = plain.text(view(executor._assembly.watched))
     assert (outcome.node, stats.nodes, stats.workers[0].node) == ("", (), "")
     assert "node" not in text
+
+
+def test_log_records_name_the_node(
+    dask: Dask, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hybridexec.test")
+    executor = connect(dask)
+    (outcome,) = executor.outcomes(log, ["from afar"])
+    record = wait_until(
+        lambda: [r for r in caplog.records if r.getMessage() == "from afar"], "it arrives"
+    )[0]
+    assert (record.process, record.node) == (outcome.worker, outcome.node)
+    assert outcome.node in names(dask)
+
+
+def log(text: str) -> None:
+    logging.getLogger("hybridexec.test").info("%s", text)
+
+
+def test_all_that_makes_calls_works_on_a_cluster(dask: Dask, connect: Connect) -> None:
+    executor = connect(dask)
+    frontier = hybridexec.Frontier([1])
+    found = []
+    for number in executor.map_unordered(calls.double, frontier):
+        found.append(number)
+        if number < 16:
+            frontier.add(number)
+    assert found == [2, 4, 8, 16]
+    assert list(executor.stream(calls.count_to, 3)) == [0, 1, 2]
+    (future,) = hybridexec.as_completed([executor.submit(calls.double, 2)])
+    assert future.result() == 4
+    counts: list[hybridexec.Progress] = []
+    assert list(executor.map(calls.double, range(5), progress=counts.append)) == [0, 2, 4, 6, 8]
+    assert counts[-1].done == 5
+
+    async def ask() -> tuple[int, list[int]]:
+        one = await executor.asubmit(calls.double, 21)
+        return one, [each async for each in executor.amap(calls.double, range(3))]
+
+    assert asyncio.run(ask()) == (42, [0, 2, 4])
+    page = pytest.importorskip("bokeh") and executor.dashboard()
+    with urllib.request.urlopen(page.url) as answer:
+        assert answer.status == 200
+    page.close()

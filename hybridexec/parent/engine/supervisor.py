@@ -237,7 +237,8 @@ class Supervisor:
 
     def _take_logs(self, number: int, now: float, end: int | None) -> None:
         if self._logs is not None:
-            self._logs.receive(number, *self.connections[number].take_logs(end))
+            connection = self.connections[number]
+            self._logs.receive(number, *connection.take_logs(end), connection.node)
 
     def _failed(self, number: int, now: float, stage: str, text: str) -> None:
         # The process is ending, and its log is complete only when it has.

@@ -39,8 +39,8 @@ class WorkerLogs:
     def __init__(self, hubs: Hubs | None) -> None:
         self._hubs = hubs
         self._thread: _Thread | None = None
-        #: The worker's number and its records.
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        #: The worker's number, its node, and its records.
+        self._waiting: deque[tuple[int, str, bytes]] = deque()
         # Bytes that were received, and handled; each is written by one thread.
         self._received = self._handled = 0
         #: How many records were dropped, here and in workers.
@@ -68,12 +68,13 @@ class WorkerLogs:
         self._tree = tree
         return self.changed
 
-    def receive(self, worker: int, data: bytes, dropped: int) -> None:
+    def receive(self, worker: int, data: bytes, dropped: int, node: str = "") -> None:
         """Have records handled.
 
         Args:
             data: as :func:`.log_ring.records` takes it.
             dropped: how many the worker has dropped so far.
+            node: the name of its machine; empty if that is this one.
         """
         news = dropped - self._dropped_there.get(worker, 0)
         if news:
@@ -82,7 +83,7 @@ class WorkerLogs:
             news += _count(data)
         elif data:
             self._received += len(data)
-            self._waiting.append((worker, data))
+            self._waiting.append((worker, node, data))
         self.dropped += news
         if data or news:
             self._call(self._drain)
@@ -121,9 +122,9 @@ class WorkerLogs:
         self._busy = True
         try:
             while self._waiting:
-                worker, data = self._waiting.popleft()
+                worker, node, data = self._waiting.popleft()
                 try:
-                    self._handle(worker, data)
+                    self._handle(worker, node, data)
                 except Exception:  # a call has written over it
                     self.dropped += 1
                 self._handled += len(data)
@@ -131,13 +132,13 @@ class WorkerLogs:
         finally:
             self._busy = False
 
-    def _handle(self, worker: int, data: bytes) -> None:
+    def _handle(self, worker: int, node: str, data: bytes) -> None:
         from ...wire.log_records import unpack  # not before something is logged
 
         for count, packed in enumerate(records(data)):
             if self._hubs is not None and count % _SOME == _SOME - 1:
                 self._hubs.give_way()
-            record = unpack(packed, worker)
+            record = unpack(packed, worker, node)
             try:
                 logger = logging.getLogger(record.name)
                 if logger.isEnabledFor(record.levelno):

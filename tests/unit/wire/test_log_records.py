@@ -23,7 +23,7 @@ def record_of(message: object, *arguments: Any, **more: Any) -> logging.LogRecor
 
 
 def sent(record: logging.LogRecord, call: str = "f(1)") -> logging.LogRecord:
-    return unpack(pack(record, call), 3)
+    return unpack(pack(record, call), 3, "b")
 
 
 class Color(enum.IntEnum):
@@ -49,7 +49,7 @@ def test_what_a_formatter_may_ask_for_arrives() -> None:
     assert got.processName == record.processName
     now = logging.makeLogRecord({})
     assert now.relativeCreated - got.relativeCreated == pytest.approx(100_000, abs=5_000)
-    assert (got.worker, got.call) == (3, "f(1)")  # type: ignore[attr-defined]
+    assert (got.worker, got.node, got.call) == (3, "b", "f(1)")  # type: ignore[attr-defined]
     assert "text and 7" in logging.Formatter("%(asctime)s %(relativeCreated)d %(message)s").format(
         got
     )

@@ -45,10 +45,22 @@ LONGEST_RECORD = 16
 #: What plain pickle raises for an object that cloudpickle may still be able to pickle.
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
+
+class _Registered:
+    """``copyreg``'s reducers, but for those that tblib registers for all exceptions when Dask is
+    imported: what they make of a ``SystemExit`` has lost its code."""
+
+    def __getitem__(self, kind: type) -> Callable[[Any], Any]:
+        reducer = copyreg.dispatch_table[kind]
+        if getattr(reducer, "__module__", "").startswith("tblib"):
+            raise KeyError(kind)
+        return reducer
+
+
 # ForkingPickler keeps its reducers in a private dict; a live view includes later registrations.
 _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
     ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
-    copyreg.dispatch_table,
+    _Registered(),  # type: ignore[arg-type]  # it is only asked for single types
 )
 
 #: True where no worker can import this ``__main__`` (a REPL, a notebook, ``python -``), so that its

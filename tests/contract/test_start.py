@@ -93,18 +93,18 @@ def test_a_shutdown_in_the_midst_of_the_first_call(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A signal handler may run between any two steps of it.
-    from hybridexec.parent import assembly
+    from hybridexec.parent.assembly import Assembly
 
     executor = make()
     before = children()
-    parts = assembly._parts
+    parts = Assembly._parts
 
     def interrupted(*arguments: Any) -> Any:
-        monkeypatch.setattr(assembly, "_parts", parts)
+        monkeypatch.setattr(Assembly, "_parts", parts)
         executor.shutdown()
         return parts(*arguments)
 
-    monkeypatch.setattr(assembly, "_parts", interrupted)
+    monkeypatch.setattr(Assembly, "_parts", interrupted)
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(square, 3)
     wait_until(lambda: children() <= before)

@@ -82,8 +82,15 @@ def handle_sigchld() -> list[int]:
     ],
 )
 def test_programs_are_heard_of(
-    make_each: Make, function: Callable[[], object], result: object
+    request: pytest.FixtureRequest,
+    make_each: Make,
+    method: str,
+    function: Callable[[], object],
+    result: object,
 ) -> None:
+    if method == "fork" and function is ask_the_kernel_itself:
+        why = "seldom, and only after many other tests in this process: something else collects it"
+        request.applymarker(pytest.mark.xfail(strict=False, reason=why))
     assert make_each(max_workers=1).submit(function).result(timeout=60) == result
 
 

@@ -93,7 +93,8 @@ def rebuilt() -> Registered:
 )
 def test_what_runs_code_or_is_large_or_cannot_be_pickled_is_no_fragment(value: Any) -> None:
     packer = Packer()
-    expected = type(value) is KeyError  # the interpreter makes these
+    # The interpreter makes these, unless somebody has registered how: Dask does.
+    expected = type(value) is KeyError and KeyError not in copyreg.dispatch_table
     for one in (value, [value], {"it": value}):
         assert (packer.pack(one) is not None) == expected
     alone, first, last = packer.pack_all([{"it": value}, {"a": 1}, {"b": 2}])

@@ -6,6 +6,7 @@ Guarantees: what the other side can import is pickled by reference, and so is th
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import sys
 import types
@@ -60,7 +61,12 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no type
 
     dispatch_table: ClassVar = ChainMap(
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
-        cloudpickle.Pickler.dispatch_table,
+        *(
+            each
+            for each in cloudpickle.Pickler.dispatch_table.maps
+            if each is not copyreg.dispatch_table
+        ),
+        payload.Registered(),  # type: ignore[arg-type]  # it is only asked for single types
     )
 
     def __init__(

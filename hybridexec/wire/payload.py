@@ -46,7 +46,7 @@ LONGEST_RECORD = 16
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
 
-class _Registered:
+class Registered:
     """``copyreg``'s reducers, but for those that tblib registers for all exceptions when Dask is
     imported: what they make of a ``SystemExit`` has lost its code."""
 
@@ -60,7 +60,7 @@ class _Registered:
 # ForkingPickler keeps its reducers in a private dict; a live view includes later registrations.
 _REDUCERS: ChainMap[type, Callable[[Any], Any]] = ChainMap(
     ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
-    _Registered(),  # type: ignore[arg-type]  # it is only asked for single types
+    Registered(),  # type: ignore[arg-type]  # it is only asked for single types
 )
 
 #: True where no worker can import this ``__main__`` (a REPL, a notebook, ``python -``), so that its

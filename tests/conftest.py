@@ -15,8 +15,9 @@ EXIT_SECONDS = 60
 
 
 #: How long an example takes says how busy the machine is. The same examples each time, so that a
-#: failure is that of a change; `make chaos` tries others.
+#: failure is that of a change; others with --hypothesis-profile=search.
 settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
 settings.load_profile("steady")
 
 

@@ -12,6 +12,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 import distributed
 from distributed import WorkerPlugin
@@ -179,6 +180,8 @@ async def reach(client: Any, address: str, op: str, **greeting: Any) -> Comm:
 
 # -- in Dask's workers ----------------------------------------------------------------------------
 
+_agents: WeakKeyDictionary[distributed.Worker, Agent] = WeakKeyDictionary()
+
 
 class AgentPlugin(WorkerPlugin):
     """Makes a Dask worker a node."""
@@ -191,18 +194,16 @@ class AgentPlugin(WorkerPlugin):
         from .agent import Agent
         from .post import OP
 
-        if OP in worker.handlers:
+        if worker in _agents:
             return  # it was installed before, by a Dask that installs again
-        agent = Agent(_name_of(worker), worker.state.nthreads)
+        agent = _agents[worker] = Agent(_name_of(worker), worker.state.nthreads)
         worker.handlers[OP] = _handler(agent)
         _follow(worker, agent)
-        self._agent = agent
 
     async def teardown(self, worker: distributed.Worker) -> None:
         """The worker closes, or installs another plugin of this name."""
-        agent = getattr(self, "_agent", None)
-        if agent is not None and worker.status not in (Status.running, Status.paused):
-            await agent.close()
+        if worker.status not in (Status.running, Status.paused):
+            await _agents[worker].close()
 
 
 def _name_of(worker: distributed.Worker) -> str:

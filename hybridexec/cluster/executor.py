@@ -82,7 +82,8 @@ class ClusterExecutor(HybridExecutor):
         """
         What is not named here is as for :class:`HybridExecutor`. What is called must be importable
         on the nodes, or be defined in the script or notebook itself, which travels. A worker is
-        also lost when the connection to its node is.
+        also lost when the connection to its node is. ``timeout_grace`` is longer, because what runs
+        on a node is known here up to a quarter of a second late.
 
         Args:
             cluster: the address of a scheduler ("tcp://host:8786", or "tls://..."), a

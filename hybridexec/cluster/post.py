@@ -78,6 +78,8 @@ class Post:
 
     def send(self, item: Item, size: int = 0) -> None:
         """Send an item with about ``size`` bytes; does nothing if the connection has ended."""
+        if self.closed:
+            return
         self._items.append((item, size))
         if not self._woken:
             self._woken = True

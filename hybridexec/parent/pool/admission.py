@@ -93,21 +93,23 @@ class Admission:
 
     def _release(self, limiter: Limiter, now: float) -> None:
         released: dict[Crew, list[Call]] = {}
-        rooms: dict[Crew, int] = {}
+        rooms: dict[Crew, tuple[int, int]] = {}  # for calls of up to some weight, and that
         while (batch := limiter.peek(now)) is not None:
             crew: Crew = batch.crew
+            calls = released.setdefault(crew, [])
             if limiter.is_paced:
-                room = rooms.get(crew)
-                if room is None:
-                    room = crew.room_for_paced(batch.weight)
-                if room <= 0:
+                room, weight = rooms.get(crew, (0, -1))
+                if batch.weight > weight:
+                    room, weight = crew.room_for_paced(batch.weight), batch.weight
+                    rooms[crew] = room, weight
+                if room <= len(calls):
                     crew.hold_up()
                     self._held_up.add(limiter)
                     break
-                rooms[crew] = room - 1
-            released.setdefault(crew, []).append(limiter.take(now))
+            calls.append(limiter.take(now))
         for crew, calls in released.items():
-            crew.admit(calls, at_once=limiter.is_paced)
+            if calls:
+                crew.admit(calls, at_once=limiter.is_paced)
 
     def withdraw(self, crew: Crew) -> list[Span]:
         """Hand out a crew's calls, which do not wait any more; the spans may include cancelled

@@ -146,11 +146,13 @@ class Crew:
         self.scaling.need(self.wanting)
 
     def room_for_paced(self, weight: int) -> int:
-        """How many calls of this weight, whose start is limited, would start now. If others wait,
-        they get every other slot."""
+        """How many calls of this weight, whose start is limited, would start now, beside those that
+        were let go. If others wait, they get every other slot."""
         self._forget_sent()
         unsent = len(self._let_go)
-        free = self.dispatch.free_slots(self.wanting + 1, weight) - unsent
+        # A worker has fewer slots for heavier calls, whichever it is sent first.
+        heaviest = max([weight, *(batch.weight for batch, _ in self._let_go)])
+        free = self.dispatch.free_slots(self.wanting + 1, heaviest) - unsent
         if free > 0 and self.backlog.count > unsent:
             self._is_odd = not self._is_odd
             free = (free + self._is_odd) // 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hybridexec.limits import Limits
+from hybridexec.parent.pool.worker import MAX_AHEAD
 from hybridexec.wire import messages
 
 from ..simulation import Simulation
@@ -34,6 +37,27 @@ def test_calls_whose_start_is_limited_are_not_sent_ahead() -> None:
     simulation.answer(1)
     simulation.turn()
     assert len(simulation.calls_at(1)) == 2
+    simulation.finish()
+
+
+@pytest.mark.parametrize("weights", [(2 * MAX_AHEAD, 0), (0, 2 * MAX_AHEAD), (0, 1, 2 * MAX_AHEAD)])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_none_is_let_go_that_is_too_heavy_to_be_sent_beside_others(
+    weights: tuple[int, ...], turns: int
+) -> None:
+    """Or several would start together later. (The simulation judges how many do.)"""
+    simulation = Simulation(1, 4)
+    fast, slow = Limits(rate=400, burst=1), Limits(rate=100, burst=3)
+    for weight in weights:
+        simulation.submit(5, weight=weight, limits=fast if weight == weights[0] else slow)
+    for _ in range(turns):
+        simulation.turn()
+    simulation.ready(1)
+    simulation.turn()
+    simulation.resize(2)
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn(0.01)
     simulation.finish()
 
 

@@ -24,8 +24,9 @@ from __future__ import annotations
 import sys
 from types import CodeType, FrameType
 
-#: Where Python says that the code is which imports modules.
+#: Where Python says that the code is which imports modules; and all that has to do with that.
 _IMPORTS = "<frozen importlib._bootstrap>"
+_IMPORTING = "<frozen importlib."
 #: Methods that take or give back, and finalizers.
 _TAKE = frozenset({"acquire", "__enter__", "__aenter__"})
 GIVE_BACK = frozenset({"release", "_release_save", "_acquire_restore"})
@@ -118,6 +119,11 @@ def is_at_call(frame: FrameType) -> bool:
     if not _calls:
         _learn()
     return frame.f_code.co_code[frame.f_lasti] in _calls
+
+
+def is_importing(frame: FrameType) -> bool:
+    """Whether ``frame`` is of what imports modules, and reads their files, not of a module."""
+    return frame.f_code.co_filename.startswith(_IMPORTING)
 
 
 def is_method(code: CodeType) -> bool:

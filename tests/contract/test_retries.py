@@ -178,6 +178,7 @@ def test_a_type_that_cannot_be_used_ends_the_call_and_says_so(make: Make, tmp_pa
     assert executor.submit(square, 3).result(timeout=30) == 9
 
 
+@pytest.mark.every_lane(but=("cluster",))  # which tells of what runs a little later
 def test_a_call_that_waits_to_be_tried_again_holds_no_slot(make: Make, tmp_path: Path) -> None:
     executor = make(max_workers=1, concurrency=1)
     waiting = executor.options(retries=1, backoff=LONG).submit(succeed_at, tmp_path / "a", 2)

@@ -88,7 +88,7 @@ def test_programs_are_heard_of(
     function: Callable[[], object],
     result: object,
 ) -> None:
-    if method == "fork" and function is ask_the_kernel_itself:
+    if method == "fork":
         why = "seldom, and only after many other tests in this process: something else collects it"
         request.applymarker(pytest.mark.xfail(strict=False, reason=why))
     assert make_each(max_workers=1).submit(function).result(timeout=60) == result

@@ -67,7 +67,9 @@ def test_no_thread_of_tqdms_is_left(executor: HybridExecutor) -> None:
         monitor_interval = 0
 
     assert sum(executor.map(abs, range(100), progress=Bar(file=shown))) == 4950
-    assert set(threading.enumerate()) <= before
+    left = set(threading.enumerate()) - before
+    # Another worker may be starting.
+    assert not {thread.name for thread in left} - {"hybridexec-start"}
 
 
 # -- on a terminal ------------------------------------------------------------------------------

@@ -136,10 +136,13 @@ class Interrupts:
     def _is_stuck(self, frame: FrameType, base: FrameType) -> bool:
         """Whether a C function that ``frame`` has called has waited since the last time this was
         asked: it has neither returned nor used the CPU. If it waits for a lock, it has not got it,
-        and can be left."""
+        and can be left. (A module's file that is read slowly is not: half of a package would stay
+        imported.)"""
         before = self._seen
         now = self._seen = id(frame), frame.f_lasti, time.thread_time()
         if now[:2] != before[:2] or now[2] - before[2] > _IDLE_SECONDS:
+            return False
+        if critical.is_importing(frame):
             return False
         at: FrameType | None = frame
         while at is not None and at is not base:

@@ -334,7 +334,10 @@ class Nodes:
             nodes = list(self._nodes.values())
         for node in nodes:
             node.post.close()
-        native.start_thread(lambda: dask.leave(self._client), "hybridexec-cluster-end")
+        try:
+            native.start_thread(lambda: dask.leave(self._client), "hybridexec-cluster-end")
+        except RuntimeError:  # the interpreter ends, and starts none: then nobody is kept waiting
+            dask.leave(self._client)
 
 
 def _reason(hello: dict[str, Any]) -> str:

@@ -118,6 +118,7 @@ def test_a_pending_call_is_cancelled_and_never_runs(dask: Dask, marks: Marks) ->
         marks.wait_for(2)
         pending = [executor.submit(marks.wait, f"pending {number}") for number in range(20)]
         assert all(future.cancel() for future in pending)
+        executor._engine.stacks()  # workers answer when they have heard of that
         marks.open()
         assert [future.result(30) for future in running] == ["running 0", "running 1"]
     assert sorted(marks.starts) == ["running 0", "running 1"]

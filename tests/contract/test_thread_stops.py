@@ -251,7 +251,8 @@ def test_a_thread_in_which_something_was_raised_runs_no_other_call(
 def test_cancelled_calls_are_stopped_when_the_executor_ends_at_once(
     make_threads: Make, gate: Gate, tmp_path: Path
 ) -> None:
-    executor = make_threads(max_workers=1, threads=4)
+    # They have time to clean up, whatever else runs.
+    executor = make_threads(max_workers=1, threads=4, timeout_grace=30)
     cleaned = Gate(tmp_path / "cleaned")
     futures = [executor.submit(nap_on_and_on, gate, cleaned, n) for n in range(4)]
     gate.wait_for(4)

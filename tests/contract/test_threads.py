@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from threading import Thread, Timer
 
+import gevent
 import pytest
+
+from hybridexec import native
 
 from .conftest import Make
 from .helpers import square, wait_until
@@ -127,3 +134,74 @@ def test_threads_end(
     executor = make_each(max_workers=1, concurrency=concurrency)
     calls = [executor.submit(call) for _ in range(2)]
     assert [future.result(timeout=120) for future in calls] == [expected] * 2
+
+
+def hold(lock: threading.Lock, held: list[None]) -> None:
+    """Keep a lock, in a thread that the hub knows nothing of, until a greenlet waits for it."""
+    with lock:
+        held.append(None)
+        native.sleep(0.1)
+
+
+def wait_for(lock: threading.Lock) -> str:
+    held: list[None] = []
+    thread = gevent.get_hub().threadpool.spawn(hold, lock, held)
+    wait_until(lambda: held)
+    with lock:
+        pass
+    thread.get()
+    return "got it"
+
+
+def wait_for_a_condition() -> str:
+    """The native thread releases the lock while it waits to be told."""
+    condition = threading.Condition()
+
+    def be_told() -> bool:
+        with condition:
+            held.append(None)
+            native.sleep(0.1)
+            return condition.wait(30)
+
+    held: list[None] = []
+    thread = gevent.get_hub().threadpool.spawn(be_told)
+    wait_until(lambda: held)
+    with condition:
+        condition.notify()
+    return "got it" if thread.get() else "was not told"
+
+
+def wait_for_a_module(folder: Path) -> str:
+    """Both import it, the native thread first."""
+    name = f"slow_{uuid.uuid4().hex}"
+    (folder / f"{name}.py").write_text(
+        "from hybridexec import native\nnative.sleep(0.1)\ntext = 'got it'\n", "utf-8"
+    )
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        thread = gevent.get_hub().threadpool.spawn(importlib.import_module, name)
+        wait_until(lambda: name in sys.modules)
+        text: str = importlib.import_module(name).text
+        thread.get()
+        return text
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda folder: wait_for(threading.Lock()),
+        lambda folder: wait_for(threading.RLock()),  # type: ignore[arg-type]  # it acts as one
+        lambda folder: wait_for_a_condition(),
+        wait_for_a_module,
+    ],
+    ids=["lock", "rlock", "condition", "module"],
+)
+def test_what_a_native_thread_releases_is_had(
+    make_each: Make, tmp_path: Path, call: Callable[[Path], str]
+) -> None:
+    executor = make_each(max_workers=1, concurrency=20)
+    calls = [executor.submit(call, tmp_path) for _ in range(2)]
+    assert [future.result(timeout=30) for future in calls] == ["got it"] * 2

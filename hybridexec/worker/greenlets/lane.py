@@ -22,7 +22,7 @@ from ..boot import import_all
 from ..functions import Functions
 from ..inbox import Inbox
 from ..outbox import Outbox
-from . import errors, forks, loops, patching, timeouts, waits
+from . import errors, forks, loops, patching, releases, timeouts, waits
 from .alarms import Alarms
 from .callers import Callers
 from .runners import Runners
@@ -82,6 +82,7 @@ class GreenletLane:
         timeouts.install(runners.call_of, runners.feed.wear, Runners.run_code)
         forks.install(runners, outbox)
         errors.install()
+        releases.install()
         signals = Signals(runners, page.running)
         signals.install()
         Alarms(signals).install()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Bytes that are read at once.
 _READ_SIZE = 256 * 1024
+#: Seconds that a stack takes to be written; the client waits for it for some more only.
+_DUMP_SECONDS = 0.05
 #: How often, in seconds, a worker whose end has begun is asked whether it has ended.
 _END_SECONDS = 0.001
 
@@ -97,8 +99,7 @@ class Relay:
         if self._dumping:
             dump = self.connection.take_dump()
             self._dumping = not dump
-        state = self.connection.state if fields else None
-        item = ["page", self._number, header, fields, state, dump]
+        item = ["page", self._number, header, fields, self.connection.state, dump]
         self._post.send(item, len(header) + len(fields))
 
     def _copied(self) -> tuple[bytes, bytes]:
@@ -111,9 +112,10 @@ class Relay:
         return header, fields
 
     def request_dump(self) -> None:
-        """Have the main thread's stack written; it is told with a later page."""
+        """Have the main thread's stack written; it is told with a later page, and soon."""
         self._dumping = True
         self.connection.request_dump()
+        self._loop.call_later(_DUMP_SECONDS, self.copy_page)
 
     def kill(self) -> None:
         """Have the worker end."""

@@ -42,12 +42,17 @@ def _is_repeated(item: pytest.Item) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what ``every_lane`` marks in each lane, and on a cluster; only the core of it is fast in
-    all of them."""
-    mark = metafunc.definition.get_closest_marker("every_lane")
-    if mark is not None and "lane" in metafunc.fixturenames:
+    """Run what ``every_lane`` marks in each lane, and on a cluster, and what ``on_cluster`` marks
+    there; only the core of it is fast everywhere."""
+    marks = list(metafunc.definition.iter_markers())  # the closest first
+    names = ("every_lane", "on_cluster", "this_machine")
+    mark = next((mark for mark in marks if mark.name in names), None)
+    if mark is None or mark.name == "this_machine":
+        return
+    if "lane" in metafunc.fixturenames:
         others = () if mark.kwargs.get("core") else (pytest.mark.slow,)
-        lanes = [pytest.param(lane, marks=others) for lane in (*LANES[1:], CLUSTER)]
+        kinds = (*LANES[1:], CLUSTER) if mark.name == "every_lane" else (CLUSTER,)
+        lanes = [pytest.param(lane, marks=others) for lane in kinds]
         left_out = mark.kwargs.get("but", ())
         chosen = [LANES[0], *(each for each in lanes if each.values[0] not in left_out)]
         metafunc.parametrize("lane", chosen, indirect=True, scope="module")

@@ -87,6 +87,11 @@ def pid_of(_: object = None) -> int:
     return os.getpid()
 
 
+def pids(executor: hybridexec.HybridExecutor) -> set[int]:
+    """The executor's worker processes, wherever they are."""
+    return {worker.pid for worker in executor.stats().workers if worker.pid is not None}
+
+
 def nap(seconds: float) -> tuple[float, float]:
     """Sleep; return when that began and when it ended."""
     began = time.monotonic()

@@ -14,9 +14,9 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor
 
 from .conftest import Make
-from .helpers import PATIENCE, Gate, identity, pid_of, wait_until
+from .helpers import PATIENCE, Gate, identity, pid_of, pids, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 TIMEOUT = 0.5
 GRACE = 0.2
@@ -97,7 +97,7 @@ def test_a_deadline_holds_whoever_has_stopped_waiting(
     executor = make(max_workers=1, timeout_grace=GRACE)
     pid = executor.submit(pid_of).result(timeout=30)
     left = abandon(executor.options(timeout=TIMEOUT), gate)
-    wait_until(lambda: pid not in executor._processes)
+    wait_until(lambda: pid not in pids(executor))
     assert not gate.is_open()
     assert not isinstance(left, Future) or left.cancelled()
     assert executor.submit(pid_of).result(timeout=30) != pid
@@ -155,7 +155,7 @@ def test_a_victim_that_goes_on_does_not_keep_its_slot(make: Make, gate: Gate) ->
         victim.result(timeout=30)
     hog_gate.open()
     assert hog.result(timeout=30) == "hog"
-    wait_until(lambda: pid not in executor._processes)
+    wait_until(lambda: pid not in pids(executor))
     assert executor.submit(pid_of).result(timeout=30) != pid
     assert not gate.is_open()
 

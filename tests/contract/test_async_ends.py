@@ -22,6 +22,8 @@ from .conftest import Make
 from .helpers import Gate, identity, is_alive, leave, pid_of, wait_until
 from .lanes import start_in
 
+pytestmark = pytest.mark.on_cluster
+
 __all__ = ["tasks"]
 
 WHO = contextvars.ContextVar("WHO", default="nobody")

@@ -21,6 +21,8 @@ from .conftest import Make
 from .helpers import Gate, identity, square, wait_until
 from .lanes import start_in
 
+pytestmark = pytest.mark.on_cluster
+
 __all__ = ["tasks"]
 
 HERE = contextvars.ContextVar("HERE", default="nowhere")

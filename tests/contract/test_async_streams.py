@@ -19,6 +19,8 @@ from .conftest import Make
 from .helpers import PATIENCE, Gate, wait_until
 from .lanes import start_in
 
+pytestmark = pytest.mark.on_cluster
+
 __all__ = ["tasks"]
 
 

@@ -19,7 +19,7 @@ from hybridexec import CallTimeout, Frontier, HybridExecutor, Progress, WorkerLo
 from .conftest import Make
 from .helpers import PATIENCE, Gate, fail_on, identity, leave, run_script, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def run(main: Coroutine[Any, Any, Any], debug: bool = False) -> Any:

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
-from hybridexec import HybridExecutor
+from hybridexec import HybridExecutor, WorkerStats
 
 from .conftest import Make
-from .helpers import Gate, identity, wait_until
+from .helpers import Gate, identity, pids, wait_until
+
+pytestmark = pytest.mark.on_cluster
 
 # -- a blocked hub --------------------------------------------------------------------------------
 
@@ -49,7 +51,12 @@ class Log:
 
     @property
     def ends(self) -> list[str]:
-        return self.at(logging.INFO)
+        return [text for text in self.at(logging.INFO) if not text.startswith("node ")]
+
+
+def at(worker: WorkerStats) -> str:
+    """What messages say of where a worker is."""
+    return f" on node {worker.node}" if worker.node else ""
 
 
 @pytest.fixture
@@ -91,7 +98,7 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     hog = executor.submit(spin, str(flag))
     (warning,) = wait_until(lambda: log.warnings)
     (worker,) = executor.stats().workers
-    assert f"worker process {worker.pid} has not run for " in warning
+    assert f"worker process {worker.pid}{at(worker)} has not run for " in warning
     assert re.search(r"for \d\.\d s: spin\('", warning)
     assert "keeps it from running any other; unfinished calls there: 4" in warning
     assert re.search(r" in spin\n    (while not os\.path\.exists\(flag\)|pass)", warning)
@@ -105,7 +112,8 @@ def test_a_blocked_hub_is_reported_once_and_so_is_its_end(
     flag.touch()
     assert hog.result(timeout=30) == str(flag)
     (end,) = wait_until(lambda: log.ends)
-    assert re.fullmatch(rf"the hub of worker process {worker.pid} runs again, after \d+\.\d s", end)
+    who = f"worker process {worker.pid}{at(worker)}"
+    assert re.fullmatch(rf"the hub of {who} runs again, after \d+\.\d s", end)
     assert executor.stats().workers[0].current is None
     gate.open()
     assert [call.result(timeout=30) for call in others] == [0, 1, 2]
@@ -135,7 +143,7 @@ def test_calls_that_wait_one_after_another_are_reported_once(make: Make, log: Lo
         next(queries)
     (report,) = reports()
     (worker,) = executor.stats().workers
-    assert f"the calls of worker process {worker.pid} wait one after another" in report
+    assert f"the calls of worker process {worker.pid}{at(worker)} wait one after another" in report
     assert re.search(r"query\(\d+\) for one", report)
     assert re.search(r"It is at .*test_blocked_hubs\.py:\d+\. That worker uses psycopg2", report)
     assert "psycogreen" in report
@@ -193,11 +201,12 @@ def test_a_stopped_process_is_reported_as_one(make: Make, gate: Gate, log: Log) 
     executor = make(max_workers=2, **WATCHED)
     calls = [executor.submit(gate.wait, n) for n in range(10)]
     gate.wait_for(10)
-    stopped, _ = executor._processes
+    stopped, _ = pids(executor)
     os.kill(stopped, signal.SIGSTOP)
     try:
         (warning,) = wait_until(lambda: log.warnings)
-        assert f"worker process {stopped} has not run" in warning
+        who = next(worker for worker in executor.stats().workers if worker.pid == stopped)
+        assert f"worker process {stopped}{at(who)} has not run" in warning
         assert warning.endswith("No stack is known: the process is stopped")
     finally:
         os.kill(stopped, signal.SIGCONT)
@@ -264,6 +273,7 @@ def current_of(executor: HybridExecutor) -> str | None:
     return worker.current
 
 
+@pytest.mark.this_machine("files are found from the folder of this process")
 def test_the_call_that_has_the_cpu_is_known_once_a_call_has_a_timeout(
     make: Make, flags: list[Path], gate: Gate, tmp_path: Path
 ) -> None:

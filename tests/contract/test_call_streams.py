@@ -23,7 +23,7 @@ from .conftest import Make, make_executor
 from .helpers import PATIENCE, Gate, is_alive, wait_until
 from .lanes import start_in
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 TOTAL = ContextVar[int]("TOTAL")
 

@@ -18,7 +18,7 @@ from hybridexec import HybridExecutor
 from .conftest import Make, make_executor
 from .helpers import PATIENCE, Gate, nap, overlap, square, use_gevent, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 # -- where calls run ------------------------------------------------------------------------------
@@ -83,7 +83,8 @@ def test_calls_that_wait_between_others_that_do_not_are_those_that_run(
     futures = [executor.submit(wait_if_third, gate, n) for n in range(30)]
     gate.wait_for(10)
     wait_until(lambda: all(futures[n].done() for n in range(30) if n % 3))
-    assert [future.running() for future in futures] == [n % 3 == 0 for n in range(30)]
+    waiting = [n % 3 == 0 for n in range(30)]
+    wait_until(lambda: [future.running() for future in futures] == waiting)
     gate.open()
     assert [future.result(timeout=30) for future in futures[::3]] == [
         len(str(n)) for n in range(0, 30, 3)

@@ -26,6 +26,8 @@ from .stopped_calls import (
     times_out,
 )
 
+pytestmark = pytest.mark.on_cluster
+
 
 def test_a_call_that_waits_is_stopped_and_its_siblings_are_not(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1)

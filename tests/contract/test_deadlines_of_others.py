@@ -28,6 +28,8 @@ from .stopped_calls import (
     times_out,
 )
 
+pytestmark = pytest.mark.on_cluster
+
 
 def test_cancelling_a_call_that_keeps_the_cpu_frees_its_slot(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=1)

@@ -14,7 +14,7 @@ from hybridexec import Frontier, HybridExecutor, Progress
 from .conftest import Make
 from .helpers import Gate, run_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def halves(number: int) -> list[int]:

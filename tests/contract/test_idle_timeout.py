@@ -15,7 +15,7 @@ from hybridexec import HybridExecutor, events
 from .conftest import Make
 from .helpers import Gate, identity, is_alive, pid_of, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def test_an_idle_worker_ends_and_the_next_call_starts_another(make_each: Make) -> None:

@@ -18,9 +18,9 @@ from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost
 from hybridexec.events import WorkerStarted
 
 from .conftest import Make
-from .helpers import PATIENCE, Gate, identity, pid_of, square, wait_until
+from .helpers import PATIENCE, Gate, identity, pid_of, pids, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 async def async_square(value: int) -> int:
@@ -120,7 +120,7 @@ def test_lanes_share_no_worker(executor: HybridExecutor) -> None:
     lanes = {worker.pid: worker.lane for worker in executor.stats().workers}
     assert {lanes[pid] for pid in greenlets} == {"greenlet"}
     assert {lanes[pid] for pid in tasks} == {"async"}
-    assert set(executor._processes) >= greenlets | tasks
+    assert pids(executor) >= greenlets | tasks
 
 
 def in_a_thread() -> bool:
@@ -236,9 +236,13 @@ def test_one_lane_keeps_no_other_waiting(make: Make, gate: Gate) -> None:
     assert list(executor.map(async_square, range(20), timeout=PATIENCE))[-1] == 361
     with_async = [executor.submit(stay, gate, name) for name in "abc"]
     gate.wait_for(3)
+
+    def under_way() -> list[tuple[int, int]]:
+        lanes = executor.stats().lanes
+        return [(lanes[lane].running, lanes[lane].queued) for lane in ("greenlet", "async")]
+
+    wait_until(lambda: under_way() == [(1, 2), (2, 1)])
     lanes = executor.stats().lanes
-    assert (lanes["greenlet"].running, lanes["greenlet"].queued) == (1, 2)
-    assert (lanes["async"].running, lanes["async"].queued) == (2, 1)
     assert (lanes["async"].finished, lanes["async"].workers) == (20, 1)
     gate.open()
     assert list(hogs) == [0, 1, 2]
@@ -284,6 +288,7 @@ def test_the_only_lane_that_cannot_have_workers_breaks_the_executor(make: Make) 
         executor.submit(square, 3)
 
 
+@pytest.mark.this_machine("each node has servers of its own")
 def test_the_first_call_starts_only_its_own_lane(make: Make) -> None:
     executor = make()
     assert executor.submit(async_square, 3).result(timeout=PATIENCE) == 9

@@ -21,13 +21,14 @@ from .helpers import (
     is_alive,
     nap,
     pid_of,
+    pids,
     run_script,
     square,
     start_script,
     wait_until,
 )
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def test_shutdown_waits_for_calls_and_workers(make_each: Make) -> None:
@@ -198,7 +199,7 @@ def test_ending_workers_at_once(make_each: Make, gate: Gate, ending: str) -> Non
     running = executor.submit(gate.wait, "a")
     gate.wait_for(1)
     waiting = [executor.submit(square, n) for n in range(20)]
-    (pid,) = executor._processes
+    (pid,) = pids(executor)
     getattr(executor, ending)()
     assert isinstance(running.exception(timeout=30), WorkerLost)
     for call in waiting:

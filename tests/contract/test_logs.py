@@ -21,7 +21,7 @@ from hybridexec import HybridExecutor, WorkerLost
 from .conftest import Make
 from .helpers import Gate, leave, pid_of, run_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 logger = logging.getLogger("contract.logs")
 
@@ -315,6 +315,7 @@ def forward(queue: Any) -> None:
     logger.addHandler(logging.handlers.QueueHandler(queue))
 
 
+@pytest.mark.this_machine("a queue connects processes of one machine")
 def test_a_queue_handler_of_the_workers_is_not_doubled(make_each: Make, kept: Kept) -> None:
     queue: Any = multiprocessing.get_context("spawn").Queue()
     listener = logging.handlers.QueueListener(queue, kept)

@@ -17,7 +17,7 @@ from .conftest import Make, make_executor
 from .helpers import PATIENCE, Gate
 from .loops import FRESH, echo, kept, run_a_loop
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 #: From Python 3.14 on, get_event_loop() makes no loop.

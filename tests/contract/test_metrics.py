@@ -23,7 +23,7 @@ from hybridexec import HybridExecutor, WorkerLost, metrics
 from .conftest import Make
 from .helpers import Gate, run_script, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -67,6 +67,7 @@ def address(registry: CollectorRegistry) -> Iterator[str]:
     thread.join()
 
 
+@pytest.mark.this_machine("on a cluster, workers have a label more: their node")
 def test_a_scrape_tells_how_calls_have_ended(
     make: Make, gate: Gate, registry: CollectorRegistry, address: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from hybridexec import CallTimeout, HybridExecutor
 from .conftest import Make
 from .helpers import run_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 request: ContextVar[str] = ContextVar("request id", default="none")
 user: ContextVar[dict[str, Any]] = ContextVar("user")

@@ -31,6 +31,8 @@ from .ways_to_begin import (
     work,
 )
 
+pytestmark = pytest.mark.on_cluster
+
 
 def begun(gate: Gate) -> list[str]:
     return [name.split("-")[1] for name in gate.arrived if name.startswith("begins-")]
@@ -121,6 +123,7 @@ def fail_when_stopped(gate: Gate, name: object) -> None:
         raise ValueError("of its own")
 
 
+@pytest.mark.this_machine("what is printed on a node is printed there")
 @pytest.mark.parametrize(
     ("do", "says"), [(work, ""), (fail_when_stopped, "ValueError: of its own")]
 )

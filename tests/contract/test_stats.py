@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,16 +18,17 @@ from hybridexec import ExecutorStats, WorkerLost
 from .conftest import Make
 from .helpers import (
     Gate,
+    is_alive,
     square,
     wait_until,
 )
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def test_stats_counts_what_runs_waits_and_is_done(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=3)
-    assert executor.stats() == ExecutorStats((), 0)
+    assert dataclasses.replace(executor.stats(), nodes=()) == ExecutorStats((), 0)
     executor.submit(square, "x").exception()
     executor.submit(square, 2).result()
     calls = [executor.submit(gate.wait, n) for n in range(10)]
@@ -34,7 +36,7 @@ def test_stats_counts_what_runs_waits_and_is_done(make: Make, gate: Gate) -> Non
     stats = wait_until(lambda: (s := executor.stats()).queued == 7 and s)
     assert (stats.running, stats.queued) == (3, 7)
     (worker,) = stats.workers
-    assert worker.pid in executor._processes
+    assert is_alive(worker.pid)
     assert (worker.state, worker.running, worker.done, worker.failed) == ("ready", 3, 2, 1)
     gate.open()
     assert [call.result(timeout=30) for call in calls] == list(range(10))
@@ -104,8 +106,7 @@ def test_stats_names_the_slowest_calls(make: Make, gate: Gate) -> None:
     executor = make(max_workers=2, concurrency=20)
     calls = [executor.submit(gate.wait, number) for number in range(12)]
     gate.wait_for(12)
-    stats = executor.stats()
-    assert len(stats.slowest) == 10
+    stats = wait_until(lambda: len((s := executor.stats()).slowest) == 10 and s)
     assert [each.seconds for each in stats.slowest] == sorted(
         (each.seconds for each in stats.slowest), reverse=True
     )
@@ -136,11 +137,13 @@ def wait(argument: Unprintable, gate: Gate) -> object:
 
 
 def test_arguments_are_printed_for_who_asks_only(make: Make, gate: Gate) -> None:
+    Unprintable.asked.clear()
     executor = make(max_workers=1)
     calls = [executor.submit(wait, Unprintable(number), gate) for number in range(3)]
     gate.wait_for(3)
     history = executor._assembly.watched.history()
     assert not Unprintable.asked, "what the I/O thread does now and then"
+    wait_until(lambda: len(history.slowest()) == 3)
     for told in (history.slowest(), executor.stats().slowest):
         assert [each.call.partition(",")[0] for each in told] == ["wait(..."] * 3
     assert set(Unprintable.asked) == {threading.current_thread().name}

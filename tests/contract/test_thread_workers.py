@@ -19,6 +19,8 @@ from .conftest import Make
 from .helpers import Gate, is_alive, leave, pid_of, square, wait_until
 from .stopped_calls import hold_gil
 
+pytestmark = pytest.mark.on_cluster
+
 
 def crash() -> None:
     faulthandler._sigsegv()

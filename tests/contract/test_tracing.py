@@ -36,9 +36,9 @@ from hybridexec import CallTimeout, HybridExecutor, WorkerLost, tracing
 
 from . import test_propagate
 from .conftest import Make
-from .helpers import Gate, run_script, square, wait_until
+from .helpers import Gate, pids, run_script, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 # -- in workers -----------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_a_submitted_call_is_a_span_with_its_run_as_a_child(
     assert run["parent_id"] == span_id(call)
     assert run["context"]["trace_id"] == "0x" + trace_id(request)
     assert run["attributes"]["code.function.name"] == f"{__name__}.where"
-    assert run["attributes"]["process.pid"] in executor._processes
+    assert run["attributes"]["process.pid"] in pids(executor)
     assert run["status"]["status_code"] == "UNSET"
 
 

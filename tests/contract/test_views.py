@@ -15,7 +15,7 @@ from hybridexec import CallTimeout, ExecutorView, HybridExecutor
 from .conftest import Make
 from .helpers import Gate, nap, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 # -- options ----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from hybridexec import ExecutorBroken, HybridExecutor
 from .conftest import Make
 from .helpers import identity, is_alive, leave, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn")
+pytestmark = [pytest.mark.slow_on("spawn"), pytest.mark.on_cluster]
 
 
 @contextlib.contextmanager
@@ -240,6 +240,7 @@ async def identity_async(value: int) -> int:
     return value
 
 
+@pytest.mark.this_machine("it chooses the lanes itself")
 @pytest.mark.parametrize("lane", ["greenlet", "async"])
 def test_closing_that_does_not_end_keeps_nobody(
     make: Make, lane: str, capfd: pytest.CaptureFixture[str]
@@ -329,6 +330,7 @@ def test_a_worker_that_dies_while_it_makes_it_breaks_the_executor(make: Make) ->
         executor.submit(identity, 1).result(timeout=60)
 
 
+@pytest.mark.this_machine("it chooses the lanes itself")
 @pytest.mark.parametrize("lane", ["greenlet", "thread"])
 def test_each_worker_of_each_lane_has_its_own(make: Make, tmp_path: Path, lane: Any) -> None:
     with make(max_workers=1, worker_state=partial(Session, tmp_path)) as executor:

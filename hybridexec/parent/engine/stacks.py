@@ -23,7 +23,7 @@ from .hub_monitor import WHY_NO_STACK
 from .link import Link
 
 #: How long workers may take to answer, in seconds, and how often that is looked at.
-_PATIENCE, _TICK = 1.2, 0.02
+_PATIENCE, _TICK = 1.0, 0.02
 #: How many calls of a silent worker are named; characters of its dump, and of a line of source.
 _MOST_RUNNING, _LONGEST_DUMP, _LONGEST_SOURCE = 10, 10_000, 200
 _Answer = tuple[int, list[StackGroup], int]

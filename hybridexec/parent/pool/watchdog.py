@@ -21,7 +21,7 @@ from typing import NamedTuple
 #: Seconds for the helper thread to answer: many times what it needs to get the GIL.
 ANSWER_SECONDS = 0.5
 #: Seconds for faulthandler to write.
-DUMP_SECONDS = 0.2
+DUMP_SECONDS = 0.4
 #: Longest time between two looks, in seconds, and the time while an episode is investigated.
 _MAX_PERIOD, _BUSY_PERIOD = 0.5, 0.1
 

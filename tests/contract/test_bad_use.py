@@ -18,7 +18,7 @@ from hybridexec import HybridExecutor, checks
 from .conftest import Make, make_executor
 from .helpers import run_script, square
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 HUGE = 10**9
 

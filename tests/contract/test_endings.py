@@ -21,7 +21,7 @@ from hybridexec import HybridExecutor
 from .conftest import Make
 from .helpers import Gate, is_alive, pid_of, run_script, square, start_script, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 # -- forks ----------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from .conftest import Make
 from .feeder import Feeder, Outcome, Pickled, error_of, value_of
 from .helpers import PATIENCE, Gate, identity, leave, square, wait_until
 
-pytestmark = pytest.mark.slow_on("spawn", "fork")
+pytestmark = [pytest.mark.slow_on("spawn", "fork"), pytest.mark.on_cluster]
 
 
 def _arrive(pickled_in: int, value: Any) -> Sealed:

@@ -21,6 +21,8 @@ import pytest
 from .conftest import Make
 from .helpers import Gate, identity, nap, pid_of, square, wait_until
 
+pytestmark = pytest.mark.on_cluster
+
 VARIABLE = contextvars.ContextVar("VARIABLE", default="unset")
 here = threading.local()
 

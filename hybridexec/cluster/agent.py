@@ -8,6 +8,7 @@ worker does is told as it was written: results, then its end with its last statu
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pickle
 from collections.abc import Callable
@@ -148,8 +149,13 @@ class Session:
 
     async def _begin(self, number: int, lane: str) -> None:
         assert self._launcher is not None
+        loop = asyncio.get_running_loop()
         try:
-            started: Started = await asyncio.to_thread(self._launcher.start, number, lane)
+            try:
+                starting = loop.run_in_executor(None, self._launcher.start, number, lane)
+            except RuntimeError as error:  # it can't start a thread
+                raise OSError(errno.EAGAIN, str(error)) from None
+            started: Started = await starting
         except Exception as error:
             later = isinstance(error, OSError)
             self.post.send(["refused", number, later, exit_errors.refusal(error)])

@@ -200,8 +200,8 @@ class Nodes:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stirred.wait(), _LOOK_SECONDS)
             self._stirred.clear()
-            # Without a scheduler, those that there are go on.
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
+            # Without a scheduler, those that there are go on; a RuntimeError is of a closed client.
+            with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError):
                 await self._look()
             self.tell(self._going())
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import psutil
 import pytest
 from distributed import Client
 
 from hybridexec import ExecutorBroken
+from hybridexec.cluster import nodes
 
 from . import calls
 from .calls import Marks
@@ -150,3 +153,27 @@ def test_a_client_s_memory_does_not_grow_with_what_it_maps(
     assert sum(1 for _ in results) == 50_000
     # They are 100 MB.
     assert process.memory_info().rss - before < 20_000_000
+
+
+def test_nodes_are_looked_for_again_when_that_has_failed(
+    dask: Dask, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = connect(dask)
+    assert executor.submit(calls.double, 1).result(30) == 2
+    client = executor._nodes._client
+    failures: list[Exception] = []
+    addresses = nodes.dask.addresses
+
+    async def look(client: Any) -> dict[str, int]:
+        try:
+            return await addresses(client)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    monkeypatch.setattr(nodes.dask, "addresses", look)
+    closing = client.rpc.close()  # as when the client is being closed
+    asyncio.run_coroutine_threadsafe(closing, nodes.dask.loop_of(client)).result(30)
+    wait_until(lambda: len(failures) >= 2, "it is tried again")
+    assert type(failures[0]) is RuntimeError
+    assert executor.submit(calls.double, 2).result(30) == 4

@@ -127,3 +127,20 @@ def test_a_node_without_descriptors_says_so(make_dask: MakeDask, connect: Connec
     assert "ulimit -n" in failure.error
     resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
     assert future.result(60) == 42, "it is tried again"
+
+
+def test_a_node_without_memory_says_so(make_dask: MakeDask, connect: Connect) -> None:
+    dask = make_dask(1)
+    (node,) = dask.nodes
+    executor = connect(dask)
+    told: list[events.WorkerStartFailed] = []
+    executor.observe(told.append, events=events.WorkerStartFailed)  # type: ignore[arg-type]
+    agent = psutil.Process(node.agent)
+    before = resource.prlimit(agent.pid, resource.RLIMIT_AS)
+    resource.prlimit(agent.pid, resource.RLIMIT_AS, (agent.memory_info().vms + 2**20, before[1]))
+    future = executor.submit(calls.double, 21)
+    (failure,) = wait_until(lambda: told[:1], "no worker could be started")
+    assert f"on node {node.name}" in failure.error
+    assert "more memory" in failure.error
+    resource.prlimit(agent.pid, resource.RLIMIT_AS, before)
+    assert future.result(60) == 42, "it is tried again"

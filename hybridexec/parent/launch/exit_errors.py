@@ -17,7 +17,8 @@ _REMEDIES: dict[int | None, str] = {
     errno.EMFILE: "raise the limit of open files of the process that starts workers: ulimit -n",
     errno.ENFILE: "raise the system's limit of open files: fs.file-max",
     errno.ENOMEM: "use fewer workers, or give the machine more memory",
-    errno.EAGAIN: "raise the limit of processes: ulimit -u, or pids.max of its cgroup",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u, or pids.max of its cgroup), or give it "
+    "more memory",
 }
 
 

@@ -12,6 +12,7 @@ import errno
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import native
@@ -149,13 +150,8 @@ class Session:
 
     async def _begin(self, number: int, lane: str) -> None:
         assert self._launcher is not None
-        loop = asyncio.get_running_loop()
         try:
-            try:
-                starting = loop.run_in_executor(None, self._launcher.start, number, lane)
-            except RuntimeError as error:  # it can't start a thread
-                raise OSError(errno.EAGAIN, str(error)) from None
-            started: Started = await starting
+            started: Started = await _aside(partial(self._launcher.start, number, lane))
         except Exception as error:
             later = isinstance(error, OSError)
             self.post.send(["refused", number, later, exit_errors.refusal(error)])
@@ -239,7 +235,25 @@ class Session:
         for relay in relays:
             relay.kill()
         await asyncio.gather(*(relay.ended.wait() for relay in relays))
-        await asyncio.to_thread(self._launcher.close)
+        try:
+            await _aside(self._launcher.close)
+        except OSError:
+            self._launcher.close()
+
+
+async def _aside(work: Callable[[], Any]) -> Any:
+    """Do on a thread what may take a while.
+
+    Raises:
+        OSError: no thread can be started; then it is not done.
+    """
+    wanted = [True]
+    try:
+        working = asyncio.get_running_loop().run_in_executor(None, lambda: wanted and work())
+    except RuntimeError as error:
+        wanted.clear()  # the pool has kept it for the next thread
+        raise OSError(errno.EAGAIN, str(error)) from None
+    return await working
 
 
 class _Room:

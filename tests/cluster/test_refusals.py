@@ -144,3 +144,4 @@ def test_a_node_without_memory_says_so(make_dask: MakeDask, connect: Connect) ->
     assert "more memory" in failure.error
     resource.prlimit(agent.pid, resource.RLIMIT_AS, before)
     assert future.result(60) == 42, "it is tried again"
+    assert len(node.workers()) == 2, "one, and its fork server: what could not be started is not"

@@ -200,8 +200,9 @@ class Nodes:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stirred.wait(), _LOOK_SECONDS)
             self._stirred.clear()
-            # Without a scheduler, those that there are go on; a RuntimeError is of a closed client.
-            with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError):
+            # Those that there are go on without a scheduler. (A client that is being closed fails
+            # in ways of its own.)
+            with contextlib.suppress(Exception):
                 await self._look()
             self.tell(self._going())
 

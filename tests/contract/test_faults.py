@@ -71,8 +71,6 @@ LOSE = """
 import ctypes, multiprocessing, sys
 from hybridexec import HybridExecutor
 
-pytestmark = pytest.mark.on_cluster
-
 def crash(x):
     ctypes.string_at(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -189,7 +190,7 @@ def test_a_bar_of_futures_on_a_terminal(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", FULL)
 def test_a_bar_that_an_error_ends(tmp_path: Path, how: str) -> None:
     before, bar, error, after = on_terminal(tmp_path / "script.py", how, "error")
-    assert "1 failed" in bar
+    assert re.search(r"[1-9]\d* failed", bar), "others may have failed by then"
     assert "100%" not in bar
     assert (before, error, after) == ("before", "error 7", "after")
 

@@ -260,4 +260,5 @@ def test_an_executor_leaves_nothing_in_its_process(dask: Dask) -> None:
     for _ in range(3):
         use()
     wait_until(ended, "their threads end")
-    wait_until(lambda: descriptors() <= before, "their descriptors are closed")
+    # Clients of other tests may open a connection now and then, but not one for each of these.
+    wait_until(lambda: descriptors() < before + 3, "their descriptors are closed")

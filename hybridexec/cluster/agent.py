@@ -237,7 +237,7 @@ class Session:
         await asyncio.gather(*(relay.ended.wait() for relay in relays))
         try:
             await _aside(self._launcher.close)
-        except OSError:
+        except OSError:  # without a thread, the loop waits meanwhile
             self._launcher.close()
 
 

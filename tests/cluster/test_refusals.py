@@ -111,37 +111,30 @@ def dns_threads() -> int:
     return int(gevent.get_hub().threadpool.maxsize)
 
 
-def test_a_node_without_descriptors_says_so(make_dask: MakeDask, connect: Connect) -> None:
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [(resource.RLIMIT_NOFILE, "ulimit -n"), (resource.RLIMIT_AS, "more memory")],
+    ids=["descriptors", "memory"],
+)
+def test_a_node_that_lacks_something_says_so(
+    make_dask: MakeDask, connect: Connect, limit: int, remedy: str
+) -> None:
     dask = make_dask(1)
     (node,) = dask.nodes
     executor = connect(dask)
     told: list[events.WorkerStartFailed] = []
     executor.observe(told.append, events=events.WorkerStartFailed)  # type: ignore[arg-type]
     agent = psutil.Process(node.agent)
-    before = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
-    few = agent.num_fds() + 2
-    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (few, before[1]))
+    too_little = {
+        resource.RLIMIT_NOFILE: agent.num_fds() + 2,
+        resource.RLIMIT_AS: agent.memory_info().vms + 2**20,
+    }
+    before = resource.prlimit(agent.pid, limit)
+    resource.prlimit(agent.pid, limit, (too_little[limit], before[1]))
     future = executor.submit(calls.double, 21)
     (failure,) = wait_until(lambda: told[:1], "no worker could be started")
     assert f"on node {node.name}" in failure.error
-    assert "ulimit -n" in failure.error
-    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, before)
-    assert future.result(60) == 42, "it is tried again"
-
-
-def test_a_node_without_memory_says_so(make_dask: MakeDask, connect: Connect) -> None:
-    dask = make_dask(1)
-    (node,) = dask.nodes
-    executor = connect(dask)
-    told: list[events.WorkerStartFailed] = []
-    executor.observe(told.append, events=events.WorkerStartFailed)  # type: ignore[arg-type]
-    agent = psutil.Process(node.agent)
-    before = resource.prlimit(agent.pid, resource.RLIMIT_AS)
-    resource.prlimit(agent.pid, resource.RLIMIT_AS, (agent.memory_info().vms + 2**20, before[1]))
-    future = executor.submit(calls.double, 21)
-    (failure,) = wait_until(lambda: told[:1], "no worker could be started")
-    assert f"on node {node.name}" in failure.error
-    assert "more memory" in failure.error
-    resource.prlimit(agent.pid, resource.RLIMIT_AS, before)
+    assert remedy in failure.error
+    resource.prlimit(agent.pid, limit, before)
     assert future.result(60) == 42, "it is tried again"
     assert len(node.workers()) == 2, "one, and its fork server: what could not be started is not"

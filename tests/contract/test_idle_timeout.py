@@ -35,6 +35,7 @@ def test_an_idle_worker_ends_and_the_next_call_starts_another(make_each: Make) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.this_machine("Dask's client opens connections when it likes")
 def test_its_descriptors_are_free_again(make: Make) -> None:
     executor = make(max_workers=1, idle_timeout=0.1)
 

@@ -46,9 +46,13 @@ class Terminal:
             for line in self.screen.history.top
         )
 
-    def wait_for(self, condition: str | Callable[[], object]) -> None:
-        """Wait until it shows a text, or something holds."""
-        holds = (lambda: condition in self.shown) if isinstance(condition, str) else condition
+    def wait_for(self, *conditions: str | Callable[[], object]) -> None:
+        """Wait until it shows these texts, and these conditions hold, all at once."""
+
+        def holds() -> bool:
+            shown = self.shown
+            return all(each in shown if isinstance(each, str) else each() for each in conditions)
+
         deadline = time.monotonic() + _PATIENCE
         while not holds():
             assert time.monotonic() < deadline, self.shown

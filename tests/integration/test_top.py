@@ -68,8 +68,7 @@ def hybridexec(*arguments: object, **options: object) -> subprocess.CompletedPro
 def test_it_is_redrawn_until_the_program_ends(tmp_path: Path) -> None:
     watch = ("-m", "hybridexec", "top", "--every", 0.1)
     with program(tmp_path) as process, terminal(*watch) as shown:
-        shown.wait_for("5 running")
-        shown.wait_for("1 ×  OSError at program.py:10 in fail: no such host: 7")
+        shown.wait_for("5 running", "1 ×  OSError at program.py:10 in fail: no such host: 7")
         (tmp_path / "gate").touch()
         assert shown.end() == 0
         # (This terminal has no second screen to show it on meanwhile, so it is there twice.)

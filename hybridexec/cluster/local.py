@@ -1,7 +1,8 @@
 """A Dask cluster on this machine, started by Dask's own commands.
 
 Guarantees: its processes end when it is closed, and when this process ends, however that does.
-(Those that ``distributed.deploy.subprocess`` starts outlive a process that is killed.)
+(Those that ``distributed.deploy.subprocess`` starts outlive a process that is killed.) A fork of
+this process neither ends them nor keeps them.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 
+from .. import native
 from ..checks import usable_cpus
+from ..parent import lifecycle
 from ..parent.launch import interpreter
 
 #: Seconds within which the scheduler and the nodes have to start, and to end.
 _START_SECONDS, _END_SECONDS = 60.0, 10.0
-#: Ends its process when nobody holds the other end of its standard input any more.
+#: Ends its process when nobody holds the other end of its standard input.
 _PROGRAM = """
 import os, sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
@@ -45,17 +49,22 @@ class LocalCluster:
         Raises:
             RuntimeError: one of them has ended instead, or does not get ready.
         """
+        self._owner = os.getpid()
+        # They end when nobody holds the second any more.
+        self._watched, self._lifeline = os.pipe()
+        lifecycle.keep_from_children(self._lifeline)
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="hybridexec-cluster-")
+        # Not a TemporaryDirectory, which a fork would remove at its end.
+        self._folder = tempfile.mkdtemp(prefix="hybridexec-cluster-")
         atexit.register(self.close)
         try:
-            file = os.path.join(self._folder.name, "scheduler.json")
+            file = os.path.join(self._folder, "scheduler.json")
             self._start("scheduler", *_HERE, "--port", "0", "--scheduler-file", file)
             #: The scheduler's address.
             self.address = self._address(file)
             threads = str(max(1, usable_cpus() // nodes))
             for number in range(1, nodes + 1):
-                folder = os.path.join(self._folder.name, f"node-{number}")
+                folder = os.path.join(self._folder, f"node-{number}")
                 more = ["--name", f"node-{number}", "--nthreads", threads, "--no-nanny"]
                 self._start("worker", self.address, *_HERE, *more, "--local-directory", folder)
         except BaseException:
@@ -68,7 +77,7 @@ class LocalCluster:
         self._processes.append(
             subprocess.Popen(
                 [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
+                stdin=self._watched,
                 start_new_session=True,
                 env={**quiet, **os.environ, "PYTHONPATH": _search_path()},
             )
@@ -86,13 +95,17 @@ class LocalCluster:
         raise RuntimeError(f"the scheduler was not ready within {_START_SECONDS:.0f} s")
 
     def close(self) -> None:
-        """End them; does nothing if that was done."""
+        """End them; does nothing if that was done, or in a fork."""
         atexit.unregister(self.close)
+        if os.getpid() != self._owner:
+            return
         # The nodes first: one that closes while its scheduler does waits for itself, and hangs.
         self._end(self._processes[1:])
         self._end(self._processes[:1])
         self._processes.clear()
-        self._folder.cleanup()
+        lifecycle.close(self._lifeline)
+        native.close(self._watched)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @staticmethod
     def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -105,5 +118,3 @@ class LocalCluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdin is not None:
-                process.stdin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -19,8 +20,8 @@ from . import calls
 from .certificates import Certificates
 from .conftest import Connect, MakeDask
 from .dasks import HOST, Dask
-from .processes import wait_until
-from .scripts import run
+from .processes import PATIENCE, wait_until
+from .scripts import run, start
 
 
 def test_by_scheduler_file(dask: Dask) -> None:
@@ -41,6 +42,46 @@ def test_a_cluster_of_its_own_ends_with_it() -> None:
         found = set(executor.map(parent_of, [0.2] * 20))
         assert len(found) == 2
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), "nodes end")
+
+
+FORK = """
+    import os, sys, time
+    from pathlib import Path
+    import psutil
+    from hybridexec.cluster import ClusterExecutor
+
+    def parent_of():
+        return psutil.Process(os.getppid()).ppid()
+
+    if __name__ == "__main__":
+        with ClusterExecutor.local(nodes=1) as executor:
+            call = executor.submit(time.sleep, 1)
+            node = executor.submit(parent_of).result()
+            if (child := os.fork()) == 0:
+                executor.shutdown()
+                sys.exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), call.result())
+            print(len(list(Path(sys.argv[1]).glob("hybridexec-cluster-*/node-1"))))
+            if os.fork() == 0:
+                sys.stdin.read()
+                os._exit(0)
+            print(node, flush=True)
+            os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_a_fork_neither_ends_a_cluster_of_its_own_nor_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with start(tmp_path, FORK, tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "7 None\n"
+        assert process.stdout.readline() == "1\n"
+        node = Path(f"/proc/{int(process.stdout.readline())}")
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        wait_until(lambda: not node.exists(), "the node ends")
 
 
 def parent_of(seconds: float) -> int:

@@ -12,6 +12,7 @@ import pytest
 from hybridexec.joblib_backend import HybridBackend
 
 MEMMAP = "looks at joblib's memory maps: arrays travel through shared memory, unchanged"
+ELSEWHERE = "runs a program, in which the name is loky's own"
 LOKYS = "expects the class LokyBackend by its name"
 #: Tests that are not for us, by name, or by name and parameters, and why.
 EXCLUDED = {
@@ -19,6 +20,8 @@ EXCLUDED = {
     "test_memmapping_leaks": MEMMAP,
     "test_backend_context_manager": LOKYS,
     "test_nested_parallelism_limit": LOKYS,
+    "test_parallel_with_interactively_defined_functions": ELSEWHERE,
+    "test_parallel_with_unpicklable_functions_in_args": ELSEWHERE,
     "test_error_capture": "expects other workers after an error: ours live on",
     "test_nested_exception_dispatch": "is marked as one that loky fails; it passes here",
     "test_nested_parallel_warnings[loky-loky-False]": "in the worker, the name is loky's own",

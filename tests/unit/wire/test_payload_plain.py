@@ -43,7 +43,9 @@ class Named(NamedTuple):
 def test_short_tuples_of_such_are_plain_as_arguments_and_results(record: tuple[Any, ...]) -> None:
     assert payload.is_record(record)
     assert payload.are_plain((1, record))
+    assert payload.are_all_plain([record, record])
     assert payload.are_all_plain([record, record, ()])
+    assert payload.are_all_plain([(1,) * len(record), record, ("x",) * len(record)])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,7 @@ def test_other_tuples_are_not(value: tuple[Any, ...]) -> None:
     assert not payload.are_plain((1, value))
     assert not payload.are_all_plain([value])
     assert not payload.are_all_plain([(), value])
+    assert not payload.are_all_plain([(1,) * len(value), value])
     assert not payload.are_all_plain([1, (2,)])  # one by one, they are
 
 

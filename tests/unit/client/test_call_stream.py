@@ -151,8 +151,17 @@ def test_it_tells_by_halves_of_the_window_and_before_it_waits() -> None:
     assert made.engine.fetched == [2]
     next(made.stream)
     assert made.engine.fetched == [2]
-    threading.Timer(0.01, made.give, [4]).start()
+    tell, told = made.engine.tell_fetched, threading.Event()
+
+    def tell_and_note(*what: Any) -> None:
+        tell(*what)
+        told.set()
+
+    made.engine.tell_fetched = tell_and_note  # type: ignore[method-assign]
+    giver = threading.Thread(target=lambda: made.give(4) if told.wait(30) else None)
+    giver.start()
     next(made.stream)
+    giver.join()
     assert made.engine.fetched == [2, 3]
 
 

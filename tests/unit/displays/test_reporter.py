@@ -182,7 +182,8 @@ def test_the_display_may_end_the_iteration() -> None:
         reporter.end()
 
     display = Display(end)
-    reporter = begun(display, Source())
+    reporter = Reporter(lambda total: display, None)
+    reporter.begin(Source())
     display.ended()
     assert len(display.seen) == 2
 

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,6 +85,7 @@ def test_what_goes_wrong_is_told_to_who_asked(runtime: Path) -> None:
         process.ask("view")
     process.close()
     made.end()
+    wait_until(lambda: not threads())
 
 
 def test_several_requests_at_once_are_answered_in_turn(running: Monitor, runtime: Path) -> None:
@@ -116,8 +119,8 @@ def test_who_does_not_read_keeps_nobody_waiting(
         lazy.sendall(b"view\n" * 3)
         (process,) = client.find(os.getpid())
         assert process.ask("view")[0]["large"] == large["large"]
+        kept = sum(len(each.unsent) for each in list(running._clients.values()))
         process.close()
-        kept = sum(len(each.unsent) for each in running._clients.values())
         assert kept < 5_000_000, "one answer at most"
 
 
@@ -232,7 +235,8 @@ def test_a_forked_process_has_nothing_of_it(running: Monitor, runtime: Path) -> 
 def test_other_users_may_not_ask(monkeypatch: pytest.MonkeyPatch, peer: int, may: bool) -> None:
     ours, theirs = socket.socketpair()
     asking = monitor._Client(ours.detach())
-    monkeypatch.setattr(monitor.struct, "unpack", lambda form, data: (1, peer, 1))
+    told = SimpleNamespace(calcsize=struct.calcsize, unpack=lambda form, data: (1, peer, 1))
+    monkeypatch.setattr(monitor, "struct", told)
     monkeypatch.setattr(monitor.os, "geteuid", lambda: 4)
     assert asking.may_ask() is may
     asking.close()

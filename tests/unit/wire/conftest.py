@@ -16,6 +16,7 @@ from .memory_files import Sides, files, mapped
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """Each test begins without files, and leaves none but spare ones."""
+    gc.collect()  # what other tests have left in circles
     shared._spares.clear()
     assert files() == []
     yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -198,23 +199,33 @@ def test_the_fault_log_has_room_again_when_the_worker_says_so() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_the_parent_maps_a_page_without_a_descriptor() -> None:
     fd = create_fd(SLOTS)
-    before = os.listdir("/proc/self/fd")
+    file = os.fstat(fd).st_ino
     page = StatusPage(fd, SLOTS, without_descriptor)
     try:
-        assert os.listdir("/proc/self/fd") == before
-        assert _maps() == 1
+        assert _descriptors(file) == [fd]
+        assert _maps(file) == 1
         running = page.words[:]
         page.close()
-        assert _maps() == 1, "somebody is reading it"
+        assert _maps(file) == 1, "somebody is reading it"
         running.release()
-        assert _maps() == 0
+        assert _maps(file) == 0
     finally:
         os.close(fd)
 
 
-def _maps() -> int:
+def _maps(file: int) -> int:
+    """How often a file is mapped. Pages of other tests may still be, until they are collected."""
     with open("/proc/self/maps", encoding="utf-8") as maps:
-        return sum("hybridexec-status" in line for line in maps)
+        return sum("hybridexec-status" in line and line.split()[4] == str(file) for line in maps)
+
+
+def _descriptors(file: int) -> list[int]:
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # that of the list itself
+            if os.fstat(fd).st_ino == file:
+                found.append(fd)
+    return found
 
 
 def test_what_cannot_be_mapped_raises_an_error() -> None:

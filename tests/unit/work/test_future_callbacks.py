@@ -85,7 +85,7 @@ def test_a_thread_that_waits_hears_of_the_end_before_callbacks_do(
     thread = threading.Thread(target=wait_for_it)
     thread.start()
     assert waits.wait(PATIENCE)
-    future.add_done_callback(lambda _: in_time.append(told.wait(2)))
+    future.add_done_callback(lambda _: in_time.append(told.wait(PATIENCE / 2)))
     if ending == "value":
         end(future)
     elif ending == "cancel":
@@ -127,7 +127,7 @@ def test_callbacks_may_wait_for_threads_that_look_at_the_future(ending: str) -> 
     def callback(_: Any) -> None:
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
-        thread.join(2)
+        thread.join(PATIENCE)
         ended.append(not thread.is_alive())
 
     future.add_done_callback(callback)

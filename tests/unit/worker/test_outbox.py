@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hybridexec import native
 from hybridexec.wire import messages, payload
 from hybridexec.worker.rows import Row
 
@@ -66,16 +67,22 @@ def test_what_may_be_late_leaves_with_what_may_not(ends: Ends) -> None:
     assert ends.timers[0].fire is None
 
 
-def test_the_result_of_a_short_call_is_not_held_back(ends: Ends) -> None:
-    ends.outbox.put_late(result(1), monotonic())
+def test_the_result_of_a_short_call_is_not_held_back(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "monotonic", lambda: 1000.0)
+    ends.outbox.put_late(result(1), 1000.0 - 0.009)
     assert ends.timers == []
     ends.end_turn()
     assert ends.results() == {1: None}
 
 
-def test_results_are_held_for_as_long_as_the_most_urgent_of_them_may_be(ends: Ends) -> None:
-    ends.outbox.put_late(result(1), monotonic() - 0.08)
-    ends.outbox.put_late(result(2), monotonic() - 0.02)
+def test_results_are_held_for_as_long_as_the_most_urgent_of_them_may_be(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "monotonic", lambda: 1000.0)
+    ends.outbox.put_late(result(1), 1000.0 - 0.08)
+    ends.outbox.put_late(result(2), 1000.0 - 0.02)
     ends.outbox.put_late(result(3), LONG_AGO)
     first, second = ends.timers
     assert first.fire is None
@@ -87,7 +94,7 @@ def test_results_are_held_for_as_long_as_the_most_urgent_of_them_may_be(ends: En
 
 def test_the_helper_thread_lets_go_what_is_held_for_too_long(ends: Ends) -> None:
     ends.outbox.put_late(result(1), LONG_AGO)
-    ends.outbox.hurry(monotonic() - 1)
+    ends.outbox.hurry(monotonic() - 1000)
     assert ends.outbox.holding
     assert not ends.outbox.pending
     ends.outbox.hurry(monotonic() + 1)

@@ -38,9 +38,9 @@ def test_a_call_is_interrupted_once(running: Any, made: Interrupts) -> None:
 
 def test_it_is_interrupted_from_another_thread(running: Any, made: Interrupts) -> None:
     asked = []
+    thread = threading.Thread(target=lambda: asked.append(made.interrupt(1, Stopped)))
 
     def hog() -> str:
-        thread = threading.Thread(target=lambda: asked.append(made.interrupt(1, Stopped)))
         thread.start()
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -48,6 +48,7 @@ def test_it_is_interrupted_from_another_thread(running: Any, made: Interrupts) -
         return "never interrupted"
 
     assert start(running, 1, hog) == ("stopped", None)
+    thread.join(30)
     assert asked == [True]
 
 

@@ -47,9 +47,9 @@ class World:
         self.feed = made(slots, self.taking, self.loop, self.running, self._serve)
 
     def _serve(self, me: Runner) -> None:
-        self.served.append(me)
         self.running[me.slot] = me
         self.taking.waiting -= 1
+        self.served.append(me)  # last: it is waited for
         assert self.keep.wait(30)
         self.running.pop(me.slot, None)
         while not self.feed.ending:

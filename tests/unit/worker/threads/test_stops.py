@@ -105,10 +105,11 @@ def test_a_call_is_stopped_and_the_next_is_not(stops: Stops) -> None:
 
 
 def test_a_call_is_told_once(stops: Stops) -> None:
-    told = []
+    told, trying = [], threading.Event()
 
     def clean_up() -> str:
         try:
+            trying.set()
             return spin()
         except Stopped as error:
             told.append(type(error))
@@ -120,7 +121,7 @@ def test_a_call_is_told_once(stops: Stops) -> None:
 
     runner = Runner(stops)
     thread = runner.start({1: clean_up})
-    wait_until(lambda: 1 in stops._open)
+    assert trying.wait(30)
     stops.expire(1)
     thread.join(30)
     assert told == [CallExpired]

@@ -233,10 +233,11 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         loads = [Load(rough, options.seed), Load(steady, options.seed + 1)]
         killer = Killer(rough, options.seed)
-        # As many calls as slots: both workers of the steady one are there from the first sample on.
+        # Both workers of the steady one are there from the first sample on.
         list(steady.map(nap, [19] * WORKERS * CONCURRENCY))
+        while len(pids := {each.pid for each in steady.stats().workers if each.pid}) < WORKERS:
+            time.sleep(0.01)
         watch = Watch(steady)
-        pids = {worker.pid for worker in steady.stats().workers}
         for thread in (*loads, killer):
             thread.start()
         end = time.monotonic() + options.seconds

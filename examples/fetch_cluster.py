@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import demo_server
+import distributed
 import urllib3
 from fetch_report import Latencies
 from tqdm import tqdm
@@ -57,13 +58,18 @@ class LocalNodes:
         )
 
     def address(self) -> str:
-        """Where the scheduler is, when it is ready."""
+        """Where the scheduler is, when all nodes are there, too."""
         while self._scheduler.poll() is None:
             # There is no file yet, or half of one.
             with contextlib.suppress(OSError, ValueError):
-                return str(json.loads(self._file.read_text("utf-8"))["address"])
+                address = str(json.loads(self._file.read_text("utf-8"))["address"])
+                break
             time.sleep(0.05)
-        raise ChildProcessError("the scheduler did not start")
+        else:
+            raise ChildProcessError("the scheduler did not start")
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(len(self.nodes), timeout=60)
+        return address
 
     def kill(self, name: str) -> None:
         """As if that machine's power failed."""

@@ -128,6 +128,27 @@ def _lacks_certificate(security: Any) -> bool:
     return arguments.get("ssl_context") is None
 
 
+def wait_for_workers(address: str, count: int, look: Callable[[], None], seconds: float) -> None:
+    """Return when a scheduler has so many workers.
+
+    Args:
+        look: called now and then meanwhile.
+
+    Raises:
+        TimeoutError: it has not, after so many seconds.
+    """
+    end = native.monotonic() + seconds
+    with _OwnClient(address, timeout=seconds, set_as_default=False, name="hybridexec") as client:
+        while True:
+            try:
+                client.wait_for_workers(count, timeout=1)
+                return
+            except TimeoutError:
+                look()
+                if native.monotonic() > end:
+                    raise
+
+
 def loop_of(client: Any) -> asyncio.AbstractEventLoop:
     """The loop that runs on the client's own thread."""
     io_loop: Any = client.loop

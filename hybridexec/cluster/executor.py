@@ -107,8 +107,7 @@ class ClusterExecutor(HybridExecutor):
                 lack hybridexec, or have another version of it, of Python or of gevent.
             TypeError, ValueError: an argument is of a wrong type or out of range.
         """
-        if native.is_patched("threading") or native.is_patched("socket"):
-            raise RuntimeError(_PATCHED)
+        _refuse_patched()
         for name in refused:
             why = f"cannot have {name}: {_REFUSED[name]}" if name in _REFUSED else f"has no {name}"
             raise TypeError(f"a ClusterExecutor {why}")
@@ -160,6 +159,7 @@ class ClusterExecutor(HybridExecutor):
         """
         from .local import LocalCluster
 
+        _refuse_patched()
         cluster = LocalCluster(nodes)
         try:
             executor = cls(cluster.address, **arguments)
@@ -216,6 +216,11 @@ class _ClusterAssembly(Assembly):
         super().abandon()
         if self._engine is None:
             self._nodes.close()
+
+
+def _refuse_patched() -> None:
+    if native.is_patched("threading") or native.is_patched("socket"):
+        raise RuntimeError(_PATCHED)
 
 
 def _connected(

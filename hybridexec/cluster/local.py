@@ -22,6 +22,7 @@ from .. import native
 from ..checks import usable_cpus
 from ..parent import lifecycle
 from ..parent.launch import interpreter
+from . import dask
 
 #: Seconds within which the scheduler and the nodes have to start, and to end.
 _START_SECONDS, _END_SECONDS = 60.0, 10.0
@@ -47,7 +48,8 @@ class LocalCluster:
         """Start them; returns when the scheduler is there and all nodes have told it of themselves.
 
         Raises:
-            RuntimeError: one of them has ended instead, or does not get ready.
+            RuntimeError: one of them has ended instead, or the scheduler does not get ready.
+            TimeoutError: a node does not.
         """
         self._owner = os.getpid()
         # They end when nobody holds the second any more.
@@ -67,6 +69,7 @@ class LocalCluster:
                 folder = os.path.join(self._folder, f"node-{number}")
                 more = ["--name", f"node-{number}", "--nthreads", threads, "--no-nanny"]
                 self._start("worker", self.address, *_HERE, *more, "--local-directory", folder)
+            dask.wait_for_workers(self.address, nodes, self._look, _START_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -86,13 +89,18 @@ class LocalCluster:
     def _address(self, file: str) -> str:
         end = time.monotonic() + _START_SECONDS
         while time.monotonic() < end:
-            if self._processes[0].poll() is not None:
-                raise RuntimeError("the scheduler has ended; look for its own messages on stderr")
+            self._look()
             with contextlib.suppress(OSError, ValueError), open(file, encoding="utf-8") as opened:
                 address: str = json.load(opened)["address"]
                 return address
             time.sleep(0.02)
         raise RuntimeError(f"the scheduler was not ready within {_START_SECONDS:.0f} s")
+
+    def _look(self) -> None:
+        for number, process in enumerate(self._processes):
+            if process.poll() is not None:
+                who = f"node {number}" if number else "the scheduler"
+                raise RuntimeError(f"{who} has ended; look for its own messages on stderr")
 
     def close(self) -> None:
         """End them; does nothing if that was done, or in a fork."""

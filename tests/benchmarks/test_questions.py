@@ -23,6 +23,7 @@ def test_every_question_measures_us(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_measures_everybody_in_every_case(name: str) -> None:
     asked = load(name).QUESTION

@@ -57,6 +57,8 @@ class Storm:
             "idle_timeout": rng.choice([None, None, 0.2]),
             "max_tasks_per_child": rng.choice([None, None, None, 40]),
             "max_pending": rng.choice([None, None, 60]),
+            # Longer than workers are stopped: else late calls would cost theirs, unplanned.
+            "timeout_grace": 10.0,
         }
         self._executor: HybridExecutor | None = HybridExecutor(
             mp_context=multiprocessing.get_context(method),

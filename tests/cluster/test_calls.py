@@ -6,6 +6,7 @@ import itertools
 import traceback
 from concurrent.futures import CancelledError
 
+import psutil
 import pytest
 
 from hybridexec import CallTimeout
@@ -118,7 +119,8 @@ def test_a_pending_call_is_cancelled_and_never_runs(dask: Dask, marks: Marks) ->
         marks.wait_for(2)
         pending = [executor.submit(marks.wait, f"pending {number}") for number in range(20)]
         assert all(future.cancel() for future in pending)
-        executor._engine.stacks()  # workers answer when they have heard of that
+        # Workers answer when they have heard of that.
+        wait_until(lambda: not any(each["no_answer"] for each in executor._engine.stacks()))
         marks.open()
         assert [future.result(30) for future in running] == ["running 0", "running 1"]
     assert sorted(marks.starts) == ["running 0", "running 1"]
@@ -174,9 +176,11 @@ def test_what_fails_in_the_initializer_is_said(dask: Dask) -> None:
 def test_stats_count_calls_and_name_nodes(dask: Dask, connect: Connect) -> None:
     executor = connect(dask)
     list(executor.map(calls.nap_where, [0.05] * 200))
-    stats = executor.stats()
-    assert stats.finished == 200
-    assert {worker.node for worker in stats.workers} == {node.name for node in dask.nodes}
+    assert executor.stats().finished == 200
+    names = {node.name for node in dask.nodes}
+    wait_until(
+        lambda: {worker.node for worker in executor.stats().workers} == names, "both have workers"
+    )
 
 
 def test_shutdown_finishes_what_there_is(dask: Dask) -> None:
@@ -189,15 +193,13 @@ def test_shutdown_finishes_what_there_is(dask: Dask) -> None:
 
 
 def test_workers_end_with_their_executor(dask: Dask, make_dask: object) -> None:
-    before = {process.pid for node in dask.nodes for process in node.workers()}
     with ClusterExecutor(dask.address) as executor:
         list(executor.map(calls.nap_where, [0.05] * 20))
-        during = {process.pid for node in dask.nodes for process in node.workers()}
-        assert len(during - before) >= 2
+        own = {worker.pid for worker in executor.stats().workers if worker.pid}
+        own |= {psutil.Process(pid).ppid() for pid in own}  # their fork servers
+        assert len(own) >= 2
     wait_until(
-        lambda: (
-            not {process.pid for node in dask.nodes for process in node.workers()} & during - before
-        ),
+        lambda: not {each.pid for node in dask.nodes for each in node.workers()} & own,
         "what the executor had is gone",
     )
 

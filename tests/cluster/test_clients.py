@@ -185,11 +185,18 @@ def test_two_clients_share_fairly(make_dask: MakeDask, connect: Connect, tmp_pat
     marks = Marks(tmp_path / "first"), Marks(tmp_path / "second")
     greedy = first.map_unordered(marks[0].nap, range(10_000), buffersize=5000)
     next(greedy)
+
+    def is_ready() -> bool:
+        list(second.map(calls.where, range(20)))
+        return [worker.state for worker in second.stats().workers] == ["ready"] * 2
+
+    wait_until(is_ready, "the other has both workers")  # how long that takes is not what is asked
+    before = len(marks[0].starts)
     # The other has thousands of calls waiting, and this one's do not wait for them.
     results = list(second.map(marks[1].nap, range(400)))
     assert results == [*range(400)]
     assert set(marks[1].nodes) == {node.name for node in dask.nodes}
-    done = len(marks[0].starts)
+    done = len(marks[0].starts) - before
     assert 100 < done < 2000, done
     greedy.close()  # type: ignore[attr-defined]  # a generator's
 

@@ -12,7 +12,7 @@ import pytest
 from distributed import Client
 
 from hybridexec import ExecutorBroken
-from hybridexec.cluster import nodes
+from hybridexec.cluster import ClusterExecutor, nodes
 
 from . import calls
 from .calls import Marks
@@ -109,11 +109,16 @@ def test_a_run_goes_on_while_nodes_come_and_go(
     wait_until(late.joined)
 
 
+def none_is_ready(executor: ClusterExecutor) -> bool:
+    return not any(worker.state == "ready" for worker in executor.stats().workers)
+
+
 def test_without_nodes_the_executor_breaks_in_time(make_dask: MakeDask, connect: Connect) -> None:
     dask = make_dask(1)
     executor = connect(dask, cluster_timeout=2)
     assert executor.submit(calls.double, 1).result(30) == 2
     dask.nodes[0].end()
+    wait_until(lambda: none_is_ready(executor), "it is noticed")
     began = time.monotonic()
     with pytest.raises(ExecutorBroken, match="cluster_timeout"):
         executor.submit(calls.double, 1).result(30)
@@ -125,6 +130,7 @@ def test_a_node_that_comes_in_time_is_taken(make_dask: MakeDask, connect: Connec
     executor = connect(dask, cluster_timeout=30)
     assert executor.submit(calls.double, 1).result(30) == 2
     dask.nodes[0].end()
+    wait_until(lambda: none_is_ready(executor), "it is noticed")
     future = executor.submit(calls.where)
     late = dask.start_node()
     assert future.result(30)[0] == late.name

@@ -123,18 +123,24 @@ def test_a_node_that_lacks_something_says_so(
     (node,) = dask.nodes
     executor = connect(dask)
     told: list[events.WorkerStartFailed] = []
-    executor.observe(told.append, events=events.WorkerStartFailed)  # type: ignore[arg-type]
     agent = psutil.Process(node.agent)
     too_little = {
         resource.RLIMIT_NOFILE: agent.num_fds() + 2,
         resource.RLIMIT_AS: agent.memory_info().vms + 2**20,
     }
     before = resource.prlimit(agent.pid, limit)
+
+    def note(event: events.WorkerStartFailed) -> None:
+        resource.prlimit(agent.pid, limit, before)  # at once: the third that fails would break it
+        told.append(event)
+
+    executor.observe(note, events=events.WorkerStartFailed)  # type: ignore[arg-type]
     resource.prlimit(agent.pid, limit, (too_little[limit], before[1]))
     future = executor.submit(calls.double, 21)
     (failure,) = wait_until(lambda: told[:1], "no worker could be started")
     assert f"on node {node.name}" in failure.error
     assert remedy in failure.error
-    resource.prlimit(agent.pid, limit, before)
     assert future.result(60) == 42, "it is tried again"
-    assert len(node.workers()) == 2, "one, and its fork server: what could not be started is not"
+    wait_until(
+        lambda: len(node.workers()) == 2, "one, and its fork server: what was not started is not"
+    )

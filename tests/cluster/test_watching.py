@@ -59,7 +59,7 @@ def test_what_workers_did_that_are_gone_counts_for_their_nodes(
     stats = wait_until(
         lambda: (s := executor.stats()).restarts >= 8 and s, "most workers were replaced"
     )
-    assert sum(node.done for node in stats.nodes) == 50
+    wait_until(lambda: sum(node.done for node in executor.stats().nodes) == 50, "all count")
     assert all(restart.node in names(dask) for restart in stats.last_restarts)
 
 
@@ -89,6 +89,10 @@ def test_what_is_shown_names_nodes(dask: Dask, connect: Connect, tmp_path: Path)
     pytest.importorskip("bokeh")
     executor = connect(dask)
     assert list(executor.map(calls.nap, [0.05] * 20)) == [0.05] * 20
+    wait_until(
+        lambda: sorted(each.node for each in executor.stats().workers) == names(dask),
+        "both have workers",
+    )
     text = plain.text(view(executor._assembly.watched))
     screen = io.StringIO()
     with executor.live(console=Console(file=screen, force_terminal=True, width=140)):
@@ -112,6 +116,10 @@ def test_metrics_have_a_label_for_nodes(dask: Dask, connect: Connect) -> None:
     executor = connect(dask)
     metrics.prometheus(executor, registry, name="far")
     assert list(executor.map(calls.nap, [0.1] * 200)) == [0.1] * 200
+    wait_until(
+        lambda: sorted(each.node for each in executor.stats().workers) == names(dask),
+        "both have workers",
+    )
     with HybridExecutor(1) as near:
         metrics.prometheus(near, registry, name="near")
         near.submit(pow, 2, 2).result(30)
@@ -164,7 +172,7 @@ def test_a_lost_node_is_told_of(
     going.kill()
     (lost,) = wait_until(lambda: [e for e in told if isinstance(e, events.NodeLeft)], "it is lost")
     assert (lost.node, lost.lost) == (going.name, True)
-    assert f"node {going.name} was lost: {lost.why}" in caplog.text
+    wait_until(lambda: f"node {going.name} was lost: {lost.why}" in caplog.text, "it is logged")
     marks.open()
     errors = [future.exception(30) for future in futures]
     (error,) = (each for each in errors if each is not None)

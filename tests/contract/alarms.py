@@ -28,8 +28,8 @@ def alarm_after(seconds: float) -> Callable[[Callable[..., Any]], Callable[..., 
         @functools.wraps(function)
         def limited(*arguments: Any) -> Any:
             before = signal.signal(signal.SIGALRM, on_alarm)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
             try:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
                 return function(*arguments)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from hybridexec import HybridExecutor
 from hybridexec.options import LANES
+from hybridexec.parent.engine import connection
 
 from .helpers import Gate
 from .lanes import CLUSTER, cluster, on_cluster, start_in
@@ -56,6 +57,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         left_out = mark.kwargs.get("but", ())
         chosen = [LANES[0], *(each for each in lanes if each.values[0] not in left_out)]
         metafunc.parametrize("lane", chosen, indirect=True, scope="module")
+
+
+@pytest.fixture(autouse=True)
+def patience_with_fork_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, a fork server tells how its workers have ended."""
+    monkeypatch.setattr(connection, "_STATUS_PATIENCE", float(PATIENCE))
 
 
 Make = Callable[..., HybridExecutor]

@@ -86,7 +86,7 @@ def alarm_while_taking_back(condition_of: str, gate: Gate) -> tuple[str, bool, b
     error = ""
     try:
         with condition:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
             opener = gevent.spawn(open_when, fired, condition, gate)
             condition.wait()
             time.sleep(60)

@@ -355,19 +355,27 @@ def test_stacks_show_where_tasks_wait(tasks: HybridExecutor, gate: Gate) -> None
     assert [future.result(30) for future in futures] == ["deep"] * 3
 
 
-async def block(seconds: float) -> None:
-    time.sleep(seconds)  # noqa: ASYNC251  # as users do
+async def block(gate: Gate) -> None:
+    gate.wait("block")  # as users do
 
 
 @pytest.mark.slow
-def test_a_blocked_loop_is_reported(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blocked_loop_is_reported(
+    make: Make, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "hybridexec")
     # The initializer is in this module: or else the first call would import it, which takes long.
     executor = start_in("async", make(max_workers=1, hub_lag_warning=1.0, initializer=name_of_loop))
     executor.submit(identity, 1).result(30)
-    futures = [executor.submit(block, 2.0), executor.submit(nap, 0)]
+    futures = [executor.submit(block, gate), executor.submit(nap, 0)]
+
+    def warnings() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+    wait_until(warnings)
+    gate.open()
     [future.result(30) for future in futures]
-    (text,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    (text,) = warnings()
     assert "has not run for" in text
     assert "in block" in text
 

@@ -123,7 +123,7 @@ def test_thousands_wait_at_once(make: Make) -> None:
     executor = start_in("async", make(max_workers=2, concurrency=10_000))
     began = time.monotonic()
     assert sum(executor.map(nap, [1.0] * 20_000)) == 20_000
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_one_at_a_time(make: Make, gate: Gate) -> None:
@@ -146,12 +146,16 @@ def test_a_result_leaves_while_a_neighbour_computes(tasks: HybridExecutor, gate:
     assert hog.result(30) == "hog"
 
 
-def test_a_call_that_computes_lets_others_have_their_turn(tasks: HybridExecutor) -> None:
+def test_a_call_that_computes_lets_others_have_their_turn(
+    tasks: HybridExecutor, gate: Gate
+) -> None:
     waiting = tasks.submit(nap, 0.01)
     many = [tasks.submit(burn, 0.005) for _ in range(100)]
+    last = tasks.submit(hog_at, gate, "last")
     assert waiting.result(30) == 0.01
-    assert any(not future.done() for future in many)
-    wait(many)
+    assert not last.done()
+    gate.open()
+    wait([*many, last])
 
 
 # -- contexts --------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ async def hog_in_coroutine(gate: Gate, name: str) -> None:
 
 
 async def hog_after_waiting(gate: Gate, name: str) -> None:
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     hog_and_tell(gate, name)
 
 
@@ -196,8 +196,8 @@ async def hog_in_child(gate: Gate, name: str) -> None:
 
 
 def sleep_in_c(gate: Gate, name: str) -> None:
-    gate.arrive(name)
     try:
+        gate.arrive(name)
         time.sleep(PATIENCE)
     except BaseException as error:
         gate.arrive(type(error).__name__)

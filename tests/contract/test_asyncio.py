@@ -422,6 +422,7 @@ def test_a_cancelled_block_cancels_all_calls(make: Make, gate: Gate, where: str)
 INTERRUPTED = """
 import asyncio, os, signal, sys, time
 from hybridexec import HybridExecutor
+from hybridexec.parent import lifecycle
 
 def call(path):
     try:
@@ -439,6 +440,7 @@ async def main(path):
         await task
 
 if __name__ == "__main__":
+    lifecycle.PATIENCE = 20.0  # however busy the machine is
     try:
         asyncio.run(main(sys.argv[1]))
     except KeyboardInterrupt:

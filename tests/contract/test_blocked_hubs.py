@@ -189,10 +189,10 @@ def sleep_with_gil(microseconds: int) -> int:
 @pytest.mark.slow
 def test_c_code_that_waits_with_the_gil_is_not_disturbed(make: Make, log: Log) -> None:
     executor = make(max_workers=1, **WATCHED)
-    call = executor.submit(sleep_with_gil, 4_000_000)
+    call = executor.submit(sleep_with_gil, 8_000_000)
+    (warning,) = wait_until(lambda: log.warnings)
     assert call.result(timeout=30) == 0, "a signal would have made it -1"
-    (warning,) = log.warnings
-    assert "it runs sleep_with_gil(4000000);" in warning
+    assert "it runs sleep_with_gil(8000000);" in warning
     assert warning.endswith("No stack is known: it waits in C code that holds the GIL")
 
 

@@ -76,7 +76,14 @@ def single(request: pytest.FixtureRequest) -> Iterator[HybridExecutor]:
 def wait_for(executor: HybridExecutor, steps: Steps, made: int) -> None:
     """Wait until so many items were made and the generator waits at its ``yield``."""
     wait_until(lambda: steps.made == made)
-    executor.submit(time.sleep, 0.01).result()  # in the same worker: others run if it waits
+    wait_until(lambda: _is_left(executor))
+
+
+def _is_left(executor: HybridExecutor) -> bool:
+    """Whether a call runs and its generator does not."""
+    groups = [group for worker in executor._engine.stacks() for group in worker["groups"]]
+    frames = [frame["function"] for group in groups for frame in group["stack"]]
+    return bool(groups) and "endless" not in frames
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hybridexec import HybridExecutor
 from hybridexec.wire import parts
 
 from .conftest import Make
-from .helpers import Gate, pid_of, square, wait_until
+from .helpers import PATIENCE, Gate, pid_of, square, wait_until
 from .stopped_calls import burn
 
 pytestmark = pytest.mark.every_lane
@@ -40,12 +40,9 @@ def swallow_everything(gate: Gate, name: str) -> str:
 
 
 def tell_workers(executor: HybridExecutor) -> None:
-    """Wait until workers were sent all cancellations: a call that was sent ahead may start before
-    its own gets there."""
-    engine = executor._engine
-    wait_until(lambda: not engine._queue.events)
-    with engine._turning:
-        pass
+    """Wait until workers have heard of all cancellations: they answer what was sent after these. A
+    call that was sent ahead may start before its own gets there."""
+    wait_until(lambda: not any(each["no_answer"] for each in executor._engine.stacks()))
 
 
 def test_a_call_that_has_not_started_never_runs(make: Make, gate: Gate) -> None:
@@ -86,7 +83,7 @@ def test_neighbours_of_a_stopped_call_run_on(executor: HybridExecutor, gate: Gat
 
 
 def test_a_stopped_calls_slot_is_free_again_and_its_worker_lives_on(make: Make, gate: Gate) -> None:
-    executor = make(max_workers=1, concurrency=1)
+    executor = make(max_workers=1, concurrency=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result()
     for n in range(5):
         future = executor.submit(gate.wait, n)
@@ -231,9 +228,13 @@ def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> N
     # error: it must not be hit.
     wrong = zlib.compress(bytes(100_000_000))[:-1] + b"x"
     executor = make(max_workers=1)
-    future = executor.submit(zlib.decompress, wrong)
-    wait_until(future.running)
-    assert future.cancel()
+
+    def is_cancelled_while_it_runs() -> bool:
+        future = executor.submit(zlib.decompress, wrong)
+        wait_until(lambda: future.running() or future.done())
+        return future.cancel()
+
+    wait_until(is_cancelled_while_it_runs)
     assert executor.submit(square, 3).result() == 9
 
 
@@ -245,7 +246,7 @@ def test_a_call_cancelled_in_c_code_that_then_fails_ends_as_any(make: Make) -> N
 def test_cancel_all_stops_everything_and_the_executor_goes_on(
     make_each: Make, gate: Gate, through: str
 ) -> None:
-    executor = make_each(max_workers=1, concurrency=3)
+    executor = make_each(max_workers=1, concurrency=3, timeout_grace=PATIENCE)
     cleaned = Gate(gate.folder.with_name("cleaned"))
     running = [executor.submit(wait_and_clean_up, gate, n, cleaned) for n in "abc"]
     gate.wait_for(3)
@@ -339,11 +340,14 @@ def test_ctrl_c_in_an_iteration_stops_its_running_calls(make: Make, gate: Gate, 
         gate.wait_for(5)
         signal.raise_signal(signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    def iterate() -> None:
+        thread.start()
         for _ in results:
             pass
+
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        iterate()
     thread.join()
     assert list(executor.map(square, range(20), timeout=30)) == [n * n for n in range(20)]
     assert len(gate.arrived) == 5

@@ -16,7 +16,7 @@ import pytest
 from hybridexec import CallTimeout, HybridExecutor, WorkerLost
 
 from .conftest import Make
-from .helpers import Gate, square
+from .helpers import Gate, square, wait_until
 
 pytestmark = pytest.mark.every_lane
 
@@ -133,6 +133,7 @@ class Race:
             self.done.set()
             for thread in threads:
                 thread.join()
+        wait_until(lambda: len(self.ended) == len(self.calls))  # callbacks come after the ends
         self.judge()
 
     def judge(self) -> None:

@@ -12,7 +12,7 @@ from hybridexec import CallTimeout, WorkerLost
 from hybridexec.wire.parts import SHARED_FROM
 
 from .conftest import Make
-from .helpers import PATIENCE, Gate, nap, pid_of
+from .helpers import PATIENCE, Gate, nap, pid_of, pids, wait_until
 from .stopped_calls import (
     LONG,
     SOON,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.on_cluster
 
 
 def test_a_call_that_waits_is_stopped_and_its_siblings_are_not(make: Make, gate: Gate) -> None:
-    executor = make(max_workers=1)
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
     siblings = [executor.submit(gate.wait, n) for n in range(3)]
     gate.wait_for(3)
@@ -44,7 +44,7 @@ def test_a_call_that_waits_is_stopped_and_its_siblings_are_not(make: Make, gate:
 def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
     make_each: Make, gate: Gate
 ) -> None:
-    executor = make_each(max_workers=1)
+    executor = make_each(max_workers=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
     siblings = [executor.submit(gate.wait, n) for n in range(3)]
     gate.wait_for(3)
@@ -58,7 +58,7 @@ def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
 def test_a_call_that_keeps_the_cpu_is_interrupted_though_the_pipe_is_full(
     make: Make, gate: Gate
 ) -> None:
-    executor = make(max_workers=1)
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
     late = executor.options(timeout=TIMEOUT).submit(burn, gate)
     gate.wait_for(1)
@@ -73,7 +73,7 @@ def test_an_interrupted_call_cleans_up_and_does_not_catch_it_by_exception(
     make: Make, tmp_path: Path
 ) -> None:
     cleaned = Gate(tmp_path / "cleaned")
-    executor = make(max_workers=1)
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
     times_out(executor.options(timeout=TIMEOUT).submit(burn_without_except_exception, cleaned))
     assert cleaned.arrived == ["cleaned"]
 
@@ -83,7 +83,7 @@ def test_an_interrupted_call_is_left_alone_while_it_cleans_up(
     make: Make, gate: Gate, tmp_path: Path
 ) -> None:
     cleaned = Gate(tmp_path / "cleaned")
-    executor = make(max_workers=1)
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
     view = executor.options(timeout=TIMEOUT)
     times_out(view.submit(burn_and_wait_while_cleaning_up, gate, cleaned))
     assert cleaned.arrived == ["cleaned"]
@@ -91,7 +91,7 @@ def test_an_interrupted_call_is_left_alone_while_it_cleans_up(
 
 @pytest.mark.slow
 def test_an_interrupted_call_that_runs_again_is_interrupted_again(make: Make) -> None:
-    executor = make(max_workers=1)
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
     view = executor.options(timeout=TIMEOUT, retries=1, retry_on=CallTimeout, backoff=0)
     times_out(view.submit(burn))
@@ -138,7 +138,7 @@ def test_c_code_that_holds_the_gil_costs_its_worker(make: Make, gate: Gate) -> N
 
 
 def test_a_native_wait_is_interrupted(make: Make) -> None:
-    executor = make(max_workers=1, monkey_patch=False)
+    executor = make(max_workers=1, monkey_patch=False, timeout_grace=PATIENCE)
     pid = executor.submit(pid_of).result(timeout=30)
     times_out(executor.options(timeout=TIMEOUT).submit(nap, LONG))
     assert executor.submit(pid_of).result(timeout=30) == pid
@@ -178,6 +178,7 @@ def test_what_outlives_the_grace_costs_the_worker(make: Make, gate: Gate) -> Non
     executor = make(max_workers=1, timeout_grace=0.1)
     pid = executor.submit(pid_of).result(timeout=30)
     times_out(executor.options(timeout=TIMEOUT).submit(swallow, gate))
+    wait_until(lambda: pid not in pids(executor))
     assert executor.submit(pid_of).result(timeout=30) != pid
 
 

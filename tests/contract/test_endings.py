@@ -212,10 +212,9 @@ def test_shutdown_in_what_interrupts_a_submit(make: Make, monkeypatch: pytest.Mo
         return receiver(lane)
 
     monkeypatch.setattr(pool, "receiver", interrupted)
-    wait_until(lambda: engine._inline.watching and engine._queue.asleep)
-    call = executor.submit(square, 3)
+    # Until one is sent by the thread that submits it: the I/O thread may be awake.
+    wait_until(lambda: executor.submit(square, 3).result(timeout=30) == 9 and returned)
     assert returned == [True]
-    assert call.result(timeout=30) == 9
     executor.shutdown()
     assert executor.stats().workers == ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import importlib
 import os
 import signal
@@ -229,4 +230,6 @@ def test_no_descriptor_is_left_of_workers_that_died() -> None:
             return len(os.listdir("/proc/self/fd"))
 
     run(0)  # what is opened once for all executors
-    assert run(0) == run(4)
+    gc.collect()  # what other tests have left
+    before = run(0)
+    assert run(4) <= before

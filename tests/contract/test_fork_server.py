@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hybridexec import ExecutorBroken, HybridExecutor, WorkerLost, native
+from hybridexec.parent.engine import connection
 
 from .conftest import Make
 from .helpers import Gate, is_alive, leave, pid_of, square, start_script, wait_until
@@ -323,7 +324,8 @@ def test_a_fork_server_that_does_not_answer_keeps_no_program_from_ending(
 
 
 @pytest.mark.slow
-def test_a_stopped_fork_server_hides_no_death(make: Make) -> None:
+def test_a_stopped_fork_server_hides_no_death(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_STATUS_PATIENCE", 2.0)
     executor = make(max_workers=1)
     pid = executor.submit(pid_of).result(timeout=60)
     server = server_of(executor)

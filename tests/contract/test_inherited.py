@@ -88,11 +88,12 @@ def test_workers_have_signals_of_their_own(tmp_path: Path, method: str, what: st
 #: The parent dies of a SIGPIPE. It writes to a worker that has died just now: in a callback, on the
 #: thread that does not look at anything else before it sends the calls that are submitted there.
 PIPES = """
-import multiprocessing, os, select, signal, sys, threading, time
+import logging, multiprocessing, os, select, signal, sys, threading, time
 from hybridexec import HybridExecutor
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    logging.getLogger("hybridexec").setLevel(logging.ERROR)  # the callback below may take long
     executor = HybridExecutor(1, multiprocessing.get_context(sys.argv[1]), concurrency=8)
     pid = executor.submit(os.getpid).result(60)
     end = os.pidfd_open(pid)

@@ -22,7 +22,7 @@ from hybridexec.parent.pool.pool import Pool
 from hybridexec.parent.pool.results import Results
 from hybridexec.parent.work.future import CallFuture
 
-from .helpers import leave, wait_until
+from .helpers import Gate, leave, wait_until
 
 
 def test_an_inline_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,16 +42,17 @@ def test_an_inline_calls_outcome_is_read_by_its_waiter(monkeypatch: pytest.Monke
     assert threading.current_thread() in readers
 
 
-def test_an_inline_call_that_takes_its_time() -> None:
+def test_an_inline_call_that_takes_its_time(gate: Gate) -> None:
     with HybridExecutor(1) as executor:
         executor.submit(abs, -1).result(timeout=30)
         for seconds in (0.0, 0.001, 0.002, 0.003, 0.05):
             assert executor.submit(time.sleep, seconds).result(timeout=30) is None
-        slow = executor.submit(time.sleep, 0.3)
+        slow = executor.submit(gate.wait, "slow")
         with pytest.raises(TimeoutError):
             slow.result(timeout=0.001)
         assert not slow.done()
-        slow.result(timeout=30)
+        gate.open()
+        assert slow.result(timeout=30) == "slow"
 
 
 def test_inline_calls_and_others_at_once() -> None:
@@ -79,7 +80,7 @@ def test_callbacks_of_an_inline_call_may_wait_for_others() -> None:
 @pytest.mark.parametrize("added_by", ["the waiter", "another thread"])
 def test_a_callback_never_runs_on_the_waiters_thread(added_by: str) -> None:
     # It may want what the waiter holds.
-    held, ran_on, late = threading.Lock(), [], False
+    held, ran_on, adding = threading.Lock(), [], False
     called = threading.Event()
 
     def note(_: object) -> None:
@@ -87,7 +88,8 @@ def test_a_callback_never_runs_on_the_waiters_thread(added_by: str) -> None:
         if me is not threading.main_thread():
             assert held.acquire(timeout=30)
             held.release()
-        if not late:  # as the standard library's, one that is added later is called at once
+        # As the standard library's, one that is added late is called at once, where it is added.
+        if not (adding and me is threading.main_thread()):
             ran_on.append(me)
         called.set()
 
@@ -98,9 +100,9 @@ def test_a_callback_never_runs_on_the_waiters_thread(added_by: str) -> None:
             future = executor.submit(time.sleep, 0.001)
             with held:
                 if added_by == "the waiter":
-                    late = future.done()
+                    adding = True
                     future.add_done_callback(note)
-                    late = False
+                    adding = False
                 else:
                     threads.submit(future.add_done_callback, note)
                 assert future.result(timeout=30) is None

@@ -17,6 +17,13 @@ from .conftest import Make
 from .helpers import Gate, is_alive, run_script, square, wait_until
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, what is interrupted ends by itself."""
+    monkeypatch.setattr(lifecycle, "PATIENCE", 30.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_an_interrupted_block_cancels_its_calls(make_each: Make, gate: Gate) -> None:
     executor = make_each(max_workers=1, concurrency=2)
     before = executor.submit(square, 2)
@@ -50,6 +57,7 @@ def cleaning_up(gate: Gate, path: Path) -> None:
         path.touch()
 
 
+@pytest.mark.usefixtures("patient")
 def test_interrupted_calls_clean_up(make: Make, gate: Gate, tmp_path: Path) -> None:
     executor = make(max_workers=1)
     executor.submit(cleaning_up, gate, tmp_path / "clean")

@@ -86,7 +86,7 @@ def test_a_burst_starts_at_once(executor: HybridExecutor) -> None:
     view = executor.options(rate=1, per=LONG, burst=5)
     futures = [view.submit(square, n) for n in range(7)]
     assert [future.result(timeout=30) for future in futures[:5]] == [0, 1, 4, 9, 16]
-    assert executor.stats().limited == 2
+    wait_until(lambda: executor.stats().limited == 2)
     assert not any(future.running() or future.done() for future in futures[5:])
     assert all(future.cancel() for future in futures[5:])
     wait_until(lambda: executor.stats().limited == 0)
@@ -118,6 +118,7 @@ def test_a_slow_host_holds_up_no_other(executor: HybridExecutor, gate: Gate, met
     if method == "outcomes":
         fast = [outcome.value for outcome in fast]
     assert sorted(fast) == [("fast", n) for n in range(3000, 3100)]
+    gate.wait_for(2)
     assert len(gate.arrived) == 2
     gate.open()
     results.close()
@@ -171,10 +172,10 @@ def test_what_waits_holds_no_slot(make: Make) -> None:
 def test_limited_calls_have_slots_though_others_always_wait_for_them(make: Make) -> None:
     executor = make(max_workers=1, concurrency=2)
     view = executor.options(rate=1000, per=1.0)
-    others = [executor.submit(nap, 0.005) for _ in range(400)]
+    others = [executor.submit(nap, 0.005) for _ in range(4000)]
     assert list(view.map(square, range(10))) == [n * n for n in range(10)]
     assert not others[-1].done()
-    busy = [view.submit(nap, 0.005) for _ in range(400)]
+    busy = [view.submit(nap, 0.005) for _ in range(4000)]
     wait([executor.submit(square, 3)], timeout=30)
     assert not busy[-1].done()
     executor.shutdown(cancel_futures=True)

@@ -88,8 +88,16 @@ def test_a_scrape_tells_how_calls_have_ended(
         with urllib.request.urlopen(address) as answer:
             return Scraped(answer.read().decode())
 
-    before = wait_until(lambda: (s := told()).get("calls_total", outcome="cancelled") and s)
-    assert (before.get("calls_running"), before.get("calls_pending")) == (20, 5)
+    def settled() -> Scraped | None:
+        found = told()
+        counts = [found.get(name) for name in ("calls_running", "calls_pending")]
+        return (
+            found
+            if [found.get("calls_total", outcome="cancelled"), *counts] == [1, 20, 5]
+            else None
+        )
+
+    before = wait_until(settled)
     (worker,) = executor.stats().workers
     os.kill(worker.pid or 0, signal.SIGKILL)
     assert isinstance(doomed[0].exception(timeout=30), WorkerLost)
@@ -118,7 +126,9 @@ def test_a_scrape_tells_how_calls_have_ended(
 def test_durations_are_histograms(make: Make, registry: CollectorRegistry) -> None:
     executor = make(max_workers=1, concurrency=2)
     metrics.prometheus(executor, registry, name="naps")
+    began = time.monotonic()
     list(executor.map(time.sleep, [0.06] * 4 + [0.3] * 2))
+    elapsed = time.monotonic() - began
 
     def measured() -> Scraped | None:
         found = scrape(registry)
@@ -130,8 +140,8 @@ def test_durations_are_histograms(make: Make, registry: CollectorRegistry) -> No
         assert buckets == sorted(buckets)
         assert found.get(f"{what}_bucket", "naps", le="+Inf") == 6
     assert found.get("call_run_seconds_bucket", "naps", le="0.05") == 0
-    assert found.get("call_run_seconds_bucket", "naps", le="0.25") == 4
-    assert found.get("call_run_seconds_sum", "naps") == pytest.approx(0.84, abs=0.5)
+    assert found.get("call_run_seconds_bucket", "naps", le="0.25") <= 4  # any may take longer
+    assert 0.83 <= found.get("call_run_seconds_sum", "naps") <= 2 * elapsed  # two at once
     kinds = {family.name: family.type for family in found.families}
     assert kinds["hybridexec_call_run_seconds"] == "histogram"
     assert kinds["hybridexec_calls"] == "counter"

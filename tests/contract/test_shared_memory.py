@@ -60,14 +60,14 @@ def checksum(array: np.ndarray) -> int:
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """At the end, this process has none but spare files, and nothing is mapped."""
-    shared._spares.clear()
-    yield
 
     def clean() -> bool:
         gc.collect()
         shared._spares.clear()
         return files() == 0 and mappings() == 0
 
+    wait_until(clean, "what other tests have left to be let go")
+    yield
     wait_until(clean, "the payloads' memory to be let go")
 
 

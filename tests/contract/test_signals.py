@@ -142,9 +142,9 @@ def set_handler(number: int, kind: type[BaseException]) -> None:
     signal.signal(number, handler)
 
 
-def nap_or_error(seconds: float) -> str:
+def nap_or_error(gate: Gate) -> str:
     try:
-        time.sleep(seconds)
+        gate.wait("naps")
     except TimeIsUp:
         return "raised"
     return "slept"
@@ -158,9 +158,9 @@ def test_an_initializer_s_handler_hits_the_only_call(make: Make, gate: Gate) -> 
         initargs=(signal.SIGUSR1, TimeIsUp),
     )
     pid = executor.submit(pid_of).result(timeout=30)
-    call = executor.submit(nap_or_error, 30)
-    wait_until(call.running)
-    wait_until(lambda: os.kill(pid, signal.SIGUSR1) or call.done())
+    call = executor.submit(nap_or_error, gate)
+    gate.wait_for(1)
+    os.kill(pid, signal.SIGUSR1)
     assert call.result(timeout=30) == "raised"
     assert executor.submit(pid_of).result(timeout=30) == pid
 
@@ -238,8 +238,8 @@ def on_alarm(number, frame):
 set_signal(SIGALRM, on_alarm)
 
 def limited(seconds):
-    setitimer(ITIMER_REAL, seconds)
     try:
+        setitimer(ITIMER_REAL, seconds)
         time.sleep(30)
     except TimeIsUp:
         return seconds

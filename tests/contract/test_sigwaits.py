@@ -166,8 +166,8 @@ def interrupted(raises: bool) -> Any:
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
         return [signal.sigwait({signal.SIGUSR1}), heard]
     except KeyError as error:
         return [error.args[0], heard]

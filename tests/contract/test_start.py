@@ -42,10 +42,10 @@ def test_nothing_is_started_before_the_first_call() -> None:
     assert executor._processes == {}
     assert executor._broken is False
     with executor:
-        assert children() == before
+        assert children() <= before
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(square, 2)
-    assert children() == before
+    assert children() <= before
 
 
 @pytest.mark.parametrize("end", ["shutdown", "collector", "refused"])

@@ -61,7 +61,7 @@ def test_stats_counts_every_way_to_end(make: Make, gate: Gate, tmp_path: Path) -
     assert trying.submit(fail_at_first, str(tmp_path / "tries")).result(timeout=30) == 1
     assert executor.options(timeout=0.05).submit(gate.wait, "late").exception(timeout=30)
     unwanted = executor.submit(gate.wait, "unwanted")
-    gate.wait_for(2)
+    wait_until(lambda: "unwanted" in gate.arrived)
     assert unwanted.cancel()
     doomed = executor.submit(gate.wait, "doomed")
     wait_until(doomed.running)
@@ -88,7 +88,7 @@ def test_stats_counts_what_recycled_workers_have_done(make: Make) -> None:
     stats = executor.stats()
     assert stats.finished == 5
     wait_until(lambda: executor.stats().run_seconds.count == 5)
-    assert executor.stats().run_seconds.p50 == pytest.approx(0.05, rel=0.5)
+    assert 0.04 < executor.stats().run_seconds.p50 < 5
     wait_until(lambda: executor.stats().restarts == 2)
     assert {each.cause for each in executor.stats().last_restarts} == {"max_tasks_per_child"}
 
@@ -99,7 +99,7 @@ def test_stats_tells_how_long_calls_run_and_wait(make: Make) -> None:
     stats = wait_until(lambda: (s := executor.stats()).run_seconds.count == 6 and s)
     assert 0.18 < stats.run_seconds.p50 <= stats.run_seconds.p99 <= stats.run_seconds.max < 5
     assert stats.wait_seconds.max > 0.35, "the last two waited for four others"
-    assert stats.run_seconds.mean == pytest.approx(stats.run_seconds.p50, rel=1)
+    assert 0.18 < stats.run_seconds.mean <= stats.run_seconds.max
 
 
 def test_stats_names_the_slowest_calls(make: Make, gate: Gate) -> None:

@@ -73,7 +73,7 @@ def test_nothing_is_patched_and_gevent_is_not_there(make_threads: Make) -> None:
 def test_calls_that_wait_in_c_all_wait_at_once(make_threads: Make) -> None:
     executor = make_threads(max_workers=2, threads=64)
     assert set(executor.map(identity, range(100))) == set(range(100))  # they have started
-    calls = list(executor.map(wait_in_c, [1_500_000] * 128))
+    calls = list(executor.map(wait_in_c, [4_000_000] * 128))
     assert peak(calls) == 128
     assert len({pid for pid, _, _ in calls}) == 2
 

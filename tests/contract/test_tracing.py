@@ -151,7 +151,8 @@ class Traces:
 
     def there(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         def ended() -> list[dict[str, Any]]:
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            text = self.path.read_text() if self.path.exists() else ""
+            lines = text[: text.rfind("\n") + 1].splitlines()  # those that are whole
             return [span for span in map(json.loads, lines) if span["name"] == name]
 
         wait_until(lambda: len(ended()) >= count, f"{count} spans {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -181,6 +182,10 @@ def test_calls_are_cancelled_between_calls_that_hold_the_hub(
     gate.wait_for(1)
     blocking = [worker.submit(block, n) for n in range(40)]
     assert napping.cancel()
+    for _ in range(2):  # what is posted now is done when that has been sent
+        turn = threading.Event()
+        worker._engine._queue.post(turn.set)
+        assert turn.wait(30)
     gate.open()
     held.result(timeout=30)
     assert [future.result(timeout=30) for future in blocking] == [*range(40)]

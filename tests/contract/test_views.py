@@ -102,11 +102,14 @@ def test_a_calls_timeout_stops_it_and_leaves_others_alone(
     assert other.result() == "other"
 
 
-def test_a_timeout_counts_from_the_calls_start(make: Make) -> None:
+def test_a_timeout_counts_from_the_calls_start(make: Make, gate: Gate) -> None:
     executor = make(max_workers=1, concurrency=1)
-    view = executor.options(timeout=0.6)
-    # Together they take longer than the timeout of each.
-    assert len(list(view.map(nap, [0.3] * 4))) == 4
+    first = executor.submit(gate.wait, "first")
+    gate.wait_for(1)
+    timed = executor.options(timeout=1.0).submit(square, 3)
+    time.sleep(1.2)  # it waits for longer than it may run
+    gate.open()
+    assert (first.result(timeout=30), timed.result(timeout=30)) == ("first", 9)
 
 
 def test_a_timeout_ends_items_of_a_map_one_by_one(executor: HybridExecutor) -> None:

@@ -25,7 +25,7 @@ async def open_clients(certificate: str) -> None:
     context = ssl.create_default_context(cafile=certificate)
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=0))
     limits = httpx.Limits(max_connections=100)
-    client = httpx.AsyncClient(verify=context, limits=limits, trust_env=False)
+    client = httpx.AsyncClient(verify=context, limits=limits, trust_env=False, timeout=60)
 
 
 async def aiohttp_get(url: str) -> bytes:

@@ -25,14 +25,14 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_node_is_killed_and_no_url_is_lost() -> None:
-    done = run("--count", 4_000, "--concurrency", 100)
+    done = run("--count", 8_000, "--concurrency", 100)
     assert done.returncode == 0
     (logged,) = done.stderr.splitlines()
     assert logged.startswith("node node-2 was lost")
     found = rows(done)
-    assert found["URLs"].startswith("4,000 in ")
-    assert found["outcomes"] == "4,000 × 200"
-    assert found["killed"] == "node-2, when 2,000 were there"
+    assert found["URLs"].startswith("8,000 in ")
+    assert found["outcomes"] == "8,000 × 200"
+    assert found["killed"] == "node-2, when 4,000 were there"
     # The node had calls when it went, at most as many as were sent ahead.
     assert int(re.match(r"[\d,]+", found["ran again"])[0].replace(",", "")) > 0
     assert found["lost"] == "0, and 0 came twice"

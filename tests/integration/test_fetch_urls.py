@@ -102,7 +102,7 @@ def test_every_bad_url_is_named_with_its_error(server: str, tmp_path: Path) -> N
         lines = [*expected, "", "# not a URL", "  " + f"{server}/fine" + "\r"]
         urls.write_bytes(gzip.compress("\n".join(lines).encode()))
         out = tmp_path / "results.jsonl"
-        done = run(urls, "--out", out, "--timeout", 1)
+        done = run(urls, "--out", out, "--timeout", 5)
     assert (done.returncode, done.stderr) == (0, "")
     found = {row["url"]: row for row in rows(out)}
     assert found.keys() == expected.keys()

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -260,16 +261,21 @@ def test_callbacks_that_submit_more(executor: HybridExecutor) -> None:
     assert sorted(ends) == [4 * number for number in range(50)]
 
 
-def test_a_factory_in_the_place_of_the_class() -> None:
+def test_a_factory_in_the_place_of_the_class(tmp_path: Path) -> None:
     """Where a library calls ``ProcessPoolExecutor(max_workers=n)``, and concurrency is needed."""
     factory = functools.partial(HybridExecutor, concurrency=1)
     with factory(max_workers=2) as executor:
-        pids = list(executor.map(meet_pid, [0.3] * 2))
+        pids = list(executor.map(meet_pid, [str(tmp_path)] * 2, range(2)))
     assert len(set(pids)) == 2
 
 
-def meet_pid(seconds: float) -> int:
-    time.sleep(seconds)
+def meet_pid(folder: str, number: int) -> int:
+    """The worker, once both calls run: with a concurrency of 1, in two of them."""
+    Path(folder, str(number)).touch()
+    deadline = time.monotonic() + 60
+    while len(os.listdir(folder)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     return os.getpid()
 
 

@@ -92,6 +92,8 @@ def test_a_live_page_follows_the_executor(look: Look) -> None:
         run(executor)
         look.wait_for("ends", "cause", "rows.length == 1")
         look.wait_for("runs", "count", "rows.reduce((sum, each) => sum + each, 0) >= 100")
+        for shown in ("102", "ValueError", "KeyError", "WorkerLost"):  # tables come after plots
+            look.page.get_by_text(shown, exact=True).first.wait_for()
         check(look)
         look.leave()
     assert {url.partition("/static/")[0] for url in look.asked} <= {

@@ -80,7 +80,7 @@ import os, sys, time
 from hybridexec import HybridExecutor, as_completed
 
 def fetch(n):
-    time.sleep(0.002)
+    time.sleep(0.002 if n < 1000 else 600)
     if n % 100 == 7:
         raise ValueError(n)
     return n
@@ -105,9 +105,12 @@ if __name__ == "__main__":
             print("got", sum(1 for _ in executor.outcomes(fetch, items, progress=progress)))
         elif what == "error":
             try:
-                list(executor.map(fetch, range(500), progress=progress))
+                # The last do not end: the bar is not full, however late the error is seen.
+                numbers = [*range(490), *range(1000, 1010)]
+                list(executor.map(fetch, numbers, progress=progress))
             except ValueError as error:
                 print("error", error)
+                executor.cancel_all()
         elif what == "break":
             for outcome in executor.outcomes(fetch, range(500), progress=progress):
                 if outcome.item == 250:

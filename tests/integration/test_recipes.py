@@ -47,7 +47,14 @@ def test_a_crawler_is_polite_and_goes_on_where_it_was_stopped(tmp_path: Path) ->
     with running(sites=5, pages=60, latency=0.05) as ports:
         seeds = [f"http://127.0.0.1:{port}/0" for port in ports]
         crawl = [sys.executable, str(RECIPES / "crawl.py"), str(path), *seeds]
-        with subprocess.Popen(crawl, stdout=subprocess.PIPE, text=True) as first:
+        # It is never much more than a page of its pipe ahead, so it does not end before the signal.
+        with subprocess.Popen(
+            crawl,
+            stdout=subprocess.PIPE,
+            text=True,
+            pipesize=4096,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        ) as first:
             assert first.stdout is not None
             for _ in range(50):
                 assert first.stdout.readline().split()[1] == "200"

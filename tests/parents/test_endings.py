@@ -150,12 +150,18 @@ def test_ctrl_c_in_asyncio(form: str, work: str) -> None:
     [pytest.param("in_with", marks=slow), pytest.param("shutdown", marks=slow), "plain", "at_exit"],
 )
 def test_a_second_ctrl_c_does_not_wait(form: str) -> None:
-    with parent("forkserver", form, "stubborn") as running:
-        running.settle()
-        running.interrupt()
-        time.sleep(0.2)  # two signals at once would be one
-        running.interrupt()
-        _, stderr = running.end()
+    for _ in range(5):
+        with parent("forkserver", form, "stubborn") as running:
+            running.settle()
+            began = time.monotonic()
+            running.interrupt()
+            time.sleep(0.2)  # two signals at once would be one
+            running.interrupt()
+            in_time = time.monotonic() - began < 0.8  # it still waits because of the first
+            _, stderr = running.end()
+        if in_time:
+            break
+    assert in_time, "this machine is too busy"
     assert_one_interrupt(stderr)
 
 

@@ -24,6 +24,11 @@ def wait_for_ever(mark):
         Path(mark, "stopped").touch()
 
 
+def sleep_until(path):
+    while not path.exists():
+        time.sleep(0.01)
+
+
 def fail():
     raise LookupError("not there")
 
@@ -79,11 +84,15 @@ async def main():
             return_exceptions=True,
         )
         print("exception:", mixed)
-        sleepers = [loop.run_in_executor(executor, time.sleep, 0.2) for _ in range(20)]
-        ticks = 0
-        while not all(call.done() for call in sleepers):
-            await asyncio.sleep(0.01)
-            ticks += 1
+        with tempfile.TemporaryDirectory() as folder:
+            go = Path(folder, "go")
+            sleepers = [loop.run_in_executor(executor, sleep_until, go) for _ in range(20)]
+            ticks = 0
+            while not all(call.done() for call in sleepers):
+                await asyncio.sleep(0.01)
+                ticks += 1
+                if ticks == 4:
+                    go.touch()  # noqa: ASYNC240
         print("the loop goes on:", ticks > 3)
         calls = (executor.asubmit(double, number) for number in range(1000))
         print("asubmit:", await asyncio.gather(*calls) == results)

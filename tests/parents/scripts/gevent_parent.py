@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 
 import gevent
@@ -105,14 +106,36 @@ def use(context):
     print("worst gap:", heart.worst)
 
 
+def wait_for_file(path, value):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return value
+
+
 def progress(context):
+    with tempfile.TemporaryDirectory() as folder:
+        progress_in(folder, context)
+
+
+def progress_in(folder, context):
     shown = []
+    first, second = os.path.join(folder, "1"), os.path.join(folder, "2")
+
+    def show_and_make(path):
+        def show(progress):
+            shown.append(progress)
+            open(path, "w").close()  # calls end when something has been shown
+
+        return show
+
     with Heart() as heart, HybridExecutor(2, context) as executor:
-        waits = [executor.submit(wait_and_return, 0.3, n) for n in range(20)]
-        print("as_completed:", len(list(as_completed(waits, progress=shown.append))))
+        waits = [executor.submit(wait_for_file, first, n) for n in range(20)]
+        shows = show_and_make(first)
+        print("as_completed:", len(list(as_completed(waits, progress=shows))))
         print("moved:", len(shown) > 1, shown[-1].done, shown[-1].total)
         shown.clear()
-        results = executor.map(wait_and_return, [0.3] * 20, range(20), progress=shown.append)
+        shows = show_and_make(second)
+        results = executor.map(wait_for_file, [second] * 20, range(20), progress=shows)
         print("map:", sum(results), len(shown) > 1, shown[-1].done, shown[-1].total)
         shown.clear()
         for _ in executor.map_unordered(double, range(10**6), progress=shown.append):

@@ -319,6 +319,12 @@ def nap(n):
 
 last = threading.Event()
 
+# (In a function: an interrupt at the jump at a loop's end is not seen by a try around that loop, in
+# Python 3.12 and 3.13.)
+def compute():
+    while last.is_set():
+        pass
+
 def show(progress):
     if progress.done > 20 and not last.is_set():
         print("running", flush=True)
@@ -326,14 +332,12 @@ def show(progress):
     print(progress.done, progress.failed, flush=True)
 
 if __name__ == "__main__":
-    executor = HybridExecutor(2, concurrency=4)
-    results = executor.map_unordered(nap, range(10**9), progress=show)
     waits = sys.argv[1] == "waits"
     try:
-        with executor:
-            for n in results:
-                while not waits and last.is_set():
-                    pass
+        with HybridExecutor(2, concurrency=4) as executor:
+            for n in executor.map_unordered(nap, range(10**9), progress=show):
+                if not waits:
+                    compute()
     except KeyboardInterrupt:
         print("interrupted", threading.active_count(), flush=True)
 """
@@ -347,7 +351,8 @@ def test_ctrl_c_ends_it(tmp_path: Path, consumer: str) -> None:
             pass
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
+    assert process.returncode == 0, err
+    assert err == ""
     *shown, end = out.splitlines()
     assert end == "interrupted 1"
     assert all(line.endswith(" 0") for line in shown)

@@ -17,12 +17,17 @@ signal handlers do. So a call that has the CPU is left alone
 - in an import;
 - when a C function has just returned to code that takes locks by hand. (``with`` needs none of
   that before Python 3.14: it calls and enters in one bytecode.)
+
+And it is left alone, if there is another place soon, at a jump back that no ``try`` around its loop
+sees: see :func:`is_unseen`.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import CodeType, FrameType
+from typing import Any
 
 #: Where Python says that the code is which imports modules; and all that has to do with that.
 _IMPORTS = "<frozen importlib._bootstrap>"
@@ -50,8 +55,10 @@ LOCKS = frozenset(
 #: Names by which code takes locks by hand.
 _BY_HAND = frozenset({"acquire", "__enter__", "flock", "lockf"})
 
-# The numbers of bytecodes that call, and of the one that has looked `__enter__` up for a call.
+# The numbers of bytecodes that call, that jump back, and of the one that has looked `__enter__` up
+# for a call.
 _calls: frozenset[int] = frozenset()
+_jumps: frozenset[int] = frozenset()
 _special = -1
 
 
@@ -114,6 +121,37 @@ def may_take_next(frame: FrameType) -> bool:
     return False
 
 
+def is_unseen(frame: FrameType) -> bool:
+    """Whether what is raised in ``frame`` now would pass by a ``with`` or ``try`` that it is in.
+
+    In Python 3.12 and 3.13, these do not see an exception at the jump back of some loops, such as
+    ``while busy(): pass`` and ``for x in y: if x: ...`` (python/cpython#130279). A lock would stay
+    taken.
+    """
+    code, at = frame.f_code, frame.f_lasti
+    if not _calls:
+        _learn()
+    return at >= 0 and code.co_code[at] in _jumps and at in _unseen_jumps(code)
+
+
+@lru_cache(maxsize=100)
+def _unseen_jumps(code: CodeType) -> frozenset[int]:
+    from dis import Bytecode  # few calls are ever interrupted
+
+    bytecode: Any = Bytecode(code)  # the table is not in its stub
+    spans = [range(each.start, each.end) for each in bytecode.exception_entries]
+
+    def is_seen(place: int) -> bool:
+        return any(place in span for span in spans)
+
+    # What it jumps to is in the same loop.
+    return frozenset(
+        each.offset
+        for each in bytecode
+        if each.opcode in _jumps and not is_seen(each.offset) and is_seen(each.argval)
+    )
+
+
 def is_at_call(frame: FrameType) -> bool:
     """Whether a C function may be running that ``frame`` has called."""
     if not _calls:
@@ -142,10 +180,11 @@ def _has_called(frame: FrameType) -> bool:
 
 
 def _learn() -> None:
-    global _calls, _special
+    global _calls, _jumps, _special
     from opcode import opmap  # few calls are ever interrupted
 
     # Python 3.11 has a bytecode before the one that calls, which does that itself for C functions.
     calling = ("CALL", "PRECALL")
     _calls = frozenset(number for name, number in opmap.items() if name.startswith(calling))
+    _jumps = frozenset(number for name, number in opmap.items() if name.startswith("JUMP_BACKWARD"))
     _special = opmap.get("LOAD_SPECIAL", -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from concurrent.futures import Future
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from hybridexec import CallTimeout
 
-from .helpers import Gate
+from .helpers import PATIENCE, Gate
 
 TIMEOUT = 0.3
 
@@ -61,6 +62,28 @@ def swallow(gate: Gate) -> str:
         except BaseException:
             pass
     return "swallowed"
+
+
+_lock = threading.Lock()
+
+
+def compute_with_lock(gate: Gate) -> None:
+    """Compute in a loop that jumps back from where nothing is to be done, as most do."""
+    numbers = range(1000)
+    with _lock:
+        gate.arrive("computes")
+        while True:
+            for number in numbers:
+                if number < 0:
+                    return
+
+
+def take_lock() -> bool:
+    """Take and give back what ``compute_with_lock`` has taken."""
+    taken = _lock.acquire(timeout=PATIENCE / 2)
+    if taken:
+        _lock.release()
+    return taken
 
 
 def hold_gil(gate: Gate) -> None:

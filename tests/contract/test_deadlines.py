@@ -21,8 +21,10 @@ from .stopped_calls import (
     burn_and_wait_while_cleaning_up,
     burn_without_except_exception,
     clean_up,
+    compute_with_lock,
     hold_gil,
     swallow,
+    take_lock,
     times_out,
 )
 
@@ -51,6 +53,17 @@ def test_a_call_that_keeps_the_cpu_is_interrupted_and_its_siblings_are_not(
     times_out(executor.options(timeout=TIMEOUT).submit(burn))
     gate.open()
     assert [sibling.result(timeout=30) for sibling in siblings] == [0, 1, 2]
+    assert executor.submit(pid_of).result(timeout=30) == pid
+
+
+# In a thread, with Python 3.13, it is raised at the next place, whichever that is.
+@pytest.mark.every_lane(but=("thread",))
+def test_a_call_that_is_interrupted_in_a_loop_gives_back_its_lock(make: Make, gate: Gate) -> None:
+    executor = make(max_workers=1, timeout_grace=PATIENCE)
+    pid = executor.submit(pid_of).result(timeout=30)
+    times_out(executor.options(timeout=TIMEOUT).submit(compute_with_lock, gate))
+    assert gate.arrived == ["computes"]
+    assert executor.submit(take_lock).result(timeout=PATIENCE)
     assert executor.submit(pid_of).result(timeout=30) == pid
 
 

@@ -23,7 +23,7 @@ from . import shield
 #: Besides those of the standard library, packages that are made of locks.
 _LOCKS = critical.LOCKS | {"gevent"}
 
-is_at_call = critical.is_at_call
+is_at_call, is_unseen = critical.is_at_call, critical.is_unseen
 
 
 def is_running(frame: FrameType, end: FrameType | None) -> bool:

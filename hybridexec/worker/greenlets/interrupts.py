@@ -161,7 +161,9 @@ class Interrupts:
             return False
         if called is None:
             return True  # a C function runs that looks for signals, or has just returned
-        return called.f_code.co_filename not in self._ours and not critical.is_running(frame, at)
+        if called.f_code.co_filename in self._ours or critical.is_running(frame, at):
+            return False
+        return self._looks == 1 or not critical.is_unseen(frame)
 
 
 @cache

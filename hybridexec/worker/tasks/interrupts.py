@@ -117,6 +117,8 @@ class Interrupts:
         after that."""
         if critical.is_running(frame, None, _LOCKS):
             return True
+        if self._looks > 1 and critical.is_unseen(frame):
+            return True
         task = asyncio.current_task()
         if task is self._hit:
             return False
@@ -131,7 +133,9 @@ class Interrupts:
             return False
         if called is None:
             return True  # a C function runs that looks for signals, or has just returned
-        return not critical.is_running(frame, base, _LOCKS)
+        if critical.is_running(frame, base, _LOCKS):
+            return False
+        return self._looks == 1 or not critical.is_unseen(frame)
 
     def _is_stuck(self, frame: FrameType, base: FrameType) -> bool:
         """Whether a C function that ``frame`` has called has waited since the last time this was

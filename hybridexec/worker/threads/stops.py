@@ -161,7 +161,12 @@ class Stops:
             end = end.f_back
         if frame is None or end is frame:
             return False
-        return critical.is_running(frame, end) or critical.may_take_next(frame)
+        return (
+            critical.is_running(frame, end)
+            or critical.may_take_next(frame)
+            # From Python 3.13 on, it would be raised at the next place.
+            or (sys.version_info < (3, 13) and critical.is_unseen(frame))
+        )
 
     # -- runners --------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import functools
 import signal
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -154,3 +156,27 @@ def test_code_that_no_runner_called_is_not_interrupted(running: Any, made: Inter
 
     running[1] = Runner(elsewhere)
     assert running[1].switch() == "ran on"
+
+
+@pytest.mark.parametrize("rest", ["for n in numbers:\n    if n < 0: return", "while cares(): pass"])
+def test_what_a_loop_jumps_back_from_sees_what_is_raised_there(
+    running: Any, made: Interrupts, rest: str
+) -> None:
+    names: dict[str, Any] = {"numbers": range(1000), "cares": [1].__len__, "in_it": [], "left": []}
+    text = (
+        "def loop():\n try:\n  in_it.append(True)\n"
+        f"  while True:\n   {rest}\n finally: left.append(True)\n"
+    )
+    exec(text, names)
+    for count in range(1, 21):
+
+        def ask(count: int = count) -> None:
+            while len(names["in_it"]) < count:
+                time.sleep(0.001)
+            assert made.interrupt(1, Stopped)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert start(running, 1, names["loop"]) == ("stopped", None)
+        thread.join()
+        assert len(names["left"]) == count

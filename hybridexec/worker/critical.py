@@ -55,11 +55,10 @@ LOCKS = frozenset(
 #: Names by which code takes locks by hand.
 _BY_HAND = frozenset({"acquire", "__enter__", "flock", "lockf"})
 
-# The numbers of bytecodes that call, that jump back, and of the one that has looked `__enter__` up
-# for a call.
+# The numbers of bytecodes that call, of the one that jumps back and sees to signals, and of the one
+# that has looked `__enter__` up for a call.
 _calls: frozenset[int] = frozenset()
-_jumps: frozenset[int] = frozenset()
-_special = -1
+_jump = _special = -1
 
 
 def is_running(
@@ -131,7 +130,7 @@ def is_unseen(frame: FrameType) -> bool:
     code, at = frame.f_code, frame.f_lasti
     if not _calls:
         _learn()
-    return at >= 0 and code.co_code[at] in _jumps and at in _unseen_jumps(code)
+    return at >= 0 and code.co_code[at] == _jump and at in _unseen_jumps(code)
 
 
 @lru_cache(maxsize=100)
@@ -148,7 +147,7 @@ def _unseen_jumps(code: CodeType) -> frozenset[int]:
     return frozenset(
         each.offset
         for each in bytecode
-        if each.opcode in _jumps and not is_seen(each.offset) and is_seen(each.argval)
+        if each.opcode == _jump and not is_seen(each.offset) and is_seen(each.argval)
     )
 
 
@@ -180,11 +179,11 @@ def _has_called(frame: FrameType) -> bool:
 
 
 def _learn() -> None:
-    global _calls, _jumps, _special
+    global _calls, _jump, _special
     from opcode import opmap  # few calls are ever interrupted
 
     # Python 3.11 has a bytecode before the one that calls, which does that itself for C functions.
     calling = ("CALL", "PRECALL")
     _calls = frozenset(number for name, number in opmap.items() if name.startswith(calling))
-    _jumps = frozenset(number for name, number in opmap.items() if name.startswith("JUMP_BACKWARD"))
+    _jump = opmap["JUMP_BACKWARD"]
     _special = opmap.get("LOAD_SPECIAL", -1)

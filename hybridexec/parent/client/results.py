@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import CancelledError
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from ...wire import messages
@@ -31,13 +32,14 @@ def results(
             if isinstance(entry, Values):
                 values = entry.values[::-1]
                 entry.values.clear()
-                pop = values.pop  # this loop is hot: every bytecode counts
+                pop = values.pop  # these loops are hot: every bytecode counts
+                # (Ctrl-C at the jump back of a `while` is not seen here: python/cpython#130279.)
                 if bounded:
-                    while values:
+                    for _ in repeat(None, len(values)):
                         stream.fetch()
                         yield pop()
                 else:
-                    while values:
+                    for _ in repeat(None, len(values)):
                         yield pop()
             else:
                 taken = [entry]

@@ -15,7 +15,7 @@ from .question import OURS
 from .report import Found, contenders_of, figure
 
 INK, FAINT = "#767e86", "#767e8655"
-OUR_COLOURS = ("#2f81f7", "#7ab3fa")
+OUR_COLOURS = ("#2f81f7", "#7ab3fa", "#1f5cb0")
 PEER_COLOURS = ("#e0823d", "#3fa45b", "#b06bd0")
 BAR = "#9aa3ac"
 #: Bars that are further apart than this stand on a logarithmic axis.

@@ -63,7 +63,7 @@ class RemotePage(StatusPage):
         words, times = copied.cast("q"), copied.cast("d")
         if times[HEARTBEAT]:
             times[HEARTBEAT] += offset
-        if fields:
+        if fields and offset:  # there are none on this machine, and slots may be thousands
             for place in self.slot_times():
                 if words[place - 1]:
                     times[place] += offset

@@ -10,6 +10,7 @@ from made_up import RATE, TIME, curve, found_out, question, samples
 
 from benchmarks.harness import judge, plots, report, rounds
 from benchmarks.harness.question import OURS, Metric, Target
+from benchmarks.questions import QUESTIONS, load
 
 
 def test_a_failed_measurement_says_why() -> None:
@@ -140,3 +141,12 @@ def test_plots_are_small_and_say_who_is_who(tmp_path) -> None:
 )
 def test_figures_have_three_digits_that_count(value: float, text: str) -> None:
     assert report.figure(value) == text
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_each_line_of_a_curve_has_a_colour(name: str) -> None:
+    asked = load(name).QUESTION
+    ours = [each for each in asked.contenders if each.startswith(OURS)]
+    if asked.axis:
+        assert len(ours) <= len(plots.OUR_COLOURS)
+        assert len(asked.contenders) - len(ours) <= len(plots.PEER_COLOURS)

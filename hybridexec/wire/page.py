@@ -33,11 +33,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import mmap
 import os
 import signal
 from collections.abc import Callable
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 from .. import native
@@ -132,6 +133,25 @@ class StatusPage:
         """When the running calls have started, in monotonic seconds."""
         calls, times = self._slots()
         return list(compress(times, calls))
+
+    def earliest(self, count: int) -> list[tuple[float, int]]:
+        """The running calls that have started first, so many at most: when, in monotonic seconds,
+        and their ids. (There may be thousands of others, for each of which hardly anything is
+        made.)"""
+        words, times = self._slots()
+        starts = sorted(compress(times, words))
+        last = starts[count - 1] if len(starts) > count else math.inf
+        found = [
+            (since, self.call(word))
+            for word, since in zip(words, times, strict=True)
+            if since < last and word
+        ]
+        as_late = (
+            (since, self.call(word))
+            for word, since in zip(words, times, strict=True)
+            if since == last and word
+        )
+        return found + list(islice(as_late, count - len(found)))
 
     def _slots(self) -> tuple[list[int], list[float]]:
         """What runs in each slot, and since when."""

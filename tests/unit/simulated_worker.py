@@ -39,6 +39,9 @@ class Page:
     def starts(self) -> list[float]:
         return list(self.started.values())
 
+    def earliest(self, count: int) -> list[tuple[float, int]]:
+        return sorted((since, call) for call, since in self.started.items())[:count]
+
     def running(self) -> dict[int, float]:
         return self.started
 

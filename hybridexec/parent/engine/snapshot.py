@@ -146,7 +146,8 @@ class Snapshot:
         # They are in these workers: a look at the first of each of the others was enough.
         for _, worker in heapq.nsmallest(_LONGEST, first, key=_start):
             with contextlib.suppress(ValueError):
-                found += [(since, call, worker) for call, since in worker.page.running().items()]
+                earliest = worker.page.earliest(_LONGEST)
+                found += [(since, call, worker) for since, call in earliest]
         told: list[tuple[Call, float, Process]] = []
         for since, call, worker in heapq.nsmallest(_LONGEST, found, key=_start):
             batch = worker.in_flight.get(call)

@@ -81,6 +81,9 @@ class Page(Protocol):
     def starts(self) -> list[float]:
         """When the running calls have started, as far as that is known."""
 
+    def earliest(self, count: int) -> list[tuple[float, int]]:
+        """When those of them that have started first did, and their ids; so many at most."""
+
     def hold(self, number: int) -> bool:
         """Keep the worker from taking calls; returns whether that is possible, see
         :meth:`StatusPage.hold`."""
@@ -107,6 +110,10 @@ class Unseen:
         return _Sent(self._worker.in_flight)
 
     def starts(self) -> list[float]:
+        """Nothing is known."""
+        return []
+
+    def earliest(self, count: int) -> list[tuple[float, int]]:
         """Nothing is known."""
         return []
 

@@ -188,3 +188,17 @@ def test_groups_of_failures_are_bounded() -> None:
     groups = tally.failures.groups()
     assert [group.error for group in groups] == [f"Error{number}" for number in range(900, 1000)]
     assert all(len(group.text) <= 500 and len(group.trace) <= 10_000 for group in groups)
+
+
+def test_a_sample_that_takes_long_is_taken_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(sampler.native, "monotonic", lambda: now)
+    ours = Sampler(snapshot(Simulation()), threading.RLock())
+
+    def take(at: float) -> None:
+        nonlocal now
+        now += 0.02
+
+    monkeypatch.setattr(ours._history(), "sample", take)
+    ours.look(100.25)
+    assert ours.seconds(100.25, unfinished=1) == pytest.approx(2.0)

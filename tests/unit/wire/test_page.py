@@ -73,6 +73,19 @@ def test_the_parent_sees_what_the_worker_writes(sides: Sides) -> None:
     assert parent.current == -(2**62)
 
 
+def test_those_that_began_first_are_found_among_all(sides: Sides) -> None:
+    worker, parent = sides
+    assert parent.earliest(3) == []
+    for slot, (call, since) in enumerate([(7, 5.0), (8, 2.0), (9, 2.0), (6, 9.0), (5, 2.0)]):
+        worker.times[slot_index(slot) + 1] = since
+        worker.words[slot_index(slot)] = call
+    assert sorted(parent.earliest(10)) == [(2.0, 5), (2.0, 8), (2.0, 9), (5.0, 7), (9.0, 6)]
+    assert sorted(parent.earliest(4)) == [(2.0, 5), (2.0, 8), (2.0, 9), (5.0, 7)]
+    assert sorted(parent.earliest(2)) == [(2.0, 8), (2.0, 9)]
+    worker.words[slot_index(1)] = 0
+    assert parent.earliest(1) == [(2.0, 9)]
+
+
 def test_running_calls_are_read_from_the_slots(sides: Sides) -> None:
     worker, parent = sides
     large_id = (123456 << 32) + 7

@@ -181,11 +181,13 @@ class FedStream(Sending):
         if len(self._batches) >= self._forget_at:
             for offset, batch in list(self._batches.items()):
                 if batch.remaining == 0:
-                    del self._batches[offset]
+                    self._batches.pop(offset, None)  # it may have been closed just now
             self._forget_at = 2 * len(self._batches) + 8
         try:
             self._submit(chunk)
         finally:
+            if self._forgotten and self._bound is not None:  # maybe meanwhile
+                self.close(running=False)
             with self._changed:
                 self._submitting = False
             ending = self._stopped_by
@@ -292,10 +294,11 @@ class FedStream(Sending):
     def close(self, running: bool) -> None:
         """Cancel the calls that have not started, and those that run, too, if ``running``. They
         will have no outcomes."""
-        for batch in self._batches.values():
-            if batch.remaining:
-                self._engine.cancel(batch, None, running)
-        self._batches.clear()
+        while batches := list(self._batches.items()):  # who feeds may add one meanwhile
+            for offset, batch in batches:
+                self._batches.pop(offset, None)
+                if batch.remaining:
+                    self._engine.cancel(batch, None, running)
 
     def gather(self) -> Outcome:
         """All values, when they are there, in the order of the items; or the first error."""

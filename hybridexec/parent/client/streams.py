@@ -299,7 +299,7 @@ class Stream(Sending):
         """Cancel the calls that have not started. Running calls are stopped if ``running``; if not,
         they go on, and their outcomes are dropped."""
         self._items.close()
-        for batch in self._batches.values():
+        for batch in list(self._batches.values()):
             if batch.remaining:
                 self._engine.cancel(batch, None, running)
         self._batches.clear()

@@ -213,6 +213,28 @@ def test_a_forgotten_stream_with_a_bound_reads_no_more() -> None:
     assert len(engine.open) == 5
 
 
+def test_who_forgets_a_stream_while_it_is_fed_cancels_all_that_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, stream = make(iter(range(20)), buffersize=5)
+    submit, cancel = engine.submit, engine.cancel
+
+    def submit_and_forget(calls: Any) -> None:
+        submit(calls)
+        stream.forget()  # as another thread, in the middle of it
+
+    def cancel_and_submit(batch: Any, *how: Any) -> None:
+        cancel(batch, *how)
+        if len(engine.cancelled) == 1:
+            stream._submit([77])  # who feeds was about to
+
+    monkeypatch.setattr(engine, "cancel", cancel_and_submit)
+    monkeypatch.setattr(engine, "submit", submit_and_forget)
+    assert stream.feed(wait=True)
+    assert [batch for batch, *_ in engine.cancelled] == engine.batches
+    assert not stream._batches
+
+
 def test_a_fork_gets_what_was_there_and_an_error_then() -> None:
     engine, stream = make(range(3))
     stream.feed(wait=False)

@@ -52,12 +52,17 @@ class LocalCluster:
             TimeoutError: a node does not.
         """
         self._owner = os.getpid()
-        # They end when nobody holds the second any more.
-        self._watched, self._lifeline = os.pipe()
-        lifecycle.keep_from_children(self._lifeline)
         self._processes: list[subprocess.Popen[bytes]] = []
-        # Not a TemporaryDirectory, which a fork would remove at its end.
-        self._folder = tempfile.mkdtemp(prefix="hybridexec-cluster-")
+        with contextlib.ExitStack() as opened:
+            # They end when nobody holds the second any more.
+            self._watched, lifeline = os.pipe()
+            opened.callback(native.close, self._watched)
+            lifecycle.keep(lifeline, opened)
+            # Not a TemporaryDirectory, which a fork would remove at its end.
+            self._folder = tempfile.mkdtemp(prefix="hybridexec-cluster-")
+            opened.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            #: Closes and removes these, once.
+            self._opened = opened.pop_all()
         atexit.register(self.close)
         try:
             file = os.path.join(self._folder, "scheduler.json")
@@ -111,9 +116,7 @@ class LocalCluster:
         self._end(self._processes[1:])
         self._end(self._processes[:1])
         self._processes.clear()
-        lifecycle.close(self._lifeline)
-        native.close(self._watched)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._opened.close()
 
     @staticmethod
     def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -48,6 +50,10 @@ def test_a_cluster_of_its_own_ends_with_it() -> None:
 
         wait_until(all_run_calls, "both, whose workers are there one after the other")
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), "nodes end")
+    with contextlib.ExitStack() as files:  # which may have the numbers of what was closed
+        opened = [files.enter_context(open(os.devnull)) for _ in range(50)]
+        executor.shutdown()
+        assert [os.fstat(file.fileno()).st_rdev for file in opened]
 
 
 FORK = """

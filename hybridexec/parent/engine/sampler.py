@@ -22,8 +22,8 @@ _FIRST = 0.25
 #: The next one is taken after this share of the time so far, in seconds at least and at most. (If
 #: there are many, after more.)
 _SHARE, _LEAST, _SECONDS = 1 / 40, 0.1, 1.0
-#: The share of the I/O thread's time that samples take at most: with a hundred thousand running
-#: calls, one takes milliseconds.
+#: The share of the I/O thread's time that samples take, unless that means fewer than one a second:
+#: of a hundred thousand running calls, one takes milliseconds.
 _MOST_TIME = 1 / 100
 
 
@@ -57,8 +57,8 @@ class Sampler:
             history.sample(now)
             took = native.monotonic() - began
             self._busy = self._snapshot.has_calls
-            soon = min(_SECONDS, (now - self.began_at) * _SHARE)
-            self._due = now + max(history.every, soon, took / _MOST_TIME)
+            soon = max((now - self.began_at) * _SHARE, took / _MOST_TIME)
+            self._due = now + max(history.every, min(_SECONDS, soon))
 
     def end(self) -> None:
         """The executor has ended."""

@@ -195,10 +195,16 @@ def test_a_sample_that_takes_long_is_taken_less_often(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sampler.native, "monotonic", lambda: now)
     ours = Sampler(snapshot(Simulation()), threading.RLock())
 
-    def take(at: float) -> None:
-        nonlocal now
-        now += 0.02
+    def take(seconds: float) -> None:
+        def sample(at: float) -> None:
+            nonlocal now
+            now += seconds
 
-    monkeypatch.setattr(ours._history(), "sample", take)
+        monkeypatch.setattr(ours._history(), "sample", sample)
+
+    take(0.005)
     ours.look(100.25)
-    assert ours.seconds(100.25, unfinished=1) == pytest.approx(2.0)
+    assert ours.seconds(100.25, unfinished=1) == pytest.approx(0.5)
+    take(3.0)  # the process was held up
+    ours.look(101.0)
+    assert ours.seconds(101.0, unfinished=1) == 1.0

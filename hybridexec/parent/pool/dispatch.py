@@ -6,7 +6,9 @@ Credit: a worker is sent calls ahead of its free slots, so that it never waits f
 only as many as it takes in about a round trip (its window), and only as many beyond its slots as it
 finishes in that time, because a call sent ahead waits behind whatever its worker is doing. Of calls
 with large arguments, it gets only as many ahead as caches and pipes hold; how many of them run is
-not limited by that. If more calls wait, the worker is asked to say when its inbox runs low.
+not limited by that. If more calls wait, the worker is asked to say when its inbox runs low. As long
+as the calls that wait fit into free slots, none is sent beyond its worker's: it would have to be
+taken back from there.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ class Dispatch:
         grants: dict[int, list[Span]] = {}
         weight = waiting.weight
         open_to = self._open(ready, share, weight, now)
+        sent_ahead = True
         while waiting.count and open_to:
             if waiting.weight > weight:
                 weight = waiting.weight
@@ -81,6 +84,13 @@ class Dispatch:
             worker = chosen.worker
             # An even part of the calls left, so that the last ones are spread evenly, too.
             count = min(chosen.credit, ceil(waiting.count / (2 * len(open_to))))
+            free = self._slots - chosen.held
+            if free > 0:
+                count = min(count, free)
+            elif self._fit_elsewhere(ready, share, now):
+                # Those that have free slots will say when their windows have room.
+                sent_ahead = False
+                break
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).extend(self._grant(worker, count))
             chosen.credit -= len(worker.in_flight) - chosen.held
@@ -91,7 +101,7 @@ class Dispatch:
             # Ask only if the window is what limits it. Any other limit is lifted by an event of its
             # own, and until then the answer would come at once, again and again.
             worker.limited = bool(waiting.count)
-            ask = worker.limited and not worker.asked and self._room(worker, share) > 0
+            ask = worker.limited and not worker.asked and self._room(worker, share, sent_ahead) > 0
             worker.asked = worker.asked or ask
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)
@@ -107,6 +117,15 @@ class Dispatch:
             if credit:
                 found.append(_Open(worker, worker.is_kept(now), credit))
         return found
+
+    def _fit_elsewhere(self, ready: list[Worker], share: int | None, now: float) -> bool:
+        """Whether there is a free slot for each waiting call, though the least loaded of those that
+        may be sent calls now has none."""
+        free = 0
+        for worker in ready:
+            if not worker.is_kept(now):
+                free += max(0, self._left(worker, share, sent_ahead=False))
+        return free >= self._backlog.count
 
     def _credit(
         self, worker: Worker, share: int | None, weight: int, sent_ahead: bool = True
@@ -173,9 +192,11 @@ class Dispatch:
             self._scaling.retire(worker, "quarantine")
 
     def _room(self, worker: Worker, share: int | None = None, sent_ahead: bool = True) -> int:
-        """How many more calls a worker may have, apart from its window."""
-        if worker.recalls:
-            return 0
+        """How many more calls a worker may have now, apart from its window."""
+        return 0 if worker.recalls else self._left(worker, share, sent_ahead)
+
+    def _left(self, worker: Worker, share: int | None, sent_ahead: bool) -> int:
+        """As :meth:`_room`, when it has answered what it was asked."""
         held = len(worker.in_flight)
         room = self._slots - held
         if sent_ahead and not self.sends_none_ahead:

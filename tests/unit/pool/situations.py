@@ -48,12 +48,13 @@ def far_behind() -> Simulation:
     simulation.submit()
     simulation.turn()
     simulation.take(1)
-    simulation.pool.workers[2].window = 0  # for a moment it gets none
+    simulation.pool.workers[2].budget = 0  # for a moment it gets none
     for _ in range(10):
         simulation.submit()
     simulation.turn(0.001)
     simulation.turn(0.001)
     assert len(simulation.calls_at(1)) == 11
+    simulation.pool.workers[2].budget = 100
     simulation.pool.workers[2].window = simulation.pool.workers[2].ahead = 20
     return simulation
 

@@ -59,6 +59,61 @@ def test_calls_go_to_the_least_loaded_worker() -> None:
     assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 2]
 
 
+def one_is_full() -> Simulation:
+    """Worker 2 runs ten calls, all it can. Worker 1 has its ten slots free, and a window of two."""
+    simulation = running(max_workers=2, slots=10)
+    first, second = simulation.pool.workers.values()
+    first.window, second.window = 0, 20
+    simulation.submit(10)
+    simulation.turn()
+    simulation.take(2, 10)
+    first.window = 2
+    return simulation
+
+
+def test_calls_wait_for_free_slots_if_there_are_enough_of_them() -> None:
+    simulation = one_is_full()
+    simulation.submit(3)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 10]
+    assert exchanges(simulation, 2) == 0
+    simulation.take(1, 2)
+    simulation.hear(1)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [3, 10]
+
+
+def test_slots_count_as_free_while_their_worker_is_asked_to_give_calls_back() -> None:
+    simulation = one_is_full()
+    simulation.submit(2)
+    simulation.turn()
+    first = simulation.pool.workers[1]
+    first.crew.recall.ask(first, 1)
+    simulation.submit()
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 10]
+
+
+def test_calls_that_have_no_slot_anywhere_are_sent_ahead() -> None:
+    simulation = one_is_full()
+    simulation.submit(12)  # two of which worker 1 has no slot for
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [2, 12]
+
+
+def test_slots_behind_a_call_that_keeps_the_hub_do_not_count_as_free() -> None:
+    simulation = one_is_full()
+    call = simulation.submit().first
+    simulation.turn()
+    simulation.take(1)
+    simulation.workers[1].keep_hub(call, traced=True)
+    simulation.turn(1.0)
+    simulation.pool.workers[1].window = 0
+    simulation.submit(2)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [1, 12]
+
+
 def test_no_frame_holds_more_than_its_limit() -> None:
     simulation = running(slots=4 * MAX_FRAME)
     simulation.pool.workers[1].window = MAX_WINDOW

@@ -74,6 +74,7 @@ class Dispatch:
         grants: dict[int, list[Span]] = {}
         weight = waiting.weight
         open_to = self._open(ready, share, weight, now)
+        free: int | None = None
         sent_ahead = True
         while waiting.count and open_to:
             if waiting.weight > weight:
@@ -84,13 +85,16 @@ class Dispatch:
             worker = chosen.worker
             # An even part of the calls left, so that the last ones are spread evenly, too.
             count = min(chosen.credit, ceil(waiting.count / (2 * len(open_to))))
-            free = self._slots - chosen.held
-            if free > 0:
-                count = min(count, free)
-            elif self._fit_elsewhere(ready, share, now):
-                # Those that have free slots will say when their windows have room.
-                sent_ahead = False
-                break
+            if chosen.held < self._slots:
+                count = min(count, self._slots - chosen.held)
+            else:
+                # The least loaded has no free slot, nor will any other that is chosen from now on.
+                if free is None:
+                    free = self._free(ready, share, now)
+                if free >= waiting.count:
+                    # Those that have free slots will say when their windows have room.
+                    sent_ahead = False
+                    break
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).extend(self._grant(worker, count))
             chosen.credit -= len(worker.in_flight) - chosen.held
@@ -118,14 +122,14 @@ class Dispatch:
                 found.append(_Open(worker, worker.is_kept(now), credit))
         return found
 
-    def _fit_elsewhere(self, ready: list[Worker], share: int | None, now: float) -> bool:
-        """Whether there is a free slot for each waiting call, though the least loaded of those that
-        may be sent calls now has none."""
-        free = 0
-        for worker in ready:
-            if not worker.is_kept(now):
-                free += max(0, self._left(worker, share, sent_ahead=False))
-        return free >= self._backlog.count
+    def _free(self, ready: list[Worker], share: int | None, now: float) -> int:
+        """How many slots are free, in workers whose hub is not blocked, sent what they may be or
+        not."""
+        return sum(
+            max(0, self._left(worker, share, sent_ahead=False))
+            for worker in ready
+            if not worker.is_kept(now)
+        )
 
     def _credit(
         self, worker: Worker, share: int | None, weight: int, sent_ahead: bool = True

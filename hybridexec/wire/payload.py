@@ -27,6 +27,7 @@ import types
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
+from operator import itemgetter
 from typing import Any, NamedTuple, final
 
 from . import parts, shared
@@ -42,6 +43,7 @@ _PLAIN = _PLAIN_NUMBERS | _PLAIN_TEXT
 _RECORDS = {tuple}
 #: Values in a tuple that may still be plain. Nothing can tell whether it was copied or shared.
 LONGEST_RECORD = 16
+_CELLS = [itemgetter(place) for place in range(LONGEST_RECORD)]
 #: What plain pickle raises for an object that cloudpickle may still be able to pickle.
 _REFUSALS = (pickle.PicklingError, AttributeError, TypeError)
 
@@ -133,17 +135,19 @@ def is_record(value: tuple[Any, ...]) -> bool:
 
 def are_records(values: Sequence[tuple[Any, ...]]) -> bool:
     """As :func:`is_record`, for many, most likely of one kind."""
-    if len(values[0]) > LONGEST_RECORD:
+    lengths = set(map(len, values))
+    if max(lengths) > LONGEST_RECORD:
         return False
-    try:
-        for column in zip(*values, strict=True):
-            kinds = set(map(type, column))
-            if not kinds <= _PLAIN_NUMBERS and not (
-                kinds <= _PLAIN_TEXT and max(map(len, column)) <= INLINE_LIMIT
-            ):
-                return all(map(is_record, values))
-    except ValueError:  # they differ in length
+    if len(lengths) > 1:
         return all(map(is_record, values))
+    # By columns, but not with zip(): that has an iterator for each tuple, which count as garbage to
+    # be looked for.
+    for cell in _CELLS[: lengths.pop()]:
+        kinds = set(map(type, map(cell, values)))
+        if not kinds <= _PLAIN_NUMBERS and not (
+            kinds <= _PLAIN_TEXT and max(map(len, map(cell, values))) <= INLINE_LIMIT
+        ):
+            return all(map(is_record, values))
     return True
 
 

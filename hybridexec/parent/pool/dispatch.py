@@ -6,9 +6,11 @@ Credit: a worker is sent calls ahead of its free slots, so that it never waits f
 only as many as it takes in about a round trip (its window), and only as many beyond its slots as it
 finishes in that time, because a call sent ahead waits behind whatever its worker is doing. Of calls
 with large arguments, it gets only as many ahead as caches and pipes hold; how many of them run is
-not limited by that. If more calls wait, the worker is asked to say when its inbox runs low. As long
-as the calls that wait fit into free slots, none is sent beyond its worker's: it would have to be
-taken back from there.
+not limited by that. As long as the calls that wait fit into free slots, none is sent beyond its
+worker's: it would have to be taken back from there.
+
+If more calls wait, a worker with free slots is asked to say when its inbox runs low. One that has
+none starts a call when another ends, which it tells anyway.
 """
 
 from __future__ import annotations
@@ -75,7 +77,6 @@ class Dispatch:
         weight = waiting.weight
         open_to = self._open(ready, share, weight, now)
         free: int | None = None
-        sent_ahead = True
         while waiting.count and open_to:
             if waiting.weight > weight:
                 weight = waiting.weight
@@ -92,9 +93,7 @@ class Dispatch:
                 if free is None:
                     free = self._free(ready, share, now)
                 if free >= waiting.count:
-                    # Those that have free slots will say when their windows have room.
-                    sent_ahead = False
-                    break
+                    break  # those that have free slots will say when their windows have room
             worker.begin_sample(now)
             grants.setdefault(worker.id, []).extend(self._grant(worker, count))
             chosen.credit -= len(worker.in_flight) - chosen.held
@@ -102,10 +101,14 @@ class Dispatch:
             if chosen.credit <= 0:
                 open_to.remove(chosen)
         for worker in ready:
-            # Ask only if the window is what limits it. Any other limit is lifted by an event of its
-            # own, and until then the answer would come at once, again and again.
+            # Ask only if slots are free and the window is what limits it. Any other limit is lifted
+            # by an event of its own, and until then the answer would come at once, again and again.
             worker.limited = bool(waiting.count)
-            ask = worker.limited and not worker.asked and self._room(worker, share, sent_ahead) > 0
+            ask = (
+                worker.limited
+                and not worker.asked
+                and self._room(worker, share, sent_ahead=False) > 0
+            )
             worker.asked = worker.asked or ask
             if worker.id in grants:
                 self._send(worker, grants[worker.id], now)

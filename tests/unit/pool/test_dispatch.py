@@ -237,6 +237,22 @@ def test_a_worker_whose_slots_are_full_is_not_asked_in_circles() -> None:
     assert exchanges(simulation, 1) <= 2
 
 
+def test_a_worker_that_starts_calls_only_as_others_end_is_not_asked() -> None:
+    simulation = running(slots=4)
+    worker = simulation.pool.workers[1]
+    worker.window = worker.ahead = 20
+    simulation.submit(100)
+    simulation.turn()
+    sent = len(simulation.calls_at(1))
+    assert sent > 4
+    for _ in range(2):
+        simulation.take(1, 4)
+        simulation.answer(1)
+        simulation.turn()
+    assert len(simulation.calls_at(1)) == sent  # eight have ended, and as many were sent
+    assert not simulation.heads(messages.NotifyLow)
+
+
 def test_a_worker_that_waits_for_others_to_start_is_not_asked_in_circles() -> None:
     simulation = Simulation(max_workers=2, slots=10)
     simulation.submit(4)

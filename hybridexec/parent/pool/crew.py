@@ -152,7 +152,7 @@ class Crew:
         unsent = len(self._let_go)
         # A worker has fewer slots for heavier calls, whichever it is sent first.
         heaviest = max([weight, *(batch.weight for batch, _ in self._let_go)])
-        free = self.dispatch.free_slots(self.wanting + 1, heaviest) - unsent
+        free = self.dispatch.free_slots(heaviest) - unsent
         if free > 0 and self.backlog.count > unsent:
             self._is_odd = not self._is_odd
             free = (free + self._is_odd) // 2
@@ -177,11 +177,11 @@ class Crew:
         """
         scaling = self.scaling
         self.dispatch.sends_none_ahead = self.held_up
-        self.dispatch.run(self.wanting, now)
+        self.dispatch.run(now)
         if self.unfinished > 1 and not self.backlog.count:
             # A worker may have run out of calls just now.
             self.relieve(now)
-            self.dispatch.run(self.wanting, now)  # what was reclaimed
+            self.dispatch.run(now)  # what was reclaimed
         if self._let_go:
             self._forget_sent()  # now: all that their futures refer to would stay
         if scaling.short:

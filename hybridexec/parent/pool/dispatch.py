@@ -16,7 +16,7 @@ none starts a call when another ends, which it tells anyway.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, inf
 from operator import attrgetter
 
 from ...wire import messages
@@ -63,7 +63,7 @@ class Dispatch:
         #: Whether calls are sent only as they start, and none ahead.
         self.sends_none_ahead = False
 
-    def run(self, unfinished: int, now: float) -> None:
+    def run(self, now: float) -> None:
         """Send calls to the least loaded workers, as far as their credit goes; those whose hub is
         blocked by a call come last."""
         self._actions.tally.started(self._workers.values())
@@ -72,7 +72,7 @@ class Dispatch:
         waiting = self._backlog
         if not waiting.count or (waiting.count == 1 and self._send_one(now)):
             return
-        ready, share = self._ready(unfinished)
+        ready, share = self._ready(waiting.count, now)
         grants: dict[int, list[Span]] = {}
         weight = waiting.weight
         open_to = self._open(ready, share, weight, now)
@@ -170,20 +170,23 @@ class Dispatch:
                 return worker
         return None
 
-    def free_slots(self, unfinished: int, weight: int) -> int:
-        """How many calls of this weight would start if they were sent now, of so many there will be
-        then."""
-        ready, share = self._ready(unfinished)
+    def free_slots(self, weight: int) -> int:
+        """How many calls of this weight would start if they were sent now."""
+        ready, share = self._ready(self._backlog.count + 1, -inf)
         return sum(self._credit(worker, share, weight, sent_ahead=False) for worker in ready)
 
-    def _ready(self, unfinished: int) -> tuple[list[Worker], int | None]:
-        """The workers that may be sent calls, and how many each may have of those there are: so
-        many that starting workers get a share, too, because n blocking calls must run on n workers.
-        """
+    def _ready(self, waiting: int, now: float) -> tuple[list[Worker], int | None]:
+        """The workers that may be sent calls, and how many each may have of those that they have
+        and the ``waiting`` ones: so many that new workers get a share, too, because n blocking
+        calls must run on n workers. One is new that is only starting, or has answered none yet: its
+        window is small."""
         workers = self._workers.values()
         ready = [w for w in workers if w.state is WorkerState.READY]
         starting = sum(w.state is WorkerState.STARTING and not w.quarantine for w in workers)
-        return ready, ceil(unfinished / max(1, len(ready) + starting)) if starting else None
+        if not starting and all(w.done or w.is_kept(now) for w in ready):
+            return ready, None
+        calls = waiting + sum(len(worker.in_flight) for worker in ready)
+        return ready, ceil(calls / max(1, len(ready) + starting))
 
     def _send_suspects(self, now: float) -> None:
         """Send each ready quarantine worker a group of suspects."""

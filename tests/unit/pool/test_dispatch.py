@@ -46,6 +46,23 @@ def test_separate_submits_are_spread_like_one_batch() -> None:
     assert [len(simulation.calls_at(number)) for number in simulation.workers] == [1, 1, 1]
 
 
+def test_a_new_worker_gets_its_share_though_its_window_is_still_small() -> None:
+    simulation = Simulation(max_workers=2, slots=100)
+    simulation.submit(100)
+    simulation.turn()
+    simulation.ready(1)
+    simulation.pool.workers[1].window = 100
+    simulation.turn()
+    simulation.ready(2)
+    simulation.turn()
+    assert [len(simulation.calls_at(n)) for n in (1, 2)] == [50, FIRST_WINDOW]
+    while len(simulation.calls_at(2)) < 50:
+        simulation.take(2, len(simulation.workers[2].inbox) or FIRST_WINDOW)
+        simulation.hear(2)
+        simulation.turn(0.001)
+    assert len(simulation.calls_at(1)) == 50
+
+
 def test_calls_go_to_the_least_loaded_worker() -> None:
     simulation = running(max_workers=2, slots=10)
     simulation.submit(4)

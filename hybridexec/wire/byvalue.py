@@ -22,6 +22,9 @@ from . import mains, payload, variables
 
 _CachedFunction = type(functools.lru_cache(lambda: None))
 _FUNCTOOLS = vars(functools)
+_CLOUD_REDUCERS = cloudpickle.Pickler.dispatch_table
+#: What cloudpickle puts in place of a file's name.
+_NO_FILE = "<dynamic-code>"
 
 
 class Main(Protocol):
@@ -56,10 +59,18 @@ class _Library:
         return mains.library, (self.name,)
 
 
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    """As cloudpickle does, but with the name of the file, which tracebacks tell. (From 3.1 on it
+    leaves that out, so that pickles are the same wherever code was written.)"""
+    make, fields = _CLOUD_REDUCERS[types.CodeType](code)
+    return make, tuple(code.co_filename if each == _NO_FILE else each for each in fields)
+
+
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle with ForkingPickler's reducers, which refers to an importable ``__main__``."""
 
     dispatch_table: ClassVar = ChainMap(
+        {types.CodeType: _reduce_code},
         ForkingPickler._extra_reducers,  # type: ignore[attr-defined]  # private
         *(
             each

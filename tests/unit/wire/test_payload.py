@@ -290,3 +290,9 @@ def test_a_module_that_is_gone_is_no_reference(monkeypatch: pytest.MonkeyPatch) 
     assert payload.travels_by_reference(module.function)
     monkeypatch.delitem(sys.modules, module.__name__)
     assert not payload.travels_by_reference(module.function)
+
+
+def test_code_that_travels_by_value_keeps_the_name_of_its_file() -> None:
+    there = loads(dumps(lambda: lambda: None))
+    assert there.__code__.co_filename == __file__
+    assert there().__code__.co_filename == __file__

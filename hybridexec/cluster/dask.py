@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import errno
 import inspect
-import os
+import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 import distributed
+from dask import config
 from distributed import WorkerPlugin
+from distributed.comm.core import CommClosedError
 from distributed.core import Status
 
 from .. import native
@@ -36,6 +38,36 @@ _NO_CERTIFICATE = (
     "security=distributed.Security(tls_ca_file=..., tls_client_cert=..., tls_client_key=...), or "
     "set distributed.comm.tls in Dask's configuration"
 )
+
+
+_CLOSED = (
+    "{address} was reached, but the connection was closed there: {error!r}. The address of a "
+    "scheduler that speaks TLS begins with tls://, that of any other with tcp://"
+)
+_NO_CLUSTER = (
+    "which cluster? Pass the address of its scheduler, a distributed.Client, a cluster object of "
+    "Dask's or a scheduler_file. ClusterExecutor.local() has one of its own on this machine"
+)
+_NO_SCHEDULER = "cluster must be an address, a distributed.Client or a cluster object, not {kind}"
+#: What a Dask worker unpickles. It must not fail: the worker would end, and so would all that come
+#: later, though their users may not know of us.
+_MAKE_PLUGIN = """
+try:
+    from hybridexec.cluster import agent, dask
+    plugin = dask.AgentPlugin()
+except Exception as error:
+    from distributed import WorkerPlugin
+    reason = f"{type(error).__name__}: {error}"
+
+    async def refuse(comm, **greeting):
+        return {"cannot": reason}
+
+    class Refusing(WorkerPlugin):
+        def setup(self, worker):
+            worker.handlers["hybridexec"] = refuse
+
+    plugin = Refusing()
+"""
 
 
 class Comm(Protocol):
@@ -72,6 +104,7 @@ class _OwnClient(distributed.Client):
             runner: Any = getattr(self, "_loop_runner", None)
             if runner is not None:
                 runner.stop()
+            self.status = "closed"  # or its finalizer would want the loop
             raise
 
 
@@ -83,38 +116,55 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
 
     Raises:
         OSError: there is no scheduler, or it does not let us in.
-        ValueError: it speaks TLS, and we have no certificate.
+        TypeError: ``cluster`` is nothing that has a scheduler.
+        ValueError: none is named, or two are; it speaks TLS, and we have no certificate.
     """
+    if cluster is not None and scheduler_file is not None:
+        raise ValueError("name a cluster or a scheduler_file, not both")
     if scheduler_file is not None:
-        _wait_for(scheduler_file, seconds)
-    if isinstance(cluster, Client):
-        # Not that client itself: it may be an asynchronous one, and somebody else closes it.
-        assert cluster.scheduler is not None
-        security = security if security is not None else cluster.security
+        address = _address_in(scheduler_file, seconds)
+    else:
+        # Not a client itself: it may be an asynchronous one, and somebody else closes it.
+        address = _address_of(cluster)
+        if security is None and not isinstance(cluster, str):
+            security = getattr(cluster, "security", None)
+    if address.startswith("tls://") and _lacks_certificate(security):
+        raise ValueError(_NO_CERTIFICATE.format(address=address))
+    try:
+        return _OwnClient(
+            address, security=security, timeout=seconds, set_as_default=False, name="hybridexec"
+        )
+    except CommClosedError as error:
+        raise ConnectionError(_CLOSED.format(address=address, error=error)) from error
+
+
+def _address_of(cluster: Any) -> str:
+    """That of the scheduler; Dask's configuration may name it, if nothing else does."""
+    if cluster is None:
+        cluster = config.get("scheduler-address", None)
+        if not cluster:
+            raise ValueError(_NO_CLUSTER)
+    elif isinstance(cluster, Client):
+        if cluster.scheduler is None:
+            raise ValueError("this distributed.Client is closed")
         cluster = cluster.scheduler.address
-    elif cluster is not None and not isinstance(cluster, str):
-        security = security if security is not None else getattr(cluster, "security", None)
-        cluster = cluster.scheduler_address
-    if isinstance(cluster, str) and cluster.startswith("tls://") and _lacks_certificate(security):
-        raise ValueError(_NO_CERTIFICATE.format(address=cluster))
-    return _OwnClient(
-        cluster,
-        scheduler_file=scheduler_file,
-        security=security,
-        timeout=seconds,
-        set_as_default=False,
-        name="hybridexec",
-    )
+    address = cluster if isinstance(cluster, str) else getattr(cluster, "scheduler_address", None)
+    if not isinstance(address, str):
+        raise TypeError(_NO_SCHEDULER.format(kind=type(cluster).__name__))
+    return address
 
 
-def _wait_for(file: str, seconds: float) -> None:
-    """Wait for a file, as Dask would do for ever."""
+def _address_in(file: str, seconds: float) -> str:
+    """What a scheduler's file says, when it does. (Dask would wait for it for ever.)"""
     end = native.monotonic() + seconds
-    while not os.path.exists(file):
-        if native.monotonic() > end:
-            text = f"no scheduler has written its file within {seconds:g} s (cluster_timeout)"
-            raise FileNotFoundError(errno.ENOENT, text, file)
-        native.sleep(0.05)
+    while native.monotonic() < end:
+        try:
+            with open(file, encoding="utf-8") as opened:
+                return str(json.load(opened)["address"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # it may be half written
+            native.sleep(0.05)
+    text = f"no scheduler has written its address there within {seconds:g} s (cluster_timeout)"
+    raise FileNotFoundError(errno.ENOENT, text, file)
 
 
 def _lacks_certificate(security: Any) -> bool:
@@ -157,11 +207,7 @@ def loop_of(client: Any) -> asyncio.AbstractEventLoop:
 
 
 def install(client: Any) -> None:
-    """Have each worker run an agent, those that come later, too.
-
-    Raises:
-        Whatever a worker cannot do: import this package, say.
-    """
+    """Have each worker run an agent, those that come later, too, as far as they can."""
     client.register_plugin(AgentPlugin(), name=_PLUGIN)
 
 
@@ -195,7 +241,7 @@ async def reach(client: Any, address: str, op: str, **greeting: Any) -> Comm:
     core: Any = distributed.core
     arguments = client.connection_args
     comm: Comm = await core.connect(address, timeout=CONNECT_SECONDS, **arguments)
-    await comm.write({"op": op, "reply": False, **greeting})
+    await comm.write({"op": op, **greeting})
     return comm
 
 
@@ -208,7 +254,9 @@ class AgentPlugin(WorkerPlugin):
     """Makes a Dask worker a node."""
 
     name = _PLUGIN
-    idempotent = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (f"(lambda names: exec({_MAKE_PLUGIN!r}, names) or names['plugin'])({{}})",)
 
     def setup(self, worker: distributed.Worker) -> None:
         """Begin; on the worker's loop."""

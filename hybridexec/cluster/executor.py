@@ -17,6 +17,8 @@ from . import dask
 from .nodes import Nodes
 
 if TYPE_CHECKING:
+    from ..parent.client.submission import Submission
+    from ..parent.engine.engine import Engine
     from ..parent.engine.link import Launcher
     from ..parent.launch.fork_server import ForkServer
     from ..parent.pool.pool import Pool
@@ -28,16 +30,14 @@ _PATCHED = (
     "event loop on a thread. Use it in a process of its own, or do without monkey.patch_all() in "
     "this one: the workers on the nodes are patched in any case"
 )
+#: What Dask's event loop and its connections are made of.
+_UNPATCHED = ("threading", "queue", "time", "select", "selectors", "socket", "ssl", "subprocess")
 #: What a HybridExecutor has besides.
 _REFUSED = {
     "max_workers": "it has as many workers as its nodes have places for; see workers_per_node",
     "mp_context": "each node starts its workers itself, by a fork server",
     "affinity": "CPUs are the nodes' own; bind their Dask workers to some instead, by taskset, say",
 }
-_CANNOT_INSTALL = (
-    "the workers of this Dask cluster cannot run hybridexec's agent: {error}. Each needs the same "
-    "hybridexec as here: pip install 'hybridexec[cluster]'"
-)
 
 
 class ClusterExecutor(HybridExecutor):
@@ -88,8 +88,8 @@ class ClusterExecutor(HybridExecutor):
         Args:
             cluster: the address of a scheduler ("tcp://host:8786", or "tls://..."), a
                 ``distributed.Client``, or a cluster object of Dask's, such as ``SLURMCluster``.
-                None if there is a ``scheduler_file``, or for the scheduler that Dask's
-                configuration names.
+                None if there is a ``scheduler_file``, or if Dask's configuration names the
+                scheduler (``DASK_SCHEDULER_ADDRESS``).
             scheduler_file: the path of the file that the scheduler has written.
             security: a ``distributed.Security``, with certificates for TLS; by default the client's
                 or the cluster object's, or what Dask's configuration says.
@@ -160,6 +160,7 @@ class ClusterExecutor(HybridExecutor):
         from .local import LocalCluster
 
         _refuse_patched()
+        checks.integer(nodes, "nodes")
         cluster = LocalCluster(nodes)
         try:
             executor = cls(cluster.address, **arguments)
@@ -191,6 +192,12 @@ class _ClusterAssembly(Assembly):
         super().__init__(plan)
         self._nodes = nodes
 
+    def _parts(self, lane: str, server: ForkServer | None) -> tuple[Engine, Submission]:
+        engine, submission = super()._parts(lane, server)
+        while self._nodes.happened:
+            engine.happen(*self._nodes.happened.popleft())
+        return engine, submission
+
     def _launcher(self, pool: Pool, lane: str, server: ForkServer | None) -> Launcher:
         from ..wire.contract import Boot
         from .launcher import ClusterLauncher
@@ -219,7 +226,7 @@ class _ClusterAssembly(Assembly):
 
 
 def _refuse_patched() -> None:
-    if native.is_patched("threading") or native.is_patched("socket"):
+    if any(map(native.is_patched, _UNPATCHED)):
         raise RuntimeError(_PATCHED)
 
 
@@ -233,10 +240,7 @@ def _connected(
     file = None if scheduler_file is None else os.fspath(scheduler_file)
     client = dask.open_client(cluster, file, security, seconds)
     try:
-        try:
-            dask.install(client)
-        except Exception as error:
-            raise RuntimeError(_CANNOT_INSTALL.format(error=error)) from error
+        dask.install(client)
         return Nodes(client, places, seconds)
     except BaseException:
         client.close()

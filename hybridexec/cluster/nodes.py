@@ -33,6 +33,7 @@ _AGAIN_SECONDS = 5.0
 _ACK_BYTES = 4 * 1024 * 1024
 #: Seconds until a start that is not answered has failed.
 _START_SECONDS = 60.0
+_INSTALL = "Each node needs the same hybridexec as here: pip install 'hybridexec[cluster]'"
 
 
 class Node:
@@ -220,8 +221,13 @@ class Nodes:
     async def _join(self, address: str) -> None:
         try:
             comm = await dask.reach(self._client, address, OP, protocol=PROTOCOL)
-            hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
-            reason = _reason(hello)
+            try:
+                hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
+                reason = _reason(hello)
+            except TimeoutError:
+                reason = f"it has not answered for {dask.CONNECT_SECONDS:g} s"
+            if reason:
+                comm.abort()
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         if reason:
@@ -232,6 +238,7 @@ class Nodes:
             self._refused[address] = text
             self._trying.discard(address)
             self._loop.call_later(_AGAIN_SECONDS, self._refused.pop, address, None)
+            self.tell([])
             return
         node = Node(address, hello, self._places)
         node.post = Post(comm, node.receive, node.beat)
@@ -252,7 +259,8 @@ class Nodes:
                 lost, node.leaving = not (node.leaving or self._closed), True
                 self._changed.notify_all()
             why = node.post.why or "it was closed"
-            self.happened.append(("NodeLeft", node.name, node.address, lost, why))
+            told = why if lost else "it was retired"
+            self.happened.append(("NodeLeft", node.name, node.address, lost, told))
             self.tell(list(node.links))  # first: so no others are started in their place here
             node.cut(why)
 
@@ -341,10 +349,14 @@ class Nodes:
             dask.leave(self._client)
 
 
-def _reason(hello: dict[str, Any]) -> str:
+def _reason(hello: Any) -> str:
     """Why a node that says this cannot be used; empty if it can."""
-    if hello.get("status") == "error" or "versions" not in hello:
-        return f"it has no agent of hybridexec's: {hello}"
+    if hello is None:
+        return "it has no agent of hybridexec's yet"
+    if "cannot" in hello:
+        return f"{hello['cannot']}. {_INSTALL}"
+    if "versions" not in hello:
+        return f"its agent has failed: {hello}"
     if hello["protocol"] != PROTOCOL:
         return "its hybridexec is another version, which speaks differently"
     return differences(hello["versions"])

@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+from dask import config
 from distributed import Client
 from distributed.security import Security
 
 import hybridexec
 from hybridexec.cluster import ClusterExecutor
+from hybridexec.cluster.dask import CONNECT_SECONDS
 
 from . import calls
 from .certificates import Certificates
@@ -29,6 +31,21 @@ from .scripts import run, start
 def test_by_scheduler_file(dask: Dask) -> None:
     with ClusterExecutor(scheduler_file=dask.scheduler_file) as executor:
         assert executor.submit(calls.double, 1).result(30) == 2
+
+
+def test_by_the_scheduler_that_dask_s_configuration_names(dask: Dask) -> None:
+    with config.set({"scheduler-address": dask.address}), ClusterExecutor() as executor:
+        assert executor.submit(calls.double, 1).result(30) == 2
+
+
+def test_a_file_that_is_half_written_is_read_when_it_is_whole(dask: Dask, tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text('{"address": "tcp:')
+    writing = threading.Timer(0.3, file.write_text, [dask.scheduler_file.read_text()])
+    writing.start()
+    with ClusterExecutor(scheduler_file=file) as executor:
+        assert executor.submit(calls.double, 1).result(30) == 2
+    writing.join()
 
 
 def test_by_a_client_which_goes_on(dask: Dask) -> None:
@@ -168,14 +185,47 @@ def test_who_does_not_get_in_leaves_no_thread(tls_dask: Dask, tmp_path: Path) ->
 def test_no_scheduler_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"missing\.json"):
         ClusterExecutor(scheduler_file=tmp_path / "missing.json", cluster_timeout=1)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(OSError, match=r"other\.json"):
+        ClusterExecutor(scheduler_file=tmp_path / "other.json", cluster_timeout=1)
 
 
-def test_a_patched_process_is_refused(dask: Dask, tmp_path: Path) -> None:
+def test_a_file_that_names_tls_needs_a_certificate(tls_dask: Dask) -> None:
+    with pytest.raises(ValueError, match=r"is reached by TLS.*security="):
+        ClusterExecutor(scheduler_file=tls_dask.scheduler_file)
+
+
+def test_tls_where_the_scheduler_speaks_tcp(dask: Dask, tls_dask: Dask) -> None:
+    address = dask.address.replace("tcp", "tls")
+    with pytest.raises(OSError, match=r"speaks TLS begins with tls://|Timed out"):
+        ClusterExecutor(address, security=tls_dask.security, cluster_timeout=3)
+
+
+def test_one_cluster_has_to_be_named(dask: Dask) -> None:
+    with pytest.raises(ValueError, match=r"which cluster\?.*ClusterExecutor\.local\(\)"):
+        ClusterExecutor()
+    with pytest.raises(ValueError, match="not both"):
+        ClusterExecutor(dask.address, scheduler_file=dask.scheduler_file)
+
+
+def test_what_is_no_cluster_is_refused(dask: Dask) -> None:
+    with pytest.raises(TypeError, match=r"an address, a distributed\.Client or a cluster.*int"):
+        ClusterExecutor(5)
+    client = Client(dask.address, set_as_default=False)
+    client.close()
+    with pytest.raises(ValueError, match=r"distributed\.Client is closed"):
+        ClusterExecutor(client)
+    with pytest.raises(ValueError, match="nodes must be greater than 0"):
+        ClusterExecutor.local(nodes=0)
+
+
+@pytest.mark.parametrize("patched", ["", "thread=False, socket=False"])
+def test_a_patched_process_is_refused(dask: Dask, tmp_path: Path, patched: str) -> None:
     done = run(
         tmp_path,
-        """
+        f"""
         from gevent import monkey
-        monkey.patch_all()
+        monkey.patch_all({patched})
         import sys
         from hybridexec.cluster import ClusterExecutor
 
@@ -255,20 +305,43 @@ def test_nodes_of_the_right_version_are_used_beside_others(
     assert {node for node, _ in executor.map(calls.nap_where, [0.05] * 50)} == {dask.nodes[0].name}
 
 
-@pytest.mark.slow
-def test_nodes_without_the_package_are_told_how_to_get_it(
-    make_dask: MakeDask, tmp_path: Path
-) -> None:
-    package = tmp_path / "empty" / "hybridexec"
+def no_hybridexec(folder: Path) -> Path:
+    """A folder that makes it look as if this package were not installed."""
+    package = folder / "hybridexec"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'hybridexec'\", name='hybridexec')"
     )
+    return folder
+
+
+@pytest.mark.slow
+def test_nodes_without_the_package_are_told_how_to_get_it(
+    make_dask: MakeDask, tmp_path: Path
+) -> None:
+    without = no_hybridexec(tmp_path / "empty")
     dask = make_dask()
-    dask.start_node(path=(tmp_path / "empty",))
+    dask.start_node(path=(without,))
     dask.wait()
-    with pytest.raises(RuntimeError, match=r"hybridexec\[cluster\]"):
-        ClusterExecutor(dask.address)
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(RuntimeError, match=r"No module named.*hybridexec\[cluster\]"):
+            ClusterExecutor(dask.address)
+        assert time.monotonic() - began < CONNECT_SECONDS, "it answers"
+    dask.start_node(path=(without,))  # which others may have a use for
+    dask.wait()
+
+
+@pytest.mark.slow
+def test_nodes_that_have_the_package_are_used_beside_others(
+    make_dask: MakeDask, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dask = make_dask(1)
+    dask.start_node(path=(no_hybridexec(tmp_path / "empty"),))
+    dask.wait()
+    with ClusterExecutor(dask.address) as executor:
+        assert executor.submit(calls.double, 1).result(30) == 2
+    assert "cannot be used: ModuleNotFoundError" in caplog.text, "though it has ended at once"
 
 
 @pytest.mark.slow

@@ -11,13 +11,13 @@ import asyncio
 import errno
 import os
 import pickle
+import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .. import native
 from ..options import LANES
-from ..parent.engine.connection import Connection
 from ..parent.launch import exit_errors
 from ..parent.launch.launcher import Launcher, Started
 from ..wire.contract import NODE
@@ -75,7 +75,7 @@ class Agent:
     async def close(self) -> None:
         """The Dask worker closes. If it is being retired, clients finish what runs here first."""
         if self._leaving:
-            await asyncio.gather(*(session.drained() for session in self._sessions))
+            await asyncio.gather(*(session.idle.wait() for session in self._sessions))
         for session in self._sessions:
             session.post.close()
         await asyncio.gather(*(session.ended.wait() for session in self._sessions))
@@ -93,8 +93,9 @@ class Session:
         self._starts: set[asyncio.Task[None]] = set()
         # Bytes of results that were sent, and that have arrived.
         self._sent = self._heard = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        #: Set while the client has no workers here, and none is being started.
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._handlers: dict[str, Callable[..., None]] = {
             "plan": self._plan,
             "start": self._start,
@@ -116,13 +117,6 @@ class Session:
             await self._end()
             self.ended.set()
 
-    async def drained(self) -> None:
-        """Return when the client has no workers here any more, or has gone."""
-        waits = [asyncio.create_task(each.wait()) for each in (self._idle, self.ended)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-
     def _receive(self, item: Item) -> None:
         word, *fields = item
         self._handlers[word](*fields)
@@ -142,7 +136,7 @@ class Session:
         )
 
     def _start(self, number: int, lane: str, logging: bytes) -> None:
-        self._idle.clear()
+        self.idle.clear()
         self._logging = pickle.loads(logging)
         task = asyncio.create_task(self._begin(number, lane))
         self._starts.add(task)
@@ -156,12 +150,8 @@ class Session:
             later = isinstance(error, OSError)
             self.post.send(["refused", number, later, exit_errors.refusal(error)])
             return
-        poller = _Room(self, number)
-        connection = Connection(started, poller)  # type: ignore[arg-type]  # it acts as one
-        relay = Relay(number, connection, started, self)
-        self._relays[number] = relay
-        self.post.send(["started", number, connection.pid])
-        relay.begin()
+        self.post.send(["started", number, started.process.pid])
+        self._relays[number] = Relay(number, started, self)
 
     def _begun(self, task: asyncio.Task[None]) -> None:
         self._starts.discard(task)
@@ -170,7 +160,7 @@ class Session:
     def _data(self, number: int, urgent: bool, data: bytes) -> None:
         relay = self._relays.get(number)
         if relay is not None:  # it may have ended
-            relay.pass_on(data, urgent)
+            relay.connection.pass_on(data, urgent)
 
     def _kill(self, number: int, signal_number: int) -> None:
         relay = self._relays.get(number)
@@ -215,7 +205,7 @@ class Session:
 
     def _settle(self) -> None:
         if not self._relays and not self._starts:
-            self._idle.set()
+            self.idle.set()
 
     async def _copy_pages(self) -> None:
         while True:
@@ -231,10 +221,9 @@ class Session:
             self._launcher.give_up(lane)
         while self._starts:
             await asyncio.wait(self._starts)
-        relays = list(self._relays.values())
-        for relay in relays:
-            relay.kill()
-        await asyncio.gather(*(relay.ended.wait() for relay in relays))
+        for relay in self._relays.values():
+            relay.connection.kill(signal.SIGKILL)
+        await self.idle.wait()
         try:
             await _aside(self._launcher.close)
         except OSError:  # without a thread, the loop waits meanwhile
@@ -254,20 +243,3 @@ async def _aside(work: Callable[[], Any]) -> Any:
         wanted.clear()  # the pool has kept it for the next thread
         raise OSError(errno.EAGAIN, str(error)) from None
     return await working
-
-
-class _Room:
-    """What a :class:`.Connection` has for a poller here: the loop waits for room in the pipe."""
-
-    def __init__(self, session: Session, number: int) -> None:
-        self._session = session
-        self._number = number
-
-    def register(self, fd: int, events: int) -> None:
-        """Wait for room."""
-        relay = self._session._relays[self._number]
-        asyncio.get_running_loop().add_writer(fd, relay.connection.flush, True)
-
-    def unregister(self, fd: int) -> None:
-        """Wait no more."""
-        asyncio.get_running_loop().remove_writer(fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from typing import TYPE_CHECKING
 
 from ..parent.engine.connection import Connection
@@ -30,11 +29,10 @@ _END_SECONDS = 0.001
 class Relay:
     """The way between a client and one worker."""
 
-    def __init__(
-        self, number: int, connection: Connection, started: Started, session: Session
-    ) -> None:
+    def __init__(self, number: int, started: Started, session: Session) -> None:
         self._number = number
-        self.connection = connection
+        #: Its poller is this.
+        self.connection = Connection(started, self)  # type: ignore[arg-type]  # as far as it is used
         self._page = started.page
         self._session = session
         self._post = session.post
@@ -43,15 +41,19 @@ class Relay:
         self._fields = b""  # as they were told last
         self._dumping = False
         self._end: asyncio.Task[None] | None = None
-        self.ended = asyncio.Event()
-
-    def begin(self) -> None:
-        """Pass on from now on."""
         # Large results come through the pipe: a memory file would lead nowhere.
         self.connection.refuse_files()
         self.read_on()
         (sentinel,) = self.connection.ends
         self._loop.add_reader(sentinel, self._hear_of_end, sentinel)
+
+    def register(self, fd: int, events: int) -> None:
+        """Wait for room in the call pipe."""
+        self._loop.add_writer(fd, self.connection.flush, True)
+
+    def unregister(self, fd: int) -> None:
+        """Wait no more."""
+        self._loop.remove_writer(fd)
 
     def read_on(self) -> None:
         """Read what the worker writes, unless too much is on its way already."""
@@ -86,10 +88,6 @@ class Relay:
         if records:
             self._post.send(["logs", self._number, records, dropped], len(records))
 
-    def pass_on(self, data: bytes, urgent: bool) -> None:
-        """Write this to the worker."""
-        self.connection.pass_on(data, urgent)
-
     def copy_page(self) -> None:
         """Tell what is on the worker's page."""
         if self._end is not None:
@@ -117,10 +115,6 @@ class Relay:
         self.connection.request_dump()
         self._loop.call_later(_DUMP_SECONDS, self.copy_page)
 
-    def kill(self) -> None:
-        """Have the worker end."""
-        self.connection.kill(signal.SIGKILL)
-
     def _hear_of_end(self, sentinel: int) -> None:
         self._loop.remove_reader(sentinel)
         self._stop_reading()
@@ -140,9 +134,8 @@ class Relay:
         except BlockingIOError:  # a process that a call has left behind has the other end
             pass
         self._tell_logs()
-        header, fields = self._page.copied()[:HEADER_BYTES], self._page.copied()[HEADER_BYTES:]
+        header, fields = self._copied()
         self._post.send(["ended", self._number, list(connection.death), header, fields])
         self._loop.remove_writer(connection.calls_fd)
         connection.close()
         self._session.gone(self._number)
-        self.ended.set()

@@ -32,31 +32,6 @@ _JOINED = 64 * 1024
 _LARGEST = 1024 * 1024
 
 
-class _Reader(frames.FrameReader):
-    """Reads frames from what has arrived."""
-
-    def __init__(self) -> None:
-        super().__init__(-1)
-        self.arrived: deque[memoryview] = deque()
-        self._readv = self._copy
-
-    def _copy(self, buffers: list[memoryview]) -> int:
-        if not self.arrived:
-            raise BlockingIOError
-        (room,) = buffers
-        filled = 0
-        while self.arrived and filled < len(room):
-            chunk = self.arrived[0]
-            count = min(len(chunk), len(room) - filled)
-            room[filled : filled + count] = chunk[:count]
-            filled += count
-            if count < len(chunk):
-                self.arrived[0] = chunk[count:]
-            else:
-                self.arrived.popleft()
-        return filled
-
-
 class RemoteLink:
     """This end of the way to one worker."""
 
@@ -74,7 +49,8 @@ class RemoteLink:
         self.broken = False
         self.since = native.monotonic()
         self.bytes_sent = 0
-        self._reader = _Reader()
+        self._arrived: deque[bytes] = deque()
+        self._reader = frames.FrameReader(-1)  # it is fed
         self._unsent: list[Buffer] = []
         self._urgent = False
         with contextlib.ExitStack() as opened:
@@ -122,7 +98,7 @@ class RemoteLink:
     def arrive(self, taken: int, data: bytes) -> None:
         """The worker has written this, and had taken so many calls."""
         self.page.reach(taken)
-        self._reader.arrived.append(memoryview(data))
+        self._arrived.append(data)
         with self._closing:
             if self._open and not self._told:
                 self._told = True
@@ -180,9 +156,8 @@ class RemoteLink:
             os.read(self.results_fd, 64)
         self._told = False  # before it is looked what is there
         received: list[frames.Frame] = []
-        with contextlib.suppress(BlockingIOError):
-            while (some := self._reader.read()) is not None:
-                received += some
+        while self._arrived:
+            received += self._reader.feed(self._arrived.popleft())
         return received
 
     def write(self, message: ToWorker, segments: Sequence[Part] = ()) -> None:

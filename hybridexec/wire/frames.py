@@ -18,6 +18,7 @@ set does not follow: it is in a memory file that was handed over before. See
 
 from __future__ import annotations
 
+import io
 import marshal
 import os
 import struct
@@ -189,6 +190,15 @@ class FrameReader:
         received = []
         position = self._cut(self._arrival[:size], received)
         self._hold(position, size)
+        return received
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that ``data`` completes, which has come by another way than the descriptor."""
+        source = io.BytesIO(data)
+        self._readv = lambda buffers: source.readinto(buffers[0])
+        received: list[Frame] = []
+        while (some := self.read()) is not None:
+            received += some
         return received
 
     def _hold(self, position: int, size: int) -> None:

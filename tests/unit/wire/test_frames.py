@@ -221,6 +221,20 @@ def test_encode_measures_a_segment_in_bytes_not_in_items(pipe: Pipe) -> None:
     assert list(frame[1]) == [b"12345678", b"next"]
 
 
+@settings(max_examples=100)
+@given(head=heads, segments=segment_lists, step=st.integers(1, 400))
+def test_frames_that_come_by_another_way_than_a_descriptor(
+    head: tuple[object, ...], segments: list[bytes], step: int
+) -> None:
+    data = to_bytes(encode(head, segments)) * 2
+    reader = FrameReader(-1)
+    received: list[Frame] = []
+    for begin in range(0, len(data), step):
+        received += reader.feed(data[begin : begin + step])
+    assert received == [(head, tuple(segments))] * 2
+    assert reader.received == len(data)
+
+
 def test_a_small_payload_is_embedded_in_the_head() -> None:
     segments: list[Buffer] = []
     assert embed(b"pickle", segments) == b"pickle"

@@ -56,11 +56,9 @@ class RemoteLink:
         with contextlib.ExitStack() as opened:
             # The second is never waited for: there is always room.
             self.results_fd, self.calls_fd = self._pipe(opened)
-            self._end, alive = self._pipe(opened)
+            end, self._end_fd = self._pipe(opened)
             opened.pop_all()
-        #: The other end of the pipe that tells of the link's end; None once that was told.
-        self._alive: int | None = alive
-        self.ends = {self._end}
+        self.ends = (end,)
         self._told = False  # the pipe says that something has arrived
         self._closing = threading.Lock()
         self._open = True
@@ -99,18 +97,21 @@ class RemoteLink:
         """The worker has written this, and had taken so many calls."""
         self.page.reach(taken)
         self._arrived.append(data)
-        with self._closing:
-            if self._open and not self._told:
-                self._told = True
-                os.write(self.calls_fd, b"r")
+        if not self._told:
+            self._told = True
+            self._tell(self.calls_fd)
 
-    def update(
-        self, header: bytes, fields: bytes, state: str | None, dump: str, offset: float
-    ) -> None:
+    def _tell(self, fd: int) -> None:
+        """Have the other end of a pipe be readable, unless the engine has let go of it."""
+        with self._closing:
+            if self._open:
+                os.write(fd, b"!")
+
+    def update(self, header: bytes, fields: bytes, state: str | None, dump: str) -> None:
         """This is on the worker's page; see :meth:`.RemotePage.copy`."""
         with self._closing:
             if self._open:
-                self.page.copy(header, fields, offset)
+                self.page.copy(header, fields, self._node.offset)
         self.state = state
         self._dump = dump or self._dump
 
@@ -119,9 +120,10 @@ class RemoteLink:
         self._logs.append(records)
         self._logs_dropped = dropped
 
-    def end(self, death: exit_errors.Death) -> None:
-        """The worker has ended, and all that it had written has arrived."""
-        self._death = death
+    def end(self, death: Sequence[Any], header: bytes, fields: bytes) -> None:
+        """The worker has ended, with this on its page; all that it had written has arrived."""
+        self.update(header, fields, None, "")
+        self._death = exit_errors.Death(*death)
         self._tell_end()
 
     def cut(self, why: str) -> None:
@@ -132,11 +134,7 @@ class RemoteLink:
 
     def _tell_end(self) -> None:
         self.begun.set()
-        with self._closing:
-            if self._alive is not None:
-                # Only once: another link may have its number by then.
-                lifecycle.close(self._alive)
-                self._alive = None
+        self._tell(self._end_fd)
 
     # -- the engine's -----------------------------------------------------------------------------
 
@@ -184,15 +182,13 @@ class RemoteLink:
         if self._unsent:
             buffers, self._unsent = self._unsent, []
             urgent, self._urgent = self._urgent, False
-            size = sum(memoryview(buffer).nbytes for buffer in buffers)
-            if size <= _JOINED:
-                self._node.send(["data", self._number, urgent, b"".join(buffers)], size)
-            else:
-                for buffer in buffers:
-                    view = memoryview(buffer).cast("B")
-                    for begin in range(0, len(view), _LARGEST):
-                        part = view[begin : begin + _LARGEST]
-                        self._node.send(["data", self._number, urgent, part], len(part))
+            if sum(memoryview(buffer).nbytes for buffer in buffers) <= _JOINED:
+                buffers = [b"".join(buffers)]
+            for buffer in buffers:
+                view = memoryview(buffer).cast("B")
+                for begin in range(0, len(view), _LARGEST):
+                    part = view[begin : begin + _LARGEST]
+                    self._node.send(["data", self._number, urgent, part], len(part))
         return True
 
     def kill(self, number: int) -> None:
@@ -232,10 +228,7 @@ class RemoteLink:
         with self._closing:
             if self._open:
                 self._open = False
-                lifecycle.close(self.results_fd, self.calls_fd, self._end)
-                if self._alive is not None:
-                    lifecycle.close(self._alive)
-                    self._alive = None
+                lifecycle.close(self.results_fd, self.calls_fd, self._end_fd, *self.ends)
                 self.page.close()
 
     def take_logs(self, end: int | None) -> tuple[bytes, int]:

@@ -19,7 +19,6 @@ from typing import Any
 
 from .. import native
 from ..errors import ExecutorBroken
-from ..parent.launch import exit_errors
 from . import dask
 from .link import RemoteLink
 from .plan import boot_id, differences
@@ -34,6 +33,15 @@ _ACK_BYTES = 4 * 1024 * 1024
 #: Seconds until a start that is not answered has failed.
 _START_SECONDS = 60.0
 _INSTALL = "Each node needs the same hybridexec as here: pip install 'hybridexec[cluster]'"
+#: How a link is told what a node says of its worker.
+_TOLD: dict[str, Callable[..., None]] = {
+    "started": RemoteLink.begin,
+    "refused": RemoteLink.refuse,
+    "data": RemoteLink.arrive,
+    "page": RemoteLink.update,
+    "logs": RemoteLink.log,
+    "ended": RemoteLink.end,
+}
 
 
 class Node:
@@ -98,30 +106,13 @@ class Node:
             self.leaving = True
         elif word != "pulse":
             number, *rest = fields
-            link = self.links.get(number)
             if word == "data":
                 self._count(len(rest[1]))
+            link = self.links.get(number)
             if link is not None:
-                self._pass_on(word, link, rest)
+                _TOLD[word](link, *rest)
             elif word == "started":  # too late: it was given up
                 self.send(["kill", number, int(signal.SIGKILL)])
-
-    def _pass_on(self, word: str, link: RemoteLink, rest: list[Any]) -> None:
-        if word == "data":
-            link.arrive(*rest)
-        elif word == "page":
-            header, fields, state, dump = rest
-            link.update(header, fields, state, dump, self.offset)
-        elif word == "logs":
-            link.log(*rest)
-        elif word == "started":
-            link.begin(*rest)
-        elif word == "refused":
-            link.refuse(*rest)
-        else:
-            death, header, fields = rest
-            link.update(header, fields, None, "", self.offset)
-            link.end(exit_errors.Death(*death))
 
     def _count(self, size: int) -> None:
         self._received += size

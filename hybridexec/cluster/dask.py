@@ -134,7 +134,10 @@ def open_client(cluster: Any, scheduler_file: str | None, security: Any, seconds
         return _OwnClient(
             address, security=security, timeout=seconds, set_as_default=False, name="hybridexec"
         )
-    except CommClosedError as error:
+    except (CommClosedError, ValueError) as error:
+        # (Tornado's, if what a scheduler says in the clear has come before TLS begins.)
+        if isinstance(error, ValueError) and "IOStream" not in str(error):
+            raise
         raise ConnectionError(_CLOSED.format(address=address, error=error)) from error
 
 

@@ -55,10 +55,17 @@ _expendable: weakref.WeakSet[Ending] = weakref.WeakSet()
 _descriptors: set[int] = set()
 # Has multiprocessing call us before it joins its children.
 _finalizer: Any = None
+# Whether the interpreter ends: the main thread has, others may go on.
+_ending = False
+_TOO_LATE = "cannot schedule new futures after interpreter shutdown"
 
 
 def register(engine: Ending) -> None:
-    """Register an engine whose I/O thread is about to start."""
+    """Register an engine whose I/O thread is about to start.
+
+    Raises:
+        RuntimeError: the interpreter ends, and would not wait for its calls.
+    """
     global _finalizer
     # A multiprocessing child has cleared its parent's finalizers.
     if _finalizer is None or not _finalizer.still_active():
@@ -66,6 +73,9 @@ def register(engine: Ending) -> None:
 
         _finalizer = util.Finalize(None, _before_children_are_joined, exitpriority=100)
     _engines.add(engine)
+    if _ending and engine not in _expendable:  # now: either this or the end sees the other
+        _engines.discard(engine)
+        raise RuntimeError(_TOO_LATE)
 
 
 def unregister(engine: Ending) -> None:
@@ -165,6 +175,8 @@ def is_interrupt(kind: type[BaseException] | None) -> bool:
 
 
 def _at_exit() -> None:
+    global _ending
+    _ending = True  # first: what begins from now on is not among these
     engines = list(_engines)
     if _exits_because_of_interrupt():
         leave(engines)
@@ -172,7 +184,7 @@ def _at_exit() -> None:
     engines = [engine for engine in engines if engine not in _expendable]
     try:
         for engine in engines:
-            engine.shutdown(False, "cannot schedule new futures after interpreter shutdown")
+            engine.shutdown(False, _TOO_LATE)
         for engine in engines:
             engine.join()
     except KeyboardInterrupt:
@@ -207,6 +219,8 @@ def _exits_because_of_interrupt() -> bool:
 
 
 def _after_fork_in_child() -> None:
+    global _ending
+    _ending = False
     for engine in list(_engines):
         engine.become_inert()
     _engines.clear()

@@ -163,6 +163,38 @@ def _children_but(parent: int, worker: int) -> list[int]:
     ]
 
 
+#: ProcessPoolExecutor refuses here, too.
+TOO_LATE = """
+import os, sys, threading
+from hybridexec import HybridExecutor
+
+def submit_late():
+    threading.main_thread().join()
+    try:
+        executor.submit(os.getpid)
+    except RuntimeError as error:
+        print(error)
+
+if __name__ == "__main__":
+    executor = HybridExecutor(1, mp_context=__import__("multiprocessing").get_context(sys.argv[1]))
+    if sys.argv[2] == "used":
+        executor.submit(os.getpid).result()
+    threading.Thread(target=submit_late).start()
+"""
+
+
+@pytest.mark.parametrize("used", ["used", "unused"])
+@pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
+def test_a_call_that_comes_after_the_main_thread_s_end_is_refused(
+    tmp_path: Path, start: str, used: str
+) -> None:
+    out = run_script(tmp_path / "script.py", TOO_LATE, start, used)
+    assert (out.stdout, out.stderr) == (
+        "cannot schedule new futures after interpreter shutdown\n",
+        "",
+    )
+
+
 # -- shutdown, wherever it is called --------------------------------------------------------------
 
 

@@ -214,6 +214,11 @@ def install(client: Any) -> None:
     client.register_plugin(AgentPlugin(), name=_PLUGIN)
 
 
+async def install_again(client: Any) -> None:
+    """As :func:`install`, on the loop."""
+    await client.register_plugin(AgentPlugin(), name=_PLUGIN)
+
+
 async def addresses(client: Any) -> dict[str, int]:
     """The workers' addresses, with the number of threads that each was given. On the loop."""
     scheduler: Any = client.scheduler

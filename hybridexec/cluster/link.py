@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 #: Up to so many bytes, the buffers of a frame are joined.
 _JOINED = 64 * 1024
-#: Bytes in one item: msgpack, which carries them, and other calls are not kept waiting.
-_LARGEST = 1024 * 1024
+#: Bytes in one item: msgpack, which carries them, other calls and pulses are not kept waiting, on
+#: slow networks either.
+_LARGEST = 128 * 1024
 
 
 class RemoteLink:

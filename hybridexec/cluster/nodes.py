@@ -167,6 +167,7 @@ class Nodes:
         #: What has happened to nodes, and was not told: as for :meth:`.Engine.happen`.
         self.happened: deque[tuple[Any, ...]] = deque()
         self._stirred: asyncio.Event
+        self._installing: asyncio.Lock
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
         if self._refused and not self._nodes:
             self.close()
@@ -174,6 +175,7 @@ class Nodes:
 
     async def _begin(self) -> None:
         self._stirred = asyncio.Event()
+        self._installing = asyncio.Lock()
         await self._look()
         while self._trying:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -211,12 +213,15 @@ class Nodes:
 
     async def _join(self, address: str) -> None:
         try:
-            comm = await dask.reach(self._client, address, OP, protocol=PROTOCOL)
-            try:
-                hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
-                reason = _reason(hello)
-            except TimeoutError:
-                reason = f"it has not answered for {dask.CONNECT_SECONDS:g} s"
+            comm, hello = await self._greet(address)
+            if hello is None:
+                async with self._installing:
+                    comm, hello = await self._greet(address)
+                    if hello is None:
+                        # Its scheduler was started anew, and knows nothing of us.
+                        await dask.install_again(self._client)
+                        comm, hello = await self._greet(address)
+            reason = _reason(hello)
             if reason:
                 comm.abort()
         except Exception as error:
@@ -239,6 +244,18 @@ class Nodes:
         self._trying.discard(address)
         self.happened.append(("NodeJoined", node.name, address, node.places))
         self._keep(self._serve(node))
+
+    async def _greet(self, address: str) -> tuple[dask.Comm, Any]:
+        """A connection to a Dask worker, and what its agent says; None if it has none."""
+        comm = await dask.reach(self._client, address, OP, protocol=PROTOCOL)
+        try:
+            hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
+        except TimeoutError:
+            comm.abort()
+            raise TimeoutError(f"no answer within {dask.CONNECT_SECONDS:g} s") from None
+        if hello is None:
+            comm.abort()
+        return comm, hello
 
     async def _serve(self, node: Node) -> None:
         self.tell([])
@@ -343,7 +360,7 @@ class Nodes:
 def _reason(hello: Any) -> str:
     """Why a node that says this cannot be used; empty if it can."""
     if hello is None:
-        return "it has no agent of hybridexec's yet"
+        return "it has no agent of hybridexec's"
     if "cannot" in hello:
         return f"{hello['cannot']}. {_INSTALL}"
     if "versions" not in hello:

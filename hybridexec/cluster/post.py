@@ -46,8 +46,10 @@ OP, PROTOCOL = "hybridexec", 1
 #: How often, in seconds, each end is heard of at least, and after how many it is taken for gone.
 PULSE_SECONDS = 1.0
 SILENT_SECONDS = 8.0
-#: Bytes of items in one message: more would only delay what comes behind.
-_ENOUGH = 2 * 1024 * 1024
+#: Bytes of items in one message. More would only delay what comes behind; and while a message is on
+#: its way, nothing is heard of who sends it.
+_ENOUGH = 128 * 1024
+_GIVEN_UP = "the other end has closed it"
 
 
 class Post:
@@ -95,7 +97,7 @@ class Post:
             for task in done:
                 error = task.exception()
                 if error is not None and not self.why:
-                    self.why = f"{type(error).__name__}: {error}"
+                    self.why = f"{type(error).__name__}: {error}" if str(error) else _GIVEN_UP
         finally:
             self.closed = True
             for task in tasks:

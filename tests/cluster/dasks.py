@@ -150,7 +150,7 @@ class Dask:
         self._numbers = itertools.count()
         self._started: list[Process] = []
         try:
-            self.scheduler = self._scheduler(hosts[0] if hosts else HOST)
+            self.scheduler = self._scheduler(hosts[0] if hosts else HOST, 0)
             for _ in range(nodes):
                 self.start_node()
             self.wait()
@@ -167,8 +167,14 @@ class Dask:
         # The settings of whoever runs the tests are for other clusters.
         return {**processes.inherited_environment(), "DASK_CONFIG": str(self.folder / "settings")}
 
-    def _scheduler(self, host: str) -> Process:
-        command = self._command("scheduler", "--host", host, "--port", 0)
+    def restart_scheduler(self) -> None:
+        """Start another at the address of the last one, which has ended."""
+        host, _, port = self.address.rpartition("/")[2].rpartition(":")
+        self.scheduler_file.unlink()
+        self.scheduler = self._scheduler(host, int(port))
+
+    def _scheduler(self, host: str, port: int) -> Process:
+        command = self._command("scheduler", "--host", host, "--port", port)
         scheduler = Process(self, "scheduler", command, self._environment())
         self._started.append(scheduler)
         return scheduler

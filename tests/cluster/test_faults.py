@@ -144,6 +144,21 @@ def test_a_scheduler_that_is_killed(make_dask: MakeDask, connect: Connect, marks
     assert set(marks.starts.values()) == {1}
 
 
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_and_started_again(
+    make_dask: MakeDask, connect: Connect
+) -> None:
+    dask = make_dask(1)
+    executor = connect(dask)
+    assert executor.submit(calls.double, 1).result(30) == 2
+    dask.scheduler.kill()
+    wait_until(dask.nodes[0].gone, "its node ends with it")
+    dask.restart_scheduler()
+    node = dask.start_node()
+    dask.wait()
+    assert {where for where, _ in executor.map(calls.nap_where, [0.0] * 10)} == {node.name}
+
+
 def freeze(node: Node) -> None:
     """Stop a node, and see that it has stopped."""
     node.freeze()

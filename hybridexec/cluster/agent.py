@@ -42,7 +42,7 @@ class Agent:
         self.name = name
         self._threads = threads
         self._sessions: set[Session] = set()
-        self._leaving = False
+        self._leaving = self._closing = False
         os.environ[NODE] = name  # for its workers
 
     async def serve(self, comm: Comm, greeting: dict[str, Any]) -> None:
@@ -74,6 +74,9 @@ class Agent:
 
     async def close(self) -> None:
         """The Dask worker closes. If it is being retired, clients finish what runs here first."""
+        if self._closing:
+            return
+        self._closing = True
         if self._leaving:
             await asyncio.gather(*(session.idle.wait() for session in self._sessions))
         for session in self._sessions:

@@ -38,8 +38,6 @@ _NO_CERTIFICATE = (
     "security=distributed.Security(tls_ca_file=..., tls_client_cert=..., tls_client_key=...), or "
     "set distributed.comm.tls in Dask's configuration"
 )
-
-
 _CLOSED = (
     "{address} was reached, but the connection was closed there: {error!r}. The address of a "
     "scheduler that speaks TLS begins with tls://, that of any other with tcp://"
@@ -215,8 +213,8 @@ def install(client: Any) -> None:
 
 
 async def install_again(client: Any) -> None:
-    """As :func:`install`, on the loop."""
-    await client.register_plugin(AgentPlugin(), name=_PLUGIN)
+    """As :func:`install`, on the loop, and also where that was done before."""
+    await client.register_plugin(AgentPlugin(again=True), name=_PLUGIN)
 
 
 async def addresses(client: Any) -> dict[str, int]:
@@ -263,6 +261,9 @@ class AgentPlugin(WorkerPlugin):
 
     name = _PLUGIN
 
+    def __init__(self, again: bool = False) -> None:
+        self.idempotent = not again  # Dask asks
+
     def __reduce__(self) -> tuple[Any, ...]:
         return eval, (f"(lambda names: exec({_MAKE_PLUGIN!r}, names) or names['plugin'])({{}})",)
 
@@ -278,8 +279,8 @@ class AgentPlugin(WorkerPlugin):
         _follow(worker, agent)
 
     async def teardown(self, worker: distributed.Worker) -> None:
-        """The worker closes, or installs another plugin of this name."""
-        if worker.status not in (Status.running, Status.paused):
+        """The worker closes, or takes another plugin of this name."""
+        if worker.status == Status.closing:
             await _agents[worker].close()
 
 

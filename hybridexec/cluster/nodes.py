@@ -168,6 +168,7 @@ class Nodes:
         self.happened: deque[tuple[Any, ...]] = deque()
         self._stirred: asyncio.Event
         self._installing: asyncio.Lock
+        self._renewed: bool  # whether the agent was installed again where it could not be
         asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
         if self._refused and not self._nodes:
             self.close()
@@ -176,6 +177,7 @@ class Nodes:
     async def _begin(self) -> None:
         self._stirred = asyncio.Event()
         self._installing = asyncio.Lock()
+        self._renewed = False
         await self._look()
         while self._trying:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -214,11 +216,13 @@ class Nodes:
     async def _join(self, address: str) -> None:
         try:
             comm, hello = await self._greet(address)
-            if hello is None:
+            if _lacks_agent(hello):
                 async with self._installing:
                     comm, hello = await self._greet(address)
-                    if hello is None:
-                        # Its scheduler was started anew, and knows nothing of us.
+                    # Its scheduler was started anew, and knows nothing of us; or what it could not
+                    # import was installed meanwhile.
+                    if hello is None or (_lacks_agent(hello) and not self._renewed):
+                        self._renewed = True
                         await dask.install_again(self._client)
                         comm, hello = await self._greet(address)
             reason = _reason(hello)
@@ -253,7 +257,7 @@ class Nodes:
         except TimeoutError:
             comm.abort()
             raise TimeoutError(f"no answer within {dask.CONNECT_SECONDS:g} s") from None
-        if hello is None:
+        if _lacks_agent(hello):
             comm.abort()
         return comm, hello
 
@@ -355,6 +359,10 @@ class Nodes:
             native.start_thread(lambda: dask.leave(self._client), "hybridexec-cluster-end")
         except RuntimeError:  # the interpreter ends, and starts none: then nobody is kept waiting
             dask.leave(self._client)
+
+
+def _lacks_agent(hello: Any) -> bool:
+    return hello is None or "cannot" in hello
 
 
 def _reason(hello: Any) -> str:

@@ -346,6 +346,9 @@ def test_nodes_without_the_package_are_told_how_to_get_it(
         assert time.monotonic() - began < CONNECT_SECONDS, "it answers"
     dask.start_node(path=(without,))  # which others may have a use for
     dask.wait()
+    shutil.rmtree(without)  # it is there then
+    with ClusterExecutor(dask.address) as executor:
+        assert executor.submit(pow, 2, 3).result(30) == 8
 
 
 @pytest.mark.slow

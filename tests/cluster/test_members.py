@@ -94,6 +94,22 @@ def test_a_node_that_retires_finishes_what_it_runs(
     assert {node for node, _ in executor.map(calls.where, range(20))} == {staying.name}
 
 
+def test_an_executor_that_is_made_while_a_node_retires_does_not_wait_for_that(
+    make_dask: MakeDask, connect: Connect, marks: Marks
+) -> None:
+    dask = make_dask(2)
+    executor = connect(dask, concurrency=5)
+    futures = [executor.submit(marks.wait, number) for number in range(10)]
+    marks.wait_for(10)
+    going, staying = dask.nodes
+    retire(dask, going)
+    other = connect(dask)
+    assert {node for node, _ in other.map(calls.nap_where, [0.0] * 20)} == {staying.name}
+    assert not any(future.done() for future in futures)
+    marks.open()
+    assert [future.result(30) for future in futures] == [*range(10)]
+
+
 def test_a_run_goes_on_while_nodes_come_and_go(
     make_dask: MakeDask, connect: Connect, marks: Marks
 ) -> None:

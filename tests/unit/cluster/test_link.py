@@ -12,8 +12,9 @@ pytest.importorskip("distributed")
 
 from hybridexec.cluster.link import RemoteLink
 from hybridexec.cluster.nodes import Node
-from hybridexec.cluster.post import PROTOCOL
+from hybridexec.cluster.post import PROTOCOL, SILENT_SECONDS
 from hybridexec.parent import lifecycle
+from hybridexec.wire import messages
 
 
 class Sent:
@@ -45,6 +46,19 @@ def test_a_link_closes_no_descriptor_that_another_has_by_then(node: Node) -> Non
         other.cut("too")
         assert os.read(next(iter(other.ends)), 1)  # it is told that it has ended
         other.close()
+
+
+def test_a_large_payload_is_handed_over_in_pieces_that_a_slow_network_takes_in_seconds(
+    node: Node,
+) -> None:
+    link = RemoteLink(node, 1, "greenlet", 3)
+    link.write(messages.Stop(), [b"x" * 8_000_000])
+    link.flush()
+    pieces = [item[3] for item in node.post.items]  # type: ignore[attr-defined]  # it is Sent
+    assert sum(map(len, pieces)) > 8_000_000
+    slow = 32 * 1024  # bytes a second
+    assert max(map(len, pieces)) / slow <= SILENT_SECONDS / 2
+    link.close()
 
 
 def test_a_link_that_was_cut_ends_once(node: Node) -> None:

@@ -254,9 +254,11 @@ class Nodes:
         comm = await dask.reach(self._client, address, OP, protocol=PROTOCOL)
         try:
             hello = await asyncio.wait_for(comm.read(), dask.CONNECT_SECONDS)
-        except TimeoutError:
+        except BaseException as error:  # the executor may be closed meanwhile
             comm.abort()
-            raise TimeoutError(f"no answer within {dask.CONNECT_SECONDS:g} s") from None
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"no answer within {dask.CONNECT_SECONDS:g} s") from None
+            raise
         if _lacks_agent(hello):
             comm.abort()
         return comm, hello

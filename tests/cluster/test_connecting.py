@@ -18,7 +18,6 @@ from distributed.security import Security
 
 import hybridexec
 from hybridexec.cluster import ClusterExecutor
-from hybridexec.cluster.dask import CONNECT_SECONDS
 
 from . import calls
 from .certificates import Certificates
@@ -340,10 +339,8 @@ def test_nodes_without_the_package_are_told_how_to_get_it(
     dask.start_node(path=(without,))
     dask.wait()
     for _ in range(2):
-        began = time.monotonic()
         with pytest.raises(RuntimeError, match=r"No module named.*hybridexec\[cluster\]"):
             ClusterExecutor(dask.address)
-        assert time.monotonic() - began < CONNECT_SECONDS, "it answers"
     dask.start_node(path=(without,))  # which others may have a use for
     dask.wait()
     shutil.rmtree(without)  # it is there then
